@@ -1,0 +1,376 @@
+"""Two arms on the same rankings: differences with intervals, slices, the popularity floor and the decision."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+
+from recsys_ssl.evaluation import metrics, slices, statistics
+from recsys_ssl.evaluation.queries import RankingTask
+from recsys_ssl.evaluation.ranking import Ranked
+
+# Percentile intervals of fewer clusters cover too little; such rows show their values without an interval.
+MIN_QUERIES = 30
+
+CURVE_KS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 50, 70, 100, 150, 200)
+_LISTED = 10
+_COVERAGE_LOSS = 0.1
+_HEAD_GAIN = 0.05
+
+Row = dict[str, Any]
+"""JSON-able: str, int, float, bool, None, and lists and dicts of them."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How the arms are compared and when the treatment is blessed; fixed before the run.
+
+    The treatment is blessed if and only if the interval of the primary metric's relative difference lies above
+    -non_inferiority_margin, the treatment's interval over most-popular lies above zero, and no validity check fails.
+    """
+
+    primary: str = "recall_at_50"
+    bootstrap_samples: int = 1000
+    confidence: float = 0.95
+    seed: int = 0
+    non_inferiority_margin: float = 0.0
+    """Relative: 0.01 blesses a treatment that is shown to lose less than 1%."""
+    min_index_recall: float = 0.9
+    """Least recall of the treatment's approximate index against exact search."""
+
+    def __post_init__(self):
+        if self.primary not in metrics.METRICS:
+            raise ValueError(
+                f"primary must be an overall metric. Received: {self.primary!r}. Use one of {list(metrics.METRICS)}."
+            )
+        if self.bootstrap_samples < 100:
+            raise ValueError(
+                "bootstrap_samples must be at least 100, or the interval's ends are noise. "
+                f"Received: {self.bootstrap_samples}. Use 1000 or more."
+            )
+        if not 0.5 <= self.confidence < 1.0:
+            raise ValueError(f"confidence must lie in [0.5, 1). Received: {self.confidence}. Use 0.95.")
+        if not 0.0 <= self.non_inferiority_margin < 1.0:
+            raise ValueError(
+                f"non_inferiority_margin must lie in [0, 1). Received: {self.non_inferiority_margin}. Use 0-0.05."
+            )
+        if not 0.0 <= self.min_index_recall <= 1.0:
+            raise ValueError(f"min_index_recall must lie in [0, 1]. Received: {self.min_index_recall}. Use 0.9.")
+
+
+def compare(
+    task: RankingTask,
+    control: Ranked,
+    treatment: Ranked,
+    popularity: Ranked,
+    train_counts: np.ndarray,
+    checks: Sequence[Row] = (),
+    config: EvaluationConfig = EvaluationConfig(),
+) -> Row:
+    """Compares two arms and decides.
+
+    Args:
+        control, treatment, popularity: what each arm made of `task`.
+        train_counts: [num_items] int training positives, for the item slices.
+        checks: validity checks made before, each with `name`, `passed` (None: not applicable) and `detail`.
+        config: the rule.
+
+    Returns:
+        JSON-able: `verdict`, `metrics`, `floor`, `slices`, `coverage`, `exposure`, `recall_curve`, `power`,
+        `guardrails`, `checks`, `counts`. An undefined number is None.
+    """
+    item_slice = slices.item_slices(train_counts)
+    metric_rows = _metric_rows(task, control, treatment, config)
+    floor = _floor_rows(task, popularity, treatment, config)
+    slice_rows = _item_slice_rows(task, control, treatment, item_slice, config)
+    for dimension, values in task.slices.items():
+        slice_rows += _query_slice_rows(task, control, treatment, dimension, values, config)
+    _adjust(metric_rows, statistics.adjust_holm)
+    _adjust(slice_rows, statistics.adjust_benjamini_hochberg)
+    for row in slice_rows:
+        row["significant"] = row["adjusted_p"] is not None and row["adjusted_p"] < 1.0 - config.confidence
+
+    arms = {"control": control, "treatment": treatment, "popularity": popularity}
+    covered = {name: metrics.coverage(arm.top_rows, task.num_items, _LISTED) for name, arm in arms.items()}
+    exposure = _exposure(task, arms, item_slice)
+    ks = np.array([k for k in CURVE_KS if k <= task.num_items])
+    checks = [*checks, _check_queries(task)]
+    return {
+        "verdict": _decide(metric_rows, floor, checks, config),
+        "metrics": metric_rows,
+        "floor": floor,
+        "slices": slice_rows,
+        "coverage": {"k": _LISTED, **covered},
+        "exposure": exposure,
+        "recall_curve": {
+            "k": ks.tolist(),
+            **{name: metrics.recall_curve(arm.ranks, ks).tolist() for name, arm in arms.items()},
+        },
+        "power": _power(_row_of(metric_rows, config.primary), config),
+        "guardrails": _guardrails(metric_rows, slice_rows, covered, exposure, config),
+        "checks": checks,
+        "counts": {
+            "queries": task.num_clusters,
+            "rankings": task.num_rankings,
+            "pairs": task.num_pairs,
+            "items": task.num_items,
+            "trained_items": int(np.count_nonzero(train_counts)),
+            "masked": len(task.masked_rows),
+        },
+    }
+
+
+# --- Rows -------------------------------------------------------------------------------------------
+
+
+def _metric_rows(task: RankingTask, control: Ranked, treatment: Ranked, config: EvaluationConfig) -> list[Row]:
+    everything = np.ones(task.num_rankings, bool)
+    return _ranking_rows(task, control, treatment, everything, config)
+
+
+def _floor_rows(task: RankingTask, popularity: Ranked, treatment: Ranked, config: EvaluationConfig) -> list[Row]:
+    """Most-popular takes the place of the control; only values, difference and interval are kept."""
+    kept = ("metric", "label", "queries", "n", "treatment", "difference", "interval", "relative", "relative_interval")
+    rows = _metric_rows(task, popularity, treatment, config)
+    return [{"popularity": row["control"], **{name: row[name] for name in kept}} for row in rows]
+
+
+def _query_slice_rows(
+    task: RankingTask,
+    control: Ranked,
+    treatment: Ranked,
+    dimension: str,
+    values: np.ndarray,
+    config: EvaluationConfig,
+) -> list[Row]:
+    rows = []
+    index, names = slices.query_groups(values)
+    for group, name in enumerate(names):
+        inside = index == group
+        facts = {"dimension": dimension, "slice": name, "share": float(inside.mean()), "of": "rankings"}
+        rows += [{**facts, **row} for row in _ranking_rows(task, control, treatment, inside, config)]
+    return rows
+
+
+def _item_slice_rows(
+    task: RankingTask, control: Ranked, treatment: Ranked, item_slice: np.ndarray, config: EvaluationConfig
+) -> list[Row]:
+    """Recall over the held-out pairs whose item is in the slice."""
+    rows = []
+    slice_of_pair = item_slice[task.positive_rows]
+    for index, name in enumerate(slices.ITEM_SLICES):
+        inside = slice_of_pair == index
+        if not inside.any():
+            continue
+        lengths = np.bincount(task.ranking_of_pair[inside], minlength=task.num_rankings)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        ratios = [[metrics.recall(arm.ranks[inside], offsets, k) for k in (10, 50)] for arm in (control, treatment)]
+        facts = {"dimension": "item frequency", "slice": name, "share": float(inside.mean()), "of": "pairs"}
+        paired = _paired_rows(task, ("recall_at_10", "recall_at_50"), *ratios, config)
+        rows += [{**facts, **row} for row in paired]
+    return rows
+
+
+def _ranking_rows(
+    task: RankingTask, control: Ranked, treatment: Ranked, inside: np.ndarray, config: EvaluationConfig
+) -> list[Row]:
+    """One row per metric over the rankings [num_rankings] bool `inside`."""
+    ratios = [
+        [tuple(part * inside for part in ratio(arm.ranks, task.positive_offsets)) for ratio in metrics.METRICS.values()]
+        for arm in (control, treatment)
+    ]
+    return _paired_rows(task, tuple(metrics.METRICS), *ratios, config)
+
+
+def _paired_rows(
+    task: RankingTask,
+    names: Sequence[str],
+    control: Sequence[metrics.Ratio],
+    treatment: Sequence[metrics.Ratio],
+    config: EvaluationConfig,
+) -> list[Row]:
+    def columns(ratios: Sequence[metrics.Ratio], part: int) -> np.ndarray:
+        return np.stack([metrics.sum_by_cluster(task, ratio[part]) for ratio in ratios], axis=1)
+
+    denominators = columns(control, 1)
+    # Clusters outside the slice weigh nothing in any draw, so they are left out of the draws.
+    inside = denominators.any(axis=1)
+    result = statistics.compare_paired(
+        columns(control, 0)[inside],
+        columns(treatment, 0)[inside],
+        denominators[inside],
+        config.bootstrap_samples,
+        config.confidence,
+        config.seed,
+    )
+    num_queries = int(np.count_nonzero(inside))
+    enough = num_queries >= MIN_QUERIES
+    return [
+        {
+            "metric": name,
+            "label": metrics.LABELS[name],
+            "queries": num_queries,
+            "n": int(denominators[:, i].sum()),
+            "control": _number(result.control[i]),
+            "treatment": _number(result.treatment[i]),
+            "difference": _number(result.difference[i]),
+            "interval": _bounds(result.interval[:, i]) if enough else None,
+            "relative": _number(result.relative[i]),
+            "relative_interval": _bounds(result.relative_interval[:, i]) if enough else None,
+            "p": _number(result.p_value[i]) if enough else None,
+            "standard_error": _number(result.standard_error[i]) if enough else None,
+        }
+        for i, name in enumerate(names)
+    ]
+
+
+def _adjust(rows: list[Row], adjust) -> None:
+    p_values = np.array([math.nan if row["p"] is None else row["p"] for row in rows])
+    for row, adjusted in zip(rows, adjust(p_values)):
+        row["adjusted_p"] = _number(adjusted)
+
+
+def _exposure(task: RankingTask, arms: Mapping[str, Ranked], item_slice: np.ndarray) -> Row:
+    """What share of each arm's first ten falls into each item slice, beside catalogue and held-out pairs."""
+    shares = {
+        "catalogue": slices.share_by_slice(np.arange(task.num_items), item_slice),
+        "held_out": slices.share_by_slice(task.positive_rows, item_slice),
+        **{name: slices.share_by_slice(arm.top_rows[:, :_LISTED], item_slice) for name, arm in arms.items()},
+    }
+    return {"slices": list(slices.ITEM_SLICES), **{name: share.tolist() for name, share in shares.items()}}
+
+
+def _power(row: Row, config: EvaluationConfig) -> Row:
+    if row["standard_error"] is None:
+        return {"metric": row["metric"], "minimum_detectable_effect": None, "relative": None}
+    effect = float(statistics.minimum_detectable_effect(np.float64(row["standard_error"]), config.confidence))
+    relative = effect / row["control"] if row["control"] else None
+    return {"metric": row["metric"], "minimum_detectable_effect": effect, "relative": relative}
+
+
+# --- Decision ----------------------------------------------------------------------------------------
+
+
+def _check_queries(task: RankingTask) -> Row:
+    return {
+        "name": "Enough queries",
+        "passed": task.num_clusters >= MIN_QUERIES,
+        "detail": f"{task.num_clusters:,} queries; an interval needs at least {MIN_QUERIES}.",
+    }
+
+
+def _decide(metric_rows: list[Row], floor: list[Row], checks: Sequence[Row], config: EvaluationConfig) -> Row:
+    primary, label = _row_of(metric_rows, config.primary), metrics.LABELS[config.primary]
+    margin, level = config.non_inferiority_margin, f"{config.confidence:.0%}"
+    failed = [check["name"] for check in checks if check["passed"] is False]
+    over_floor = _row_of(floor, config.primary)["interval"]
+    beats_floor = over_floor is not None and over_floor[0] > 0.0
+    # Over a control of 0 there is no relative difference; its sign is that of the absolute one.
+    bounds, shown, form = primary["relative_interval"], "relative difference", _percent
+    if bounds is None:
+        bounds, shown, form = primary["interval"], "difference", "{:+.4f}".format
+    not_inferior = bounds is not None and bounds[0] > -margin
+    worse = bounds is not None and bounds[1] < 0.0
+
+    blessed = not_inferior and beats_floor and not failed
+    if blessed:
+        word = "launch"
+    elif failed or not beats_floor or worse:
+        word = "no launch"
+    else:
+        word = "hold"
+
+    reasons = []
+    if bounds is None:
+        reasons.append(f"{label} has no interval: too few queries.")
+    else:
+        interval = f"the {level} interval of its {shown} is {form(bounds[0])} to {form(bounds[1])}"
+        relation = "above" if not_inferior else "not above"
+        reasons.append(
+            f"{label} is {primary['treatment']:.4f} in treatment and {primary['control']:.4f} in control; {interval}, "
+            f"{relation} the margin of {_percent(-margin) if margin else 'zero'}."
+        )
+        if not not_inferior and not worse:
+            reasons.append("The interval holds zero: this run does not show which arm is better.")
+        if worse:
+            excuse = ", but by less than the margin" if not_inferior else ""
+            reasons.append(f"The treatment is significantly worse than the control{excuse}.")
+    reasons.append(
+        f"The treatment beats most-popular on {label} with an interval above zero."
+        if beats_floor
+        else f"The treatment is not shown to beat most-popular on {label}."
+    )
+    if failed:
+        count = f"{len(failed)} validity check" + "s" * (len(failed) > 1)
+        reasons.append(f"{count} failed: {', '.join(failed)}.")
+    else:
+        reasons.append("No validity check failed.")
+    threshold = f"-{margin:.2%}" if margin else "zero"
+    return {
+        "word": word,
+        "blessed": blessed,
+        "reasons": reasons,
+        "primary": config.primary,
+        "rule": (
+            f"Launch if and only if the {level} interval of the relative difference in {label} lies above {threshold}, "
+            "the treatment's interval over most-popular lies above zero, and no validity check fails. No launch if "
+            "the treatment is significantly worse, is not shown to beat most-popular, or a check fails. Else hold."
+        ),
+    }
+
+
+def _guardrails(
+    metric_rows: list[Row], slice_rows: list[Row], covered: Row, exposure: Row, config: EvaluationConfig
+) -> list[Row]:
+    """Facts to look at before a launch; they do not change the verdict."""
+    losing = [row["label"] for row in metric_rows if _is_loss(row, config)]
+    hurt = [f"{row['label']} of {row['dimension']}: {row['slice']}" for row in slice_rows if _is_loss(row, config)]
+    head = slices.ITEM_SLICES.index("head")
+    head_control, head_treatment = exposure["control"][head], exposure["treatment"][head]
+    return [
+        {
+            "name": "No metric loses",
+            "ok": not losing,
+            "detail": f"Significantly worse: {', '.join(losing)}." if losing else "None is significantly worse.",
+        },
+        {
+            "name": "No slice loses",
+            "ok": not hurt,
+            "detail": f"Significantly worse: {'; '.join(hurt)}." if hurt else "None is significantly worse.",
+        },
+        {
+            "name": f"Coverage@{_LISTED}",
+            "ok": covered["treatment"] >= (1.0 - _COVERAGE_LOSS) * covered["control"],
+            "detail": f"{covered['control']:.1%} of the catalogue in control, {covered['treatment']:.1%} in treatment; "
+            f"a loss of more than {_COVERAGE_LOSS:.0%} is flagged.",
+        },
+        {
+            "name": "Popularity bias",
+            "ok": head_treatment <= head_control + _HEAD_GAIN,
+            "detail": f"Head items fill {head_control:.1%} of the first {_LISTED} in control, {head_treatment:.1%} in "
+            f"treatment; a gain of more than {_HEAD_GAIN * 100:.0f} points is flagged.",
+        },
+    ]
+
+
+def _is_loss(row: Row, config: EvaluationConfig) -> bool:
+    return row["adjusted_p"] is not None and row["adjusted_p"] < 1.0 - config.confidence and row["difference"] < 0.0
+
+
+def _row_of(rows: list[Row], metric: str) -> Row:
+    return next(row for row in rows if row["metric"] == metric)
+
+
+def _percent(value: float) -> str:
+    return f"{value:+.2%}".replace("-", "\N{MINUS SIGN}")
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _bounds(values: np.ndarray) -> list[float] | None:
+    return values.tolist() if np.isfinite(values).all() else None

@@ -1,0 +1,228 @@
+"""From the embeddings of two arms to the report: read, rank exactly, compare, decide, and say how it was done."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Callable, Mapping, Optional, Sequence
+
+import numpy as np
+
+from recsys_ssl.evaluation.compare import MIN_QUERIES, EvaluationConfig, Row, compare
+from recsys_ssl.evaluation.queries import (
+    RankingTask,
+    build_task,
+    check_same_queries,
+    read_item_embeddings,
+    read_query_vectors,
+)
+from recsys_ssl.evaluation.ranking import Ranked, rank, rank_by_popularity
+from recsys_ssl.evaluation.samples import pick_samples
+from recsys_ssl.spec import FeatureSpec
+
+Progress = Callable[[str, int, int], None]
+"""Called with the step's name, the rankings done and the rankings in all."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Where one arm's embeddings lie, and what it is."""
+
+    name: str
+    """What people read, e.g. `no self-supervision`."""
+    item_dir: str
+    """Parquet directory of the item embeddings."""
+    query_dir: str
+    """Parquet directory of the query embeddings of the split."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """JSON-able facts of the arm (hyper-parameters, commit, checkpoint); the report shows where the arms differ."""
+    index_recall: Optional[Mapping[int, float]] = None
+    """k -> recall@k of the arm's approximate index against exact search; None when there is no index."""
+
+
+def evaluate_arms(
+    spec: FeatureSpec,
+    control: Arm,
+    treatment: Arm,
+    summary: Optional[Mapping[str, Any]] = None,
+    titles: Optional[Sequence[str]] = None,
+    config: EvaluationConfig = EvaluationConfig(),
+    progress: Optional[Progress] = None,
+) -> Row:
+    """Evaluates two arms on the same held-out events and returns the whole report.
+
+    One arm's vectors are held at a time. Memory: both sides' vectors (4 * dim bytes a row, the items' twice), the
+    task, the ranks, and one 256 MiB block of scores.
+
+    Args:
+        summary: of the ingestion, as JSON; `cuts_us` (split -> its first microsecond since 1970) is shown and is
+            checked against the first held-out event. None: not checked, and the report says so.
+        titles: [num_items] what people read for an item; the item's id when None.
+        config: the rule of the decision.
+        progress: called while ranking.
+
+    Returns:
+        JSON-able report, see `compare.compare`, with `title`, `arms`, `config`, `index`, `protocol`, `samples` and
+        `caveats` besides.
+
+    Raises:
+        ValueError: the arms are of different events or catalogues, or an embedding is not finite.
+    """
+    num_events = check_same_queries(control.query_dir, treatment.query_dir)
+    item_ids, vectors, train_counts = read_item_embeddings(control.item_dir)
+    task = build_task(control.query_dir, spec, len(item_ids))
+    if titles is not None and len(titles) != task.num_items:
+        raise ValueError(
+            f"titles must have one entry per item. Received {len(titles)} for {task.num_items} items. "
+            "Read them from the catalogue in row order."
+        )
+    popular = rank_by_popularity(task, train_counts, progress=_step(progress, "most-popular"))
+    ranked_control = _rank_arm(task, control, vectors, progress)
+    other_ids, vectors, other_counts = read_item_embeddings(treatment.item_dir)
+    if not np.array_equal(item_ids, other_ids) or not np.array_equal(train_counts, other_counts):
+        raise ValueError(
+            "both arms must embed the same catalogue. Received different item ids or training counts in "
+            f"{control.item_dir} and {treatment.item_dir}. Embed the same catalogue with both models."
+        )
+    ranked_treatment = _rank_arm(task, treatment, vectors, progress)
+
+    summary = summary or {}
+    checks = [
+        {
+            "name": "Same questions in both arms",
+            "passed": True,
+            "detail": f"{num_events:,} held-out events and {task.num_items:,} items agree row by row.",
+        },
+        _check_time(task, summary),
+        _check_index(treatment, config),
+    ]
+    compared = compare(task, ranked_control, ranked_treatment, popular, train_counts, checks, config)
+    return {
+        "title": spec.name,
+        "description": spec.description,
+        "arms": {
+            "control": {"name": control.name, "settings": dict(control.settings)},
+            "treatment": {"name": treatment.name, "settings": dict(treatment.settings)},
+            "differing": _differing(control.settings, treatment.settings),
+        },
+        "config": asdict(config),
+        **compared,
+        "index": _index_rows(control, treatment),
+        "protocol": _protocol(spec, task, summary, config),
+        "samples": pick_samples(
+            task, ranked_control, ranked_treatment, item_ids if titles is None else titles, config.seed
+        ),
+        "caveats": list(_CAVEATS),
+    }
+
+
+_CAVEATS = (
+    "The log shows what people did with what they were shown. An item that was never shown cannot be a hit, so these "
+    "figures favour models that resemble the one that made the log; they are no causal effect of a launch.",
+    "The intervals hold the sampling of queries only. Another training seed gives another model: repeat both arms "
+    "with several seeds before a claim about the method.",
+    "An interval that holds zero is no proof that the arms are equal; the minimum detectable effect says how large a "
+    "difference this split could have found.",
+)
+
+
+def _rank_arm(task: RankingTask, arm: Arm, vectors: np.ndarray, progress: Optional[Progress]) -> Ranked:
+    return rank(task, read_query_vectors(arm.query_dir, task.event_rows), vectors, progress=_step(progress, arm.name))
+
+
+def _step(progress: Optional[Progress], name: str):
+    return None if progress is None else lambda done, total: progress(name, done, total)
+
+
+# --- Validity ----------------------------------------------------------------------------------------
+
+
+def _check_time(task: RankingTask, summary: Mapping[str, Any]) -> Row:
+    name, cuts = "Training before testing", summary.get("cuts_us")
+    if task.min_timestamp_us is None:
+        return {"name": name, "passed": None, "detail": "The log has no time: a leak of the future cannot be excluded."}
+    if not cuts:
+        return {"name": name, "passed": None, "detail": "The cut times of the split were not given."}
+    train_end = min(cuts.values())
+    return {
+        "name": name,
+        "passed": task.min_timestamp_us >= train_end,
+        "detail": f"Training ends before {_date(train_end)}; first held-out event {_date(task.min_timestamp_us)}.",
+    }
+
+
+def _check_index(treatment: Arm, config: EvaluationConfig) -> Row:
+    name = "Index against exact search"
+    if not treatment.index_recall:
+        return {"name": name, "passed": None, "detail": "No approximate index was given; ranking here is exact."}
+    k, least = min(treatment.index_recall.items(), key=lambda pair: pair[1])
+    return {
+        "name": name,
+        "passed": least >= config.min_index_recall,
+        "detail": f"The treatment's index finds {least:.1%} of the exact first {k}; at least "
+        f"{config.min_index_recall:.1%} is asked for.",
+    }
+
+
+# --- What the reader needs to know ---------------------------------------------------------------------
+
+
+def _index_rows(control: Arm, treatment: Arm) -> list[Row]:
+    both = {"control": control.index_recall or {}, "treatment": treatment.index_recall or {}}
+    ks = sorted({k for recalls in both.values() for k in recalls})
+    return [{"k": k, **{arm: recalls.get(k) for arm, recalls in both.items()}} for k in ks]
+
+
+def _differing(control: Mapping[str, Any], treatment: Mapping[str, Any]) -> list[Row]:
+    keys = sorted({*control, *treatment})
+    return [
+        {"setting": key, "control": control.get(key), "treatment": treatment.get(key)}
+        for key in keys
+        if control.get(key) != treatment.get(key)
+    ]
+
+
+def _protocol(spec: FeatureSpec, task: RankingTask, summary: Mapping[str, Any], config: EvaluationConfig) -> list[Row]:
+    cuts = "; ".join(f"{split} from {_date(cut)}" for split, cut in (summary.get("cuts_us") or {}).items())
+    at = f" Cuts: {cuts}." if cuts else ""
+    split = {
+        "time": f"One global time line: training, then validation ({spec.split.validation:.0%}), then test "
+        f"({spec.split.test:.0%}) of the positive events.{at}",
+        "random": f"Random (the log has no time): validation {spec.split.validation:.0%}, test {spec.split.test:.0%}.",
+    }[spec.split.kind]
+    group = {
+        "query": "One ranking per query, at its first held-out event; all its held-out items are positives, each once.",
+        "event": "One ranking per held-out event; its item is the only positive, and later ones of the same query "
+        "stay in the ranking as other items.",
+    }[spec.evaluation.group_by]
+    masked = (
+        "The query's positives before the split are left out of its ranking"
+        if spec.evaluation.mask_seen
+        else ("Nothing is left out: repeat consumption counts")
+    )
+    own = " The query's own row is always left out." if spec.queries.same_as_items else ""
+    statements = {
+        "Split": split,
+        "Size": f"{task.num_clusters:,} queries, {task.num_rankings:,} rankings, {task.num_pairs:,} held-out pairs.",
+        "Rankings": group,
+        "Corpus": f"All {task.num_items:,} items of the catalogue, those never trained on included; ranked exactly, no "
+        "sampled negatives. Score: dot product of the embeddings.",
+        "Filter": f"{masked}; a held-out item of the ranking never is.{own}",
+        "Ties": "Rank = 1 + items scored higher + half of the other items scored equal; tied held-out items of one "
+        "ranking take their expected places in random order.",
+        "Denominators": "Recall@k: all held-out pairs (micro). MAP@k: min(k, held-out items), mean over rankings. "
+        "NDCG@10: ideal over min(10, held-out items), mean over rankings. MRR: best held-out item, no cut-off. "
+        "Coverage@10: items of the catalogue in any first ten.",
+        "Item slices": "By training events. Head: most frequent 10% of trained items; torso: the next that hold 80% of "
+        "the remaining events; tail: other trained items; cold: no training event.",
+        "Intervals": f"{config.confidence:.0%} percentile intervals, paired Poisson bootstrap over queries, "
+        f"{config.bootstrap_samples:,} draws, seed {config.seed}. None for fewer than {MIN_QUERIES} queries.",
+        "p-values": f"Two-sided randomisation test that swaps the arms per query, {config.bootstrap_samples:,} draws. "
+        "Overall metrics corrected by Holm, slices by Benjamini-Hochberg.",
+        "Most-popular": "All items by training events, the same filter: the floor that a model has to beat.",
+    }
+    return [{"topic": topic, "statement": statement} for topic, statement in statements.items()]
+
+
+def _date(timestamp_us: int) -> str:
+    return datetime.fromtimestamp(timestamp_us / 1e6, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")

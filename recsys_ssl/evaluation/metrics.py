@@ -1,0 +1,114 @@
+"""Ranking metrics, all of them functions of the exact ranks of the held-out items.
+
+Every metric is a ratio of sums over rankings, so that a resampled metric is a ratio of resampled sums. The
+functions take `ranks` [num_pairs] float (1 is best; fractional when tied, see `ranking.rank`) in CSR form:
+ranking `r` owns `ranks[offsets[r]:offsets[r + 1]]`. It has at least one held-out item, except in `recall`.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Mapping
+
+import numpy as np
+
+from recsys_ssl.evaluation.queries import RankingTask
+
+Ratio = tuple[np.ndarray, np.ndarray]
+"""Numerators and denominators, each [num_rankings] float64; the metric is the ratio of their sums."""
+
+
+def recall(ranks: np.ndarray, offsets: np.ndarray, k: int) -> Ratio:
+    """Returns the share of held-out (ranking, item) pairs among the first k.
+
+    Recall@k = sum_r #{i in T_r : rank(i) <= k} / sum_r |T_r|, over pairs (micro) as in the paper. In [0, 1], higher
+    is better; a ranking with more than k held-out items cannot reach 1. Undefined without a pair.
+
+    References:
+        Yao et al. 2021, arXiv:2007.12865, section 4.
+    """
+    return _sum_per_ranking(ranks <= k, offsets), np.diff(offsets).astype(np.float64)
+
+
+def average_precision(ranks: np.ndarray, offsets: np.ndarray, k: int) -> Ratio:
+    """Returns the mean over rankings of the average precision among the first k (MAP@k).
+
+    AP@k = sum_{j : rank_j <= k} (j / rank_j) / min(k, |T|), where rank_1 < rank_2 < ... are the ranks of the
+    held-out items. In [0, 1], higher is better; 1 when the held-out items come first. Undefined without a ranking.
+    """
+    ranking, ordered, place = _ordered(ranks, offsets)
+    precision = np.where(ordered <= k, place / ordered, 0.0)
+    sums = np.bincount(ranking, precision, minlength=len(offsets) - 1)
+    return sums / np.minimum(k, np.diff(offsets)), np.ones(len(offsets) - 1)
+
+
+def ndcg(ranks: np.ndarray, offsets: np.ndarray, k: int) -> Ratio:
+    """Returns the mean over rankings of the normalised discounted cumulative gain among the first k.
+
+    NDCG@k = sum_{i : rank(i) <= k} 1 / log2(1 + rank(i)) / sum_{j=1}^{min(k, |T|)} 1 / log2(1 + j). In [0, 1],
+    higher is better; 1 when the held-out items come first. Undefined without a ranking.
+    """
+    gains = np.where(ranks <= k, 1.0 / np.log2(1.0 + ranks), 0.0)
+    ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(1.0 + np.arange(1, k + 1)))])
+    return _sum_per_ranking(gains, offsets) / ideal[np.minimum(k, np.diff(offsets))], np.ones(len(offsets) - 1)
+
+
+def reciprocal_rank(ranks: np.ndarray, offsets: np.ndarray) -> Ratio:
+    """Returns the mean over rankings of 1 / (rank of the best held-out item) (MRR).
+
+    In (0, 1], higher is better; no cut-off. Undefined without a ranking.
+    """
+    return 1.0 / np.minimum.reduceat(ranks, offsets[:-1]), np.ones(len(offsets) - 1)
+
+
+METRICS: Mapping[str, Callable[[np.ndarray, np.ndarray], Ratio]] = {
+    "recall_at_10": lambda ranks, offsets: recall(ranks, offsets, 10),
+    "recall_at_50": lambda ranks, offsets: recall(ranks, offsets, 50),
+    "map_at_10": lambda ranks, offsets: average_precision(ranks, offsets, 10),
+    "map_at_50": lambda ranks, offsets: average_precision(ranks, offsets, 50),
+    "ndcg_at_10": lambda ranks, offsets: ndcg(ranks, offsets, 10),
+    "mrr": reciprocal_rank,
+}
+LABELS: Mapping[str, str] = {
+    "recall_at_10": "Recall@10",
+    "recall_at_50": "Recall@50",
+    "map_at_10": "MAP@10",
+    "map_at_50": "MAP@50",
+    "ndcg_at_10": "NDCG@10",
+    "mrr": "MRR",
+}
+
+
+def coverage(top_rows: np.ndarray, num_items: int, k: int = 10) -> float:
+    """Returns the share of the catalogue that stands among the first k of any ranking.
+
+    In [0, 1]; higher means that more of the catalogue is ever shown. It is no mean over rankings: it grows with
+    their number, so compare it on the same rankings only, and it has no bootstrap interval.
+
+    Args:
+        top_rows: [num_rankings, >= k] int rows, -1 for no item.
+    """
+    listed = np.unique(top_rows[:, :k])
+    return float(np.count_nonzero(listed >= 0) / num_items)
+
+
+def recall_curve(ranks: np.ndarray, ks: np.ndarray) -> np.ndarray:
+    """Returns Recall@k for several k: [len(ks)] float64 in [0, 1], never falling with k."""
+    return np.searchsorted(np.sort(ranks), ks, side="right") / len(ranks)
+
+
+def sum_by_cluster(task: RankingTask, values: np.ndarray) -> np.ndarray:
+    """Sums per-ranking values [num_rankings] over the rankings of each query: [num_clusters] float64."""
+    return np.bincount(task.cluster, values, minlength=task.num_clusters)
+
+
+def _sum_per_ranking(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    # bincount, unlike reduceat, gives 0 for a ranking without pairs (which a slice of the pairs may have).
+    return np.bincount(np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)), values, minlength=len(offsets) - 1)
+
+
+def _ordered(ranks: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ranking, rank and place 1, 2, ... of each held-out item within its ranking, best first: each [num_pairs]."""
+    ranking = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    ordered = ranks[np.lexsort((ranks, ranking))]
+    place = np.arange(len(ranks)) - offsets[ranking] + 1
+    return ranking, ordered, place

@@ -1,0 +1,109 @@
+"""Writes the report of `evaluate.evaluate_arms` as one HTML page without outside parts, and as JSON."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any, Mapping, Optional
+
+import jinja2
+
+from recsys_ssl.evaluation import plots
+from recsys_ssl.evaluation.metrics import LABELS
+
+_MINUS = "\N{MINUS SIGN}"
+
+
+def write_report(report: Mapping[str, Any], directory: str | Path) -> tuple[Path, Path]:
+    """Writes report.html and report.json and returns their paths.
+
+    Both come from the one `report`; the page rounds for the eye, the JSON has every digit.
+
+    Raises:
+        ValueError: the report holds NaN or infinity, which JSON cannot.
+    """
+    directory = Path(directory)
+    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    page = render_report(report)
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = directory / "report.html", directory / "report.json"
+    for path, content in zip(paths, (page, text)):
+        path.write_text(content, encoding="utf-8")
+    return paths
+
+
+def render_report(report: Mapping[str, Any]) -> str:
+    """Returns the page as HTML."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        value=_value, signed=_signed, percent=_percent, lift=_lift, p=_p_value, interval=_interval, setting=_setting
+    )
+    shown = dict.fromkeys(["recall_at_10", "recall_at_50", report["verdict"]["primary"]])
+    return environment.get_template("report.html.jinja").render(
+        report=report,
+        labels=LABELS,
+        slice_groups=_group_slices(report["slices"], shown),
+        figures={
+            "forest": _data_uri(plots.draw_forest(report)),
+            "recall_curve": _data_uri(plots.draw_recall_curve(report)),
+            "exposure": _data_uri(plots.draw_exposure(report)),
+        },
+        forest_label=LABELS[plots.forest_metric(report)],
+    )
+
+
+def _group_slices(rows: list, shown: Mapping[str, None]) -> dict[str, dict[str, list]]:
+    """dimension -> slice -> its rows of the metrics that the page shows; the JSON has the others."""
+    groups: dict[str, dict[str, list]] = {}
+    for row in rows:
+        if row["metric"] in shown:
+            groups.setdefault(row["dimension"], {}).setdefault(row["slice"], []).append(row)
+    return groups
+
+
+def _data_uri(svg: str) -> str:
+    # As an image the SVG keeps its ids to itself; inline, three figures would share the ids of their glyphs.
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+# --- Numbers for the eye; an undefined number is a dash ----------------------------------------------------
+
+
+def _value(number: Optional[float]) -> str:
+    return "–" if number is None else f"{number:.4f}"
+
+
+def _signed(number: Optional[float]) -> str:
+    return "–" if number is None else f"{number:+.4f}".replace("-", _MINUS)
+
+
+def _percent(number: Optional[float]) -> str:
+    return "–" if number is None else f"{number:.1%}"
+
+
+def _lift(number: Optional[float]) -> str:
+    return "–" if number is None else f"{number:+.1%}".replace("-", _MINUS)
+
+
+def _p_value(number: Optional[float]) -> str:
+    if number is None:
+        return "–"
+    return "<\N{THIN SPACE}0.001" if number < 0.001 else f"{number:.3f}"
+
+
+def _interval(bounds: Optional[list], form: str = "signed") -> str:
+    if bounds is None:
+        return "–"
+    write = {"signed": _signed, "lift": _lift}[form]
+    return f"{write(bounds[0])} to {write(bounds[1])}"
+
+
+def _setting(value: Any) -> str:
+    return "–" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

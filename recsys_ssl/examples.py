@@ -1,0 +1,68 @@
+"""Example files: TFRecords of tf.Example, one directory per split, in the layout of TFX.
+
+`<root>/Split-<split>/<shard>.tfrecord.gz`. Everything is read and written a RecordBatch at a time; no
+record becomes a Python object on the way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import tensorflow as tf
+from tfx_bsl.coders import example_coder
+
+CATALOGUE_SPLIT = "catalogue"
+INTERACTION_SPLITS = ("train", "eval", "test")
+
+# Level 1 writes three times as fast as the default 6 and is read equally fast.
+_OPTIONS = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
+
+
+def split_dir(root: str | Path, split: str) -> str:
+    return os.path.join(str(root), f"Split-{split}")
+
+
+def list_shards(root: str | Path, split: str) -> list[str]:
+    """The sorted shard paths of a split.
+
+    Raises:
+        FileNotFoundError: there is no shard.
+    """
+    shards = sorted(tf.io.gfile.glob(os.path.join(split_dir(root, split), "*.tfrecord.gz")))
+    if not shards:
+        raise FileNotFoundError(f"no examples in {split_dir(root, split)}. Run the stage that writes them first.")
+    return shards
+
+
+def write_shard(batch: pa.RecordBatch, root: str | Path, split: str, shard: str) -> str:
+    """Writes one shard atomically, so that a retried worker can only write it again, and returns its path.
+
+    Args:
+        batch: columns are large_list<large_binary | int64 | float32>, one list per record; an empty list
+            and a null both mean that the feature is missing.
+        shard: name of the shard, unique within the split.
+    """
+    path = os.path.join(split_dir(root, split), f"{shard}.tfrecord.gz")
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    unfinished = f"{path}.{os.getpid()}.tmp"
+    with tf.io.TFRecordWriter(unfinished, _OPTIONS) as writer:
+        for record in example_coder.RecordBatchToExamplesEncoder().encode(batch):
+            writer.write(record)
+    tf.io.gfile.rename(unfinished, path, overwrite=True)
+    return path
+
+
+def read_batches(paths: Sequence[str], batch_size: int = 4096, schema=None) -> Iterator[pa.RecordBatch]:
+    """Yields the records of example files as RecordBatches of large_list columns.
+
+    Args:
+        batch_size: records per RecordBatch, the only memory that is held.
+        schema: a TFMD Schema. Without it a batch has the columns that its own records have.
+    """
+    decoder = example_coder.ExamplesToRecordBatchDecoder(schema.SerializeToString() if schema else None)
+    records = tf.data.TFRecordDataset(list(paths), compression_type="GZIP").batch(batch_size)
+    for serialized in records.as_numpy_iterator():
+        yield decoder.DecodeBatch(list(serialized))

@@ -1,0 +1,338 @@
+"""Raw features to integer codes with TensorFlow Transform; the same graph serves inside the exported model.
+
+Every feature becomes a list per record: vocabulary indices (id, categorical, text n-grams), a quantile
+bucket (numeric), the standardised vector (dense) or the catalogue's own id indices (item_sequence). A
+missing feature is an empty list.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from typing import Callable, Iterator, Sequence
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+import tensorflow_transform as tft
+import tensorflow_transform.beam as tft_beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx_bsl.public import tfxio
+
+from recsys_ssl import examples
+from recsys_ssl.features.schema import catalogue_schema, interactions_schema, is_multi_valued
+from recsys_ssl.spec import Feature, FeatureSpec
+
+_ENCODING_FILE = "encoding.json"
+_RECORDS_PER_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class EncodedFeature:
+    """A feature after the transformation.
+
+    Attributes:
+        name: the feature's name.
+        vocabulary: name of its index space; features with the same name share it.
+        size: number of indices in that space, out-of-vocabulary buckets included; 0 for a dense feature.
+        dim: length of a dense feature; 0 for the others.
+    """
+
+    name: str
+    vocabulary: str
+    size: int
+    dim: int = 0
+
+
+# --- The two transformations ----------------------------------------------------------------------
+
+
+def transform(
+    spec: FeatureSpec,
+    interactions_dir: str,
+    catalogue_dir: str,
+    query_transform_dir: str,
+    item_transform_dir: str,
+    transformed_interactions_dir: str,
+    transformed_catalogue_dir: str,
+    beam_options: PipelineOptions | None = None,
+) -> None:
+    """Learns both transformations (items from the catalogue, queries from the train split) and applies them.
+
+    Two Beam pipelines: one learns, one applies. Shards keep their names and their order, so the output
+    is deterministic; a worker holds one shard's transformed records.
+    """
+    items, interactions = catalogue_schema(spec), interactions_schema(spec)
+    catalogue_shards = examples.list_shards(catalogue_dir, examples.CATALOGUE_SPLIT)
+    train_shards = examples.list_shards(interactions_dir, "train")
+    with beam.Pipeline(options=beam_options) as pipeline:
+        _ = pipeline | "AnalyzeItems" >> _Analyze(catalogue_shards, items, item_preprocessing_fn(spec), item_transform_dir)
+        _ = pipeline | "AnalyzeQueries" >> _Analyze(
+            train_shards, interactions, query_preprocessing_fn(spec), query_transform_dir
+        )
+    _write_encoding(item_transform_dir, _item_encoding(spec, item_transform_dir))
+    _write_encoding(query_transform_dir, _query_encoding(spec, query_transform_dir, item_transform_dir))
+
+    interaction_shards = [
+        (path, split) for split in examples.INTERACTION_SPLITS for path in examples.list_shards(interactions_dir, split)
+    ]
+    with beam.Pipeline(options=beam_options) as pipeline:
+        _ = (
+            pipeline
+            | "ListItemShards" >> beam.Create([(path, examples.CATALOGUE_SPLIT) for path in catalogue_shards])
+            | "SpreadItemShards" >> beam.Reshuffle()
+            | "TransformItems"
+            >> beam.ParDo(_TransformShard(spec, items, None, item_transform_dir, transformed_catalogue_dir))
+        )
+        _ = (
+            pipeline
+            | "ListInteractionShards" >> beam.Create(interaction_shards)
+            | "SpreadInteractionShards" >> beam.Reshuffle()
+            | "TransformInteractions"
+            >> beam.ParDo(
+                _TransformShard(
+                    spec, interactions, query_transform_dir, item_transform_dir, transformed_interactions_dir
+                )
+            )
+        )
+
+
+def item_preprocessing_fn(spec: FeatureSpec) -> Callable[[dict], dict]:
+    """The `preprocessing_fn` of the catalogue for TensorFlow Transform."""
+
+    def preprocessing_fn(inputs: dict[str, tf.SparseTensor]) -> dict[str, tf.SparseTensor]:
+        outputs = {name: inputs[name] for name in ("item_row", "item_id", "train_count")}
+        for feature in spec.item_features:
+            outputs[feature.name] = _encode(feature, inputs[feature.name])
+        return outputs
+
+    return preprocessing_fn
+
+
+def query_preprocessing_fn(spec: FeatureSpec) -> Callable[[dict], dict]:
+    """The `preprocessing_fn` of the interactions; item sequences stay raw, see `QueryEncoder`."""
+    kept = ("query_id", "item_row", "query_row", "timestamp_us", "example_weight", "seen_rows")
+
+    def preprocessing_fn(inputs: dict[str, tf.SparseTensor]) -> dict[str, tf.SparseTensor]:
+        outputs = {name: inputs[name] for name in kept if name in inputs}
+        for feature in spec.query_features:
+            values = inputs[feature.name]
+            outputs[feature.name] = values if feature.kind == "item_sequence" else _encode(feature, values)
+        return outputs
+
+    return preprocessing_fn
+
+
+def load_item_encoder(item_transform_dir: str) -> Callable[[dict], dict]:
+    """The learned transformation of raw item features: sparse tensors by name in, sparse codes by name out.
+
+    Features that are not given are left out of the result. The encoder is trackable: it can be saved with a model.
+    """
+    return tft.TFTransformOutput(item_transform_dir).transform_features_layer()
+
+
+class QueryEncoder(tf.Module):
+    """The learned transformation of raw query features; item sequences take the catalogue's id vocabulary."""
+
+    def __init__(self, spec: FeatureSpec, query_transform_dir: str, item_transform_dir: str):
+        super().__init__()
+        self._layer = tft.TFTransformOutput(query_transform_dir).transform_features_layer()
+        self._item_layer = load_item_encoder(item_transform_dir) if spec.item_sequences else None
+        self._sequences = [feature.name for feature in spec.item_sequences]
+        self._item_id = spec.item_id_feature.name if spec.item_sequences else ""
+
+    def __call__(self, raw: dict[str, tf.SparseTensor]) -> dict[str, tf.SparseTensor]:
+        encoded = self._layer(raw)
+        for name in self._sequences:
+            encoded[name] = self._item_layer({self._item_id: raw[name]})[self._item_id]
+        return encoded
+
+
+def _encode(feature: Feature, values: tf.SparseTensor) -> tf.SparseTensor:
+    if feature.kind in ("id", "categorical", "text"):
+        return tft.compute_and_apply_vocabulary(
+            _word_ngrams(feature, values) if feature.kind == "text" else values,
+            top_k=getattr(feature, "vocabulary_size", None),
+            frequency_threshold=feature.min_count if feature.min_count > 1 else None,
+            num_oov_buckets=feature.oov_buckets,
+            vocab_filename=feature.name,
+        )
+    if feature.kind == "numeric":
+        return tft.bucketize(values, feature.buckets)
+    return _standardise(feature, values)
+
+
+def _word_ngrams(feature: Feature, text: tf.SparseTensor) -> tf.SparseTensor:
+    lowered = tf.strings.lower(text.values, encoding="utf-8")
+    words = tf.strings.split(tf.strings.regex_replace(lowered, r"[^\p{L}\p{N}]+", " "))
+    ragged = tf.RaggedTensor.from_value_rowids(words, text.indices[:, 0], nrows=text.dense_shape[0])
+    ragged = ragged.merge_dims(1, 2)[:, : feature.max_words]
+    return tft.ngrams(ragged.to_sparse(), (1, feature.ngrams), " ") if feature.ngrams > 1 else ragged.to_sparse()
+
+
+def _standardise(feature: Feature, values: tf.SparseTensor) -> tf.SparseTensor:
+    elements = tf.reshape(values.values, [-1, feature.dim])
+    mean = tft.mean(elements, reduce_instance_dims=False)
+    deviation = tf.sqrt(tft.var(elements, reduce_instance_dims=False))
+    scaled = tf.math.divide_no_nan(elements - mean, deviation)
+    return tf.SparseTensor(values.indices, tf.reshape(scaled, [-1]), values.dense_shape)
+
+
+# --- Analysis ---------------------------------------------------------------------------------------
+
+
+class _Analyze(beam.PTransform):
+    """Learns one transformation from example shards and writes it."""
+
+    def __init__(self, shards: Sequence[str], schema: schema_pb2.Schema, preprocessing_fn, out_dir: str):
+        super().__init__()
+        self._shards, self._schema, self._preprocessing_fn, self._out_dir = shards, schema, preprocessing_fn, out_dir
+
+    def expand(self, pipeline):
+        source = tfxio.TFExampleRecord(file_pattern="", schema=self._schema)
+        # TFXIO decides the Arrow schema; batches must carry exactly its columns, in its order.
+        columns = source.ArrowSchema().names
+        with tft_beam.Context(temp_dir=os.path.join(self._out_dir, "tmp"), use_deep_copy_optimization=True):
+            batches = (
+                pipeline
+                | "ListShards" >> beam.Create(list(self._shards))
+                | "SpreadShards" >> beam.Reshuffle()
+                | "ReadBatches" >> beam.FlatMap(_read_columns, self._schema, columns)
+            )
+            transform_fn = (batches, source.TensorAdapterConfig()) | tft_beam.AnalyzeDataset(self._preprocessing_fn)
+            return transform_fn | tft_beam.WriteTransformFn(self._out_dir)
+
+
+def _read_columns(path: str, schema: schema_pb2.Schema, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    for batch in examples.read_batches([path], _RECORDS_PER_BATCH, schema):
+        yield batch.select(columns) if batch.schema.names != list(columns) else batch
+
+
+# --- Application --------------------------------------------------------------------------------------
+
+
+class _TransformShard(beam.DoFn):
+    """Transforms one example file into one of the same name; the graph is loaded once per worker."""
+
+    def __init__(self, spec, schema, query_transform_dir: str | None, item_transform_dir: str, out_dir: str):
+        self._spec, self._schema = spec.to_json(), schema.SerializeToString()
+        self._query_transform_dir, self._item_transform_dir = query_transform_dir, item_transform_dir
+        self._out_dir = out_dir
+
+    def setup(self):
+        if self._query_transform_dir is None:
+            encode = load_item_encoder(self._item_transform_dir)
+        else:
+            spec = FeatureSpec.from_json(self._spec)
+            encode = QueryEncoder(spec, self._query_transform_dir, self._item_transform_dir)
+        raw_spec = _raw_feature_spec(schema_pb2.Schema.FromString(self._schema))
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+        def transform_serialized(serialized):
+            return encode(tf.io.parse_example(serialized, raw_spec))
+
+        self._transform = transform_serialized
+
+    def process(self, element):
+        path, split = element
+        records = tf.data.TFRecordDataset(path, compression_type="GZIP").batch(_RECORDS_PER_BATCH)
+        batches = [_to_record_batch(self._transform(serialized)) for serialized in records]
+        table = pa.Table.from_batches(batches).combine_chunks()
+        shard = os.path.basename(path).removesuffix(".tfrecord.gz")
+        yield examples.write_shard(table.to_batches()[0], self._out_dir, split, shard)
+
+
+def _raw_feature_spec(schema: schema_pb2.Schema) -> dict[str, tf.io.VarLenFeature]:
+    types = {schema_pb2.BYTES: tf.string, schema_pb2.INT: tf.int64, schema_pb2.FLOAT: tf.float32}
+    return {feature.name: tf.io.VarLenFeature(types[feature.type]) for feature in schema.feature}
+
+
+def _to_record_batch(tensors: dict[str, tf.SparseTensor]) -> pa.RecordBatch:
+    arrays = {}
+    for name, tensor in sorted(tensors.items()):
+        lengths = np.bincount(tensor.indices[:, 0].numpy(), minlength=int(tensor.dense_shape[0]))
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        values = tensor.values.numpy()
+        flat = pa.array(values, pa.large_binary()) if values.dtype == object else pa.array(values)
+        arrays[name] = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), flat)
+    return pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays))
+
+
+# --- Encodings ------------------------------------------------------------------------------------------
+
+
+def read_encoding(transform_dir: str) -> tuple[EncodedFeature, ...]:
+    """The encoded features that a transformation makes, in the order of the spec."""
+    with tf.io.gfile.GFile(os.path.join(transform_dir, _ENCODING_FILE)) as file:
+        return tuple(EncodedFeature(**feature) for feature in json.load(file))
+
+
+def _write_encoding(transform_dir: str, encoding: Sequence[EncodedFeature]) -> None:
+    with tf.io.gfile.GFile(os.path.join(transform_dir, _ENCODING_FILE), "w") as file:
+        json.dump([asdict(feature) for feature in encoding], file, indent=2)
+
+
+def _item_encoding(spec: FeatureSpec, transform_dir: str) -> tuple[EncodedFeature, ...]:
+    output = tft.TFTransformOutput(transform_dir)
+    return tuple(_encoded(feature, f"item/{feature.name}", output) for feature in spec.item_features)
+
+
+def _query_encoding(spec: FeatureSpec, transform_dir: str, item_transform_dir: str) -> tuple[EncodedFeature, ...]:
+    output, items = tft.TFTransformOutput(transform_dir), tft.TFTransformOutput(item_transform_dir)
+    encoding = []
+    for feature in spec.query_features:
+        if feature.kind == "item_sequence":
+            shared = _encoded(spec.item_id_feature, f"item/{spec.item_id_feature.name}", items)
+            encoding.append(EncodedFeature(feature.name, shared.vocabulary, shared.size))
+        else:
+            encoding.append(_encoded(feature, f"query/{feature.name}", output))
+    return tuple(encoding)
+
+
+def _encoded(feature: Feature, vocabulary: str, output: tft.TFTransformOutput) -> EncodedFeature:
+    if feature.kind == "dense":
+        return EncodedFeature(feature.name, vocabulary, 0, feature.dim)
+    if feature.kind == "numeric":
+        return EncodedFeature(feature.name, vocabulary, feature.buckets)
+    size = output.vocabulary_size_by_name(feature.name) + feature.oov_buckets
+    return EncodedFeature(feature.name, vocabulary, size)
+
+
+# --- Serving ----------------------------------------------------------------------------------------------
+
+
+def serving_signature(features: Sequence[Feature]) -> dict[str, tf.TensorSpec]:
+    """The dense tensors that stand for raw features at serving: "" and NaN mean missing.
+
+    Returns:
+        name -> string [batch_size] for one value, string [batch_size, width] for several, float32
+        [batch_size] for a numeric and [batch_size, dim] for a dense feature.
+    """
+    signature = {}
+    for feature in features:
+        if feature.kind == "dense":
+            spec = tf.TensorSpec([None, feature.dim], tf.float32, feature.name)
+        elif feature.kind == "numeric":
+            spec = tf.TensorSpec([None], tf.float32, feature.name)
+        else:
+            spec = tf.TensorSpec([None, None] if is_multi_valued(feature) else [None], tf.string, feature.name)
+        signature[feature.name] = spec
+    return signature
+
+
+def raw_to_sparse(raw: dict[str, tf.Tensor]) -> dict[str, tf.SparseTensor]:
+    """Turns the dense tensors of `serving_signature` into what the transformation reads."""
+    sparse = {}
+    for name, dense in raw.items():
+        dense = dense if dense.shape.rank == 2 else dense[:, tf.newaxis]
+        if dense.dtype.is_floating:
+            complete = tf.reduce_all(tf.math.is_finite(dense), axis=1, keepdims=True)
+            present = tf.broadcast_to(complete, tf.shape(dense))
+        else:
+            present = dense != ""
+        indices = tf.where(present)
+        sparse[name] = tf.SparseTensor(indices, tf.gather_nd(dense, indices), tf.shape(dense, tf.int64))
+    return sparse

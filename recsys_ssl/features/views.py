@@ -1,0 +1,100 @@
+"""Masked views of items: the two-stage augmentation of Yao et al. 2021, arXiv:2007.12865, Section 3.2.
+
+Stage 1 hides whole features (a mask drawn once per batch), stage 2 drops single values of the
+multi-valued features that stay. Every function is stateless: the same seed gives the same views.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from recsys_ssl.features.batch import FeatureBatch, FeatureLayout
+
+
+def correlated_masks(mutual_information: np.ndarray) -> np.ndarray:
+    """Which features correlated feature masking hides for each choice of the seed feature.
+
+    The seed and the floor(k/2) features with the largest mutual information with it are hidden in the
+    first view and shown in the second; at most k-1, so that each view keeps a feature.
+
+    Args:
+        mutual_information: [k, k] symmetric; the diagonal is not read. Equal values: the earlier feature.
+
+    Returns:
+        [k, k] bool; row f is the mask of the first view when f is the seed.
+
+    Raises:
+        ValueError: the matrix is not square or has fewer than two features.
+    """
+    k = len(mutual_information)
+    if mutual_information.shape != (k, k) or k < 2:
+        raise ValueError(
+            "masking features needs a square matrix of at least two item features. "
+            f"Received: shape={mutual_information.shape}. Add item features or choose another regularizer."
+        )
+    others = np.where(np.eye(k, dtype=bool), -np.inf, mutual_information)
+    num_correlated = min(k // 2, k - 2)
+    nearest = np.argsort(-others, axis=1, kind="stable")[:, :num_correlated]
+    masked = np.eye(k, dtype=bool)
+    np.put_along_axis(masked, nearest, True, axis=1)
+    return masked
+
+
+def draw_correlated(masks: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Visible features of two complementary views, seed feature uniform per batch (CFM).
+
+    Args:
+        masks: [k, k] bool from `correlated_masks`.
+        seed: [2] int32.
+
+    Returns:
+        [2, k] bool.
+    """
+    feature = tf.random.stateless_uniform([], seed, 0, tf.shape(masks)[0], tf.int32)
+    masked = tf.gather(masks, feature)
+    return tf.stack([~masked, masked])
+
+
+def draw_complementary(num_features: int, seed: tf.Tensor) -> tf.Tensor:
+    """Visible features of two views that share the features half and half at random (RFM)."""
+    masked = _random_half(num_features, seed)
+    return tf.stack([~masked, masked])
+
+
+def draw_independent(num_features: int, seed: tf.Tensor) -> tf.Tensor:
+    """Visible features of two views that each hide their own random half (RFM without complement)."""
+    return tf.stack([~_random_half(num_features, seed + [0, 0]), ~_random_half(num_features, seed + [0, 1 << 20])])
+
+
+def show_all(num_features: int, seed: tf.Tensor) -> tf.Tensor:
+    """Two views that hide no feature (dropout only)."""
+    del seed
+    return tf.ones([2, num_features], tf.bool)
+
+
+def drop_values(batch: FeatureBatch, layout: FeatureLayout, rate: float, num_views: int, seed: tf.Tensor) -> tf.Tensor:
+    """Weights that drop each value of the multi-valued features independently with probability `rate`.
+
+    Returns:
+        [num_values, num_views] float32 of zeros and ones; values of single-valued features are kept.
+    """
+    shape = [tf.size(batch.codes), num_views]
+    if rate == 0.0:
+        return tf.ones(shape)
+    kept = tf.random.stateless_uniform(shape, seed) >= rate
+    droppable = tf.gather(tf.constant(layout.multi_valued), batch.slots)
+    return tf.cast(kept | ~droppable[:, tf.newaxis], tf.float32)
+
+
+def drop_features(num_records: tf.Tensor, num_features: int, rate: float, seed: tf.Tensor) -> tf.Tensor:
+    """Visible features, [1, num_records, num_features] bool, each hidden with probability `rate` (FD baseline)."""
+    shape = tf.stack([tf.constant(1, tf.int64), num_records, tf.constant(num_features, tf.int64)])
+    return tf.random.stateless_uniform(shape, seed) >= rate
+
+
+def _random_half(num_features: int, seed: tf.Tensor) -> tf.Tensor:
+    """[num_features] bool with floor(num_features / 2) true."""
+    order = tf.argsort(tf.random.stateless_uniform([num_features], seed))
+    ranks = tf.argsort(order)
+    return ranks < num_features // 2

@@ -1,0 +1,185 @@
+"""One SavedModel from raw query features to item ids: the towers and the index in one graph.
+
+Signatures:
+    embed_query, embed_item: the towers' own.
+    recommend: the raw query features, `k` int32 [] and `exclude` string [num_queries, any] padded with "" ->
+        `item_ids` string [num_queries, k], `scores` float32 [num_queries, k], best first. Excluded ids are left
+        out. Where fewer than k items are left the ids end in "" and the scores in -inf.
+
+`export_scann` needs the ScaNN op where it is served; `export_brute_force` is plain TensorFlow and exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+from scann.scann_ops.py import scann_ops
+
+from recsys_ssl.index import embeddings, raw_inputs, scann_index
+
+# What ScaNN's serialisation leaves out when its method has no use for it.
+_SCANN_TENSORS = {
+    "scann_config": ("pb", b""),
+    "serialized_partitioner": ("pb", b""),
+    "datapoint_to_token": ("npy", np.int32(0)),
+    "ah_codebook": ("pb", b""),
+    "hashed_dataset": ("npy", np.uint8(0)),
+    "int8_dataset": ("npy", np.int8(0)),
+    "int8_multipliers": ("npy", np.float32(0)),
+    "dp_norms": ("npy", np.float32(0)),
+    "dataset": ("npy", np.float32(0)),
+}
+
+
+def export_scann(towers_dir: str | Path, index_dir: str | Path, out_dir: str | Path) -> None:
+    """Writes the SavedModel that searches the saved index itself, so that its measured recall holds.
+
+    Args:
+        towers_dir: SavedModel with the signatures embed_query and embed_item.
+        index_dir: an index from `scann_index.save_index`.
+        out_dir: receives the SavedModel: 4 dim bytes an item and, unless exact, 1/8 of that for the hashes.
+
+    Raises:
+        FileNotFoundError: there is no index.
+        ValueError: the towers lack a signature, or a feature is named `k` or `exclude`.
+    """
+    index = scann_index.load_index(index_dir)
+    _export(towers_dir, index.item_ids, _Scann(index_dir, index.config), out_dir)
+
+
+def export_brute_force(towers_dir: str | Path, items_dir: str | Path, out_dir: str | Path) -> None:
+    """Writes the SavedModel of plain TensorFlow ops that scores every item.
+
+    A request takes 4 num_queries num_items bytes for its scores.
+
+    Args:
+        towers_dir: SavedModel with the signatures embed_query and embed_item.
+        items_dir: item embeddings.
+        out_dir: receives the SavedModel: 4 dim bytes an item.
+
+    Raises:
+        FileNotFoundError: there are no embeddings.
+        ValueError: the towers lack a signature, or a feature is named `k` or `exclude`.
+    """
+    items = embeddings.read_items(items_dir)
+    _export(towers_dir, items.item_ids, _BruteForce(items.vectors), out_dir)
+
+
+class _BruteForce(tf.Module):
+    def __init__(self, vectors: np.ndarray):
+        super().__init__()
+        self.vectors = tf.Variable(vectors, trainable=False)
+
+    def search(self, queries: tf.Tensor, k: tf.Tensor, num_excluded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Scores and rows [num_queries, <= k + num_excluded] of the best items, best first."""
+        fetched = tf.minimum(k + num_excluded, tf.shape(self.vectors)[0])
+        return tf.math.top_k(tf.matmul(queries, self.vectors, transpose_b=True), fetched)
+
+
+class _Scann(tf.Module):
+    def __init__(self, index_dir: str | Path, config: scann_index.IndexConfig):
+        super().__init__()
+        self._reorder = config.reorder or 0
+        self.state = scann_ops.ScannState(_read_scann_tensors(index_dir))
+
+    def search(self, queries: tf.Tensor, k: tf.Tensor, num_excluded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `_BruteForce.search`, approximately. Where nothing more is found the score is -inf and the row 0."""
+        searcher = scann_ops.searcher_from_module(self.state)
+        fetched = k + num_excluded
+        found = searcher.search_batched_parallel(queries, fetched, tf.maximum(self._reorder + num_excluded, fetched))
+        # ScaNN says "nothing more" by the score NaN.
+        nothing = tf.math.is_nan(found.distances)
+        return tf.where(nothing, -np.inf, found.distances), tf.where(nothing, 0, found.indices)
+
+
+def _read_scann_tensors(index_dir: str | Path) -> list:
+    tensors = []
+    for name, (suffix, absent) in _SCANN_TENSORS.items():
+        path = Path(index_dir, f"{name}.{suffix}")
+        if not path.exists():
+            tensors.append(absent)
+        else:
+            tensors.append([path.read_bytes()] if suffix == "pb" else np.load(path))
+    return tensors
+
+
+def _export(towers_dir: str | Path, item_ids: pa.Array, index: tf.Module, out_dir: str | Path) -> None:
+    towers = tf.saved_model.load(str(towers_dir))
+    query_specs, item_specs = (raw_inputs.input_specs(towers, name) for name in ("embed_query", "embed_item"))
+    taken = sorted({"k", "exclude"} & set(query_specs))
+    if taken:
+        raise ValueError(
+            f"recommend has inputs of its own named k and exclude. Received features: {taken}. Rename them."
+        )
+    module = tf.Module()
+    # Everything that the functions below read must hang on the module, or it is not saved.
+    module.towers, module.index = towers, index
+    module.item_ids = tf.Variable(item_ids.to_numpy(zero_copy_only=False), dtype=tf.string, trainable=False)
+
+    @tf.function
+    def recommend(k, exclude, **features):
+        with tf.control_dependencies([tf.debugging.assert_positive(k, "k must be positive")]):
+            queries = towers.signatures["embed_query"](**features)["embedding"]
+        given = tf.reduce_sum(tf.cast(tf.not_equal(exclude, ""), tf.int32), axis=1)
+        scores, rows = index.search(queries, k, tf.maximum(tf.reduce_max(given), 0))
+        ids, scores = keep_best(tf.gather(module.item_ids, rows), scores, exclude, k)
+        return {"item_ids": ids, "scores": scores}
+
+    signatures = {
+        "embed_query": _embed(towers, "embed_query").get_concrete_function(**query_specs),
+        "embed_item": _embed(towers, "embed_item").get_concrete_function(**item_specs),
+        "recommend": recommend.get_concrete_function(
+            k=tf.TensorSpec([], tf.int32, "k"), exclude=tf.TensorSpec([None, None], tf.string, "exclude"), **query_specs
+        ),
+    }
+    options = tf.saved_model.SaveOptions(namespace_whitelist=["Scann"])
+    tf.saved_model.save(module, str(out_dir), signatures=signatures, options=options)
+
+
+def _embed(towers, signature: str) -> Callable:
+    @tf.function
+    def embed(**features):
+        return {"embedding": towers.signatures[signature](**features)["embedding"]}
+
+    return embed
+
+
+def keep_best(ids: tf.Tensor, scores: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The k best of the fetched items that are not excluded.
+
+    Args:
+        ids: [num_queries, num_fetched] string.
+        scores: [num_queries, num_fetched] float32; -inf marks no item.
+        exclude: [num_queries, num_excluded] string.
+        k: [] int32.
+
+    Returns:
+        Ids [num_queries, k] and scores [num_queries, k], best first and padded with "" and -inf.
+    """
+    scores = tf.where(is_excluded(ids, exclude), -np.inf, scores)
+    missing = tf.maximum(k - tf.shape(scores)[1], 0)
+    scores = tf.pad(scores, [[0, 0], [0, missing]], constant_values=-np.inf)
+    ids = tf.pad(ids, [[0, 0], [0, missing]], constant_values="")
+    best, positions = tf.math.top_k(scores, k)
+    return tf.where(tf.math.is_inf(best), "", tf.gather(ids, positions, batch_dims=1)), best
+
+
+def is_excluded(ids: tf.Tensor, exclude: tf.Tensor) -> tf.Tensor:
+    """[num_queries, num_fetched] bool: whether an id is among its own query's exclusions.
+
+    Every string becomes a number and every (query, number) a key, so that the cost is that of a sort, not
+    num_fetched x num_excluded comparisons of strings.
+    """
+    strings = tf.concat([ids, exclude], axis=1)
+    distinct, codes = tf.unique(tf.reshape(strings, [-1]), tf.int64)
+    first_keys = tf.size(distinct, tf.int64) * tf.range(tf.shape(strings, tf.int64)[0])
+    keys = tf.reshape(codes, tf.shape(strings)) + first_keys[:, tf.newaxis]
+    fetched, excluded = tf.split(keys, [tf.shape(ids)[1], tf.shape(exclude)[1]], axis=1)
+    # One key that no id has, so that there is always something to compare with.
+    excluded = tf.sort(tf.concat([tf.reshape(excluded, [-1]), [tf.int64.max]], axis=0))
+    positions = tf.searchsorted(excluded, tf.reshape(fetched, [-1]))
+    return tf.equal(tf.reshape(tf.gather(excluded, positions), tf.shape(fetched)), fetched)

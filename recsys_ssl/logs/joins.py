@@ -1,0 +1,195 @@
+"""Beam transforms that number the catalogue, join the log with it, order the events and find the cut times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Optional
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys_ssl.logs import records, timeline
+from recsys_ssl.logs.sources import concat, one_array, partition_by, reject_rows, tag_rejects
+from recsys_ssl.spec import FeatureSpec, Split
+
+_EVENT_COLUMNS = ["query_id", "item_id", "timestamp_us"]
+
+
+class NumberItems(beam.PTransform):
+    """[num_partitions + 1] int64, the catalogue row where each partition begins, and the number of items."""
+
+    def __init__(self, num_partitions: int):
+        super().__init__()
+        self._num_partitions = num_partitions
+
+    def expand(self, catalogue):
+        return (
+            catalogue
+            | beam.MapTuple(lambda partition, table: (partition, table.num_rows))
+            | beam.combiners.ToList()
+            | beam.Map(_to_offsets, self._num_partitions)
+        )
+
+
+def _to_offsets(sizes: Iterable[tuple[int, int]], num_partitions: int) -> np.ndarray:
+    offsets = np.zeros(num_partitions + 1, np.int64)
+    for partition, size in sizes:
+        offsets[partition + 1] = size
+    return np.cumsum(offsets)
+
+
+class JoinItems(beam.PTransform):
+    """Gives each event the catalogue row of its item.
+
+    Takes {"events": (partition of the item, table), "items": (partition, catalogue)}.
+
+    Args:
+        offsets: side input, see `NumberItems`.
+        names: the log's files.
+
+    Returns:
+        records: (partition of the query, positives with item_row). impressions: (partition of the item, row within
+        it and number). rejects: events whose item is not in the catalogue. counts.
+    """
+
+    def __init__(self, offsets, names: Sequence[str]):
+        super().__init__()
+        self._offsets, self._names = offsets, list(names)
+
+    def expand(self, groups):
+        return (
+            groups
+            | beam.CoGroupByKey()
+            | beam.ParDo(_JoinItems(self._names), self._offsets).with_outputs(
+                "impressions", "rejects", "counts", main="records"
+            )
+        )
+
+
+class _JoinItems(beam.DoFn):
+    def __init__(self, names: list[str]):
+        self._names = names
+
+    def process(self, element, offsets):
+        partition, groups = element
+        events, catalogue = concat(groups["events"]), concat(groups["items"])
+        if events is None:
+            return
+        ids = one_array(catalogue, "_id") if catalogue else pa.array([], records.TEXT)
+        row = records.find_rows(one_array(events, "item_id"), ids)
+        unknown = events.filter(pa.array(row < 0))
+        yield from tag_rejects("events", reject_rows(unknown, "item not in the table", self._names, _EVENT_COLUMNS))
+        kind = events["_kind"].to_numpy()
+        shown = row[(row >= 0) & (kind == records.IMPRESSION)]
+        yield beam.pvalue.TaggedOutput("counts", {"impressions": len(shown)})
+        if len(shown):
+            yield beam.pvalue.TaggedOutput("impressions", (partition, np.unique(shown, return_counts=True)))
+        kept = (row >= 0) & (kind == records.POSITIVE)
+        positives = events.drop(["_kind"]).filter(pa.array(kept))
+        positives = positives.append_column("item_row", pa.array(row[kept] + offsets[partition]))
+        yield from partition_by(positives, "query_id", len(offsets) - 1)
+
+
+class OrderEvents(beam.PTransform):
+    """Brings the events of each query together, in order of time, without duplicates, with the query's record.
+
+    Takes {"events": (partition of the query, table), "queries": (partition, table)}; the latter is the catalogue
+    when queries are items, and is absent when there is no query table.
+
+    Returns:
+        records: (events with _query and _query_row, query table). rejects: events whose query is no item, when it
+        has to be one. counts.
+    """
+
+    def __init__(self, offsets, spec: FeatureSpec, names: Sequence[str]):
+        super().__init__()
+        self._offsets, self._spec, self._names = offsets, spec, list(names)
+
+    def expand(self, groups):
+        return (
+            groups
+            | beam.CoGroupByKey()
+            | beam.ParDo(_OrderEvents(self._spec, self._names), self._offsets).with_outputs(
+                "rejects", "counts", main="records"
+            )
+        )
+
+
+class _OrderEvents(beam.DoFn):
+    def __init__(self, spec: FeatureSpec, names: list[str]):
+        self._spec, self._names = spec, names
+
+    def process(self, element, offsets):
+        partition, groups = element
+        events, queries = concat(groups["events"]), concat(groups.get("queries", []))
+        if events is None:
+            return
+        if queries is not None:
+            row = records.find_rows(one_array(events, "query_id"), one_array(queries, "_id"))
+        else:
+            row = np.full(events.num_rows, -1)
+        events = events.append_column("_query_row", pa.array(row))
+        if self._spec.queries.same_as_items:
+            unknown = events.filter(pa.array(row < 0))
+            yield from tag_rejects(
+                "events", reject_rows(unknown, "query not in the item table", self._names, _EVENT_COLUMNS)
+            )
+            known = row >= 0
+            events = events.drop(["_query_row"]).filter(pa.array(known))
+            events = events.append_column("query_row", pa.array(row[known] + offsets[partition]))
+            queries = None
+        ordered, duplicates = timeline.order_events(events, self._spec.events.deduplicate)
+        yield beam.pvalue.TaggedOutput("counts", self._count(ordered, duplicates))
+        if ordered.num_rows:
+            yield partition, ordered, queries
+
+    def _count(self, ordered: pa.Table, duplicates: int) -> dict[str, int]:
+        counts = {"positives": ordered.num_rows, "duplicates": duplicates}
+        counts["num_queries"] = pc.count_distinct(ordered["_query"]).as_py()
+        if self._spec.queries.table:
+            missing = ordered.filter(pc.equal(ordered["_query_row"], -1))
+            counts["queries_without_features"] = pc.count_distinct(missing["_query"]).as_py()
+        return counts
+
+
+class FindCutTimes(beam.PTransform):
+    """The exact times, in microseconds, where eval and test begin: (eval, test); or None without any event.
+
+    With n events in order of time, n * test (rounded, at least one) are meant for test and n * validation before
+    them for eval; events at a cut time all go to the later split. Found in three counting passes over the times,
+    each a combiner of at most 8 MiB, however many events there are (see `timeline.merge_digits`).
+
+    Takes arrays [any] int64 of microseconds since 1970.
+    """
+
+    def __init__(self, split: Split):
+        super().__init__()
+        self._split = split
+
+    def expand(self, times):
+        search = times.pipeline | "Begin" >> beam.Create([timeline.Search()]) | beam.Map(tuple)
+        for level in range(timeline.NUM_PASSES):
+            counts = (
+                times
+                | f"Count{level}" >> beam.Map(_count_digits, beam.pvalue.AsSingleton(search))
+                | f"Merge{level}" >> beam.CombineGlobally(timeline.merge_digits)
+            )
+            search = search | f"Refine{level}" >> beam.Map(
+                _refine, beam.pvalue.AsSingleton(counts), self._split.validation, self._split.test
+            )
+        return search | "Cuts" >> beam.Map(_to_cuts)
+
+
+def _count_digits(times: np.ndarray, search: tuple):
+    return timeline.count_digits(times, timeline.Search(*search))
+
+
+def _refine(search: tuple, counts, validation: float, test: float) -> tuple:
+    return tuple(timeline.refine(timeline.Search(*search), counts, validation, test))
+
+
+def _to_cuts(search: tuple) -> Optional[tuple[int, int]]:
+    found = timeline.Search(*search)
+    return found.prefixes if found.ranks else None

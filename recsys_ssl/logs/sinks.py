@@ -1,0 +1,270 @@
+"""Beam transforms that write examples, catalogue, rejected records and the summary."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, Optional
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from recsys_ssl.examples import CATALOGUE_SPLIT, INTERACTION_SPLITS, split_dir, write_shard
+from recsys_ssl.logs import records, timeline
+from recsys_ssl.logs.columns import catalogue_batch, interaction_batch
+from recsys_ssl.logs.sources import concat, one_array
+from recsys_ssl.logs.summary import SUMMARY_FILE, IngestSummary, iso_time
+from recsys_ssl.spec import FeatureSpec
+
+_LONGEST_EXAMPLE = 200  # characters of a rejected record that the summary shows
+
+
+def delete_outputs(interactions_dir: str, catalogue_dir: str, rejected_dir: str) -> None:
+    """Deletes what an earlier run wrote, so that no shard of it is read with the new ones."""
+    splits = [split_dir(interactions_dir, split) for split in INTERACTION_SPLITS]
+    splits.append(split_dir(catalogue_dir, CATALOGUE_SPLIT))
+    patterns = [os.path.join(split, "*.tfrecord.gz*") for split in splits]
+    patterns += [os.path.join(interactions_dir, SUMMARY_FILE), os.path.join(rejected_dir, "*.jsonl")]
+    old = [match.path for result in FileSystems.match(patterns) for match in result.metadata_list]
+    if old:
+        FileSystems.delete(old)
+
+
+def _write_text(path: str, text: str) -> None:
+    folder = os.path.dirname(path)
+    if not FileSystems.exists(folder):
+        try:
+            FileSystems.mkdirs(folder)
+        except OSError:  # another worker was first
+            if not FileSystems.exists(folder):
+                raise
+    with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+        stream.write(text.encode("utf-8"))
+
+
+def _shard_name(partition: int, num_partitions: int) -> str:
+    return f"part-{partition:05d}-of-{num_partitions:05d}"
+
+
+# --- Interactions ------------------------------------------------------------------------------------
+
+
+class WriteInteractions(beam.PTransform):
+    """Splits the events and writes one shard per partition of queries and split.
+
+    Takes (partition, ordered events, query table or None).
+
+    Args:
+        cuts: side input, see `joins.FindCutTimes`; None for a random split.
+        offsets: side input, see `joins.NumberItems`.
+
+    Returns:
+        train_counts: (partition of the item, (row within it, number of train events)). counts.
+    """
+
+    def __init__(self, cuts, offsets, spec: FeatureSpec, directory: str):
+        super().__init__()
+        self._cuts, self._offsets, self._spec, self._directory = cuts, offsets, spec, directory
+
+    def expand(self, ordered):
+        writer = _WriteInteractions(self._spec, self._directory)
+        return ordered | beam.ParDo(writer, self._cuts, self._offsets).with_outputs("counts", main="train_counts")
+
+
+class _WriteInteractions(beam.DoFn):
+    def __init__(self, spec: FeatureSpec, directory: str):
+        self._spec, self._directory = spec, directory
+
+    def process(self, element, cuts, offsets):
+        partition, events, queries = element
+        split = self._split(events, cuts)
+        counts = {}
+        for which, name in enumerate(INTERACTION_SPLITS):
+            counts[name] = int((split == which).sum())
+            if counts[name]:
+                batch = interaction_batch(events, queries, split, which, self._spec)
+                write_shard(batch, self._directory, name, _shard_name(partition, len(offsets) - 1))
+        yield beam.pvalue.TaggedOutput("counts", counts)
+        rows, number = np.unique(events["item_row"].to_numpy()[split == timeline.TRAIN], return_counts=True)
+        owners = np.searchsorted(offsets, rows, side="right") - 1
+        for owner in np.unique(owners).tolist():
+            yield owner, (rows[owners == owner] - offsets[owner], number[owners == owner])
+
+    def _split(self, events: pa.Table, cuts: Optional[tuple[int, int]]) -> np.ndarray:
+        share = self._spec.split
+        if share.kind == "time":
+            return timeline.split_by_time(events["timestamp_us"].to_numpy(), cuts)
+        ids = [one_array(events, name) for name in ("query_id", "item_id")]
+        return timeline.split_by_hash(*ids, share.validation, share.test, share.seed)
+
+
+# --- Catalogue ---------------------------------------------------------------------------------------
+
+
+class WriteCatalogue(beam.PTransform):
+    """Writes one shard per partition of items; the shards in order hold rows 0, 1, ...
+
+    Takes {"items": (partition, catalogue), "train", "impressions": (partition, (rows within it, numbers))}.
+
+    Returns:
+        Dicts of numbers: num_items, items_without_train.
+    """
+
+    def __init__(self, offsets, spec: FeatureSpec, directory: str):
+        super().__init__()
+        self._offsets, self._spec, self._directory = offsets, spec, directory
+
+    def expand(self, groups):
+        writer = _WriteCatalogue(self._spec, self._directory)
+        return groups | beam.CoGroupByKey() | beam.ParDo(writer, self._offsets)
+
+
+class _WriteCatalogue(beam.DoFn):
+    def __init__(self, spec: FeatureSpec, directory: str):
+        self._spec, self._directory = spec, directory
+
+    def process(self, element, offsets):
+        partition, groups = element
+        items = concat(groups["items"])
+        train, impressions = (_add_up(groups[name], items.num_rows) for name in ("train", "impressions"))
+        batch = catalogue_batch(items, int(offsets[partition]), train, impressions, self._spec)
+        write_shard(batch, self._directory, CATALOGUE_SPLIT, _shard_name(partition, len(offsets) - 1))
+        yield {"num_items": items.num_rows, "items_without_train": int((train == 0).sum())}
+
+
+def _add_up(parts: Iterable[tuple[np.ndarray, np.ndarray]], size: int) -> np.ndarray:
+    total = np.zeros(size, np.int64)
+    for rows, number in parts:
+        total[rows] += number
+    return total
+
+
+# --- Rejected records ----------------------------------------------------------------------------------
+
+
+class WriteRejected(beam.PTransform):
+    """Writes rejected records as JSON lines, sorted by file and line within a shard.
+
+    Takes (side, table of reason, file, line, record). Records that were read together are written together, so a
+    worker holds at most its share of the log's batches.
+
+    Returns:
+        counts: dicts "side: reason" -> number. examples: dicts "side: reason" -> (file, line, record).
+    """
+
+    def __init__(self, directory: str, num_partitions: int, rows_per_batch: int):
+        super().__init__()
+        self._directory, self._partitions, self._rows = directory, num_partitions, rows_per_batch
+
+    def expand(self, rejects):
+        keyed = rejects | "Key" >> beam.FlatMap(_key_rejects, self._partitions, self._rows)
+        keyed | beam.GroupByKey() | "Write" >> beam.Map(_write_rejects, self._directory, self._partitions)
+        return rejects | "Count" >> beam.FlatMap(_count_rejects).with_outputs("examples", main="counts")
+
+
+def _key_rejects(element: tuple[str, pa.Table], num_partitions: int, rows_per_batch: int):
+    side, table = element
+    block = table["line"].to_numpy() // rows_per_batch
+    hashes = records.mix_hashes(records.hash_ids(one_array(table, "file")), block.astype(np.uint64), seed=0)
+    keys = (hashes % np.uint64(num_partitions)).astype(np.int64)
+    for key, part in records.split_by(table, keys, num_partitions):
+        yield (side, key), part
+
+
+def _write_rejects(element, directory: str, num_partitions: int) -> None:
+    (side, key), tables = element
+    table = concat(tables).sort_by([(name, "ascending") for name in ("file", "line", "reason", "record")])
+    columns = (records.quote_json(table["reason"]), records.quote_json(table["file"]), table["line"].to_pylist())
+    lines = [
+        f'{{"reason": {reason}, "file": {file}, "line": {line}, "record": {record}}}\n'
+        for reason, file, line, record in zip(*columns, table["record"].to_pylist())
+    ]
+    _write_text(os.path.join(directory, f"{side}-{_shard_name(key, num_partitions)}.jsonl"), "".join(lines))
+
+
+def _count_rejects(element: tuple[str, pa.Table]):
+    side, table = element
+    for reason in table["reason"].unique().to_pylist():
+        rows = table.filter(pc.equal(table["reason"], reason))
+        first = rows.sort_by([("file", "ascending"), ("line", "ascending")]).slice(0, 1).to_pylist()[0]
+        yield {f"{side}: {reason}": rows.num_rows}
+        example = (first["file"], first["line"], first["record"][:_LONGEST_EXAMPLE])
+        yield beam.pvalue.TaggedOutput("examples", {f"{side}: {reason}": example})
+
+
+# --- Summary -----------------------------------------------------------------------------------------
+
+
+class WriteSummary(beam.PTransform):
+    """Adds up all numbers and writes `summary.json`.
+
+    Takes dicts of numbers.
+
+    Args:
+        examples: PCollection of dicts, the first rejected record of each reason.
+        cuts: side input, see `joins.FindCutTimes`.
+    """
+
+    def __init__(self, examples, cuts, spec: FeatureSpec, directory: str):
+        super().__init__()
+        self._examples, self._cuts, self._spec, self._directory = examples, cuts, spec, directory
+
+    def expand(self, counts):
+        first = self._examples | "First" >> beam.CombineGlobally(_take_first)
+        return (
+            counts
+            | "Add" >> beam.CombineGlobally(_add_counts)
+            | beam.Map(_write_summary, beam.pvalue.AsSingleton(first), self._cuts, self._spec, self._directory)
+        )
+
+
+def _add_counts(parts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for part in parts:
+        for name, number in part.items():
+            total[name] = total.get(name, 0) + number
+    return total
+
+
+def _take_first(parts: Iterable[dict[str, tuple]]) -> dict[str, tuple]:
+    first: dict[str, tuple] = {}
+    for part in parts:
+        for reason, example in part.items():
+            first[reason] = min(first.get(reason, example), tuple(example))
+    return first
+
+
+def _write_summary(
+    counts: dict[str, int],
+    examples: dict[str, tuple[str, int, Any]],
+    cuts: Optional[Sequence[int]],
+    spec: FeatureSpec,
+    directory: str,
+) -> None:
+    def rejected(side: str) -> dict[str, int]:
+        prefix = f"{side}: "
+        return {name.removeprefix(prefix): counts[name] for name in sorted(counts) if name.startswith(prefix)}
+
+    is_timed = spec.split.kind == "time" and cuts is not None
+    names = dict(zip(INTERACTION_SPLITS[1:], cuts)) if is_timed else None
+    numbers = (
+        *("events_read", "positives", "ignored", "impressions", "duplicates", "items_read", "queries_read"),
+        *("queries_without_features", "num_items", "num_queries", "items_without_train"),
+    )
+    summary = IngestSummary(
+        spec=spec.name,
+        rejected=rejected("events"),
+        items_rejected=rejected("items"),
+        queries_rejected=rejected("queries"),
+        splits={split: counts.get(split, 0) for split in INTERACTION_SPLITS},
+        split_kind=spec.split.kind,
+        cuts_us=names,
+        cuts={split: iso_time(cut) for split, cut in names.items()} if names else None,
+        examples={reason: f"{file}:{line}: {text}" for reason, (file, line, text) in sorted(examples.items())},
+        **{name: counts.get(name, 0) for name in numbers},
+    )
+    _write_text(os.path.join(directory, SUMMARY_FILE), summary.to_json())

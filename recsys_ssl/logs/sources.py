@@ -1,0 +1,193 @@
+"""Beam transforms that read logs and tables, check each record, and drop records of an id seen before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Optional
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from recsys_ssl.logs import records
+from recsys_ssl.logs.readers import Batch, LogError, Reject, read_batches
+from recsys_ssl.spec import FeatureSpec, Files
+
+_NOUNS = {"items": "item", "queries": "query"}
+
+
+class Source(NamedTuple):
+    """A file to read."""
+
+    index: int
+    """Place among the files of its side, in order of path."""
+    path: str
+    name: str
+    """Relative to the data directory; what rejects and messages call it."""
+
+
+def find_sources(spec: FeatureSpec, data_dir: str, rows_per_batch: int) -> dict[str, list[Source]]:
+    """The files of `events`, `items` and `queries`, as far as the spec has them.
+
+    Reads the first records of each side, so that a plain mistake shows before any worker starts.
+
+    Raises:
+        LogError: a path matches no file, or the first file of a side lacks a column.
+    """
+    sides = {"events": spec.events, "items": spec.items.table, "queries": spec.queries.table}
+    sources = {}
+    for side, files in sides.items():
+        if files is not None:
+            key = "events.paths" if side == "events" else f"{side}.table.paths"
+            sources[side] = _match(files, data_dir, key)
+            next(_read(sources[side][0], side, spec, rows_per_batch), None)
+    return sources
+
+
+def _match(files: Files, data_dir: str, key: str) -> list[Source]:
+    found: set[str] = set()
+    for pattern in files.paths:
+        matches = FileSystems.match([os.path.join(data_dir, pattern)])[0].metadata_list
+        if not matches:
+            raise LogError(f"{key}: no file matches {pattern!r} in {data_dir}. Check the path and the data directory.")
+        found.update(match.path for match in matches)
+    prefix = os.path.join(data_dir, "")
+    return [Source(i, path, path.removeprefix(prefix)) for i, path in enumerate(sorted(found))]
+
+
+def _read(source: Source, side: str, spec: FeatureSpec, rows_per_batch: int) -> Iterator[Batch]:
+    is_log, table = side == "events", getattr(spec, side)
+    files = table if is_log else table.table
+    columns = records.event_columns(spec) if is_log else records.table_columns(table.features, table.id, side)
+    with FileSystems.open(source.path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+        yield from read_batches(stream, source.name, files, columns, rows_per_batch)
+
+
+# --- Tables as elements ------------------------------------------------------------------------------
+
+
+def partition_by(table: pa.Table, column: str, num_partitions: int) -> Iterator[tuple[int, pa.Table]]:
+    """Yields (partition of the id, its records); an id has the same partition as item and as query."""
+    hashes = records.hash_ids(one_array(table, column)) % np.uint64(num_partitions)
+    return records.split_by(table, hashes.astype(np.int64), num_partitions)
+
+
+def one_array(table: pa.Table, name: str) -> pa.Array:
+    """A column as one array."""
+    chunks = table[name].chunks
+    return chunks[0] if len(chunks) == 1 else pa.concat_arrays([pa.array([], table[name].type), *chunks])
+
+
+def concat(tables: Iterable[pa.Table]) -> Optional[pa.Table]:
+    """One table of all; None when there is none."""
+    tables = list(tables)
+    return pa.concat_tables(tables).combine_chunks() if tables else None
+
+
+def tag_rejects(side: str, rejects: Sequence[Reject]) -> Iterator[beam.pvalue.TaggedOutput]:
+    """Yields the rejects of `events`, `items` or `queries` for the output of that name."""
+    if rejects:
+        yield beam.pvalue.TaggedOutput("rejects", (side, records.rejects_to_table(rejects)))
+
+
+def reject_rows(table: pa.Table, reason: str, names: Sequence[str], columns: Sequence[str]) -> list[Reject]:
+    """Rejects of records that are already columns.
+
+    Args:
+        table: has _file and _line.
+        names: the files' names by index.
+        columns: what to tell of the record.
+    """
+    rows = table.select(["_file", "_line", *columns]).to_pylist()
+    return [Reject(reason, names[row.pop("_file")], row.pop("_line"), row) for row in rows]
+
+
+# --- Transforms ------------------------------------------------------------------------------------
+
+
+class ReadRecords(beam.PTransform):
+    """Reads the files of `events`, `items` or `queries` and checks each record.
+
+    Files are the unit of parallel reading: give a large log as many files.
+
+    Returns:
+        records: (partition of the item's, or the table's own, id; checked table). ids: of events without item
+        table, (partition, table of distinct item ids). rejects: (side, table). counts: dicts of numbers.
+    """
+
+    def __init__(self, side: str, sources: Sequence[Source], spec: FeatureSpec, num_partitions: int, rows: int):
+        super().__init__()
+        self._sources, self._reader = list(sources), _ReadRecords(side, spec, num_partitions, rows)
+
+    def expand(self, pipeline):
+        sources = pipeline | beam.Create(self._sources) | beam.Reshuffle()
+        return sources | beam.ParDo(self._reader).with_outputs("rejects", "counts", "ids", main="records")
+
+
+class _ReadRecords(beam.DoFn):
+    def __init__(self, side: str, spec: FeatureSpec, num_partitions: int, rows_per_batch: int):
+        self._side, self._spec, self._partitions, self._rows = side, spec, num_partitions, rows_per_batch
+
+    def process(self, source):
+        is_log, key = self._side == "events", "item_id" if self._side == "events" else "_id"
+        for batch in _read(source, self._side, self._spec, self._rows):
+            checked = self._check(batch, source)
+            read = len(batch.lines) + len(batch.rejects)
+            yield beam.pvalue.TaggedOutput("counts", {f"{self._side}_read": read, "ignored": checked.ignored})
+            yield from tag_rejects(self._side, batch.rejects + checked.rejects)
+            yield from partition_by(checked.table, key, self._partitions)
+            if is_log and self._spec.items.table is None:
+                ids = records.known_ids(batch, checked.rejects, self._spec)
+                for part in partition_by(ids, "_id", self._partitions):
+                    yield beam.pvalue.TaggedOutput("ids", part)
+
+    def _check(self, batch: Batch, source: Source) -> records.Checked:
+        if self._side == "events":
+            return records.check_events(batch, source.name, source.index, self._spec)
+        table = getattr(self._spec, self._side)
+        return records.check_table(batch, source.name, source.index, table.features, table.id, _NOUNS[self._side])
+
+
+class DeduplicateTable(beam.PTransform):
+    """Keeps the first record of each id, in order of file and line; a partition is sorted by id.
+
+    Returns:
+        records: (partition, table). rejects: (side, table), the later records.
+    """
+
+    def __init__(self, side: str, names: Sequence[str]):
+        super().__init__()
+        self._side, self._names = side, list(names)
+
+    def expand(self, tables):
+        return (
+            tables
+            | beam.GroupByKey()
+            | beam.ParDo(_DeduplicateTable(self._side, self._names)).with_outputs("rejects", main="records")
+        )
+
+
+class _DeduplicateTable(beam.DoFn):
+    def __init__(self, side: str, names: list[str]):
+        self._side, self._names = side, names
+
+    def process(self, element):
+        partition, tables = element
+        first, later = records.deduplicate_ids(concat(tables))
+        reason = f"duplicate {_NOUNS[self._side]} id"
+        yield from tag_rejects(self._side, reject_rows(later, reason, self._names, ["_id"]))
+        yield partition, first
+
+
+class CollectIds(beam.PTransform):
+    """The catalogue of a log without item table: (partition, table of its ids, sorted)."""
+
+    def expand(self, ids):
+        return ids | beam.GroupByKey() | beam.MapTuple(_unite_ids)
+
+
+def _unite_ids(partition: int, tables: Iterable[pa.Table]) -> tuple[int, pa.Table]:
+    return partition, pa.table({"_id": concat(tables)["_id"].unique()}).sort_by("_id")

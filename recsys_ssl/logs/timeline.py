@@ -1,0 +1,177 @@
+"""What an event may know: order in time, duplicates, history, seen items, and the split by time.
+
+Plain functions of arrays. Events of one query lie together and in order of time, so that a history is a
+range of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Optional
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys_ssl.logs.records import hash_ids, mix_hashes
+
+TRAIN, EVAL, TEST = 0, 1, 2
+
+# --- Order -----------------------------------------------------------------------------------------
+
+
+def order_events(events: pa.Table, deduplicate: str) -> tuple[pa.Table, int]:
+    """Sorts the events of some queries by (query, time, place in the log) and drops the duplicates.
+
+    Args:
+        events: columns query_id, item_row, timestamp_us, _file, _line; all events of each query.
+        deduplicate: `event`: identical (query, item, time) once; `pair`: each (query, item) once, the first.
+
+    Returns:
+        The events with the column _query int64 (0, 1, ... in order of id), and the number of duplicates.
+    """
+    encoded = events["query_id"].combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.chunk(0)
+    rank = np.empty(len(encoded.dictionary), np.int64)
+    rank[pc.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(rank))
+    keys = pd.DataFrame(
+        {
+            "query": rank[encoded.indices.to_numpy()],
+            "time": events["timestamp_us"].to_numpy(),
+            "item": events["item_row"].to_numpy(),
+        }
+    )
+    order = np.lexsort((events["_line"].to_numpy(), events["_file"].to_numpy(), keys["time"], keys["query"]))
+    keys = keys.iloc[order]
+    same = ["query", "item"] if deduplicate == "pair" else ["query", "item", "time"]
+    kept = ~keys.duplicated(same).to_numpy()
+    ordered = events.take(pa.array(order[kept]))
+    return ordered.append_column("_query", pa.array(keys["query"].to_numpy()[kept])), int((~kept).sum())
+
+
+def find_history(query: np.ndarray, timestamp_us: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """The last `length` events of the same query strictly before each event; events of one time do not see each other.
+
+    Args:
+        query: [num_events] int, ascending.
+        timestamp_us: [num_events] int64, ascending within a query.
+
+    Returns:
+        [num_events] int64 first row and [num_events] int64 end row (exclusive) of each event's history.
+    """
+    if not len(query):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    rows = np.arange(len(query))
+    new_query = np.concatenate([[True], query[1:] != query[:-1]])
+    new_time = new_query | np.concatenate([[True], timestamp_us[1:] != timestamp_us[:-1]])
+    query_start = np.maximum.accumulate(np.where(new_query, rows, 0))
+    end = np.maximum.accumulate(np.where(new_time, rows, 0))
+    return np.maximum(query_start, end - length), end
+
+
+def find_seen(query: np.ndarray, item_row: np.ndarray, split: np.ndarray, which: int) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct rows, ascending, of each held-out event's query before the split begins.
+
+    Args:
+        query: [num_events] int, ascending.
+        item_row: [num_events] int64 catalogue row.
+        split: [num_events] TRAIN, EVAL or TEST.
+        which: EVAL (seen = train) or TEST (seen = train and eval).
+
+    Returns:
+        [num_events_of_which] int64 number of rows, and [sum of it] int64 rows.
+    """
+    before = split < which
+    pairs = pd.DataFrame({"query": query[before], "row": item_row[before]}).drop_duplicates()
+    pairs = pairs.sort_values(["query", "row"])
+    owner = pairs["query"].to_numpy()
+    held_out = query[split == which]
+    starts, ends = np.searchsorted(owner, held_out), np.searchsorted(owner, held_out, side="right")
+    return ends - starts, pairs["row"].to_numpy()[ranges(starts, ends)]
+
+
+def ranges(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """[sum(ends - starts)] int64: starts[0], ..., ends[0] - 1, starts[1], ..."""
+    lengths = ends - starts
+    before = np.cumsum(lengths) - lengths
+    return np.arange(lengths.sum()) - np.repeat(before - starts, lengths)
+
+
+# --- Split -----------------------------------------------------------------------------------------
+
+
+def split_by_time(timestamp_us: np.ndarray, cuts_us: Sequence[int]) -> np.ndarray:
+    """[num_events] int8: TRAIN before the first cut, EVAL from it on, TEST from the second on."""
+    return np.searchsorted(np.asarray(cuts_us), timestamp_us, side="right").astype(np.int8)
+
+
+def split_by_hash(query_ids: pa.Array, item_ids: pa.Array, validation: float, test: float, seed: int) -> np.ndarray:
+    """[num_events] int8 split of a log without time: a seeded hash of (query, item), the same in every run."""
+    share = mix_hashes(hash_ids(query_ids), hash_ids(item_ids), seed) / 2.0**64
+    return np.where(share < test, TEST, np.where(share < test + validation, EVAL, TRAIN)).astype(np.int8)
+
+
+# --- Exact quantiles in bounded memory -------------------------------------------------------------
+# Radix selection: a time is three digits of 18 bits. Each pass counts one digit among the times that begin with
+# the digits found so far, and so finds the next digit of each cut.
+
+_BITS = 18
+NUM_PASSES = 3  # 54 bits; the year 2100 in microseconds needs 52
+
+
+class Search(NamedTuple):
+    """What is known of the cuts after some passes."""
+
+    level: int = 0
+    prefixes: tuple[int, int] = (0, 0)
+    """The leading digits of the eval and the test cut."""
+    ranks: Optional[tuple[int, int]] = None
+    """Rank of each cut among the times that begin with its prefix; None before the first pass."""
+
+
+Counts = tuple[np.ndarray, np.ndarray]
+
+
+def count_digits(timestamp_us: np.ndarray, search: Search) -> tuple[Counts, Counts]:
+    """For each cut: the next digits that occur after its prefix, and how often (at most 2^18 pairs, 4 MiB)."""
+    shift = _BITS * (NUM_PASSES - 1 - search.level)
+    leading = timestamp_us >> shift
+    counts = []
+    for prefix in search.prefixes:
+        matching = leading[leading >> _BITS == prefix] & ((1 << _BITS) - 1)
+        counts.append(np.unique(matching, return_counts=True))
+    return tuple(counts)
+
+
+def merge_digits(parts: Sequence[tuple[Counts, Counts]]) -> tuple[Counts, Counts]:
+    """Adds up counts; never larger than 2 x 2^18 pairs of int64 = 8 MiB, however many times there are."""
+    parts, merged = list(parts), []
+    for cut in range(2):
+        digits = np.concatenate([np.zeros(0, np.int64), *(part[cut][0] for part in parts)])
+        counts = np.concatenate([np.zeros(0, np.int64), *(part[cut][1] for part in parts)])
+        unique, index = np.unique(digits, return_inverse=True)
+        merged.append((unique, np.bincount(index, counts, len(unique)).astype(np.int64)))
+    return tuple(merged)
+
+
+def refine(search: Search, counts: tuple[Counts, Counts], validation: float, test: float) -> Search:
+    """Takes one digit more; after the last pass the prefixes are the cuts, in microseconds."""
+    if not len(counts[0][0]):  # no event at all
+        return search._replace(level=search.level + 1)
+    ranks = search.ranks or cut_ranks(int(counts[0][1].sum()), validation, test)
+    prefixes, remaining = [], []
+    for prefix, rank, (digits, number) in zip(search.prefixes, ranks, counts):
+        ends = np.cumsum(number)
+        at = int(np.searchsorted(ends, rank, side="right"))
+        prefixes.append((prefix << _BITS) | int(digits[at]))
+        remaining.append(rank - int(ends[at] - number[at]))
+    return Search(search.level + 1, tuple(prefixes), tuple(remaining))
+
+
+def cut_ranks(num_events: int, validation: float, test: float) -> tuple[int, int]:
+    """Ranks (from 0, in order of time) of the first eval and the first test event, if no two times are equal."""
+    num_test = max(1, round(num_events * test))
+    num_validation = max(1, round(num_events * validation))
+    return max(0, num_events - num_test - num_validation), max(0, num_events - num_test)

@@ -1,0 +1,1 @@
+"""IN encoded features. OUT query and item embeddings, losses."""

@@ -1,0 +1,131 @@
+"""The two-tower model: features -> embeddings -> MLP -> L2-normalised vector, once for queries, once for items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+import tf_keras as keras
+
+from recsys_ssl.features.batch import FeatureBatch, FeatureLayout
+
+
+@dataclass(frozen=True)
+class TowerConfig:
+    """Sizes of both towers.
+
+    Attributes:
+        feature_dim: length of every feature embedding.
+        hidden: widths of the ReLU layers before the embedding layer.
+        embedding_dim: length of the query and item embeddings.
+        trainable_default: whether the embedding that stands for a masked or missing feature is learned.
+    """
+
+    feature_dim: int = 32
+    hidden: tuple[int, ...] = (256,)
+    embedding_dim: int = 128
+    trainable_default: bool = True
+
+
+class FeatureEncoder(keras.layers.Layer):
+    """Embeds each feature as the mean of its values; masked and missing features take the default embedding."""
+
+    def __init__(self, layout: FeatureLayout, table: tf.Variable, config: TowerConfig, name: str):
+        super().__init__(name=name)
+        self._layout, self._table, self._dim = layout, table, config.feature_dim
+        self._projections = {f.name: keras.layers.Dense(self._dim, name=f.name) for f in layout.features if f.dim}
+        self._default = self.add_weight(
+            name="default",
+            shape=[layout.num_slots, config.feature_dim],
+            initializer=keras.initializers.RandomNormal(stddev=config.feature_dim**-0.5),
+            trainable=config.trainable_default,
+        )
+
+    def call(
+        self, batch: FeatureBatch, visible: tf.Tensor | None = None, kept: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Embeds `num_views` views of the records with one gather.
+
+        Args:
+            batch: the records' features.
+            visible: [num_views, num_records or 1, num_slots] bool; None shows everything.
+            kept: [num_values, num_views] float weight of each value in each view; None keeps everything.
+
+        Returns:
+            [num_views, num_records, num_slots * feature_dim] float32; one view when both arguments are None.
+        """
+        num_slots = self._layout.num_slots
+        kept = tf.ones([tf.size(batch.codes), 1]) if kept is None else kept
+        num_views = kept.shape[1]
+        segments = batch.records * num_slots + batch.slots
+        num_segments = batch.num_records * num_slots
+
+        values = tf.gather(self._table, batch.codes)
+        weighted = values if num_views == 1 else tf.tile(values, [1, num_views])
+        weighted *= tf.repeat(kept, self._dim, axis=1)
+        totals = tf.math.unsorted_segment_sum(weighted, segments, num_segments)
+        weights = tf.math.unsorted_segment_sum(kept, segments, num_segments)
+
+        totals = tf.reshape(totals, [batch.num_records, num_slots, num_views, self._dim])
+        weights = tf.reshape(weights, [batch.num_records, num_slots, num_views, 1])
+        means = tf.transpose(tf.math.divide_no_nan(totals, weights), [2, 0, 1, 3])
+        present = tf.transpose(weights, [2, 0, 1, 3]) > 0
+        means, present = self._add_dense(batch, means, present)
+        if visible is not None:
+            present &= visible[..., tf.newaxis]
+        embedded = tf.where(present, means, self._default)
+        return tf.reshape(embedded, [-1, batch.num_records, num_slots * self._dim])
+
+    def _add_dense(self, batch: FeatureBatch, means: tf.Tensor, present: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        for slot, feature in enumerate(self._layout.features):
+            if not feature.dim:
+                continue
+            vectors = batch.dense[feature.name]
+            known = tf.math.is_finite(vectors[:, :1])
+            projected = self._projections[feature.name](tf.where(known, vectors, 0.0))
+            in_slot = tf.one_hot(slot, self._layout.num_slots)
+            means += projected[tf.newaxis, :, tf.newaxis, :] * in_slot[:, tf.newaxis]
+            present |= known[tf.newaxis, :, tf.newaxis, :] & tf.cast(in_slot[:, tf.newaxis], tf.bool)
+        return means, present
+
+
+class TwoTower(keras.Model):
+    """Query and item tower over one shared embedding table.
+
+    The table has `num_rows` rows of feature_dim float32: 4 * num_rows * feature_dim bytes, and as many
+    again for Adagrad's accumulator.
+    """
+
+    def __init__(self, query_layout: FeatureLayout, item_layout: FeatureLayout, num_rows: int, config: TowerConfig):
+        super().__init__(name="two_tower")
+        self.query_layout, self.item_layout = query_layout, item_layout
+        self.table = self.add_weight(
+            name="table",
+            shape=[num_rows, config.feature_dim],
+            initializer=keras.initializers.RandomNormal(stddev=config.feature_dim**-0.5),
+        )
+        self.query_encoder = FeatureEncoder(query_layout, self.table, config, name="query_encoder")
+        self.item_encoder = FeatureEncoder(item_layout, self.table, config, name="item_encoder")
+        self.query_mlp = _mlp(query_layout, config, name="query_mlp")
+        self.item_mlp = _mlp(item_layout, config, name="item_mlp")
+
+    def embed_queries(self, batch: FeatureBatch) -> tf.Tensor:
+        """[num_records, embedding_dim] float32, rows of length 1."""
+        return tf.math.l2_normalize(self.query_mlp(self.query_encoder(batch)[0]), axis=-1)
+
+    def embed_items(
+        self, batch: FeatureBatch, visible: tf.Tensor | None = None, kept: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """[num_views * num_records, embedding_dim] float32, rows of length 1; arguments as in FeatureEncoder.
+
+        The views go through the MLP in one pass.
+        """
+        views = self.item_encoder(batch, visible, kept)
+        return tf.math.l2_normalize(self.item_mlp(tf.reshape(views, [-1, views.shape[-1]])), axis=-1)
+
+
+def _mlp(layout: FeatureLayout, config: TowerConfig, name: str) -> keras.Sequential:
+    layers = [keras.layers.Dense(width, activation="relu") for width in config.hidden]
+    mlp = keras.Sequential([*layers, keras.layers.Dense(config.embedding_dim)], name=name)
+    mlp.build([None, layout.num_slots * config.feature_dim])
+    return mlp

@@ -1,0 +1,427 @@
+"""FeatureSpec: the one contract that every stage reads.
+
+A spec states the facts of one data set (files, columns, feature kinds, label rule, split) and nothing
+about the model. It is strict: an unknown key, a wrong type or a contradiction is an error that names
+the line of the YAML file.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal, Optional, Union
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+SPEC_VERSION = 1
+
+# Columns that ingestion itself writes into the examples; a feature may not take their names.
+RESERVED_NAMES = frozenset(
+    {
+        "query_id",
+        "item_id",
+        "item_row",
+        "query_row",
+        "timestamp_us",
+        "example_weight",
+        "seen_rows",
+        "train_count",
+        "impression_count",
+    }
+)
+
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", description="Name of the feature in every artifact.")]
+_Count = Annotated[int, Field(ge=1)]
+_Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class SpecError(ValueError):
+    """A feature spec that cannot be used; the message says where, what came and what to do."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+# --- Files ---------------------------------------------------------------------------------------
+
+
+class Files(_Strict):
+    """Where records lie and how to read them; a `.gz` suffix means gzip."""
+
+    paths: list[str] = Field(min_length=1, description="Paths or globs relative to the data directory.")
+    format: Literal["csv", "jsonl", "parquet"] = "csv"
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    header: bool = Field(default=True, description="Whether the first CSV line names the columns.")
+    columns: Optional[list[str]] = Field(default=None, description="Column names of a CSV file without header.")
+    quoting: Literal["minimal", "none"] = Field(
+        default="minimal", description="`none`: quotation marks are ordinary characters (most TSV logs)."
+    )
+    comment: Optional[Annotated[str, Field(min_length=1, max_length=1)]] = Field(
+        default=None, description="CSV lines that start with this character are skipped."
+    )
+    encoding: Literal["utf-8", "latin-1"] = "utf-8"
+
+    @model_validator(mode="after")
+    def _columns_match_header(self):
+        if self.format == "csv" and not self.header and not self.columns:
+            raise ValueError("a CSV file without header needs its columns. Set columns: [name, ...].")
+        if self.columns is not None and (self.header or self.format != "csv"):
+            raise ValueError("columns may only be given for CSV with header: false. Remove columns or the header.")
+        return self
+
+
+# --- Features ------------------------------------------------------------------------------------
+
+
+class _Feature(_Strict):
+    name: _Name
+    column: Optional[str] = Field(default=None, description="Column of the table; the feature's name when absent.")
+    min_presence: Optional[_Share] = Field(
+        default=None, description="Least share of records with a value; fewer is a data anomaly that stops the run."
+    )
+
+    @property
+    def source_column(self) -> str:
+        return self.column or self.name
+
+
+class IdFeature(_Feature):
+    """A (nearly) unique identifier, one value a record."""
+
+    kind: Literal["id"]
+    min_count: _Count = Field(default=1, description="Rarer values share the out-of-vocabulary buckets.")
+    oov_buckets: _Count = 1
+
+
+class CategoricalFeature(_Feature):
+    """One value, or several when `multi_valued`."""
+
+    kind: Literal["categorical"]
+    multi_valued: bool = False
+    separator: Optional[Annotated[str, Field(min_length=1)]] = Field(
+        default=None, description="Separates the values of a multi-valued feature in a CSV cell."
+    )
+    min_count: _Count = 1
+    vocabulary_size: Optional[_Count] = Field(default=None, description="Keep the most frequent values only.")
+    oov_buckets: _Count = 1
+
+    @model_validator(mode="after")
+    def _separator_needs_multi_valued(self):
+        if self.separator is not None and not self.multi_valued:
+            raise ValueError("a separator needs multi_valued: true. Add it or remove the separator.")
+        return self
+
+
+class TextFeature(_Feature):
+    """Free text as a bag of lower-cased word n-grams."""
+
+    kind: Literal["text"]
+    ngrams: Annotated[int, Field(ge=1, le=4)] = Field(default=1, description="Longest n-gram, in words.")
+    max_words: _Count = Field(default=64, description="Words beyond this are not read.")
+    min_count: _Count = 1
+    vocabulary_size: _Count = 20_000
+    oov_buckets: _Count = 1
+
+
+class NumericFeature(_Feature):
+    """A number, used as its quantile bucket."""
+
+    kind: Literal["numeric"]
+    buckets: Annotated[int, Field(ge=2, le=1000)] = 10
+
+
+class DenseFeature(_Feature):
+    """A vector of fixed length, standardised per element."""
+
+    kind: Literal["dense"]
+    dim: _Count
+    separator: Annotated[str, Field(min_length=1)] = Field(
+        default=" ", description="Separates the elements in a CSV cell."
+    )
+
+
+class ItemSequenceFeature(_Strict):
+    """The query's last `length` positive items strictly before the event."""
+
+    kind: Literal["item_sequence"]
+    name: _Name
+    length: _Count = 20
+
+
+class ReservedFeature(_Strict):
+    """A kind whose encoder does not exist yet."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    kind: Literal["molecule", "image"]
+    name: _Name
+
+    @model_validator(mode="after")
+    def _not_yet(self):
+        raise ValueError(f"kind {self.kind!r} is reserved and not yet available. Remove feature {self.name!r}.")
+
+
+Feature = Annotated[
+    Union[
+        IdFeature,
+        CategoricalFeature,
+        TextFeature,
+        NumericFeature,
+        DenseFeature,
+        ItemSequenceFeature,
+        ReservedFeature,
+    ],
+    Field(discriminator="kind"),
+]
+TableFeature = Union[IdFeature, CategoricalFeature, TextFeature, NumericFeature, DenseFeature]
+
+
+# --- Log, tables, split ----------------------------------------------------------------------------
+
+
+class Timestamp(_Strict):
+    column: str
+    unit: Literal["s", "ms", "us", "ns", "iso8601"] = Field(
+        default="s", description="Unit of a number since 1970, or ISO 8601 text (read as UTC when it names no zone)."
+    )
+
+
+class Label(_Strict):
+    """Which events are positive. With neither column nor event_type every event is."""
+
+    column: Optional[str] = Field(default=None, description="Numeric feedback, e.g. a rating.")
+    threshold: Optional[float] = Field(default=None, description="Feedback >= threshold is positive.")
+    event_type: Optional[str] = Field(default=None, description="Column that names the kind of event.")
+    positive: Optional[dict[str, float]] = Field(
+        default=None, description="Event type -> example weight of the positive events."
+    )
+    impressions: list[str] = Field(
+        default=[], description="Event types that mean 'was shown': counted per item, never a positive."
+    )
+
+    @model_validator(mode="after")
+    def _one_rule(self):
+        if (self.column is None) != (self.threshold is None):
+            raise ValueError("column and threshold belong together. Give both or neither.")
+        if (self.event_type is None) != (self.positive is None):
+            raise ValueError("event_type and positive belong together. Give both or neither.")
+        if self.column is not None and self.event_type is not None:
+            raise ValueError("a label is a threshold or a set of event types. Remove one of column and event_type.")
+        if self.impressions and self.event_type is None:
+            raise ValueError("impressions need event_type and positive. Name the column with event_type.")
+        if self.positive is not None:
+            if not self.positive or min(self.positive.values()) <= 0:
+                raise ValueError("positive needs at least one event type and weights above 0.")
+            both = sorted(set(self.positive) & set(self.impressions))
+            if both:
+                raise ValueError(f"an event type is positive or an impression. Received both for: {both}.")
+        return self
+
+
+class Events(Files):
+    """The feedback log."""
+
+    query_id: str = Field(description="Column that identifies who or what asks (user, page, app).")
+    item_id: str = Field(description="Column that identifies the item of the event.")
+    timestamp: Optional[Timestamp] = None
+    label: Label = Label()
+    weight: Optional[str] = Field(default=None, description="Column with an example weight >= 0.")
+    features: list[Feature] = Field(default=[], description="Query features known at the event (its context).")
+    deduplicate: Literal["event", "pair"] = Field(
+        default="event",
+        description="`event`: identical (query, item, time) once; `pair`: each (query, item) once, at its first time.",
+    )
+
+
+class Items(_Strict):
+    """The catalogue. Without `table` it holds every item id of the log and no other feature than ids."""
+
+    table: Optional[Files] = None
+    id: str = Field(default="item_id", description="Column of the table that identifies the item.")
+    title: Optional[str] = Field(default=None, description="Feature shown to people beside the id.")
+    features: list[Feature] = Field(min_length=1)
+
+
+class Queries(_Strict):
+    """Features of the query; `same_as_items` when queries are themselves items (page to page, app to app)."""
+
+    same_as_items: bool = False
+    table: Optional[Files] = None
+    id: str = Field(default="query_id", description="Column of the table that identifies the query.")
+    features: list[Feature] = []
+
+
+class Split(_Strict):
+    """Shares of the positive events, by one global time line; `random` only for a log without time."""
+
+    kind: Literal["time", "random"] = "time"
+    validation: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
+    test: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
+    seed: int = Field(default=0, description="Seed of a random split.")
+
+
+class Evaluation(_Strict):
+    mask_seen: bool = Field(
+        default=True, description="Leave the query's earlier positives out of its ranking (not for repeat consumption)."
+    )
+    group_by: Literal["query", "event"] = Field(
+        default="query",
+        description="`query`: one ranking per query, at its first held-out event; `event`: one per held-out event.",
+    )
+    slices: list[str] = Field(default=[], description="Categorical query features to slice the report by.")
+
+
+class FeatureSpec(_Strict):
+    """Everything the stages need to know about one data set."""
+
+    version: Literal[1] = SPEC_VERSION
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    description: str = ""
+    events: Events
+    items: Items
+    queries: Queries = Queries()
+    split: Split = Split()
+    evaluation: Evaluation = Evaluation()
+    max_rejected_share: _Share = Field(default=0.01, description="A run with more rejected records fails.")
+
+    @property
+    def query_features(self) -> tuple[Feature, ...]:
+        """The features of the query tower: its table's and the event's own."""
+        return (*self.queries.features, *self.events.features)
+
+    @property
+    def item_features(self) -> tuple[TableFeature, ...]:
+        return tuple(self.items.features)
+
+    @property
+    def item_sequences(self) -> tuple[ItemSequenceFeature, ...]:
+        return tuple(f for f in self.query_features if f.kind == "item_sequence")
+
+    @property
+    def item_id_feature(self) -> Optional[IdFeature]:
+        """The id feature that reads the catalogue's own id column, if the spec has one."""
+        return next((f for f in self.item_features if f.kind == "id" and f.source_column == self.items.id), None)
+
+    @model_validator(mode="after")
+    def _is_consistent(self):
+        for side, features in (("query", self.query_features), ("item", self.item_features)):
+            names = [feature.name for feature in features]
+            repeated = sorted({name for name in names if names.count(name) > 1})
+            if repeated:
+                raise ValueError(f"{side} feature names must be unique. Received twice: {repeated}.")
+            reserved = sorted(set(names) & RESERVED_NAMES)
+            if reserved:
+                raise ValueError(f"{side} feature names {reserved} are reserved. Rename them and set their column.")
+        if any(f.kind == "item_sequence" for f in (*self.items.features, *self.events.features)):
+            raise ValueError("an item_sequence is a feature of queries. Move it to queries.features.")
+        if self.item_sequences and self.events.timestamp is None:
+            raise ValueError("an item_sequence needs events.timestamp. Name the column or remove the sequence.")
+        if self.item_sequences and self.item_id_feature is None:
+            raise ValueError(
+                f"an item_sequence needs an item feature of kind id on column {self.items.id!r}. Add it to items."
+            )
+        if self.queries.same_as_items and (self.query_features or self.queries.table):
+            raise ValueError("same_as_items takes the items' features. Remove the other query features and the table.")
+        if not self.queries.same_as_items and not self.query_features:
+            raise ValueError("the query needs at least one feature. Add queries.features or same_as_items: true.")
+        if self.items.table is None and any(f.source_column != self.items.id for f in self.items.features):
+            raise ValueError("without items.table only the id column is known. Add the table or drop other features.")
+        own_columns = {self.queries.id, *(f.name for f in self.item_sequences)}
+        if self.queries.table is None:
+            for feature in self.queries.features:
+                if feature.kind != "item_sequence" and feature.source_column not in own_columns:
+                    raise ValueError(
+                        f"query feature {feature.name!r} reads column {feature.source_column!r}, but there is no "
+                        "queries.table. Add the table or move the feature to events.features."
+                    )
+        if self.split.kind == "time" and self.events.timestamp is None:
+            raise ValueError("a time split needs events.timestamp. Name the column or set split.kind: random.")
+        if self.split.kind == "random" and self.events.timestamp is not None:
+            raise ValueError("a log with time is split by time, or the test leaks. Remove split.kind: random.")
+        sliceable = {f.name for f in self.query_features if f.kind in ("id", "categorical")}
+        if self.queries.same_as_items:
+            sliceable = {f.name for f in self.item_features if f.kind in ("id", "categorical")}
+        unknown = sorted(set(self.evaluation.slices) - sliceable)
+        if unknown:
+            raise ValueError(f"evaluation.slices must be categorical query features. Received: {unknown}.")
+        if self.items.title is not None and self.items.title not in {f.name for f in self.item_features}:
+            raise ValueError(f"items.title must name an item feature. Received: {self.items.title!r}.")
+        return self
+
+    def to_json(self) -> str:
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str) -> FeatureSpec:
+        return cls.model_validate_json(text)
+
+
+# --- YAML ------------------------------------------------------------------------------------------
+
+
+def load_spec(path: str | Path) -> FeatureSpec:
+    """Reads and checks a spec file.
+
+    Raises:
+        SpecError: the file is missing, is no YAML, or breaks the contract; one line per fault, each with
+            the line of the file, the key, what came and what to do.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: the spec cannot be read: {error}. Check the path.") from error
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise SpecError(f"{path}{line}: this is not valid YAML: {problem}. Mend the syntax.") from error
+    if not isinstance(values, dict):
+        raise SpecError(f"{path}: a spec is a mapping of keys. Received: {type(values).__name__}.")
+    try:
+        return FeatureSpec.model_validate(values)
+    except ValidationError as error:
+        raise SpecError("\n".join(_describe(path, root, fault) for fault in error.errors())) from error
+
+
+def json_schema() -> str:
+    """The JSON Schema of a spec file, for editors."""
+    schema = TypeAdapter(FeatureSpec).json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return json.dumps(schema, indent=2, sort_keys=True) + "\n"
+
+
+_KINDS = ("id", "categorical", "text", "numeric", "dense", "item_sequence", "molecule", "image")
+
+
+def _describe(path: Path, root: yaml.Node, fault: dict) -> str:
+    # The discriminated union puts the kind into the location; it is no key of the file.
+    loc = fault["loc"]
+    keys = [key for i, key in enumerate(loc) if not (key in _KINDS and i and isinstance(loc[i - 1], int))]
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        message = "unknown key. Check its spelling or remove it"
+    received = "" if isinstance(fault["input"], (dict, list)) else f" Received: {fault['input']!r}."
+    where = ".".join(str(key) for key in keys) or "spec"
+    return f"{path}:{_line_of(root, keys)}: {where}: {message.rstrip('.')}.{received}"
+
+
+def _line_of(node: yaml.Node, keys: list) -> int:
+    """The line of the deepest node on the path of `keys` that the file has."""
+    line = node.start_mark.line + 1
+    for key in keys:
+        if isinstance(node, yaml.MappingNode):
+            match = next(((k, v) for k, v in node.value if k.value == str(key)), None)
+            if match is None:
+                break
+            line, node = match[0].start_mark.line + 1, match[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+            node = node.value[key]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line

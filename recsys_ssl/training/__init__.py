@@ -1,0 +1,1 @@
+"""IN encoded interactions and catalogue, correlations. OUT checkpoints and a SavedModel of both towers."""

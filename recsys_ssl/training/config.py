@@ -1,0 +1,87 @@
+"""How to train: settings that are no facts of the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from recsys_ssl.models.two_tower import TowerConfig
+
+Regularizer = Literal[
+    "none",
+    "cfm",
+    "cfm_no_dropout",
+    "rfm",
+    "rfm_no_complement",
+    "dropout_only",
+    "feature_dropout",
+    "spread_out",
+    "spread_out_square",
+]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one training run; the defaults are those of Yao et al. 2021 scaled to two cores.
+
+    Attributes:
+        regularizer: `cfm`, `rfm`, `rfm_no_complement`, `cfm_no_dropout` and `dropout_only` are the paper's
+            self-supervised variants; `feature_dropout`, `spread_out` and `spread_out_square` its baselines.
+        ssl_weight: alpha, weight of the auxiliary loss (Eq. 5).
+        ssl_temperature: temperature of the auxiliary loss.
+        ssl_batch_size: items drawn uniformly from the catalogue for the auxiliary loss of a step.
+        value_dropout: probability that a value of a multi-valued feature is dropped from a view.
+        feature_dropout: probability that a feature is hidden in the supervised task (`feature_dropout` only).
+        correlation: mutual information `raw` (the paper's) or `normalised` by the entropies (`cfm` only).
+        logq: sampling-bias correction: `none`, `exact` counts or the `streaming` estimate.
+        mixed_negatives: items drawn uniformly from the catalogue as further candidates of the main softmax.
+        eval_every: steps between validations; also the checkpoint interval.
+        patience: validations without a better Recall@50 after which training stops.
+        validation_queries: held-out rankings of a validation, drawn once.
+        shuffle_buffer: serialized examples in the shuffle buffer, roughly 200 bytes each.
+    """
+
+    seed: int = 0
+    steps: int = 3000
+    batch_size: int = 1024
+    learning_rate: float = 0.05
+    temperature: float = 0.07
+    feature_dim: int = 32
+    hidden: tuple[int, ...] = (256,)
+    embedding_dim: int = 128
+    trainable_default: bool = True
+    regularizer: Regularizer = "cfm"
+    ssl_weight: float = 0.3
+    ssl_temperature: float = 0.07
+    ssl_batch_size: int = 1024
+    value_dropout: float = 0.3
+    feature_dropout: float = 0.1
+    correlation: Literal["raw", "normalised"] = "raw"
+    logq: Literal["none", "exact", "streaming"] = "exact"
+    mixed_negatives: int = 0
+    eval_every: int = 250
+    patience: int = 5
+    validation_queries: int = 2000
+    shuffle_buffer: int = 100_000
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "ssl_batch_size", "eval_every", "patience", "validation_queries"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"train.{name} must be at least 1. Received: {getattr(self, name)}.")
+        for name in ("learning_rate", "temperature", "ssl_temperature"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"train.{name} must be positive. Received: {getattr(self, name)}. Use 0.05-1.0.")
+        for name in ("value_dropout", "feature_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"train.{name} must be in [0, 1). Received: {getattr(self, name)}.")
+        for name in ("ssl_weight", "mixed_negatives"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"train.{name} must not be negative. Received: {getattr(self, name)}.")
+        if self.mixed_negatives and self.logq != "exact":
+            raise ValueError(
+                f"mixed negatives need exact sampling probabilities. Received: logq={self.logq!r}. Set train.logq=exact."
+            )
+
+    @property
+    def tower(self) -> TowerConfig:
+        return TowerConfig(self.feature_dim, tuple(self.hidden), self.embedding_dim, self.trainable_default)

@@ -1,0 +1,152 @@
+"""One training step: the supervised loss on the log and the auxiliary loss on the catalogue."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from recsys_ssl.features import views
+from recsys_ssl.features.batch import Catalogue
+from recsys_ssl.models import losses, sampling
+from recsys_ssl.models.two_tower import TwoTower
+from recsys_ssl.training.config import TrainConfig
+from recsys_ssl.training.data import Interactions
+
+# Independent random streams of a step: every draw is a function of (seed, step, stream).
+_SSL_ITEMS, _MASK, _VALUES, _FEATURES, _NEGATIVES = range(5)
+
+
+class TrainStep(tf.Module):
+    """Model, optimiser and sampling estimate, and the function that advances them; what a checkpoint holds."""
+
+    def __init__(
+        self,
+        model: TwoTower,
+        catalogue: Catalogue,
+        config: TrainConfig,
+        same_as_items: bool,
+        mutual_information: np.ndarray | None,
+    ):
+        """Args:
+        mutual_information: [num_item_features] squared, needed by the `cfm` regularizers only.
+        """
+        super().__init__()
+        self.model, self._catalogue, self._config = model, catalogue, config
+        self._same_as_items = same_as_items
+        self.optimizer = keras.optimizers.legacy.Adagrad(config.learning_rate)
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._log_probability = tf.constant(sampling.exact_log_probability(catalogue.train_counts))
+        self.frequency = None
+        if config.logq == "streaming":
+            initial_gap = max(1.0, catalogue.num_items / config.batch_size)
+            self.frequency = sampling.StreamingFrequency(4 * catalogue.num_items, initial_gap)
+        self._auxiliary_loss = self._choose_auxiliary_loss(mutual_information)
+
+    def compile(self, batch_spec: Interactions) -> Callable[[Interactions], dict[str, tf.Tensor]]:
+        """The step as a graph for batches of the given structure; one trace, however ragged they are."""
+        return tf.function(self.take, input_signature=[batch_spec], autograph=False)
+
+    def take(self, batch: Interactions) -> dict[str, tf.Tensor]:
+        """Takes one optimiser step and returns the scalar losses before it."""
+        self.step.assign_add(1)
+        with tf.GradientTape() as tape:
+            supervised = self._supervised_loss(batch)
+            auxiliary = self._auxiliary_loss()
+            loss = supervised + self._config.ssl_weight * auxiliary
+        variables = self.model.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        self.optimizer.apply_gradients((g, v) for g, v in zip(gradients, variables) if g is not None)
+        return {"loss": loss, "supervised_loss": supervised, "auxiliary_loss": auxiliary}
+
+    def _supervised_loss(self, batch: Interactions) -> tf.Tensor:
+        config, catalogue = self._config, self._catalogue
+        candidates = batch.item_rows
+        if config.mixed_negatives:
+            uniform = self._uniform_rows(config.mixed_negatives, _NEGATIVES)
+            candidates = tf.concat([candidates, uniform], axis=0)
+        # Each distinct item of the batch is encoded once.
+        rows, position, counts = tf.unique_with_counts(candidates)
+        visible = None
+        items = catalogue.gather(rows)
+        if config.regularizer == "feature_dropout":
+            num_slots = self.model.item_layout.num_slots
+            visible = views.drop_features(items.num_records, num_slots, config.feature_dropout, self._seed(_FEATURES))
+        if self._same_as_items:
+            query_rows, query_position = tf.unique(batch.query_rows)
+            query_embeddings = tf.gather(self.model.embed_queries(catalogue.gather(query_rows)), query_position)
+        else:
+            query_embeddings = self.model.embed_queries(batch.query)
+        return losses.batch_softmax(
+            query_embeddings,
+            self.model.embed_items(items, visible),
+            position[: tf.size(batch.item_rows)],
+            counts,
+            config.temperature,
+            self._log_proposal(rows, batch),
+            correct_positive=not config.mixed_negatives,
+            example_weight=batch.example_weight,
+        )
+
+    def _log_proposal(self, rows: tf.Tensor, batch: Interactions) -> tf.Tensor | None:
+        if self._config.logq == "none":
+            return None
+        if self.frequency is not None:
+            self.frequency.update(rows, self.step)
+            return self.frequency.log_probability(rows)
+        exact = tf.gather(self._log_probability, rows)
+        if not self._config.mixed_negatives:
+            return exact
+        batch_size = batch.item_rows.shape[0] or self._config.batch_size
+        num_items = self._catalogue.num_items
+        return sampling.mixed_log_probability(exact, batch_size, self._config.mixed_negatives, num_items)
+
+    # --- Auxiliary losses ---------------------------------------------------------------------------
+
+    def _choose_auxiliary_loss(self, mutual_information: np.ndarray | None) -> Callable[[], tf.Tensor]:
+        name, num_slots = self._config.regularizer, self.model.item_layout.num_slots
+        if name in ("none", "feature_dropout"):
+            return lambda: tf.constant(0.0)
+        if name == "spread_out":
+            return lambda: losses.spread_out(self._embed_uniform_items(), self._config.ssl_temperature)
+        if name == "spread_out_square":
+            return lambda: losses.spread_out_square(self._embed_uniform_items())
+        if name == "dropout_only":
+            return lambda: self._contrast_views(views.show_all(num_slots, self._seed(_MASK)))
+        if num_slots < 2:
+            raise ValueError(
+                f"masking whole features needs at least two item features. Received: {num_slots}. "
+                "Add item features to the spec or set train.regularizer=none."
+            )
+        if name == "rfm":
+            return lambda: self._contrast_views(views.draw_complementary(num_slots, self._seed(_MASK)))
+        if name == "rfm_no_complement":
+            return lambda: self._contrast_views(views.draw_independent(num_slots, self._seed(_MASK)))
+        if mutual_information is None:
+            raise ValueError(f"train.regularizer={name!r} needs the correlations of the catalogue. Run correlate first.")
+        masks = tf.constant(views.correlated_masks(mutual_information))
+        return lambda: self._contrast_views(views.draw_correlated(masks, self._seed(_MASK)))
+
+    def _contrast_views(self, visible: tf.Tensor) -> tf.Tensor:
+        """Eq. (3) on distinct items drawn uniformly from the catalogue; `visible` is [2, num_slots] bool."""
+        items = self._catalogue.gather(self._distinct_uniform_rows())
+        dropout = 0.0 if self._config.regularizer == "cfm_no_dropout" else self._config.value_dropout
+        kept = views.drop_values(items, self.model.item_layout, dropout, 2, self._seed(_VALUES))
+        embeddings = self.model.embed_items(items, visible[:, tf.newaxis, :], kept)
+        first, second = tf.split(embeddings, 2)
+        return losses.contrast(first, second, self._config.ssl_temperature)
+
+    def _embed_uniform_items(self) -> tf.Tensor:
+        return self.model.embed_items(self._catalogue.gather(self._distinct_uniform_rows()))
+
+    def _distinct_uniform_rows(self) -> tf.Tensor:
+        # An item drawn twice would be its own false negative.
+        return tf.unique(self._uniform_rows(self._config.ssl_batch_size, _SSL_ITEMS))[0]
+
+    def _uniform_rows(self, num_rows: int, stream: int) -> tf.Tensor:
+        return tf.random.stateless_uniform([num_rows], self._seed(stream), 0, self._catalogue.num_items, tf.int64)
+
+    def _seed(self, stream: int) -> tf.Tensor:
+        return tf.stack([tf.constant(self._config.seed, tf.int64) * 8 + stream, self.step])

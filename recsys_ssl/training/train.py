@@ -1,0 +1,174 @@
+"""The training loop: one straight function, resumable at every checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from typing import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from recsys_ssl import examples
+from recsys_ssl.features.batch import Catalogue, lay_out
+from recsys_ssl.features.correlations import Correlations
+from recsys_ssl.features.preprocessing import EncodedFeature, read_encoding
+from recsys_ssl.features.schema import is_multi_valued
+from recsys_ssl.models.two_tower import TwoTower
+from recsys_ssl.spec import Feature, FeatureSpec
+from recsys_ssl.training.config import TrainConfig
+from recsys_ssl.training.data import count_examples, stream
+from recsys_ssl.training.export import export_towers
+from recsys_ssl.training.step import TrainStep
+from recsys_ssl.training.validation import Validator
+
+Progress = Callable[[int, int, dict[str, float]], None]
+"""Called after each validation with the step, the most steps and the newest figures."""
+
+
+@dataclass(frozen=True)
+class TrainInputs:
+    """Where a training run reads: directories of the stages before it; correlations for `cfm` only."""
+
+    interactions_dir: str
+    catalogue_dir: str
+    query_transform_dir: str
+    item_transform_dir: str
+    correlations_path: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run reports; `seconds` counts this process only."""
+
+    best_step: int
+    best_recall: float
+    last_step: int
+    examples_per_second: float
+    seconds: float
+
+
+def train(
+    spec: FeatureSpec,
+    config: TrainConfig,
+    inputs: TrainInputs,
+    export_dir: str,
+    checkpoint_dir: str,
+    log_dir: str | None = None,
+    progress: Progress | None = None,
+) -> TrainResult:
+    """Trains the two towers and exports the best of them by validation Recall@50.
+
+    A run that finds a checkpoint of the same settings and data in `checkpoint_dir` goes on from it and ends with
+    the same metrics as one that was never interrupted: batches, masks and samples are functions of the seed
+    and the step.
+
+    Args:
+        export_dir: receives the SavedModel, see `export_towers`.
+        checkpoint_dir: stable over restarts; a subdirectory is taken by fingerprint of spec, settings and inputs.
+        log_dir: receives TensorBoard events; None writes none.
+
+    Raises:
+        ValueError: the train split is smaller than a batch, or the loss is not finite.
+    """
+    # --- Data ------------------------------------------------------------------------------------
+    # Above 0: a global seed of 0 makes TensorFlow compare the shuffle's symbolic seed with 0 and fail.
+    tf.random.set_seed(config.seed + 1)
+    train_shards = examples.list_shards(inputs.interactions_dir, "train")
+    num_examples = count_examples(train_shards)
+    if num_examples < config.batch_size:
+        raise ValueError(
+            f"a batch must not be larger than the train split. Received: batch_size={config.batch_size}, "
+            f"{num_examples} examples. Set train.batch_size to at most {max(1, num_examples // 4)}."
+        )
+    model, catalogue = build_model(spec, config, inputs)
+    validator = Validator(spec, inputs.interactions_dir, catalogue, config.validation_queries, config.seed)
+
+    # --- Model -----------------------------------------------------------------------------------
+    step = TrainStep(model, catalogue, config, spec.queries.same_as_items, _mutual_information(config, inputs))
+    best_recall, best_step = tf.Variable(-1.0, dtype=tf.float64), tf.Variable(0, dtype=tf.int64)
+    checkpoint = tf.train.Checkpoint(train=step, best_recall=best_recall, best_step=best_step)
+    run_dir = os.path.join(checkpoint_dir, _fingerprint(spec, config, inputs))
+    latest = tf.train.CheckpointManager(checkpoint, os.path.join(run_dir, "latest"), max_to_keep=1)
+    best = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), os.path.join(run_dir, "best"), max_to_keep=1)
+    latest.restore_or_initialize()
+
+    # --- Loop ------------------------------------------------------------------------------------
+    first_step, started = int(step.step), time.perf_counter()
+    writer = tf.summary.create_file_writer(log_dir) if log_dir else tf.summary.create_noop_writer()
+    dataset = stream(
+        train_shards,
+        model.query_layout,
+        spec.queries.same_as_items,
+        config.batch_size,
+        num_examples,
+        config.shuffle_buffer,
+        config.seed,
+        first_step,
+    )
+    take_step, batches = step.compile(dataset.element_spec), iter(dataset)
+    while int(step.step) < config.steps and not _is_stale(step, best_step, config):
+        figures = take_step(next(batches))
+        now = int(step.step)
+        if now % config.eval_every and now != config.steps:
+            continue
+        recall = validator.recall_at(model, 50)
+        figures = {name: float(value) for name, value in figures.items()} | {"validation_recall_at_50": recall}
+        if not np.isfinite(figures["loss"]):
+            raise ValueError(f"the loss must be finite. Received: {figures} at step {now}. Lower train.learning_rate.")
+        if recall > float(best_recall):
+            best_recall.assign(recall)
+            best_step.assign(now)
+            best.save(now)
+        latest.save(now)
+        figures["examples_per_second"] = (now - first_step) * config.batch_size / (time.perf_counter() - started)
+        with writer.as_default(step=now):
+            for name, value in figures.items():
+                tf.summary.scalar(name, value)
+        if progress is not None:
+            progress(now, config.steps, figures)
+
+    # --- Export ----------------------------------------------------------------------------------
+    seconds = time.perf_counter() - started
+    tf.train.Checkpoint(model=model).restore(best.latest_checkpoint).expect_partial()
+    export_towers(model, spec, inputs.query_transform_dir, inputs.item_transform_dir, export_dir)
+    trained = (int(step.step) - first_step) * config.batch_size
+    return TrainResult(int(best_step), float(best_recall), int(step.step), trained / seconds, seconds)
+
+
+def build_model(spec: FeatureSpec, config: TrainConfig, inputs: TrainInputs) -> tuple[TwoTower, Catalogue]:
+    """A freshly initialised model and the encoded catalogue that its item tower reads."""
+    items = read_encoding(inputs.item_transform_dir), spec.item_features
+    queries = items if spec.queries.same_as_items else (read_encoding(inputs.query_transform_dir), spec.query_features)
+    (query_layout, item_layout), num_rows = lay_out([_side(*queries), _side(*items)])
+    return TwoTower(query_layout, item_layout, num_rows, config.tower), Catalogue(inputs.catalogue_dir, item_layout)
+
+
+def _side(encoding: Sequence[EncodedFeature], features: Sequence[Feature]) -> tuple[Sequence, list[bool]]:
+    return encoding, [is_multi_valued(feature) or feature.kind == "text" for feature in features]
+
+
+def _is_stale(step: TrainStep, best_step: tf.Variable, config: TrainConfig) -> bool:
+    return int(step.step) - int(best_step) >= config.patience * config.eval_every and int(best_step) > 0
+
+
+def _mutual_information(config: TrainConfig, inputs: TrainInputs) -> np.ndarray | None:
+    if inputs.correlations_path is None:
+        return None
+    with tf.io.gfile.GFile(inputs.correlations_path) as file:
+        correlations = Correlations.from_json(file.read())
+    return np.asarray(correlations.normalised if config.correlation == "normalised" else correlations.mutual_information)
+
+
+def _fingerprint(spec: FeatureSpec, config: TrainConfig, inputs: TrainInputs) -> str:
+    """Names a run by what it is made of: settings, and names and sizes of what it reads."""
+    shards = examples.list_shards(inputs.catalogue_dir, examples.CATALOGUE_SPLIT)
+    for split in ("train", "eval"):
+        shards += examples.list_shards(inputs.interactions_dir, split)
+    sizes = [(os.path.basename(path), tf.io.gfile.stat(path).length) for path in shards]
+    correlations = _mutual_information(config, inputs)
+    facts = [spec.to_json(), asdict(config), sizes, None if correlations is None else correlations.tolist()]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,114 @@
+"""Validation Recall@k during training: exact ranking of a fixed sample of held-out queries."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+from tfx_bsl.coders import example_coder
+
+from recsys_ssl import examples
+from recsys_ssl.evaluation.metrics import recall
+from recsys_ssl.evaluation.queries import RankingTask, make_task
+from recsys_ssl.evaluation.ranking import rank
+from recsys_ssl.features.batch import Catalogue
+from recsys_ssl.models.two_tower import TwoTower
+from recsys_ssl.spec import FeatureSpec
+from recsys_ssl.training.data import parse
+
+_BLOCK = 4096
+
+
+class Validator:
+    """Ranks the whole catalogue for a sample of the eval split's queries.
+
+    Holds the eval split's serialized examples while it is built and the sampled ones afterwards (roughly
+    200 bytes each); a validation holds the catalogue's embeddings, 4 * embedding_dim bytes an item.
+    """
+
+    def __init__(self, spec: FeatureSpec, interactions_dir: str, catalogue: Catalogue, num_rankings: int, seed: int):
+        """Args:
+        interactions_dir: encoded interactions; their eval split is read.
+        num_rankings: rankings to sample; all when the split has fewer.
+        """
+        self._catalogue = catalogue
+        self._same_as_items = spec.queries.same_as_items
+        shards = examples.list_shards(interactions_dir, "eval")
+        records = tf.data.TFRecordDataset(shards, compression_type="GZIP")
+        serialized = np.concatenate(list(records.batch(_BLOCK).as_numpy_iterator()))
+        chosen = _choose_events(spec, serialized, num_rankings, seed)
+        self.task = _make_task(spec, serialized[chosen], catalogue.num_items)
+        self._serialized = serialized[chosen][self.task.event_rows]
+
+    def recall_at(self, model: TwoTower, k: int = 50) -> float:
+        """Share of the sampled held-out (query, item) pairs whose item ranks among the first k."""
+        ranked = rank(self.task, self._embed_queries(model), self._embed_items(model), k=1)
+        hits, pairs = recall(ranked.ranks, self.task.positive_offsets, k)
+        return float(hits.sum() / pairs.sum())
+
+    def _embed_items(self, model: TwoTower) -> np.ndarray:
+        starts = range(0, self._catalogue.num_items, _BLOCK)
+        rows = [np.arange(i, min(i + _BLOCK, self._catalogue.num_items)) for i in starts]
+        return np.concatenate([_embed_items(model, self._catalogue, tf.constant(block)).numpy() for block in rows])
+
+    def _embed_queries(self, model: TwoTower) -> np.ndarray:
+        blocks = [self._serialized[i : i + _BLOCK] for i in range(0, len(self._serialized), _BLOCK)]
+        embed = _embed_query_rows if self._same_as_items else _embed_queries
+        return np.concatenate([embed(model, self._catalogue, tf.constant(block)).numpy() for block in blocks])
+
+
+@tf.function(autograph=False, reduce_retracing=True)
+def _embed_items(model: TwoTower, catalogue: Catalogue, rows: tf.Tensor) -> tf.Tensor:
+    return model.embed_items(catalogue.gather(rows))
+
+
+@tf.function(autograph=False, reduce_retracing=True)
+def _embed_queries(model: TwoTower, catalogue: Catalogue, serialized: tf.Tensor) -> tf.Tensor:
+    return model.embed_queries(parse(serialized, model.query_layout, same_as_items=False).query)
+
+
+@tf.function(autograph=False, reduce_retracing=True)
+def _embed_query_rows(model: TwoTower, catalogue: Catalogue, serialized: tf.Tensor) -> tf.Tensor:
+    return model.embed_queries(catalogue.gather(parse(serialized, model.query_layout, same_as_items=True).query_rows))
+
+
+def _choose_events(spec: FeatureSpec, serialized: np.ndarray, num_rankings: int, seed: int) -> np.ndarray:
+    """Indices of the events of at most `num_rankings` queries (or of as many events) drawn at random."""
+    if spec.evaluation.group_by == "query":
+        batch = example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(list(serialized))
+        groups = batch.column(batch.schema.get_field_index("query_id")).flatten().dictionary_encode().indices.to_numpy()
+    else:
+        groups = np.arange(len(serialized))
+    drawn = np.random.default_rng(seed).permutation(groups.max() + 1)[:num_rankings]
+    return np.flatnonzero(np.isin(groups, drawn))
+
+
+def _make_task(spec: FeatureSpec, serialized: np.ndarray, num_items: int) -> RankingTask:
+    batch = example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(list(serialized))
+
+    def column(name: str) -> pa.LargeListArray | None:
+        return batch.column(batch.schema.get_field_index(name)) if name in batch.schema.names else None
+
+    def integers(name: str) -> np.ndarray | None:
+        return None if column(name) is None else column(name).flatten().to_numpy()
+
+    def read_seen(events: np.ndarray) -> np.ndarray:
+        if column("seen_rows") is None:
+            return np.empty(0, np.int64)
+        seen = column("seen_rows").take(pa.array(events))
+        lengths = seen.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+        rankings = np.repeat(np.arange(len(events)), lengths)
+        return np.unique(rankings * np.int64(num_items) + seen.flatten().to_numpy())
+
+    queries = column("query_id").flatten().dictionary_encode()
+    return make_task(
+        spec,
+        num_items,
+        query_codes=queries.indices.to_numpy().astype(np.int64),
+        query_ids=queries.dictionary.to_numpy(zero_copy_only=False),
+        item_rows=integers("item_row"),
+        times=integers("timestamp_us"),
+        query_rows=integers("query_row"),
+        read_seen=read_seen,
+        slices={},
+    )

@@ -1,0 +1,225 @@
+import json
+
+import numpy as np
+import pytest
+
+from recsys_ssl.evaluation import metrics
+from recsys_ssl.evaluation.compare import MIN_QUERIES, EvaluationConfig, compare
+from recsys_ssl.evaluation.queries import RankingTask
+from recsys_ssl.evaluation.ranking import Ranked
+
+NUM_ITEMS = 400
+
+
+def make_task(num_rankings=200, seed=0, per_query=1):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 5, num_rankings)
+    positives = [np.sort(rng.choice(NUM_ITEMS, length, replace=False)) for length in lengths]
+    cluster = np.arange(num_rankings) // per_query
+    return RankingTask(
+        num_items=NUM_ITEMS,
+        event_rows=np.arange(num_rankings),
+        cluster=cluster,
+        query_ids=np.array([f"q{i}" for i in range(cluster.max() + 1)], object),
+        positive_offsets=np.cumsum([0, *lengths]),
+        positive_rows=np.concatenate(positives),
+        masked_offsets=np.zeros(num_rankings + 1, np.int64),
+        masked_rows=np.empty(0, np.int64),
+        slices={"gender": np.where(np.arange(num_rankings) % 3 == 0, "F", "M").astype(object)},
+    )
+
+
+def make_arm(task, scale, seed=0):
+    """Ranks of mean about `scale`, and lists of any items; the same seed gives paired arms."""
+    rng = np.random.default_rng(seed)
+    ranks = 1 + np.floor(scale * rng.standard_exponential(task.num_pairs)) + rng.random(task.num_pairs) * 1e-6
+    return Ranked(ranks, rng.integers(0, NUM_ITEMS, (task.num_rankings, 50)).astype(np.int32))
+
+
+COUNTS = np.concatenate([np.zeros(100, int), np.arange(1, 301)])
+CONFIG = EvaluationConfig(bootstrap_samples=400)
+FAILED = {"name": "Index against exact search", "passed": False, "detail": "0.1"}
+UNKNOWN = {"name": "Training before testing", "passed": None, "detail": "no time"}
+
+
+def judge(control_scale, treatment_scale, popularity_scale=900, checks=(), config=CONFIG, num_rankings=200):
+    task = make_task(num_rankings)
+    arms = [make_arm(task, scale) for scale in (control_scale, treatment_scale, popularity_scale)]
+    return compare(task, *arms, COUNTS, checks, config)
+
+
+@pytest.mark.parametrize(
+    ("case", "word", "reason"),
+    [
+        ({"control_scale": 60, "treatment_scale": 30}, "launch", "above the margin of zero"),
+        ({"control_scale": 30, "treatment_scale": 30}, "hold", "The interval holds zero"),
+        ({"control_scale": 30, "treatment_scale": 60}, "no launch", "significantly worse"),
+        (
+            {"control_scale": 60, "treatment_scale": 30, "popularity_scale": 20},
+            "no launch",
+            "not shown to beat most-popular",
+        ),
+        (
+            {"control_scale": 60, "treatment_scale": 30, "checks": [UNKNOWN, FAILED]},
+            "no launch",
+            "1 validity check failed: Index against exact search",
+        ),
+        ({"control_scale": 60, "treatment_scale": 30, "checks": [UNKNOWN]}, "launch", "No validity check failed"),
+        (
+            {"control_scale": 60, "treatment_scale": 30, "num_rankings": MIN_QUERIES - 1},
+            "no launch",
+            "too few queries",
+        ),
+    ],
+    ids=["better", "equal", "worse", "below floor", "failed check", "unknown check", "too few"],
+)
+def test_the_verdict(case, word, reason):
+    verdict = judge(**case)["verdict"]
+    assert verdict["word"] == word
+    assert verdict["blessed"] == (word == "launch")
+    assert any(reason in sentence for sentence in verdict["reasons"]), verdict["reasons"]
+
+
+def test_a_margin_blesses_a_small_loss_and_the_rule_says_so():
+    config = EvaluationConfig(bootstrap_samples=400, non_inferiority_margin=0.2)
+    verdict = judge(30, 31, config=config)["verdict"]
+    assert judge(30, 31)["verdict"]["word"] != "launch"
+    assert verdict["word"] == "launch"
+    assert "above -20.00%" in verdict["rule"]
+
+
+def test_the_primary_metric_decides():
+    """Recall@50 is the same in both arms; only within the first 50 the treatment is better."""
+    task = make_task()
+    control, treatment = make_arm(task, 30), make_arm(task, 30)
+    treatment = Ranked(np.where(treatment.ranks <= 50, 1 + treatment.ranks / 50, treatment.ranks), treatment.top_rows)
+    words = [
+        compare(task, control, treatment, make_arm(task, 900), COUNTS, (), EvaluationConfig(name, 400))["verdict"][
+            "word"
+        ]
+        for name in ("recall_at_50", "recall_at_10", "mrr")
+    ]
+    assert words == ["hold", "launch", "launch"]
+
+
+def test_over_a_control_of_zero_the_difference_decides():
+    task = make_task()
+    never = Ranked(np.full(task.num_pairs, 399.0), make_arm(task, 1).top_rows)
+    report = compare(task, never, make_arm(task, 30), never, COUNTS, (), CONFIG)
+    row = next(row for row in report["metrics"] if row["metric"] == "recall_at_50")
+    assert row["control"] == 0
+    assert row["relative"] is None and row["relative_interval"] is None
+    assert report["verdict"]["word"] == "launch"
+
+
+def test_values_are_those_of_the_metrics():
+    task = make_task()
+    arms = [make_arm(task, scale) for scale in (40, 30, 900)]
+    report = compare(task, *arms, COUNTS, (), CONFIG)
+    for row, floor in zip(report["metrics"], report["floor"]):
+        for name, arm in zip(("control", "treatment"), arms):
+            numerators, denominators = metrics.METRICS[row["metric"]](arm.ranks, task.positive_offsets)
+            assert row[name] == pytest.approx(numerators.sum() / denominators.sum())
+        assert row["difference"] == pytest.approx(row["treatment"] - row["control"])
+        assert row["relative"] == pytest.approx(row["treatment"] / row["control"] - 1)
+        assert row["interval"][0] <= row["difference"] <= row["interval"][1]
+        assert floor["treatment"] == row["treatment"]
+        assert floor["difference"] == pytest.approx(floor["treatment"] - floor["popularity"])
+    ks = report["recall_curve"]["k"]
+    assert report["recall_curve"]["control"][ks.index(50)] == pytest.approx(report["metrics"][1]["control"])
+
+
+def test_holm_is_over_the_metrics_and_bh_over_the_slices():
+    report = judge(40, 30)
+    smallest = min(report["metrics"], key=lambda row: row["p"])
+    assert smallest["adjusted_p"] == pytest.approx(min(1, len(report["metrics"]) * smallest["p"]))
+    largest = max(report["slices"], key=lambda row: row["p"] or 0)
+    assert largest["adjusted_p"] == pytest.approx(largest["p"])
+
+
+def test_slices_add_up_to_the_whole():
+    report = judge(40, 30)
+    for metric in ("recall_at_10", "recall_at_50"):
+        whole = next(row for row in report["metrics"] if row["metric"] == metric)
+        for dimension in ("item frequency", "gender"):
+            rows = [row for row in report["slices"] if (row["dimension"], row["metric"]) == (dimension, metric)]
+            assert sum(row["n"] for row in rows) == whole["n"]
+            assert sum(row["share"] for row in rows) == pytest.approx(1)
+            for arm in ("control", "treatment"):
+                assert sum(row["n"] * row[arm] for row in rows) == pytest.approx(whole["n"] * whole[arm])
+    assert {row["slice"] for row in report["slices"]} == {"head", "torso", "tail", "cold", "F", "M"}
+
+
+def test_item_slices_agree_with_a_loop():
+    task = make_task()
+    arms = [make_arm(task, scale) for scale in (40, 30, 900)]
+    report = compare(task, *arms, COUNTS, (), CONFIG)
+    cold = next(row for row in report["slices"] if (row["slice"], row["metric"]) == ("cold", "recall_at_10"))
+    ranks = [rank for rank, row in zip(arms[0].ranks, task.positive_rows) if COUNTS[row] == 0]
+    assert cold["n"] == len(ranks)
+    assert cold["control"] == pytest.approx(sum(rank <= 10 for rank in ranks) / len(ranks))
+
+
+def test_a_slice_of_few_queries_has_values_but_no_interval():
+    task = make_task()
+    few = np.where(np.arange(task.num_rankings) < MIN_QUERIES - 1, "few", "many").astype(object)
+    task = RankingTask(**{**task.__dict__, "slices": {"size": few}})
+    arms = [make_arm(task, scale) for scale in (40, 30, 900)]
+    rows = [row for row in compare(task, *arms, COUNTS, (), CONFIG)["slices"] if row["slice"] == "few"]
+    assert len(rows) == len(metrics.METRICS)
+    for row in rows:
+        assert row["control"] is not None
+        assert row["interval"] is None and row["p"] is None and row["adjusted_p"] is None
+        assert row["significant"] is False
+
+
+def test_the_query_is_the_unit_when_it_is_ranked_often():
+    task = make_task(300, per_query=5)
+    arms = [make_arm(task, scale) for scale in (40, 30, 900)]
+    report = compare(task, *arms, COUNTS, (), CONFIG)
+    assert report["counts"]["queries"] == 60
+    assert report["metrics"][0]["queries"] == 60
+    assert report["metrics"][-1]["n"] == 300
+
+
+def test_guardrails_flag_what_the_primary_hides():
+    task = make_task(400)
+    control, popularity = make_arm(task, 30), make_arm(task, 900)
+    is_cold = COUNTS[task.positive_rows] == 0
+    ranks = np.where(is_cold, 399.0, control.ranks / 4 + 0.75)
+    head_only = np.full((task.num_rankings, 50), NUM_ITEMS - 1, np.int32)
+    report = compare(task, control, Ranked(ranks, head_only), popularity, COUNTS, (), CONFIG)
+    ok = {guardrail["name"]: guardrail["ok"] for guardrail in report["guardrails"]}
+    assert ok["No slice loses"] is False
+    assert ok["Coverage@10"] is False
+    assert ok["Popularity bias"] is False
+    hurt = next(guardrail for guardrail in report["guardrails"] if guardrail["name"] == "No slice loses")
+    assert "Recall@10 of item frequency: cold" in hurt["detail"]
+
+
+def test_exposure_sums_to_one():
+    exposure = judge(40, 30)["exposure"]
+    for name in ("catalogue", "held_out", "control", "treatment", "popularity"):
+        assert sum(exposure[name]) == pytest.approx(1)
+    assert exposure["catalogue"] == [30 / 400, 135 / 400, 135 / 400, 100 / 400] or exposure["catalogue"][3] == 0.25
+
+
+def test_the_result_is_plain_json():
+    report = judge(40, 30)
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"primary": "recall"},
+        {"bootstrap_samples": 10},
+        {"confidence": 1.0},
+        {"non_inferiority_margin": -0.1},
+        {"min_index_recall": 1.1},
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_settings_that_cannot_work_are_an_error(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        EvaluationConfig(**wrong)

@@ -1,0 +1,210 @@
+import json
+import re
+
+import numpy as np
+import pytest
+
+from recsys_ssl.evaluation.compare import EvaluationConfig
+from recsys_ssl.evaluation.evaluate import Arm, evaluate_arms
+from recsys_ssl.evaluation.report import render_report, write_report
+
+NUM_ITEMS, NUM_QUERIES, DIM = 300, 120, 16
+CONFIG = EvaluationConfig(bootstrap_samples=300)
+
+
+@pytest.fixture
+def make_arms(tmp_path, write_queries, write_items):
+    """Two arms that see the true taste through different noise; items are chosen by taste."""
+    rng = np.random.default_rng(0)
+    taste, items = rng.normal(size=(NUM_QUERIES, DIM)), rng.normal(size=(NUM_ITEMS, DIM))
+    chosen = np.argsort(-(taste @ items.T) + rng.normal(scale=2, size=(NUM_QUERIES, NUM_ITEMS)), axis=1)[:, :6]
+    queries = np.repeat(np.arange(NUM_QUERIES), 4)
+    counts = rng.poisson(3, NUM_ITEMS)
+
+    def make(control_noise=1.0, treatment_noise=0.1, **changed):
+        arms = []
+        for name, noise in (("plain", control_noise), ("regularised", treatment_noise)):
+            seen = np.repeat(chosen[:, 4:], 4, axis=0).tolist()
+            vectors = (taste + np.random.default_rng(1).normal(scale=noise, size=taste.shape))[queries]
+            write_queries(
+                tmp_path / name / "queries",
+                [f"<user {query}>" for query in queries],
+                chosen[:, :4].ravel(),
+                vectors,
+                seen=seen,
+                times=np.arange(len(queries)) + 1_000_000_000,
+                gender=np.where(queries % 2, "F", "M").tolist(),
+            )
+            write_items(tmp_path / name / "items", items, counts)
+            arms.append(
+                Arm(
+                    name,
+                    str(tmp_path / name / "items"),
+                    str(tmp_path / name / "queries"),
+                    {"noise": noise, "steps": 10},
+                    {10: 0.99, 50: 0.97},
+                )
+            )
+        return arms
+
+    return make
+
+
+CUTS = {"cuts_us": {"eval": 900_000_000, "test": 1_000_000_000}}
+
+
+def checks(report):
+    return {check["name"]: check["passed"] for check in report["checks"]}
+
+
+def test_from_embeddings_to_a_decision(make_arms, make_spec):
+    steps = []
+    report = evaluate_arms(
+        make_spec(slices=["gender"]), *make_arms(), CUTS, config=CONFIG, progress=lambda *step: steps.append(step)
+    )
+    assert report["verdict"]["word"] == "launch"
+    assert report["counts"] == {
+        "queries": NUM_QUERIES,
+        "rankings": NUM_QUERIES,
+        "pairs": 4 * NUM_QUERIES,
+        "items": NUM_ITEMS,
+        "trained_items": report["counts"]["trained_items"],
+        "masked": 2 * NUM_QUERIES,
+    }
+    assert set(checks(report).values()) == {True}
+    assert report["arms"]["differing"] == [{"setting": "noise", "control": 1.0, "treatment": 0.1}]
+    assert report["index"] == [
+        {"k": 10, "control": 0.99, "treatment": 0.99},
+        {"k": 50, "control": 0.97, "treatment": 0.97},
+    ]
+    assert steps == [(name, NUM_QUERIES, NUM_QUERIES) for name in ("most-popular", "plain", "regularised")]
+
+
+def test_the_same_model_twice_is_held(make_arms, make_spec):
+    report = evaluate_arms(make_spec(), *make_arms(0.5, 0.5), CUTS, config=CONFIG)
+    assert report["verdict"]["word"] == "hold"
+    assert all(row["difference"] == 0 and row["p"] == 1 for row in report["metrics"])
+    assert [sample["why"] for sample in report["samples"]] == ["at random"] * 4
+
+
+def test_a_leak_of_the_future_stops_the_launch(make_arms, make_spec):
+    late = {"cuts_us": {"eval": 1_000_000_001, "test": 1_000_000_002}}
+    report = evaluate_arms(make_spec(), *make_arms(), late, config=CONFIG)
+    assert checks(report)["Training before testing"] is False
+    assert report["verdict"]["word"] == "no launch"
+
+
+def test_a_poor_index_stops_the_launch(make_arms, make_spec):
+    control, treatment = make_arms()
+    poor = Arm(**{**treatment.__dict__, "index_recall": {10: 0.95, 50: 0.8}})
+    report = evaluate_arms(make_spec(), control, poor, CUTS, config=CONFIG)
+    assert checks(report)["Index against exact search"] is False
+    assert report["verdict"]["word"] == "no launch"
+
+
+def test_what_was_not_given_is_not_checked_and_said_so(make_arms, make_spec):
+    control, treatment = (Arm(**{**arm.__dict__, "index_recall": None}) for arm in make_arms())
+    report = evaluate_arms(make_spec(), control, treatment, config=CONFIG)
+    assert checks(report)["Index against exact search"] is None
+    assert checks(report)["Training before testing"] is None
+    assert report["verdict"]["word"] == "launch"
+    assert "not checked" in render_report(report)
+
+
+def test_samples_mark_the_held_out_items(make_arms, make_spec):
+    titles = [f"Title {row}" for row in range(NUM_ITEMS)]
+    report = evaluate_arms(make_spec(), *make_arms(), CUTS, titles, CONFIG)
+    assert [sample["why"] for sample in report["samples"]].count("win") == 3
+    assert len(report["samples"]) >= 7
+    for sample in report["samples"]:
+        gain = sample["treatment"]["ndcg_at_10"] - sample["control"]["ndcg_at_10"]
+        assert {"win": gain > 0, "loss": gain < 0}.get(sample["why"], True)
+        for arm in ("control", "treatment"):
+            assert all(item["hit"] == (item["name"] in sample["held_out"]) for item in sample[arm]["items"])
+            assert len(sample[arm]["items"]) == 10
+            assert not {item["name"] for item in sample[arm]["items"]} & set(sample["masked"])
+
+
+def test_queries_that_are_items_are_called_by_their_title(tmp_path, make_spec, write_queries, write_items):
+    rng = np.random.default_rng(0)
+    arms = []
+    for name in ("control", "treatment"):
+        write_queries(
+            tmp_path / name / "q", [f"item-{i}" for i in range(40)], rng.permutation(40), rng.normal(size=(40, 4)),
+            seen=[[i] for i in range(40)], query_row=list(range(40)),
+        )  # fmt: skip
+        write_items(tmp_path / name / "i", rng.normal(size=(40, 4)), [1] * 40)
+        arms.append(Arm(name, str(tmp_path / name / "i"), str(tmp_path / name / "q")))
+        rng = np.random.default_rng(0)
+    titles = [f"Page {row}" for row in range(40)]
+    report = evaluate_arms(make_spec(same_as_items=True), *arms, titles=titles, config=CONFIG)
+    for sample in report["samples"]:
+        assert sample["query"].startswith("Page ")
+        assert sample["query"] not in {item["name"] for item in sample["control"]["items"]} - set(sample["held_out"])
+    assert "own row is always left out" in json.dumps(report["protocol"])
+
+
+def test_arms_of_different_catalogues_are_an_error(make_arms, make_spec, write_items):
+    control, treatment = make_arms()
+    write_items(treatment.item_dir, np.ones((NUM_ITEMS, DIM)), [1] * NUM_ITEMS)
+    with pytest.raises(ValueError, match="both arms must embed the same catalogue"):
+        evaluate_arms(make_spec(), control, treatment, config=CONFIG)
+
+
+def test_titles_of_another_catalogue_are_an_error(make_arms, make_spec):
+    with pytest.raises(ValueError, match="titles must have one entry per item"):
+        evaluate_arms(make_spec(), *make_arms(), titles=["one"], config=CONFIG)
+
+
+# --- Report -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def report(make_arms, make_spec):
+    return evaluate_arms(make_spec(slices=["gender"]), *make_arms(), CUTS, config=CONFIG)
+
+
+def test_both_files_hold_the_same_numbers(tmp_path, report):
+    html, twin = write_report(report, tmp_path / "report")
+    page = html.read_text(encoding="utf-8")
+    read = json.loads(twin.read_text(encoding="utf-8"))
+    assert read == json.loads(json.dumps(report))
+    for row in read["metrics"] + [row for row in read["slices"] if row["metric"] == "recall_at_50"]:
+        cells = (f"{row['control']:.4f}", f"{row['treatment']:.4f}", f"{row['difference']:+.4f}".replace("-", "\u2212"))
+        assert re.search(r"[^\n]*\n?\s*".join(map(re.escape, cells)), page), (row["label"], cells)
+    for floor in read["floor"]:
+        assert f"<td>{floor['popularity']:.4f}</td>" in page
+    for sentence in read["verdict"]["reasons"]:
+        assert f"<li>{sentence}</li>" in page
+
+
+def test_the_page_is_self_contained_and_escaped(report):
+    page = render_report(report)
+    assert "<script" not in page
+    assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
+    assert "http" not in page
+    assert page.count("data:image/svg+xml;base64,") == 3
+    assert "<user " not in page
+    assert "&lt;user " in page
+
+
+def test_the_same_report_is_written_byte_for_byte(tmp_path, report):
+    first = [path.read_bytes() for path in write_report(report, tmp_path / "a")]
+    assert [path.read_bytes() for path in write_report(report, tmp_path / "b")] == first
+
+
+def test_undefined_numbers_are_dashes(report):
+    for row in (*report["metrics"], *report["slices"], *report["floor"]):
+        for key in ("relative", "relative_interval", "interval", "p", "adjusted_p", "standard_error"):
+            row[key] = None
+    report["power"] = {"metric": "mrr", "minimum_detectable_effect": None, "relative": None}
+    page = render_report(report)
+    assert "None" not in page.replace("None is significantly worse", "").replace("None for fewer", "")
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", page)
+
+
+def test_a_number_that_json_cannot_hold_is_an_error(tmp_path, report):
+    report["metrics"][0]["control"] = float("nan")
+    with pytest.raises(ValueError):
+        write_report(report, tmp_path)
+    assert not list(tmp_path.glob("report.*"))

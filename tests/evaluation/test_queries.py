@@ -1,0 +1,194 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recsys_ssl.evaluation import queries
+
+
+def _positives(task):
+    return [set(part.tolist()) for part in np.split(task.positive_rows, task.positive_offsets[1:-1])]
+
+
+def _masked(task):
+    return [set(part.tolist()) for part in np.split(task.masked_rows, task.masked_offsets[1:-1])]
+
+
+EVENTS = {
+    "query_ids": ["a", "b", "a", "a", "b"],
+    "item_rows": [5, 1, 3, 5, 2],
+    "times": [30, 20, 10, 40, 50],
+    "seen": [[0, 1], [], [0], [0, 1, 3], [1, 7]],
+    "vectors": np.arange(10).reshape(5, 2),
+}
+
+
+@pytest.mark.parametrize("rows_per_file", [None, 1, 2])
+def test_a_query_is_ranked_once_at_its_first_event(tmp_path, make_spec, write_queries, rows_per_file):
+    write_queries(tmp_path, **EVENTS, gender=["F", "M", "F", "F", "M"], rows_per_file=rows_per_file)
+    task = queries.build_task(tmp_path, make_spec(slices=["gender"]), num_items=8)
+
+    assert task.query_ids[task.cluster].tolist() == ["a", "b"]
+    assert task.event_rows.tolist() == [2, 1]  # a's event at time 10, b's at time 20
+    assert _positives(task) == [{3, 5}, {1, 2}]  # item 5 is held out twice and counts once
+    assert _masked(task) == [{0}, set()]  # what was seen at the first event
+    assert task.slices["gender"].tolist() == ["F", "M"]
+    assert task.min_timestamp_us == 10
+    assert queries.read_query_vectors(tmp_path, task.event_rows).tolist() == [[4, 5], [2, 3]]
+
+
+def test_without_time_the_first_row_is_the_first_event(tmp_path, make_spec, write_queries):
+    write_queries(tmp_path, **(EVENTS | {"times": None}))
+    task = queries.build_task(tmp_path, make_spec(), num_items=8)
+    assert task.event_rows.tolist() == [0, 1]
+    assert task.min_timestamp_us is None
+
+
+def test_equal_times_keep_the_order_of_rows(tmp_path, make_spec, write_queries):
+    write_queries(tmp_path, **(EVENTS | {"times": [7] * 5}))
+    assert queries.build_task(tmp_path, make_spec(), num_items=8).event_rows.tolist() == [0, 1]
+
+
+def test_each_event_is_ranked_and_queries_stay_the_clusters(tmp_path, make_spec, write_queries):
+    write_queries(tmp_path, **EVENTS)
+    task = queries.build_task(tmp_path, make_spec(group_by="event"), num_items=8)
+    assert task.event_rows.tolist() == [0, 1, 2, 3, 4]
+    assert task.cluster.tolist() == [0, 1, 0, 0, 1]
+    assert _positives(task) == [{5}, {1}, {3}, {5}, {2}]
+    assert _masked(task) == [{0, 1}, set(), {0}, {0, 1, 3}, {1, 7}]
+    assert task.ranking_of_pair.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_positive_is_never_masked(tmp_path, make_spec, write_queries):
+    write_queries(tmp_path, ["a", "a"], [4, 6], np.ones((2, 2)), seen=[[4, 6, 2, 2], [6]], times=[1, 2])
+    assert _masked(queries.build_task(tmp_path, make_spec(), 8)) == [{2}]
+    assert _masked(queries.build_task(tmp_path, make_spec(group_by="event"), 8)) == [{6, 2}, set()]
+
+
+@pytest.mark.parametrize(("mask_seen", "expected"), [(True, [{0, 2}, {1, 3}]), (False, [{0}, {1}])])
+def test_the_own_row_is_always_masked(tmp_path, make_spec, write_queries, mask_seen, expected):
+    write_queries(tmp_path, ["a", "b"], [4, 5], np.ones((2, 2)), seen=[[0, 2], [3]], times=[1, 2], query_row=[0, 1])
+    task = queries.build_task(tmp_path, make_spec(same_as_items=True, mask_seen=mask_seen), 8)
+    assert _masked(task) == expected
+    assert task.query_rows.tolist() == [0, 1]
+
+
+def test_seen_rows_are_kept_when_consumption_repeats(tmp_path, make_spec, write_queries):
+    write_queries(tmp_path, **EVENTS)
+    assert _masked(queries.build_task(tmp_path, make_spec(mask_seen=False), 8)) == [set(), set()]
+
+
+def test_random_tasks_agree_with_a_loop_over_events(tmp_path, make_spec, write_queries):
+    rng = np.random.default_rng(0)
+    ids = [f"q{i}" for i in rng.integers(0, 40, 200)]
+    items, times = rng.integers(0, 30, 200), rng.integers(0, 50, 200)
+    seen = [rng.integers(0, 30, rng.integers(0, 9)).tolist() for _ in range(200)]
+    write_queries(tmp_path, ids, items, np.ones((200, 2)), seen=seen, times=times, rows_per_file=37)
+    task = queries.build_task(tmp_path, make_spec(), 30)
+
+    for ranking, query in enumerate(task.query_ids[task.cluster]):
+        own = [row for row in range(200) if ids[row] == query]
+        first = min(own, key=lambda row: (times[row], row))
+        held_out = {int(items[row]) for row in own}
+        assert task.event_rows[ranking] == first
+        assert _positives(task)[ranking] == held_out
+        assert _masked(task)[ranking] == set(seen[first]) - held_out
+    assert task.num_rankings == len(set(ids))
+
+
+def test_a_shard_without_any_time_or_text_of_its_own_type_is_read(tmp_path, make_spec, write_queries):
+    write_queries(tmp_path, **EVENTS)
+    table = pq.read_table(tmp_path / "part-00000.parquet")
+    index = table.schema.get_field_index("timestamp_us")
+    pq.write_table(table.set_column(index, "timestamp_us", pa.nulls(5)), tmp_path / "part-00001.parquet")
+    assert queries.build_task(tmp_path, make_spec(group_by="event"), 8).num_rankings == 10
+
+
+def test_ids_that_are_no_text_stay_readable(tmp_path, make_spec, write_queries):
+    write_queries(tmp_path, [b"\xff\x00", "\N{GRINNING FACE}\t\n".encode()], [0, 1], np.ones((2, 2)))
+    task = queries.build_task(tmp_path, make_spec(), 8)
+    assert task.query_ids.tolist() == ["\\xff\x00", "\N{GRINNING FACE}\t\n"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"item_rows": [5, 1, 3, 5, 8]}, r"item_row must lie in 0\.\.7.*1\.\.8"),
+        ({"item_rows": [-1, 1, 3, 5, 0]}, r"item_row must lie in 0\.\.7"),
+        ({"seen": [[], [], [99], [], []]}, r"seen_rows must lie in 0\.\.7"),
+    ],
+    ids=["beyond", "negative", "seen"],
+)
+def test_rows_outside_the_catalogue_are_an_error(tmp_path, make_spec, write_queries, change, message):
+    write_queries(tmp_path, **(EVENTS | change))
+    with pytest.raises(ValueError, match=message):
+        queries.build_task(tmp_path, make_spec(), 8)
+
+
+def test_an_empty_split_is_an_error(tmp_path, make_spec, write_queries):
+    write_queries(tmp_path, [], [], np.ones((0, 2)))
+    with pytest.raises(ValueError, match="needs held-out events"):
+        queries.build_task(tmp_path, make_spec(), 8)
+
+
+def test_a_directory_without_files_is_an_error(tmp_path, make_spec):
+    with pytest.raises(ValueError, match="Received none in"):
+        queries.build_task(tmp_path, make_spec(), 8)
+
+
+def test_a_missing_column_is_named(tmp_path, make_spec, write_queries):
+    write_queries(tmp_path, **EVENTS)
+    with pytest.raises(ValueError, match=r"Missing: \['gender'\]"):
+        queries.build_task(tmp_path, make_spec(slices=["gender"]), 8)
+
+
+# --- Items ------------------------------------------------------------------------------------------
+
+
+def test_items_are_read_in_the_order_of_rows(tmp_path, write_items):
+    write_items(tmp_path, [[1, 2], [3, 4], [5, 6]], [7, 0, 9], rows_per_file=2)
+    ids, vectors, counts = queries.read_item_embeddings(tmp_path)
+    assert ids.tolist() == ["item-0", "item-1", "item-2"]
+    assert vectors.tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert vectors.dtype == np.float32
+    assert counts.tolist() == [7, 0, 9]
+
+
+@pytest.mark.parametrize("rows", [[1, 0], [0, 2], [0, 0]])
+def test_items_out_of_order_are_an_error(tmp_path, write_items, rows):
+    write_items(tmp_path, [[1, 2], [3, 4]], [1, 1], rows=rows)
+    with pytest.raises(ValueError, match=r"rows 0\.\.N-1 in sorted file order"):
+        queries.read_item_embeddings(tmp_path)
+
+
+# --- Pairing ----------------------------------------------------------------------------------------
+
+
+def test_the_same_events_pass_whatever_the_vectors_and_shards(tmp_path, write_queries):
+    write_queries(tmp_path / "a", **EVENTS)
+    write_queries(tmp_path / "b", **(EVENTS | {"vectors": np.zeros((5, 3))}), rows_per_file=2)
+    assert queries.check_same_queries(tmp_path / "a", tmp_path / "b") == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"item_rows": [5, 1, 3, 5, 0]}, "different item_row at row 4: 2 and 0"),
+        ({"query_ids": ["a", "b", "c", "a", "b"]}, "different query_id at row 2"),
+        ({"times": [30, 21, 10, 40, 50]}, "different timestamp_us at row 1: 20 and 21"),
+        ({"times": [30, None, 10, 40, 50]}, "different timestamp_us at row 1: 20 and None"),
+    ],
+    ids=["item", "query", "time", "no-time"],
+)
+def test_different_events_are_an_error(tmp_path, write_queries, change, message):
+    write_queries(tmp_path / "a", **EVENTS)
+    write_queries(tmp_path / "b", **(EVENTS | change))
+    with pytest.raises(ValueError, match=message):
+        queries.check_same_queries(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_different_number_of_events_is_an_error(tmp_path, write_queries):
+    write_queries(tmp_path / "a", **EVENTS)
+    write_queries(tmp_path / "b", ["a"], [5], np.ones((1, 2)))
+    with pytest.raises(ValueError, match="5 rows in .* and 1 in"):
+        queries.check_same_queries(tmp_path / "a", tmp_path / "b")

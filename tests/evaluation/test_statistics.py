@@ -1,0 +1,168 @@
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy.stats import kstest
+
+from recsys_ssl.evaluation import statistics
+from recsys_ssl.evaluation.statistics import compare_paired
+
+
+def draw_log(rng, num_clusters=250, lift=0.0):
+    """Hits of both arms per query: pairs vary in number, arms are correlated through the query's difficulty."""
+    pairs = rng.integers(1, 9, num_clusters)
+    easy = 0.6 * rng.beta(2, 5, num_clusters)
+    control = rng.binomial(pairs, easy)
+    treatment = rng.binomial(pairs, easy + lift * easy)
+    return [array.astype(np.float64)[:, None] for array in (control, treatment, pairs)]
+
+
+def test_values_are_ratios_of_sums():
+    control, treatment = np.array([[1.0], [0.0], [3.0]]), np.array([[2.0], [1.0], [3.0]])
+    denominators = np.array([[2.0], [4.0], [4.0]])
+    result = compare_paired(control, treatment, denominators)
+    assert result.control[0] == 4 / 10
+    assert result.treatment[0] == 6 / 10
+    assert result.difference[0] == 2 / 10
+    assert result.relative[0] == pytest.approx(6 / 4 - 1)
+
+
+@pytest.mark.parametrize("lift", [0.0, 0.5], ids=["A/A", "A/B"])
+def test_intervals_cover_the_truth_as_often_as_they_say(lift):
+    rng = np.random.default_rng(7)
+    truth = lift * 0.6 * 2 / 7  # the mean of 0.6 Beta(2, 5) times the lift; pairs are independent of it
+    covered, relative_covered, found = [], [], []
+    for seed in range(300):
+        result = compare_paired(*draw_log(rng, 150, lift), samples=250, seed=seed)
+        covered.append(result.interval[0, 0] <= truth <= result.interval[1, 0])
+        relative_covered.append(result.relative_interval[0, 0] <= lift <= result.relative_interval[1, 0])
+        found.append(result.p_value[0] < 0.05)
+    # 300 draws of a 95% event: three standard deviations are 3.8 points.
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.038)
+    assert np.mean(relative_covered) == pytest.approx(0.95, abs=0.038)
+    assert np.mean(found) == pytest.approx(0.05, abs=0.038) if lift == 0 else np.mean(found) > 0.8
+
+
+def test_p_values_of_equal_arms_are_uniform():
+    rng = np.random.default_rng(3)
+
+    def draw_arm(shape):
+        return rng.standard_gamma(1.0, shape)  # skewed, and without ties
+
+    p_values = [
+        compare_paired(draw_arm((80, 1)), draw_arm((80, 1)), np.ones((80, 1)), samples=200, seed=seed).p_value[0]
+        for seed in range(300)
+    ]
+    assert kstest(p_values, "uniform").pvalue > 0.01
+
+
+def test_the_randomisation_test_agrees_with_all_swaps():
+    gain = np.array([3.0, -1.0, 2.0, 2.0, -0.5, 1.0])
+    exact = np.mean([abs(np.dot(signs, gain)) >= abs(gain.sum()) for signs in product([-1, 1], repeat=6)])
+    ones = np.ones((6, 1))
+    result = compare_paired(np.zeros((6, 1)), gain[:, None], ones, samples=20_000)
+    assert result.p_value[0] == pytest.approx(exact, abs=0.01)
+
+
+def test_the_interval_agrees_with_the_normal_one_on_a_large_sample():
+    control, treatment, pairs = draw_log(np.random.default_rng(0), 5000, lift=0.2)
+    result = compare_paired(control, treatment, pairs, samples=4000)
+    half = 1.96 * result.standard_error[0]
+    expected = result.difference[0] + np.array([-half, half])
+    np.testing.assert_allclose(result.interval[:, 0], expected, atol=0.06 * half)
+
+
+def test_the_standard_error_of_a_mean_is_the_textbook_one():
+    gain = np.array([0.3, -0.1, 0.4, 0.0])
+    error = statistics.standard_error(gain[:, None], np.ones((4, 1)))
+    assert error[0] == pytest.approx(gain.std(ddof=1) / np.sqrt(4))
+
+
+def test_clusters_not_rankings_are_resampled():
+    # 100 queries asked 25 times each carry the information of 100, not of 2,500.
+    rng = np.random.default_rng(0)
+    gain = rng.normal(size=(100, 1))
+    once = compare_paired(np.zeros((100, 1)), gain, np.ones((100, 1)))
+    many = compare_paired(np.zeros((100, 1)), 25 * gain, np.full((100, 1), 25.0))
+    np.testing.assert_allclose(many.interval, once.interval)
+
+
+def test_equal_arms_have_no_difference():
+    control, _, pairs = draw_log(np.random.default_rng(0))
+    result = compare_paired(control, control, pairs)
+    assert result.interval.tolist() == [[0], [0]]
+    assert result.relative_interval.tolist() == [[0], [0]]
+    assert result.p_value.tolist() == [1]
+
+
+def test_swapping_the_arms_mirrors_the_result():
+    control, treatment, pairs = draw_log(np.random.default_rng(0), lift=0.3)
+    there, back = compare_paired(control, treatment, pairs), compare_paired(treatment, control, pairs)
+    np.testing.assert_allclose(there.difference, -back.difference)
+    np.testing.assert_allclose(there.interval, -back.interval[::-1], atol=1e-12)
+    np.testing.assert_allclose(there.p_value, back.p_value)
+
+
+def test_a_seed_fixes_the_result_and_blocks_do_not_matter(monkeypatch):
+    log = draw_log(np.random.default_rng(0))
+    first, again, other = (compare_paired(*log, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.interval, again.interval)
+    assert first.p_value == again.p_value
+    assert (first.interval != other.interval).any()
+    monkeypatch.setattr(statistics, "_BLOCK_BYTES", 8 * 250 * 7)
+    blocks = compare_paired(*log, seed=1)
+    np.testing.assert_allclose(blocks.interval, first.interval)
+    np.testing.assert_allclose(blocks.p_value, first.p_value)
+
+
+def test_columns_do_not_disturb_one_another():
+    a, b = draw_log(np.random.default_rng(0)), draw_log(np.random.default_rng(1), lift=0.2)
+    both = compare_paired(*(np.hstack(pair) for pair in zip(a, b)))
+    alone = compare_paired(*b)
+    np.testing.assert_allclose(both.interval[:, 1], alone.interval[:, 0])
+    np.testing.assert_allclose(both.p_value[1], alone.p_value[0])
+
+
+def test_a_control_of_zero_has_a_difference_but_no_lift():
+    result = compare_paired(np.zeros((50, 1)), np.ones((50, 1)), np.ones((50, 1)))
+    assert result.difference[0] == 1
+    assert np.isnan(result.relative[0])
+    assert np.isnan(result.relative_interval).all()
+
+
+def test_no_denominator_is_undefined():
+    result = compare_paired(*(np.zeros((5, 1)),) * 3)
+    for values in (result.control, result.difference, result.interval, result.p_value):
+        assert np.isnan(values).all()
+
+
+def test_no_cluster_is_an_error():
+    with pytest.raises(ValueError, match="non-empty"):
+        compare_paired(*(np.zeros((0, 1)),) * 3)
+
+
+def test_holm_by_hand():
+    # Sorted .01 * 3, .03 * 2, .04 * 1, each at least the one before.
+    np.testing.assert_allclose(statistics.adjust_holm(np.array([0.04, 0.01, 0.03])), [0.06, 0.03, 0.06])
+
+
+def test_benjamini_hochberg_by_hand():
+    # Sorted .01 * 3 / 1, .03 * 3 / 2, .04 * 3 / 3, each at most the one after.
+    adjusted = statistics.adjust_benjamini_hochberg(np.array([0.04, 0.01, 0.03]))
+    np.testing.assert_allclose(adjusted, [0.04, 0.03, 0.04])
+
+
+@pytest.mark.parametrize("adjust", [statistics.adjust_holm, statistics.adjust_benjamini_hochberg])
+def test_an_undefined_p_value_is_left_out_of_the_family(adjust):
+    adjusted = adjust(np.array([np.nan, 0.01, 0.02]))
+    assert np.isnan(adjusted[0])
+    np.testing.assert_allclose(adjusted[1:], adjust(np.array([0.01, 0.02])))
+    assert np.isnan(adjust(np.array([np.nan]))).all()
+
+
+def test_the_minimum_detectable_effect_is_found_with_the_stated_power():
+    effect = statistics.minimum_detectable_effect(np.float64(0.5))
+    assert effect == pytest.approx((1.959964 + 0.841621) * 0.5, abs=1e-5)
+    rng = np.random.default_rng(0)
+    estimates = rng.normal(effect, 0.5, 20_000)
+    assert np.mean(np.abs(estimates) > 1.959964 * 0.5) == pytest.approx(0.8, abs=0.01)

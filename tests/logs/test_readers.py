@@ -1,0 +1,218 @@
+"""Every kind of broken input: sound records are kept, each other one is counted once, with its line."""
+
+import gzip
+import io
+import json
+import zlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recsys_ssl.logs.readers import LogError, read_batches
+from recsys_ssl.spec import Files
+
+COLUMNS = {"q": "events.query_id", "i": "events.item_id"}
+
+
+def read(data, name="log.csv", rows_per_batch=1000, **files):
+    """[(line, q, i)], [(reason, line, record)]"""
+    data = data.encode() if isinstance(data, str) else data
+    rows, rejects = [], []
+    for batch in read_batches(io.BytesIO(data), name, Files(paths=["x"], **files), COLUMNS, rows_per_batch):
+        rows += zip(batch.lines.tolist(), *(batch.columns[column].to_pylist() for column in COLUMNS))
+        rejects += [(reject.reason, reject.line, reject.record) for reject in batch.rejects]
+        assert {reject.file for reject in batch.rejects} <= {name}
+    return rows, rejects
+
+
+@pytest.mark.parametrize("rows_per_batch", [1, 2, 3, 1000])
+class TestCsv:
+    def test_reads_columns_by_name_and_numbers_the_lines(self, rows_per_batch):
+        rows, rejects = read("q,x,i\na,1,A\n\nb,2,B\r\nc,3,C", rows_per_batch=rows_per_batch)
+        assert rows == [(2, "a", "A"), (4, "b", "B"), (5, "c", "C")]
+        assert rejects == []
+
+    def test_without_header_with_comments_and_byte_order_mark(self, rows_per_batch):
+        data = b"\xef\xbb\xbf# \"made\n# by\nA;a\nB;b\n"
+        files = {"header": False, "columns": ["i", "q"], "delimiter": ";", "comment": "#"}
+        rows, rejects = read(data, rows_per_batch=rows_per_batch, **files)
+        assert rows == [(3, "a", "A"), (4, "b", "B")]
+        assert rejects == []
+
+    def test_byte_order_mark_before_a_header(self, rows_per_batch):
+        assert read(b"\xef\xbb\xbfq,i\na,A\n", rows_per_batch=rows_per_batch)[0] == [(2, "a", "A")]
+
+    def test_quoted_ids_keep_tabs_emoji_newlines_and_quotes(self, rows_per_batch):
+        ids = ["tab\there", "two\nlines", "crlf\r\nline", 'say "hi"', "🎬 film", "# no comment", " spaced ", "a,b"]
+        lines = [f'"{value.replace(chr(34), chr(34) * 2)}",I{n}' for n, value in enumerate(ids)]
+        rows, rejects = read("q,i\n" + "\n".join(lines) + "\n", rows_per_batch=rows_per_batch, comment="%")
+        assert [row[1] for row in rows] == ids
+        assert [row[0] for row in rows] == [2, 3, 5, 7, 8, 9, 10, 11]
+        assert rejects == []
+
+    def test_newline_then_comment_character_inside_quotes_is_text(self, rows_per_batch):
+        rows, rejects = read('q,i\n"x\n# y",A\n# z,Z\nb,B\n', rows_per_batch=rows_per_batch, comment="#")
+        assert rows == [(2, "x\n# y", "A"), (5, "b", "B")]
+        assert rejects == []
+
+    def test_unclosed_quote_costs_its_own_line(self, rows_per_batch):
+        data = 'q,i\na,A\n"b,B\nc,C\n"d",D\ne,"E\nf,F\n'
+        rows, rejects = read(data, rows_per_batch=rows_per_batch)
+        assert rows == [(2, "a", "A"), (4, "c", "C"), (5, "d", "D"), (7, "f", "F")]
+        assert rejects == [("quotation marks are broken", 3, '"b,B'), ("quotation marks are broken", 6, 'e,"E')]
+
+    def test_quoting_none_takes_quotes_as_text(self, rows_per_batch):
+        rows, rejects = read('q\ti\n"a\tA"\n', rows_per_batch=rows_per_batch, quoting="none", delimiter="\t")
+        assert rows == [(2, '"a', 'A"')]
+        assert rejects == []
+
+    @pytest.mark.parametrize("quoting", ["none", "minimal"])
+    def test_wrong_number_of_columns_nul_and_invalid_utf8(self, rows_per_batch, quoting):
+        data = b"q,i\na,A\nb\nc,C,9\nd\0,D\ne\xff,E\nf,F\n"
+        rows, rejects = read(data, rows_per_batch=rows_per_batch, quoting=quoting)
+        assert rows == [(2, "a", "A"), (7, "f", "F")]
+        assert rejects == [
+            ("wrong number of columns", 3, "b"),
+            ("wrong number of columns", 4, "c,C,9"),
+            ("NUL byte", 5, "d\0,D"),
+            ("not valid UTF-8", 6, "e\\xff,E"),
+        ]
+
+    def test_latin_1(self, rows_per_batch):
+        rows, _ = read("q,i\ncafé,A\n".encode("latin-1"), rows_per_batch=rows_per_batch, encoding="latin-1")
+        assert rows == [(2, "café", "A")]
+
+    def test_only_a_header_is_no_record(self, rows_per_batch):
+        assert read("q,i\n", rows_per_batch=rows_per_batch) == ([], [])
+
+
+def test_empty_file_is_one_reject():
+    assert read(b"") == ([], [("file is empty", 1, "")])
+    assert read(gzip.compress(b""), "log.csv.gz") == ([], [("file is empty", 1, "")])
+
+
+def test_a_cell_beyond_the_limit_of_csv_is_rejected_and_reading_goes_on():
+    rows, rejects = read("q,i\n" + "x" * 200_000 + ",A\nb,B\n")
+    assert rows == [(3, "b", "B")]
+    assert [(why, line) for why, line, _ in rejects] == [("cell is too long", 2)]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_missing_column_names_file_key_and_columns(form):
+    data = "user,i\na,A\n" if form == "csv" else '{"user": "a", "i": "A"}\n'
+    with pytest.raises(LogError, match=r"part/log.*events.query_id needs column 'q'. The file has: 'i', 'user'"):
+        read(data, "part/log", format=form)
+
+
+def test_column_that_occurs_twice_is_an_error():
+    with pytest.raises(LogError, match="column 'q' .* occurs twice"):
+        read("q,q,i\n")
+
+
+# --- gzip ----------------------------------------------------------------------------------------
+
+
+def log_text(num_rows):
+    rng = np.random.default_rng(0)
+    return "q,i\n" + "".join(f"user{n},item{n}\n" for n in rng.integers(10**9, size=num_rows))
+
+
+def test_gzip_members_and_padding_are_one_file():
+    data = gzip.compress(b"q,i\na,A\nb") + gzip.compress(b",B\n") + b"\0" * 100
+    assert read(data, "log.csv.gz") == ([(2, "a", "A"), (3, "b", "B")], [])
+
+
+@pytest.mark.parametrize("kept_share", [0.0001, 0.3, 0.9, 0.9999])
+def test_truncated_gzip_keeps_the_rows_before_and_tells_the_line(kept_share):
+    text = log_text(30_000)
+    data = gzip.compress(text.encode())
+    data = data[: int(len(data) * kept_share)]
+    readable = zlib.decompressobj(31).decompress(data).decode()
+    whole = readable.split("\n")
+    rows, rejects = read(data, "log.csv.gz")
+    assert [f"{q},{i}" for _, q, i in rows] == whole[1:-1]
+    assert rejects == [("gzip file is cut off here", len(whole), whole[-1])]
+
+
+def test_damaged_gzip_keeps_the_rows_before_the_damage():
+    text = log_text(30_000)
+    data = bytearray(gzip.compress(text.encode()))
+    middle = len(data) // 2
+    data[middle : middle + 64] = b"\xff" * 64
+    rows, rejects = read(bytes(data), "log.csv.gz")
+    lines = text.split("\n")
+    assert len(rows) > 10_000
+    assert sum(lines[line - 1] == f"{q},{i}" for line, q, i in rows) >= 0.99 * len(rows)
+    assert rejects[-1][0] == "gzip data is damaged from here on"
+    assert rejects[-1][1] >= len(rows)
+
+
+def test_wrong_checksum_keeps_every_row_and_is_told():
+    text = log_text(100)
+    data = bytearray(gzip.compress(text.encode()))
+    data[-8] ^= 1
+    rows, rejects = read(bytes(data), "log.csv.gz")
+    assert len(rows) == 100
+    assert rejects == [("gzip data is damaged from here on", 102, "")]
+
+
+def test_plain_text_named_gz_is_one_reject():
+    assert [reject[0] for reject in read(b"q,i\na,A\n", "log.csv.gz")[1]] == ["gzip data is damaged from here on"]
+
+
+# --- JSON lines ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows_per_batch", [1, 2, 1000])
+def test_json_lines(rows_per_batch):
+    big = 2**63 + 1
+    sound = [
+        {"q": "a\n\t🎬", "i": big},
+        {"i": 0.10, "q": True},
+        {"q": ["x", 1, None], "i": None},
+    ]
+    lines = [json.dumps(row).encode() for row in sound]
+    bad = [b'{"q": "a"', b"[1]", b'{"q": "\\ud83d", "i": 1}', b'{"q": "\xff", "i": 1}', b'{"q": "\0", "i": 1}']
+    rows, rejects = read(b"\n".join([*lines, b"", *bad]), "log.jsonl", rows_per_batch, format="jsonl")
+    texts = [(line, q if isinstance(q, list) else [q], i) for line, q, i in rows]
+    assert texts == [(1, ["a\n\t🎬"], str(big)), (2, ["true"], "0.1"), (3, ["x", "1"], None)]
+    assert [reject[:2] for reject in rejects] == [
+        ("not valid JSON", 5),
+        ("not a JSON object", 6),
+        ("not valid UTF-8", 7),
+        ("not valid UTF-8", 8),
+        ("NUL byte", 9),
+    ]
+
+
+# --- Parquet -------------------------------------------------------------------------------------
+
+
+def parquet(**columns):
+    stream = io.BytesIO()
+    pq.write_table(pa.table(columns), stream)
+    return stream.getvalue()
+
+
+def test_parquet_keeps_types_and_counts_rows():
+    data = parquet(q=[1, 2, 3], i=pa.array(["A", "B", None]), x=[0, 0, 0])
+    assert read(data, "log.parquet", 2, format="parquet") == ([(1, 1, "A"), (2, 2, "B"), (3, 3, None)], [])
+
+
+def test_parquet_with_invalid_utf8_rejects_the_row():
+    data = parquet(q=pa.array([b"a", b"\xff"]), i=["A", "B"])
+    assert read(data, "log.parquet", format="parquet") == ([(1, b"a", "A")], [("not valid UTF-8", 2, None)])
+
+
+@pytest.mark.parametrize("data", [b"", b"q,i\n", parquet(q=[1], i=[1])[:-20]], ids=["empty", "csv", "cut off"])
+def test_what_is_no_parquet_is_one_line(data):
+    with pytest.raises(LogError, match="log.parquet: this is no Parquet") as error:
+        read(data, "log.parquet", format="parquet")
+    assert "\n" not in str(error.value)
+
+
+def test_parquet_missing_column():
+    with pytest.raises(LogError, match="events.item_id needs column 'i'"):
+        read(parquet(q=[1]), "log.parquet", format="parquet")

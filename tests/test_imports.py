@@ -1,0 +1,165 @@
+"""The import rules of the house, checked on the syntax tree: nothing is imported to check them."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted(
+    path.relative_to(ROOT).as_posix() for top in ("recsys_ssl", "pipelines") for path in ROOT.glob(f"{top}/**/*.py")
+)
+
+# Which siblings the packages of recsys_ssl may import, besides the contracts that all share.
+SIBLINGS = {
+    "logs": set(),
+    "features": set(),
+    "models": {"features"},
+    "training": {"features", "models", "evaluation"},
+    "index": set(),
+    "evaluation": set(),
+}
+CONTRACTS = {"spec", "examples"}
+
+# Heavy library -> the files and folders that may import it.
+IMPORTERS = {
+    "apache_beam": (
+        "recsys_ssl/logs/transforms.py",
+        "recsys_ssl/features/preprocessing.py",
+        "recsys_ssl/features/correlations.py",
+        "recsys_ssl/index/embed.py",
+        "pipelines/",
+    ),
+    "tfx": ("pipelines/",),
+    "tensorflow_transform": ("recsys_ssl/features/preprocessing.py",),
+    "scann": ("recsys_ssl/index/",),
+    "tensorflow_recommenders": ("recsys_ssl/index/",),
+}
+FORBIDDEN = {"recsys_ssl/evaluation/": ("tensorflow", "tf_keras", "apache_beam", "tfx_bsl", "tensorflow_metadata")}
+KERAS = "the only Keras is `import tf_keras as keras`"
+
+
+def imported(tree, path):
+    """The dotted names that a file imports, `from a import b` as a.b, relative imports resolved."""
+    package = path.split("/")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def find_violations(path, source):
+    """What a file at `path` (relative to the root, posix) imports against the rules."""
+    tree = ast.parse(source)
+    found = []
+    for name in sorted(set(imported(tree, path))):
+        top, *rest = name.split(".")
+        if top in IMPORTERS and not path.startswith(IMPORTERS[top]):
+            found.append(f"only {', '.join(IMPORTERS[top])} may import {top}")
+        for folder, libraries in FORBIDDEN.items():
+            if path.startswith(folder) and top in libraries:
+                found.append(f"{folder} may not import {top}")
+        if path.startswith("recsys_ssl/") and top in ("pipelines", "tests", "benchmarks"):
+            found.append(f"recsys_ssl may not import {top}")
+        if path.startswith("pipelines/") and top in ("tests", "benchmarks"):
+            found.append(f"pipelines may not import {top}")
+        if path.startswith("recsys_ssl/") and top == "recsys_ssl" and rest:
+            package = path.split("/")[1]
+            allowed = SIBLINGS[package] | CONTRACTS | {package} if package in SIBLINGS else {"spec"}
+            if rest[0] not in allowed and rest[0] != "__version__":
+                found.append(f"{path} may not import recsys_ssl.{rest[0]}")
+    return found + list(find_other_keras(tree))
+
+
+def find_other_keras(tree):
+    other_module = re.compile(r"(keras|tf_keras|tensorflow\.keras)(\.|$)")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if (alias.name, alias.asname) != ("tf_keras", "keras")]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Attribute) and ast.unparse(node) == "tf.keras":
+            names = ["tensorflow.keras"]
+        else:
+            names = []
+        yield from (KERAS for name in names if other_module.match(name))
+
+
+def test_there_are_sources():
+    assert {"recsys_ssl/__init__.py", "recsys_ssl/spec.py", "recsys_ssl/examples.py"} <= set(SOURCES)
+
+
+@pytest.mark.parametrize("path", SOURCES)
+def test_a_file_keeps_the_import_rules(path):
+    assert find_violations(path, (ROOT / path).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.endswith("/__init__.py") and path.count("/") > 1])
+def test_a_package_says_what_goes_in_and_out_and_nothing_else(path):
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    assert len(tree.body) == 1
+    docstring = ast.get_docstring(tree)
+    assert docstring.startswith("IN ")
+    assert "OUT " in docstring
+
+
+def test_every_package_has_its_rule():
+    packages = {path.split("/")[1] for path in SOURCES if path.startswith("recsys_ssl/") and path.count("/") > 1}
+    assert packages <= set(SIBLINGS)
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("recsys_ssl/features/schema.py", "from recsys_ssl.models import towers"),
+        ("recsys_ssl/features/schema.py", "from recsys_ssl import models"),
+        ("recsys_ssl/features/schema.py", "from ..models import towers"),
+        ("recsys_ssl/features/schema.py", "def f():\n    import recsys_ssl.logs.transforms"),
+        ("recsys_ssl/models/losses.py", "from recsys_ssl.training import config"),
+        ("recsys_ssl/index/search.py", "from recsys_ssl.evaluation.metrics import recall"),
+        ("recsys_ssl/spec.py", "import recsys_ssl.logs"),
+        ("recsys_ssl/spec.py", "from recsys_ssl import examples"),
+        ("recsys_ssl/logs/transforms.py", "import pipelines.cli"),
+        ("recsys_ssl/logs/transforms.py", "from tests import helpers"),
+        ("pipelines/cli.py", "from benchmarks.claims import record"),
+        ("recsys_ssl/logs/reading.py", "import apache_beam as beam"),
+        ("recsys_ssl/training/train.py", "from tfx.v1 import dsl"),
+        ("recsys_ssl/features/schema.py", "import tensorflow_transform as tft"),
+        ("pipelines/retrieval.py", "import tensorflow_transform as tft"),
+        ("pipelines/retrieval.py", "import scann"),
+        ("recsys_ssl/models/losses.py", "import tensorflow_recommenders as tfrs"),
+        ("recsys_ssl/evaluation/metrics.py", "import tensorflow as tf"),
+        ("recsys_ssl/evaluation/metrics.py", "from apache_beam import Map"),
+        ("recsys_ssl/models/towers.py", "import keras"),
+        ("recsys_ssl/models/towers.py", "import tf_keras"),
+        ("recsys_ssl/models/towers.py", "from tf_keras import layers"),
+        ("recsys_ssl/models/towers.py", "from tensorflow import keras"),
+        ("recsys_ssl/models/towers.py", "import tensorflow.keras.layers"),
+        ("recsys_ssl/models/towers.py", "import tensorflow as tf\ntf.keras.layers.Dense(1)"),
+    ],
+)
+def test_the_check_finds_a_breach(path, source):
+    assert find_violations(path, source)
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("recsys_ssl/features/schema.py", "from recsys_ssl.spec import FeatureSpec\nfrom recsys_ssl import examples"),
+        ("recsys_ssl/features/schema.py", "from recsys_ssl.features import preprocessing\nfrom . import masking"),
+        ("recsys_ssl/models/towers.py", "import tf_keras as keras\nfrom recsys_ssl.features import schema"),
+        ("recsys_ssl/training/train.py", "from recsys_ssl.evaluation.metrics import recall\nimport recsys_ssl"),
+        ("recsys_ssl/logs/transforms.py", "import apache_beam as beam\nfrom tfx_bsl.coders import example_coder"),
+        ("recsys_ssl/index/build.py", "import scann\nimport tensorflow_recommenders as tfrs"),
+        (
+            "pipelines/retrieval.py",
+            "from tfx import v1 as tfx\nimport apache_beam\nfrom recsys_ssl import training",
+        ),
+    ],
+)
+def test_the_check_lets_through_what_is_allowed(path, source):
+    assert find_violations(path, source) == []
