@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Callable, Mapping, Optional, Sequence
+from typing import Any, Optional
 
 import numpy as np
 
-from recsys_ssl.evaluation.compare import MIN_QUERIES, EvaluationConfig, Row, compare
+from recsys_ssl.evaluation.compare import MIN_QUERIES, compare
+from recsys_ssl.evaluation.decision import EvaluationConfig, Row
 from recsys_ssl.evaluation.queries import (
     RankingTask,
     build_task,
@@ -44,9 +46,9 @@ def evaluate_arms(
     spec: FeatureSpec,
     control: Arm,
     treatment: Arm,
+    config: EvaluationConfig,
     summary: Optional[Mapping[str, Any]] = None,
     titles: Optional[Sequence[str]] = None,
-    config: EvaluationConfig = EvaluationConfig(),
     progress: Optional[Progress] = None,
 ) -> Row:
     """Evaluates two arms on the same held-out events and returns the whole report.
@@ -55,10 +57,10 @@ def evaluate_arms(
     task, the ranks, and one 256 MiB block of scores.
 
     Args:
+        config: the rule of the decision.
         summary: of the ingestion, as JSON; `cuts_us` (split -> its first microsecond since 1970) is shown and is
             checked against the first held-out event. None: not checked, and the report says so.
         titles: [num_items] what people read for an item; the item's id when None.
-        config: the rule of the decision.
         progress: called while ranking.
 
     Returns:

@@ -7,7 +7,7 @@ ranking `r` owns `ranks[offsets[r]:offsets[r + 1]]`. It has at least one held-ou
 
 from __future__ import annotations
 
-from typing import Callable, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 

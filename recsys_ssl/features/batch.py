@@ -6,8 +6,9 @@ features of a batch, whatever their number and however ragged they are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -75,7 +76,9 @@ def lay_out(
     return layouts, num_rows
 
 
-def batch_from_sparse(layout: FeatureLayout, sparse: dict[str, tf.SparseTensor], num_records: tf.Tensor) -> FeatureBatch:
+def batch_from_sparse(
+    layout: FeatureLayout, sparse: dict[str, tf.SparseTensor], num_records: tf.Tensor
+) -> FeatureBatch:
     """Flattens the encoded features of a batch of records.
 
     Args:
@@ -162,7 +165,8 @@ def _flat(batch, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _flatten_records(batch, layout: FeatureLayout, first_record: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    columns = []
+    # Begins with no values, for a layout of dense features only.
+    columns = [(np.zeros(0, np.int64),) * 3]
     for slot, (feature, offset) in enumerate(zip(layout.features, layout.offsets)):
         if feature.dim:
             continue

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Callable, Iterator, Sequence
 
 import apache_beam as beam
 import numpy as np
@@ -69,7 +69,9 @@ def transform(
     catalogue_shards = examples.list_shards(catalogue_dir, examples.CATALOGUE_SPLIT)
     train_shards = examples.list_shards(interactions_dir, "train")
     with beam.Pipeline(options=beam_options) as pipeline:
-        _ = pipeline | "AnalyzeItems" >> _Analyze(catalogue_shards, items, item_preprocessing_fn(spec), item_transform_dir)
+        _ = pipeline | "AnalyzeItems" >> _Analyze(
+            catalogue_shards, items, item_preprocessing_fn(spec), item_transform_dir
+        )
         _ = pipeline | "AnalyzeQueries" >> _Analyze(
             train_shards, interactions, query_preprocessing_fn(spec), query_transform_dir
         )

@@ -43,9 +43,9 @@ def stack_vector_column(vectors: pa.ChunkedArray) -> np.ndarray:
 
 
 def clear_dir(path: str) -> None:
-    """Makes `path`, without the Parquet files of an earlier run: one more shard back then must not survive."""
+    """Makes `path`, without the rows of an earlier run: one more shard back then must not survive."""
     tf.io.gfile.makedirs(path)
-    for stale in tf.io.gfile.glob(os.path.join(path, "*.parquet")):
+    for stale in tf.io.gfile.glob(os.path.join(path, "rows-*.parquet")):
         tf.io.gfile.remove(stale)
 
 

@@ -160,9 +160,7 @@ def build_index(items: embeddings.ItemEmbeddings, config: IndexConfig = IndexCon
     norms = np.linalg.norm(items.vectors, axis=1)
     if (np.abs(norms - 1.0) > 1e-3).any():
         row = int(np.abs(norms - 1.0).argmax())
-        raise ValueError(
-            f"item vectors must have norm 1. Received: {norms[row]:.4g} in row {row}. Normalise the tower."
-        )
+        raise ValueError(f"item vectors must have norm 1. Received: {norms[row]:.4g} in row {row}. Normalise them.")
     builder = scann_ops_pybind.builder(items.vectors, max(RECALL_AT), "dot_product")
     if chosen.method == "tree":
         builder = builder.tree(
@@ -178,7 +176,8 @@ def build_index(items: embeddings.ItemEmbeddings, config: IndexConfig = IndexCon
 def save_index(index: ScannIndex, out_dir: str | Path) -> None:
     """Writes a stand-alone index (local disk): ScaNN's files, `item_ids.parquet` and `config.json`."""
     os.makedirs(out_dir, exist_ok=True)
-    for stale in Path(out_dir).iterdir():
+    # What this method does not write must not be left over from another one.
+    for stale in (*Path(out_dir).glob("*.npy"), *Path(out_dir).glob("*.pb")):
         stale.unlink()
     index.searcher.serialize(str(out_dir))
     pq.write_table(pa.table({"item_id": index.item_ids}), os.path.join(out_dir, "item_ids.parquet"))

@@ -53,7 +53,7 @@ def interaction_batch(
         elif feature.source_column == spec.queries.id and feature.kind in ("id", "categorical", "text"):
             columns[feature.name] = columns["query_id"]  # known even when the table lacks the query
         elif queries is None:
-            columns[feature.name] = _empty(len(rows), _BYTES)
+            columns[feature.name] = _empty(len(rows), _FLOAT32 if feature.kind in ("numeric", "dense") else _BYTES)
         else:
             row = taken["_query_row"].to_numpy()
             columns[feature.name] = _to_lists(queries[feature.name].take(pa.array(row, mask=row < 0)))

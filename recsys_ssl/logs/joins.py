@@ -169,7 +169,7 @@ class FindCutTimes(beam.PTransform):
         self._split = split
 
     def expand(self, times):
-        search = times.pipeline | "Begin" >> beam.Create([timeline.Search()]) | beam.Map(tuple)
+        search = times.pipeline | beam.Impulse() | "Begin" >> beam.Map(lambda _: tuple(timeline.Search()))
         for level in range(timeline.NUM_PASSES):
             counts = (
                 times

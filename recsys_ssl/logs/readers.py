@@ -99,7 +99,7 @@ def _as_raw(text: str) -> str:
 
 
 class _DamageError(Exception):
-    """The rest of a gzip file cannot be read."""
+    """The rest of a gzip file cannot be read. The format notices damage late, so the last records may be wrong."""
 
 
 class _Lines(NamedTuple):
@@ -124,7 +124,7 @@ def _inflate(stream: BinaryIO) -> Iterator[bytes]:
                 yield inflater.decompress(block)
             except zlib.error as error:
                 yield _inflate_until_damage(before, block)
-                raise _DamageError("gzip data is damaged from here on") from error
+                raise _DamageError("gzip data is damaged here or shortly before") from error
             block = inflater.unused_data
             if inflater.eof:
                 inflater, begun = zlib.decompressobj(_GZIP), False
@@ -382,8 +382,8 @@ def _find_lone_surrogates(columns: list[list], reasons: Sequence[Optional[str]])
             _to_column(values)
         return list(reasons)
     except UnicodeEncodeError:
-        rows = zip(*columns)
-        return [why or ("not valid UTF-8" if _UNREADABLE.search(str(row)) else None) for row, why in zip(rows, reasons)]
+        texts = (json.dumps(row, ensure_ascii=False) for row in zip(*columns))
+        return [why or ("not valid UTF-8" if _UNREADABLE.search(text) else None) for text, why in zip(texts, reasons)]
 
 
 def _json_text(value: object) -> object:

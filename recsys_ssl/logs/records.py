@@ -190,15 +190,20 @@ def read_feature(column: pa.ChunkedArray, feature: TableFeature) -> tuple[pa.Lar
     if feature.kind == "categorical" and feature.multi_valued:
         lists = _as_lists(column, feature.separator)
         return _drop_empty(lists), np.zeros(len(column), bool)
-    text = as_text(column)
+    text, bad = as_text(column), np.zeros(len(column), bool)
     if _is_list(column.type):
-        text = pc.binary_join(_as_lists(column, None), " ")
-    present = ~_is_empty(text)
-    return _lists(present.astype(np.int64), text.filter(pa.array(present))), np.zeros(len(column), bool)
+        lists = _drop_empty(_as_lists(column, None))
+        short = pa.ListArray.from_arrays(lists.offsets.cast(pa.int32()), lists.values.cast(pa.string()))
+        text = pc.binary_join(short, " ")  # has no kernel for large lists
+        bad = (np.diff(lists.offsets.to_numpy()) > 1) & (feature.kind != "text")
+    present = ~_is_empty(text) & ~bad
+    return _lists(present.astype(np.int64), text.filter(pa.array(present)).cast(TEXT)), bad
 
 
 def _feature_reason(feature: TableFeature) -> str:
-    wanted = f"{feature.dim} numbers" if feature.kind == "dense" else "a number"
+    wanted = "one value"
+    if feature.kind in ("numeric", "dense"):
+        wanted = "a number" if feature.kind == "numeric" else f"{feature.dim} numbers"
     return f"{feature.name} is not {wanted}"
 
 

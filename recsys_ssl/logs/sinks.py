@@ -153,7 +153,7 @@ class WriteRejected(beam.PTransform):
     worker holds at most its share of the log's batches.
 
     Returns:
-        counts: dicts "side: reason" -> number. examples: dicts "side: reason" -> (file, line, record).
+        Dicts "side: reason" -> number and "example side: reason" -> (file, line, record), the first.
     """
 
     def __init__(self, directory: str, num_partitions: int, rows_per_batch: int):
@@ -163,7 +163,7 @@ class WriteRejected(beam.PTransform):
     def expand(self, rejects):
         keyed = rejects | "Key" >> beam.FlatMap(_key_rejects, self._partitions, self._rows)
         keyed | beam.GroupByKey() | "Write" >> beam.Map(_write_rejects, self._directory, self._partitions)
-        return rejects | "Count" >> beam.FlatMap(_count_rejects).with_outputs("examples", main="counts")
+        return rejects | "Count" >> beam.Map(_count_rejects)
 
 
 def _key_rejects(element: tuple[str, pa.Table], num_partitions: int, rows_per_batch: int):
@@ -186,69 +186,58 @@ def _write_rejects(element, directory: str, num_partitions: int) -> None:
     _write_text(os.path.join(directory, f"{side}-{_shard_name(key, num_partitions)}.jsonl"), "".join(lines))
 
 
-def _count_rejects(element: tuple[str, pa.Table]):
+def _count_rejects(element: tuple[str, pa.Table]) -> dict[str, int | tuple[str, int, str]]:
     side, table = element
+    counts: dict[str, int | tuple[str, int, str]] = {}
     for reason in table["reason"].unique().to_pylist():
         rows = table.filter(pc.equal(table["reason"], reason))
         first = rows.sort_by([("file", "ascending"), ("line", "ascending")]).slice(0, 1).to_pylist()[0]
-        yield {f"{side}: {reason}": rows.num_rows}
-        example = (first["file"], first["line"], first["record"][:_LONGEST_EXAMPLE])
-        yield beam.pvalue.TaggedOutput("examples", {f"{side}: {reason}": example})
+        counts[f"{side}: {reason}"] = rows.num_rows
+        counts[f"example {side}: {reason}"] = (first["file"], first["line"], first["record"][:_LONGEST_EXAMPLE])
+    return counts
 
 
 # --- Summary -----------------------------------------------------------------------------------------
 
 
 class WriteSummary(beam.PTransform):
-    """Adds up all numbers and writes `summary.json`.
+    """Puts all numbers together and writes `summary.json`.
 
-    Takes dicts of numbers.
+    Takes dicts: numbers are added up, of tuples the least is kept.
 
     Args:
-        examples: PCollection of dicts, the first rejected record of each reason.
         cuts: side input, see `joins.FindCutTimes`.
     """
 
-    def __init__(self, examples, cuts, spec: FeatureSpec, directory: str):
+    def __init__(self, cuts, spec: FeatureSpec, directory: str):
         super().__init__()
-        self._examples, self._cuts, self._spec, self._directory = examples, cuts, spec, directory
+        self._cuts, self._spec, self._directory = cuts, spec, directory
 
     def expand(self, counts):
-        first = self._examples | "First" >> beam.CombineGlobally(_take_first)
-        return (
-            counts
-            | "Add" >> beam.CombineGlobally(_add_counts)
-            | beam.Map(_write_summary, beam.pvalue.AsSingleton(first), self._cuts, self._spec, self._directory)
-        )
+        total = counts | beam.CombineGlobally(_merge_counts)
+        return total | beam.Map(_write_summary, self._cuts, self._spec, self._directory)
 
 
-def _add_counts(parts: Iterable[dict[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
+def _merge_counts(parts: Iterable[dict[str, int | tuple]]) -> dict[str, int | tuple]:
+    total: dict[str, int | tuple] = {}
     for part in parts:
-        for name, number in part.items():
-            total[name] = total.get(name, 0) + number
+        for name, value in part.items():
+            if name not in total:
+                total[name] = value
+            else:
+                total[name] = min(total[name], value) if isinstance(value, tuple) else total[name] + value
     return total
 
 
-def _take_first(parts: Iterable[dict[str, tuple]]) -> dict[str, tuple]:
-    first: dict[str, tuple] = {}
-    for part in parts:
-        for reason, example in part.items():
-            first[reason] = min(first.get(reason, example), tuple(example))
-    return first
-
-
-def _write_summary(
-    counts: dict[str, int],
-    examples: dict[str, tuple[str, int, Any]],
-    cuts: Optional[Sequence[int]],
-    spec: FeatureSpec,
-    directory: str,
-) -> None:
+def _write_summary(counts: dict[str, Any], cuts: Optional[Sequence[int]], spec: FeatureSpec, directory: str) -> None:
     def rejected(side: str) -> dict[str, int]:
         prefix = f"{side}: "
         return {name.removeprefix(prefix): counts[name] for name in sorted(counts) if name.startswith(prefix)}
 
+    examples = {
+        name.removeprefix("example "): f"{file}:{line}: {text}"
+        for name, (file, line, text) in sorted((n, c) for n, c in counts.items() if n.startswith("example "))
+    }
     is_timed = spec.split.kind == "time" and cuts is not None
     names = dict(zip(INTERACTION_SPLITS[1:], cuts)) if is_timed else None
     numbers = (
@@ -264,7 +253,7 @@ def _write_summary(
         split_kind=spec.split.kind,
         cuts_us=names,
         cuts={split: iso_time(cut) for split, cut in names.items()} if names else None,
-        examples={reason: f"{file}:{line}: {text}" for reason, (file, line, text) in sorted(examples.items())},
+        examples=examples,
         **{name: counts.get(name, 0) for name in numbers},
     )
     _write_text(os.path.join(directory, SUMMARY_FILE), summary.to_json())

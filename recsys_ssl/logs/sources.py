@@ -123,7 +123,7 @@ class ReadRecords(beam.PTransform):
         self._sources, self._reader = list(sources), _ReadRecords(side, spec, num_partitions, rows)
 
     def expand(self, pipeline):
-        sources = pipeline | beam.Create(self._sources) | beam.Reshuffle()
+        sources = pipeline | beam.Create(self._sources)  # which also spreads them over the workers
         return sources | beam.ParDo(self._reader).with_outputs("rejects", "counts", "ids", main="records")
 
 

@@ -121,8 +121,8 @@ def attach_ingest(
     stages = [*read.values(), joined, ordered]
     rejects = [stage.rejects for stage in (*stages, *tables.values())] | "Rejects" >> beam.Flatten()
     rejected = rejects | WriteRejected(rejected_dir, config.num_partitions, config.rows_per_batch)
-    counts = [stage.counts for stage in (*stages, written, rejected)] + [stored]
-    counts | "Counts" >> beam.Flatten() | WriteSummary(rejected.examples, cuts, spec, interactions_dir)
+    counts = [*(stage.counts for stage in (*stages, written)), stored, rejected]
+    counts | "Counts" >> beam.Flatten() | WriteSummary(cuts, spec, interactions_dir)
 
 
 def run_readably(pipeline: beam.Pipeline) -> None:

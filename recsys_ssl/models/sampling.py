@@ -19,9 +19,7 @@ def exact_log_probability(train_counts: np.ndarray) -> np.ndarray:
     return np.log(counts / max(train_counts.sum(), 1)).astype(np.float32)
 
 
-def mixed_log_probability(
-    log_probability: tf.Tensor, batch_size: int, num_uniform: int, num_items: int
-) -> tf.Tensor:
+def mixed_log_probability(log_probability: tf.Tensor, batch_size: int, num_uniform: int, num_items: int) -> tf.Tensor:
     """log Q* of a candidate when `num_uniform` catalogue items join the batch's own.
 
     Q* = (B Q + B' / num_items) / (B + B').

@@ -41,9 +41,7 @@ class FeatureEncoder(keras.layers.Layer):
             trainable=config.trainable_default,
         )
 
-    def call(
-        self, batch: FeatureBatch, visible: tf.Tensor | None = None, kept: tf.Tensor | None = None
-    ) -> tf.Tensor:
+    def call(self, batch: FeatureBatch, visible: tf.Tensor | None = None, kept: tf.Tensor | None = None) -> tf.Tensor:
         """Embeds `num_views` views of the records with one gather.
 
         Args:

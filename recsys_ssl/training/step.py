@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -125,7 +125,9 @@ class TrainStep(tf.Module):
         if name == "rfm_no_complement":
             return lambda: self._contrast_views(views.draw_independent(num_slots, self._seed(_MASK)))
         if mutual_information is None:
-            raise ValueError(f"train.regularizer={name!r} needs the correlations of the catalogue. Run correlate first.")
+            raise ValueError(
+                f"train.regularizer={name!r} needs the correlations of the catalogue. Run correlate first."
+            )
         masks = tf.constant(views.correlated_masks(mutual_information))
         return lambda: self._contrast_views(views.draw_correlated(masks, self._seed(_MASK)))
 

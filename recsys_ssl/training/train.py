@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -88,10 +88,11 @@ def train(
     validator = Validator(spec, inputs.interactions_dir, catalogue, config.validation_queries, config.seed)
 
     # --- Model -----------------------------------------------------------------------------------
-    step = TrainStep(model, catalogue, config, spec.queries.same_as_items, _mutual_information(config, inputs))
+    mutual_information = _mutual_information(config, inputs, model.item_layout.features)
+    step = TrainStep(model, catalogue, config, spec.queries.same_as_items, mutual_information)
     best_recall, best_step = tf.Variable(-1.0, dtype=tf.float64), tf.Variable(0, dtype=tf.int64)
     checkpoint = tf.train.Checkpoint(train=step, best_recall=best_recall, best_step=best_step)
-    run_dir = os.path.join(checkpoint_dir, _fingerprint(spec, config, inputs))
+    run_dir = os.path.join(checkpoint_dir, _fingerprint(spec, config, inputs, mutual_information))
     latest = tf.train.CheckpointManager(checkpoint, os.path.join(run_dir, "latest"), max_to_keep=1)
     best = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), os.path.join(run_dir, "best"), max_to_keep=1)
     latest.restore_or_initialize()
@@ -155,20 +156,28 @@ def _is_stale(step: TrainStep, best_step: tf.Variable, config: TrainConfig) -> b
     return int(step.step) - int(best_step) >= config.patience * config.eval_every and int(best_step) > 0
 
 
-def _mutual_information(config: TrainConfig, inputs: TrainInputs) -> np.ndarray | None:
+def _mutual_information(
+    config: TrainConfig, inputs: TrainInputs, features: Sequence[EncodedFeature]
+) -> np.ndarray | None:
+    """[num_features, num_features] in the order of `features`; 0 for a dense feature, which has none."""
     if inputs.correlations_path is None:
         return None
     with tf.io.gfile.GFile(inputs.correlations_path) as file:
         correlations = Correlations.from_json(file.read())
-    return np.asarray(correlations.normalised if config.correlation == "normalised" else correlations.mutual_information)
+    found = correlations.normalised if config.correlation == "normalised" else correlations.mutual_information
+    slots = [[feature.name for feature in features].index(name) for name in correlations.feature_names]
+    matrix = np.zeros([len(features), len(features)])
+    matrix[np.ix_(slots, slots)] = found
+    return matrix
 
 
-def _fingerprint(spec: FeatureSpec, config: TrainConfig, inputs: TrainInputs) -> str:
+def _fingerprint(
+    spec: FeatureSpec, config: TrainConfig, inputs: TrainInputs, mutual_information: np.ndarray | None
+) -> str:
     """Names a run by what it is made of: settings, and names and sizes of what it reads."""
     shards = examples.list_shards(inputs.catalogue_dir, examples.CATALOGUE_SPLIT)
     for split in ("train", "eval"):
         shards += examples.list_shards(inputs.interactions_dir, split)
     sizes = [(os.path.basename(path), tf.io.gfile.stat(path).length) for path in shards]
-    correlations = _mutual_information(config, inputs)
-    facts = [spec.to_json(), asdict(config), sizes, None if correlations is None else correlations.tolist()]
+    facts = [spec.to_json(), asdict(config), sizes, None if mutual_information is None else mutual_information.tolist()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

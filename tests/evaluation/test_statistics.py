@@ -64,6 +64,11 @@ def test_the_randomisation_test_agrees_with_all_swaps():
     assert result.p_value[0] == pytest.approx(exact, abs=0.01)
 
 
+def test_the_least_p_value_counts_the_observed_draw():
+    ones = np.ones((60, 1))
+    assert compare_paired(0 * ones, ones, ones, samples=199).p_value[0] == 1 / 200
+
+
 def test_the_interval_agrees_with_the_normal_one_on_a_large_sample():
     control, treatment, pairs = draw_log(np.random.default_rng(0), 5000, lift=0.2)
     result = compare_paired(control, treatment, pairs, samples=4000)

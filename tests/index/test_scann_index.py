@@ -112,6 +112,15 @@ def test_saved_index_finds_the_same_wherever_it_lies(make_items, random_unit_vec
     assert loaded.config == index.config
 
 
+def test_another_method_can_replace_a_saved_index(make_items, random_unit_vectors, tmp_path):
+    items, queries = make_items(1000), random_unit_vectors(5, seed=1)
+    scann_index.save_index(scann_index.build_index(items, IndexConfig("tree", 20, 8)), tmp_path)
+    scann_index.save_index(scann_index.build_index(items), tmp_path)
+    rows, _ = scann_index.load_index(tmp_path).search(queries, 10)
+    np.testing.assert_array_equal(rows, scann_index.search_exactly(items.vectors, queries, 10)[0])
+    assert not (tmp_path / "ah_codebook.pb").exists()
+
+
 def test_bad_vectors_and_missing_index_are_explained(make_items, tmp_path):
     items = make_items(5)
     with pytest.raises(ValueError, match=r"item vectors must have norm 1\. Received: 2 in row 3"):

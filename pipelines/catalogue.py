@@ -1,0 +1,41 @@
+"""The raw catalogue in memory, for people: ids, titles and single records."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from recsys_ssl import examples
+from recsys_ssl.spec import FeatureSpec
+
+
+class RawCatalogue:
+    """Raw item records as Arrow columns: as many bytes as the example files uncompressed.
+
+    Attributes:
+        item_ids: [num_items] in row order.
+        titles: [num_items] what people read for an item; its id where it has no title.
+    """
+
+    def __init__(self, table: pa.Table, title: str | None):
+        self._table = table
+        self.item_ids = [values[0].decode("utf-8") for values in table["item_id"].to_pylist()]
+        self.titles = self.item_ids
+        if title is not None:
+            shown = table[title].to_pylist()
+            self.titles = [t[0].decode("utf-8") if t else i for t, i in zip(shown, self.item_ids, strict=True)]
+        self._row_of = {item_id: row for row, item_id in enumerate(self.item_ids)}
+
+    def title_of(self, item_id: str) -> str:
+        return self.titles[self._row_of[item_id]]
+
+    def record(self, row: int) -> dict[str, list]:
+        """Column name -> raw values of one item, [] where missing."""
+        return {name: self._table[name][row].as_py() or [] for name in self._table.column_names}
+
+
+def read_catalogue(spec: FeatureSpec, catalogue_dir: str) -> RawCatalogue:
+    """Reads a raw catalogue; its titles are the feature `items.title`, or the ids."""
+    shards = examples.list_shards(catalogue_dir, examples.CATALOGUE_SPLIT)
+    # A shard in which a feature is missing everywhere has a column of nulls there.
+    table = pa.concat_tables([pa.Table.from_batches([b]) for b in examples.read_batches(shards)], promote=True)
+    return RawCatalogue(table, spec.items.title)

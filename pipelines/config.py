@@ -1,0 +1,106 @@
+"""Settings of a whole run and their `key=value` overrides."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from recsys_ssl.evaluation.compare import EvaluationConfig
+from recsys_ssl.index.scann_index import IndexConfig
+from recsys_ssl.logs.transforms import IngestConfig
+from recsys_ssl.training.config import TrainConfig
+
+
+class ConfigError(ValueError):
+    """A setting that does not exist or cannot have the given value."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Settings of every stage.
+
+    Attributes:
+        train: the treatment.
+        control: the arm that the treatment is compared with; everything that is not set is as in `train`,
+            but without a regularizer.
+    """
+
+    ingest: IngestConfig = IngestConfig()
+    train: TrainConfig = TrainConfig()
+    control: TrainConfig = dataclasses.replace(TrainConfig(), regularizer="none")
+    index: IndexConfig = IndexConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+
+def parse_overrides(overrides: Sequence[str]) -> RunConfig:
+    """Reads settings such as `train.steps=2000`; the value is YAML.
+
+    Raises:
+        ConfigError: no `section.key=value`, an unknown key or a value of the wrong type or range.
+    """
+    values: dict[str, dict[str, Any]] = {field.name: {} for field in dataclasses.fields(RunConfig)}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        section, dot, name = key.partition(".")
+        if not equals or not dot or section not in values:
+            raise ConfigError(
+                f"a setting is SECTION.KEY=VALUE with a section of {', '.join(values)}. Received: {override!r}."
+            )
+        values[section][name] = yaml.safe_load(text)
+    values["control"] = {**values["train"], "regularizer": "none", **values["control"]}
+    return RunConfig(**{field.name: _build(field.name, values[field.name]) for field in dataclasses.fields(RunConfig)})
+
+
+def to_json(config: Any) -> str:
+    """One stage's settings as JSON, to travel in the properties of a component."""
+    return json.dumps(dataclasses.asdict(config), sort_keys=True)
+
+
+def from_json(kind: type, text: str) -> Any:
+    return TypeAdapter(kind).validate_json(text)
+
+
+def source_hash(*packages: str) -> str:
+    """A hash of the Python sources of some packages or modules, e.g. `recsys_ssl/logs`.
+
+    A component carries it as a property, since TFX's cache does not see code changes.
+    """
+    root = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for package in packages:
+        paths = [root / package] if package.endswith(".py") else sorted((root / package).rglob("*.[pj]*"))
+        for path in paths:
+            if path.suffix in (".py", ".jinja"):
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+_TYPES = {
+    "ingest": IngestConfig,
+    "train": TrainConfig,
+    "control": TrainConfig,
+    "index": IndexConfig,
+    "evaluation": EvaluationConfig,
+}
+
+
+def _build(section: str, values: dict[str, Any]) -> Any:
+    kind = _TYPES[section]
+    known = [field.name for field in dataclasses.fields(kind)]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ConfigError(f"unknown setting {section}.{unknown[0]}. Use one of: {', '.join(known)}.")
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join([section, *(str(key) for key in fault["loc"])])
+        message = fault["msg"].removeprefix("Value error, ").rstrip(".")
+        raise ConfigError(f"{where}: {message}. Received: {fault['input']!r}.") from error

@@ -1,0 +1,89 @@
+"""What a person sees: one line per stage on the terminal, everything else in a log file."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.status import Status
+
+# Stages report what they are doing here; the terminal shows the newest message of the running stage.
+PROGRESS = logging.getLogger("recsys_ssl.progress")
+
+_QUIET = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "GRPC_VERBOSITY": "ERROR",
+    "GLOG_minloglevel": "3",
+    "PYTHONWARNINGS": "ignore",
+}
+
+
+class StageLines(logging.Handler):
+    """Turns stage starts, progress and ends into one terminal line each."""
+
+    def __init__(self, console: Console):
+        super().__init__(logging.INFO)
+        self._console = console
+        self._status: Status | None = None
+        self._name, self._started, self._newest = "", 0.0, ""
+
+    def start(self, name: str) -> None:
+        self._name, self._started, self._newest = name, time.monotonic(), ""
+        self._status = self._console.status(f"{name} …")
+        self._status.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._newest = record.getMessage()
+        if self._status is not None:
+            self._status.update(f"{self._name}  [dim]{self._newest}[/dim]")
+
+    def finish(self, mark: str = "[green]✓[/green]", note: str = "") -> None:
+        if self._status is None:
+            return
+        self._status.stop()
+        self._status = None
+        seconds = time.monotonic() - self._started
+        self._console.print(
+            f"{mark} {self._name:<22} {seconds:7.1f} s  [dim]{note or self._newest}[/dim]", highlight=False
+        )
+
+
+@contextlib.contextmanager
+def quiet(log_path: Path) -> Iterator[tuple[Console, StageLines]]:
+    """Sends all output of libraries to a file, down to what C++ writes, and yields the real terminal."""
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    os.environ.update(_QUIET)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with open(log_path, "a", encoding="utf-8") as log, os.fdopen(os.dup(1), "w", encoding="utf-8") as terminal:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        handler = logging.StreamHandler(log)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        root = logging.getLogger()
+        root.handlers[:] = [handler]
+        root.setLevel(logging.INFO)
+        warnings.simplefilter("ignore")
+        console = Console(file=terminal)
+        lines = StageLines(console)
+        PROGRESS.addHandler(lines)
+        try:
+            yield console, lines
+        finally:
+            lines.finish("[red]✗[/red]")
+            PROGRESS.removeHandler(lines)
+            root.removeHandler(handler)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(saved[0], 1)
+            os.dup2(saved[1], 2)
+            os.close(saved[0])
+            os.close(saved[1])

@@ -1,0 +1,171 @@
+"""The retrieval pipeline, top to bottom as the data flow."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from datetime import datetime, timezone
+
+from tfx.components import ExampleValidator, Pusher, StatisticsGen
+from tfx.orchestration import metadata, pipeline
+from tfx.proto import pusher_pb2
+
+from pipelines import components
+from pipelines.config import RunConfig, source_hash, to_json
+from pipelines.stages import data_fingerprint
+from recsys_ssl.spec import FeatureSpec
+
+_COMMON = ("recsys_ssl/spec.py", "recsys_ssl/examples.py", "pipelines/stages.py", "pipelines/components.py")
+_MODEL = ("recsys_ssl/features", "recsys_ssl/models", "recsys_ssl/training", "recsys_ssl/evaluation/ranking.py")
+
+
+def create_pipeline(
+    spec: FeatureSpec, data_dir: str, workdir: str, config: RunConfig, beam_args: Sequence[str] = ()
+) -> pipeline.Pipeline:
+    """Builds the pipeline of one data set.
+
+    Args:
+        data_dir: where the paths of the spec begin.
+        workdir: receives the artifact store (`tfx/`), checkpoints, pushed models and the published results.
+        beam_args: options of any Beam runner, for every Beam job of the pipeline.
+    """
+    spec_json, beam_json = spec.to_json(), json.dumps(list(beam_args))
+
+    # Logs become interactions (train, eval, test) and a catalogue; bad records are kept apart and counted.
+    ingest = components.IngestLogs(
+        spec=spec_json,
+        data_dir=os.path.abspath(data_dir),
+        data_fingerprint=data_fingerprint(spec, data_dir),
+        config=to_json(config.ingest),
+        beam_args=beam_json,
+        code=source_hash(*_COMMON, "recsys_ssl/logs"),
+    )
+    interactions, catalogue = ingest.outputs["interactions"], ingest.outputs["catalogue"]
+
+    # The spec says what the examples must look like; the statistics are held against it, anomalies stop the run.
+    schemas = components.DeriveSchemas(spec=spec_json, code=source_hash(*_COMMON, "recsys_ssl/features/schema.py"))
+    gate_inputs, checks = {}, []
+    for name, examples in (("interactions", interactions), ("catalogue", catalogue)):
+        statistics = StatisticsGen(examples=examples, schema=schemas.outputs[name]).with_id(f"Describe.{name}")
+        validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schemas.outputs[name]).with_id(
+            f"Validate.{name}"
+        )
+        gate_inputs[name] = validator.outputs["anomalies"]
+        checks += [statistics, validator]
+    gate = components.StopOnAnomalies(**gate_inputs)
+
+    # Features become integer codes, by the graph that will serve.
+    transform = components.TransformFeatures(
+        interactions=interactions,
+        catalogue=catalogue,
+        spec=spec_json,
+        beam_args=beam_json,
+        code=source_hash(*_COMMON, "recsys_ssl/features"),
+    )
+    transform.add_upstream_node(gate)
+
+    # Which item features tell of each other: what correlated feature masking hides together.
+    correlate = components.CorrelateFeatures(
+        encoded_catalogue=transform.outputs["encoded_catalogue"],
+        spec=spec_json,
+        beam_args=beam_json,
+        code=source_hash(*_COMMON, "recsys_ssl/features"),
+    )
+
+    # Both arms are trained on the same examples and embed the catalogue and the test queries.
+    arms = {}
+    for name, train_config in (("control", config.control), ("treatment", config.train)):
+        trainer = components.TrainTowers(
+            encoded_interactions=transform.outputs["encoded_interactions"],
+            encoded_catalogue=transform.outputs["encoded_catalogue"],
+            query_transform=transform.outputs["query_transform"],
+            item_transform=transform.outputs["item_transform"],
+            correlations=correlate.outputs["correlations"],
+            spec=spec_json,
+            config=to_json(train_config),
+            checkpoint_dir=os.path.join(os.path.abspath(workdir), "checkpoints"),
+            code=source_hash(*_COMMON, *_MODEL),
+        ).with_id(f"Train.{name}")
+        embed = components.EmbedArm(
+            towers=trainer.outputs["towers"],
+            interactions=interactions,
+            catalogue=catalogue,
+            spec=spec_json,
+            beam_args=beam_json,
+            code=source_hash(*_COMMON, "recsys_ssl/index"),
+        ).with_id(f"Embed.{name}")
+        arms[name] = (trainer, embed)
+    (control_trainer, control), (treatment_trainer, treatment) = arms["control"], arms["treatment"]
+
+    # The treatment's catalogue becomes an approximate index inside one servable model.
+    index = components.IndexItems(
+        towers=treatment_trainer.outputs["towers"],
+        embeddings=treatment.outputs["embeddings"],
+        config=to_json(config.index),
+        code=source_hash(*_COMMON, "recsys_ssl/index"),
+    )
+
+    # Both arms answer the same held-out queries; the report decides whether the model is blessed.
+    evaluate = components.EvaluateArms(
+        interactions=interactions,
+        catalogue=catalogue,
+        control=control.outputs["embeddings"],
+        treatment=treatment.outputs["embeddings"],
+        index=index.outputs["index"],
+        recommender=index.outputs["recommender"],
+        spec=spec_json,
+        control_config=to_json(config.control),
+        treatment_config=to_json(config.train),
+        config=to_json(config.evaluation),
+        code=source_hash(*_COMMON, "recsys_ssl/evaluation"),
+    )
+
+    # Only a blessed model is pushed; the results lie in fixed places either way.
+    pusher = Pusher(
+        model=index.outputs["recommender"],
+        model_blessing=evaluate.outputs["blessing"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(
+                base_directory=os.path.join(os.path.abspath(workdir), "pushed", spec.name)
+            )
+        ),
+    )
+    publish = components.PublishResults(
+        report=evaluate.outputs["report"],
+        index=index.outputs["index"],
+        correlations=correlate.outputs["correlations"],
+        recommender=index.outputs["recommender"],
+        brute_force_recommender=index.outputs["brute_force_recommender"],
+        rejected=ingest.outputs["rejected"],
+        interactions=interactions,
+        catalogue=catalogue,
+        workdir=os.path.abspath(workdir),
+        run_id=datetime.now(timezone.utc).isoformat(),
+    )
+
+    root = os.path.join(os.path.abspath(workdir), "tfx")
+    return pipeline.Pipeline(
+        pipeline_name=spec.name,
+        pipeline_root=root,
+        components=[
+            ingest,
+            schemas,
+            *checks,
+            gate,
+            transform,
+            correlate,
+            control_trainer,
+            treatment_trainer,
+            control,
+            treatment,
+            index,
+            evaluate,
+            pusher,
+            publish,
+        ],
+        enable_cache=True,
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(os.path.join(root, "metadata.db")),
+        # Without this TFX builds a source distribution for every Beam job.
+        beam_pipeline_args=["--sdk_container_image=none", *beam_args],
+    )

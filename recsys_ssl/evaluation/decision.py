@@ -1,0 +1,165 @@
+"""The rule, fixed before the run, that turns a comparison into a verdict, and the facts to look at besides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from recsys_ssl.evaluation import metrics, slices
+
+_COVERAGE_LOSS = 0.1
+_HEAD_GAIN = 0.05
+
+Row = dict[str, Any]
+"""JSON-able: str, int, float, bool, None, and lists and dicts of them."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How the arms are compared and when the treatment is blessed; fixed before the run.
+
+    The treatment is blessed if and only if the interval of the primary metric's relative difference lies above
+    -non_inferiority_margin, the treatment's interval over most-popular lies above zero, and no validity check fails.
+    """
+
+    primary: str = "recall_at_50"
+    bootstrap_samples: int = 1000
+    confidence: float = 0.95
+    seed: int = 0
+    non_inferiority_margin: float = 0.0
+    """Relative: 0.01 blesses a treatment that is shown to lose less than 1%."""
+    min_index_recall: float = 0.9
+    """Least recall of the treatment's approximate index against exact search."""
+
+    def __post_init__(self):
+        if self.primary not in metrics.METRICS:
+            raise ValueError(
+                f"primary must be an overall metric. Received: {self.primary!r}. Use one of {list(metrics.METRICS)}."
+            )
+        if self.bootstrap_samples < 100:
+            raise ValueError(
+                "bootstrap_samples must be at least 100, or the interval's ends are noise. "
+                f"Received: {self.bootstrap_samples}. Use 1000 or more."
+            )
+        if not 0.5 <= self.confidence < 1.0:
+            raise ValueError(f"confidence must lie in [0.5, 1). Received: {self.confidence}. Use 0.95.")
+        if not 0.0 <= self.non_inferiority_margin < 1.0:
+            raise ValueError(
+                f"non_inferiority_margin must lie in [0, 1). Received: {self.non_inferiority_margin}. Use 0-0.05."
+            )
+        if not 0.0 <= self.min_index_recall <= 1.0:
+            raise ValueError(f"min_index_recall must lie in [0, 1]. Received: {self.min_index_recall}. Use 0.9.")
+
+
+def decide(metric_rows: list[Row], floor: list[Row], checks: Sequence[Row], config: EvaluationConfig) -> Row:
+    """Returns the verdict: `word`, `blessed`, `reasons`, `primary` and `rule`.
+
+    Args:
+        metric_rows, floor: of `compare.compare`.
+        checks: with `passed` False when failed; None (not applicable) does not fail.
+    """
+    primary, label = row_of(metric_rows, config.primary), metrics.LABELS[config.primary]
+    margin, level = config.non_inferiority_margin, f"{config.confidence:.0%}"
+    failed = [check["name"] for check in checks if check["passed"] is False]
+    over_floor = row_of(floor, config.primary)["interval"]
+    beats_floor = over_floor is not None and over_floor[0] > 0.0
+    # Over a control of 0 there is no relative difference; its sign is that of the absolute one.
+    bounds, shown, form = primary["relative_interval"], "relative difference", _percent
+    if bounds is None:
+        bounds, shown, form, margin = primary["interval"], "difference", "{:+.4f}".format, 0.0
+    zero = _percent(-margin) if margin else "zero"
+    not_inferior = bounds is not None and bounds[0] > -margin
+    worse = bounds is not None and bounds[1] < 0.0
+
+    blessed = not_inferior and beats_floor and not failed
+    if blessed:
+        word = "launch"
+    elif failed or not beats_floor or worse:
+        word = "no launch"
+    else:
+        word = "hold"
+
+    reasons = []
+    if bounds is None:
+        reasons.append(f"{label} has no interval: too few queries.")
+    else:
+        interval = f"the {level} interval of its {shown} is {form(bounds[0])} to {form(bounds[1])}"
+        relation = "above" if not_inferior else "not above"
+        reasons.append(
+            f"{label} is {primary['treatment']:.4f} in treatment and {primary['control']:.4f} in control; {interval}, "
+            f"{relation} {zero}."
+        )
+        if not not_inferior and not worse:
+            reasons.append("The interval holds zero: this run does not show which arm is better.")
+        if worse:
+            excuse = ", but by less than the margin" if not_inferior else ""
+            reasons.append(f"The treatment is significantly worse than the control{excuse}.")
+    reasons.append(
+        f"The treatment beats most-popular on {label} with an interval above zero."
+        if beats_floor
+        else f"The treatment is not shown to beat most-popular on {label}."
+    )
+    if failed:
+        count = f"{len(failed)} validity check" + "s" * (len(failed) > 1)
+        reasons.insert(0, f"{count} failed: {', '.join(failed)}.")
+    else:
+        unknown = [check["name"] for check in checks if check["passed"] is None]
+        reasons.append("No validity check failed" + f"; not checked: {', '.join(unknown)}" * bool(unknown) + ".")
+    return {
+        "word": word,
+        "blessed": blessed,
+        "reasons": reasons,
+        "primary": config.primary,
+        "rule": (
+            f"Launch if and only if the {level} interval of the relative difference in {label} lies above {zero}, "
+            "the treatment's interval over most-popular lies above zero, and no validity check fails. No launch if "
+            "the treatment is significantly worse, is not shown to beat most-popular, or a check fails. Else hold."
+        ),
+    }
+
+
+def list_guardrails(
+    metric_rows: list[Row], slice_rows: list[Row], covered: Row, exposure: Row, config: EvaluationConfig
+) -> list[Row]:
+    """Facts to look at before a launch; they do not change the verdict."""
+    losing = [row["label"] for row in metric_rows if _is_loss(row, config)]
+    hurt = [f"{row['label']} of {row['dimension']}: {row['slice']}" for row in slice_rows if _is_loss(row, config)]
+    head = slices.ITEM_SLICES.index("head")
+    head_control, head_treatment = exposure["control"][head], exposure["treatment"][head]
+    return [
+        {
+            "name": "No metric loses",
+            "ok": not losing,
+            "detail": f"Significantly worse: {', '.join(losing)}." if losing else "None is significantly worse.",
+        },
+        {
+            "name": "No slice loses",
+            "ok": not hurt,
+            "detail": f"Significantly worse: {'; '.join(hurt)}." if hurt else "None is significantly worse.",
+        },
+        {
+            "name": "Coverage@10",
+            "ok": covered["treatment"] >= (1.0 - _COVERAGE_LOSS) * covered["control"],
+            "detail": f"{covered['control']:.1%} of the catalogue in control, {covered['treatment']:.1%} in treatment; "
+            f"a loss of more than {_COVERAGE_LOSS:.0%} is flagged.",
+        },
+        {
+            "name": "Popularity bias",
+            "ok": head_treatment <= head_control + _HEAD_GAIN,
+            "detail": f"Head items fill {head_control:.1%} of the first 10 in control, {head_treatment:.1%} in "
+            f"treatment; a gain of more than {_HEAD_GAIN * 100:.0f} points is flagged.",
+        },
+    ]
+
+
+def _is_loss(row: Row, config: EvaluationConfig) -> bool:
+    return row["adjusted_p"] is not None and row["adjusted_p"] < 1.0 - config.confidence and row["difference"] < 0.0
+
+
+def row_of(rows: list[Row], metric: str) -> Row:
+    return next(row for row in rows if row["metric"] == metric)
+
+
+def _percent(value: float) -> str:
+    return f"{value:+.2%}".replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,148 @@
+"""Flat bags of codes, and the catalogue in memory, against a loop over records."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from recsys_ssl import examples
+from recsys_ssl.features.batch import Catalogue, FeatureLayout, batch_from_sparse, lay_out
+from recsys_ssl.features.preprocessing import EncodedFeature
+
+ITEM = (
+    EncodedFeature("id", "item/id", 5),
+    EncodedFeature("tags", "item/tags", 4),
+    EncodedFeature("shape", "item/shape", 0, dim=2),
+)
+QUERY = (EncodedFeature("taste", "query/taste", 3), EncodedFeature("history", "item/id", 5))
+
+
+def bags(batch):
+    """(record, slot) -> sorted codes."""
+    found = {}
+    for record, slot, code in zip(batch.records.numpy(), batch.slots.numpy(), batch.codes.numpy()):
+        found.setdefault((record, slot), []).append(code)
+    return {key: sorted(codes) for key, codes in found.items()}
+
+
+# --- Layout -------------------------------------------------------------------------------------------
+
+
+def test_vocabularies_lie_end_to_end_and_a_shared_one_lies_there_once():
+    (query, item), num_rows = lay_out([(QUERY, [False, True]), (ITEM, [False, True, False])])
+    assert query.offsets == (0, 3)
+    assert item.offsets == (3, 3 + 5, 3 + 5 + 4)
+    assert num_rows == 3 + 5 + 4
+    assert (query.num_slots, item.num_slots) == (2, 3)
+    assert item.multi_valued == (False, True, False)
+
+
+def test_towers_over_the_same_features_share_all_rows():
+    (query, item), num_rows = lay_out([(ITEM, [False] * 3)] * 2)
+    assert query == item
+    assert num_rows == 5 + 4
+
+
+# --- Batches of records -------------------------------------------------------------------------------
+
+
+def test_sparse_features_become_flat_codes_with_record_and_slot():
+    (layout,), _ = lay_out([(ITEM, [False, True, False])])
+    sparse = {
+        "id": tf.sparse.from_dense([[3], [1], [2]]),
+        "tags": tf.SparseTensor([[0, 0], [0, 1], [2, 0]], [0, 3, 1], [3, 2]),
+        "shape": tf.SparseTensor([[1, 0], [1, 1]], [0.5, -1.0], [3, 2]),
+    }
+    sparse = {n: tf.SparseTensor(s.indices, tf.cast(s.values, tf.float32 if n == "shape" else tf.int64), s.dense_shape) for n, s in sparse.items()}
+    batch = batch_from_sparse(layout, sparse, 3)
+    assert bags(batch) == {(0, 0): [3], (1, 0): [1], (2, 0): [2], (0, 1): [5 + 0, 5 + 3], (2, 1): [5 + 1]}
+    np.testing.assert_array_equal(batch.dense["shape"], [[np.nan] * 2, [0.5, -1.0], [np.nan] * 2])
+    assert batch.num_records.dtype == tf.int64
+    assert int(batch.num_records) == 3
+
+
+def test_records_without_any_value_are_a_batch():
+    (layout,), _ = lay_out([(ITEM, [False] * 3)])
+    empty = {f.name: tf.sparse.from_dense(tf.zeros([2, 0], tf.float32 if f.dim else tf.int64)) for f in ITEM}
+    batch = batch_from_sparse(layout, empty, 2)
+    assert bags(batch) == {}
+    assert np.isnan(batch.dense["shape"]).all()
+    assert int(batch.num_records) == 2
+
+
+# --- Catalogue ----------------------------------------------------------------------------------------
+
+ITEMS = [
+    {"id": [0], "tags": [1, 1, 3], "shape": [1.0, 2.0]},
+    {"id": [4], "tags": [], "shape": []},
+    {"id": [], "tags": [2], "shape": [3.0, 4.0]},
+    {"id": [1], "tags": [], "shape": []},
+    {"id": [3], "tags": [], "shape": []},
+]
+
+
+@pytest.fixture
+def write_catalogue(tmp_path, make_records):
+    def write(items, cuts, rows=None):
+        rows = range(len(items)) if rows is None else rows
+        items = [
+            item | {"item_row": [row], "item_id": [b"i%d" % row], "train_count": [10 * row]}
+            for row, item in zip(rows, items)
+        ]
+        batch = make_records({name: [item[name] for item in items] for name in items[0]})
+        for shard, (start, stop) in enumerate(zip([0, *cuts], [*cuts, len(items)])):
+            examples.write_shard(batch.slice(start, stop - start), tmp_path, "catalogue", f"part-{shard}")
+        return str(tmp_path)
+
+    return write
+
+
+def item_layout(features=ITEM):
+    (layout,), _ = lay_out([(features, [False] * len(features))])
+    return layout
+
+
+@pytest.mark.parametrize(
+    "rows", [[0, 1, 2, 3, 4], [4, 0, 0, 2], [3], [], [1, 3, 4]], ids=["all", "repeated", "one", "none", "all empty"]
+)
+# The last shard has neither tags nor shapes.
+@pytest.mark.parametrize("cuts", [[], [3], [1, 2, 3]], ids=["one shard", "two shards", "four shards"])
+def test_gathered_rows_have_the_features_of_their_items(write_catalogue, rows, cuts):
+    catalogue = Catalogue(write_catalogue(ITEMS, cuts), item_layout())
+    for gather in (catalogue.gather, tf.function(catalogue.gather)):
+        batch = gather(tf.constant(rows, tf.int64))
+        expected = {}
+        for record, row in enumerate(rows):
+            for slot, (name, offset) in enumerate((("id", 0), ("tags", 5))):
+                if ITEMS[row][name]:
+                    expected[record, slot] = sorted(offset + code for code in ITEMS[row][name])
+        assert bags(batch) == expected
+        shapes = [ITEMS[row]["shape"] or [np.nan, np.nan] for row in rows]
+        np.testing.assert_array_equal(batch.dense["shape"], np.reshape(shapes, [-1, 2]))
+        assert int(batch.num_records) == len(rows)
+
+
+def test_the_catalogue_knows_its_ids_and_counts(write_catalogue):
+    catalogue = Catalogue(write_catalogue(ITEMS, [2]), item_layout())
+    assert catalogue.num_items == 5
+    assert catalogue.item_ids.tolist() == [b"i0", b"i1", b"i2", b"i3", b"i4"]
+    assert catalogue.train_counts.tolist() == [0, 10, 20, 30, 40]
+
+
+@pytest.mark.parametrize("name", ["shape", "tags"], ids=["only dense features", "only a bag"])
+def test_a_catalogue_of_one_feature(write_catalogue, name):
+    feature = next(f for f in ITEM if f.name == name)
+    catalogue = Catalogue(write_catalogue(ITEMS, []), item_layout((feature,)))
+    batch = catalogue.gather(tf.constant([2, 1], tf.int64))
+    assert bags(batch) == ({} if name == "shape" else {(0, 0): [2]})
+    if name == "shape":
+        np.testing.assert_array_equal(batch.dense["shape"], [[3.0, 4.0], [np.nan, np.nan]])
+
+
+@pytest.mark.parametrize("rows", [[1, 0, 2, 3, 4], [0, 1, 2, 3, 5], [0, 1, 1, 2, 3]], ids=str)
+def test_rows_out_of_order_are_refused(write_catalogue, rows):
+    with pytest.raises(ValueError, match=r"rows must be 0\.\.4 in order"):
+        Catalogue(write_catalogue(ITEMS, [2], rows), item_layout())
+
+
+def test_a_layout_counts_its_slots():
+    assert FeatureLayout((), (), ()).num_slots == 0

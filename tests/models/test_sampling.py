@@ -1,0 +1,142 @@
+"""Sampling probabilities: counts by hand, the streaming estimate on streams whose truth is known."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from recsys_ssl.models.sampling import StreamingFrequency, exact_log_probability, mixed_log_probability
+
+NUM_ITEMS = 200
+
+
+def test_exact_probability_is_the_share_of_the_positives_and_an_unseen_item_counts_half():
+    log_probability = exact_log_probability(np.array([6, 3, 1, 0]))
+    assert log_probability.dtype == np.float32
+    np.testing.assert_allclose(np.exp(log_probability), [0.6, 0.3, 0.1, 0.05], rtol=1e-6)
+
+
+def test_a_catalogue_without_positives_has_finite_probabilities():
+    np.testing.assert_allclose(exact_log_probability(np.zeros(3, np.int64)), np.log(0.5), rtol=1e-6)
+
+
+def test_mixed_proposal_by_hand():
+    # 30 candidates from the log and 10 uniform ones of 4 items: (30 q + 10 / 4) / 40.
+    proposal = mixed_log_probability(tf.math.log([0.5, 0.3, 0.2, 0.0]), 30, 10, 4)
+    np.testing.assert_allclose(np.exp(proposal), [17.5 / 40, 11.5 / 40, 8.5 / 40, 2.5 / 40], rtol=1e-5)
+    np.testing.assert_allclose(np.exp(proposal).sum(), 1.0, rtol=1e-5)
+
+
+def test_mixed_proposal_without_uniform_items_is_the_proposal():
+    log_probability = tf.math.log([0.5, 0.3, 0.2])
+    np.testing.assert_allclose(mixed_log_probability(log_probability, 30, 0, 3), log_probability, rtol=1e-6)
+
+
+# --- Streaming estimate -----------------------------------------------------------------------------------
+
+
+def rows_of(*rows):
+    return tf.constant(rows, tf.int64)
+
+
+def run(frequency, batches):
+    """Feeds [num_steps, batch_size] rows, duplicates and all, as a training run does."""
+    batches = tf.constant(batches, tf.int64)
+
+    @tf.function
+    def feed():
+        for step in tf.range(tf.shape(batches, tf.int64)[0]):
+            frequency.update(tf.unique(batches[step])[0], step + 1)
+
+    feed()
+    return np.exp(frequency.log_probability(tf.range(NUM_ITEMS, dtype=tf.int64)))
+
+
+def power_law_stream(num_steps=4000, batch_size=32, exponent=0.8):
+    """Batches of a power-law log, and the true probability that a batch holds each item."""
+    share = np.arange(1, NUM_ITEMS + 1) ** -exponent
+    share /= share.sum()
+    batches = np.random.default_rng(0).choice(NUM_ITEMS, [num_steps, batch_size], p=share)
+    return batches, 1 - (1 - share) ** batch_size
+
+
+def test_the_estimate_by_hand():
+    frequency = StreamingFrequency(num_buckets=64, initial_gap=10.0, rate=0.5, num_hashes=1)
+    np.testing.assert_allclose(frequency.log_probability(rows_of(3)), np.log(1 / 10), rtol=1e-6)
+    frequency.update(rows_of(3), tf.constant(4, tf.int64))
+    np.testing.assert_allclose(frequency.log_probability(rows_of(3)), np.log(1 / (0.5 * 10 + 0.5 * 4)), rtol=1e-6)
+    frequency.update(rows_of(3), tf.constant(6, tf.int64))
+    expected = 0.5 * (0.5 * 10 + 0.5 * 4) + 0.5 * (6 - 4)
+    np.testing.assert_allclose(frequency.log_probability(rows_of(3)), np.log(1 / expected), rtol=1e-6)
+
+
+@pytest.mark.parametrize("gap", [1, 7])
+def test_an_item_in_every_nth_batch_has_probability_one_nth(gap):
+    frequency = StreamingFrequency(num_buckets=1000, initial_gap=50.0, rate=0.1, num_hashes=2)
+    for step in range(gap, 120 * gap, gap):
+        frequency.update(rows_of(5), tf.constant(step, tf.int64))
+    np.testing.assert_allclose(np.exp(frequency.log_probability(rows_of(5))), 1 / gap, rtol=1e-3)
+
+
+def test_a_power_law_stream_is_estimated_within_the_noise_of_the_moving_average():
+    batches, truth = power_law_stream()
+    rate = 0.02
+    estimate = run(StreamingFrequency(100 * NUM_ITEMS, NUM_ITEMS / 32, rate), batches)
+    # Gaps are geometric: a moving average of them has this relative deviation, plus the fading first guess.
+    error = np.log(estimate / truth)
+    assert np.abs(error.mean()) < 0.05
+    assert np.abs(error).mean() < np.sqrt(rate / (2 - rate))
+    assert np.abs(error).max() < 4.5 * np.sqrt(rate / (2 - rate))
+    assert np.corrcoef(np.log(estimate), np.log(truth))[0, 1] > 0.98
+
+
+def test_collisions_only_overestimate_and_more_hashes_overestimate_less():
+    batches, truth = power_law_stream()
+    settings = {"initial_gap": NUM_ITEMS / 32, "rate": 0.02}
+    alone = run(StreamingFrequency(100 * NUM_ITEMS, num_hashes=1, **settings), batches)
+    excess = {}
+    for num_hashes in (1, 2, 4):
+        crowded = run(StreamingFrequency(NUM_ITEMS // 2, num_hashes=num_hashes, **settings), batches)
+        # Even the average over twice as many gaps is noisy.
+        assert (crowded >= alone * 0.75).all()
+        excess[num_hashes] = np.log(crowded / truth).mean()
+    assert excess[1] > 0.3
+    assert excess[2] < 0.75 * excess[1]
+    assert excess[4] < 0.75 * excess[2]
+
+
+def test_two_items_that_share_a_bucket_are_as_frequent_as_both_together():
+    frequency = StreamingFrequency(num_buckets=1, initial_gap=9.0, rate=0.5, num_hashes=1)
+    for step in range(1, 60):
+        frequency.update(rows_of(step % 2), tf.constant(step, tf.int64))
+    np.testing.assert_allclose(np.exp(frequency.log_probability(rows_of(0, 1))), [1.0, 1.0], rtol=1e-5)
+
+
+def test_hashes_spread_the_rows_and_differ_from_each_other():
+    frequency = StreamingFrequency(num_buckets=4 * 1000, initial_gap=1.0, num_hashes=2)
+    buckets = frequency._buckets(tf.range(1000, dtype=tf.int64)).numpy()
+    assert buckets[:, 0].min() >= 0
+    assert buckets[:, 0].max() < 4000 <= buckets[:, 1].min()
+    assert buckets[:, 1].max() < 8000
+    for column in buckets.T:
+        # 1000 balls in 4000 boxes: 885 boxes are hit when they fall at random.
+        assert len(np.unique(column)) > 860
+    assert len(np.unique(buckets, axis=0)) == 1000
+
+
+def test_the_estimate_is_saved_in_a_checkpoint_and_goes_on_from_it(tmp_path):
+    def make():
+        return StreamingFrequency(num_buckets=100, initial_gap=5.0)
+
+    def feed(frequency, steps):
+        for step in steps:
+            frequency.update(tf.unique(tf.constant([step % 3, step % 7], tf.int64))[0], tf.constant(step, tf.int64))
+        return frequency.log_probability(tf.range(8, dtype=tf.int64)).numpy()
+
+    first = make()
+    halfway = feed(first, range(1, 20))
+    path = tf.train.Checkpoint(frequency=first).write(str(tmp_path / "checkpoint"))
+    second = make()
+    assert (second.log_probability(tf.range(8, dtype=tf.int64)).numpy() != halfway).any()
+    tf.train.Checkpoint(frequency=second).read(path).assert_consumed()
+    np.testing.assert_array_equal(second.log_probability(tf.range(8, dtype=tf.int64)), halfway)
+    np.testing.assert_array_equal(feed(second, range(20, 40)), feed(first, range(20, 40)))
