@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipelines.console import StageLines, quiet
@@ -82,8 +84,8 @@ def data(
     from recsys_ssl.logs.datasets import DatasetError, fetch
 
     try:
-        print(f"{name}: {fetch(name, to, source)}")
-    except DatasetError as error:
+        typer.echo(f"{name}: {fetch(name, to, source)}")
+    except (DatasetError, OSError) as error:
         _fail(str(error))
 
 
@@ -105,14 +107,18 @@ def validate_spec(
         table.add_column(column)
     for side, features in (("query", feature_spec.query_features), ("item", feature_spec.item_features)):
         for feature in features:
-            table.add_row(side, feature.name, feature.kind, getattr(feature, "source_column", ""))
+            table.add_row(side, feature.name, feature.kind, escape(getattr(feature, "source_column", "")))
     console = Console()
     console.print(table)
     if data is not None:
+        missing = []
         for files in (feature_spec.events, feature_spec.items.table, feature_spec.queries.table):
             for pattern in files.paths if files else []:
-                found = sorted(path.name for path in data.glob(pattern))
-                console.print(f"{pattern}: {', '.join(found)}" if found else f"[red]{pattern}: no file in {data}[/red]")
+                found = sorted(os.path.basename(path) for path in glob.glob(os.path.join(data, pattern)))
+                missing += [] if found else [pattern]
+                console.print(f"{pattern}: {', '.join(found)}" if found else f"{pattern}: none", markup=False)
+        if missing:
+            _fail(f"no file matches {', '.join(missing)} in {data}. Check the paths and the data directory.")
 
 
 @app.command("spec-schema")
@@ -121,7 +127,7 @@ def spec_schema() -> None:
 
     [dim]recsys-ssl spec-schema > feature_specs/schema.json[/dim]
     """
-    print(json_schema(), end="")
+    typer.echo(json_schema(), nl=False)
 
 
 # --- The stages one by one -----------------------------------------------------------------------------
@@ -210,7 +216,8 @@ def index(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
 
     [dim]recsys-ssl index SPEC --workdir build/steps --arm treatment[/dim]
     """
-    with _stage(workdir, f"index {_check_arm(arm)}") as at:
+    with _stage(workdir, f"index {arm}") as at:
+        _check_arm(arm)
         feature_spec = load_spec(spec)
         from pipelines import stages
         from pipelines.config import parse_overrides
@@ -291,6 +298,10 @@ def recommend(
 def _session(workdir: Path, name: str) -> Iterator[tuple[Console, StageLines]]:
     """A quiet terminal; every failure becomes one message and exit status 1, its trace goes to the log."""
     log_path = workdir / "logs" / f"{name.split()[0]}.log"
+    try:
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _fail(f"--workdir must be a directory that can be written to. Received: {str(workdir)!r}: {error.strerror}.")
     message = None
     with quiet(log_path) as (console, lines):
         try:
@@ -328,7 +339,7 @@ def _explain(error: BaseException, log_path: Path) -> str:
 
 
 def _fail(message: str) -> None:
-    Console(stderr=True).print(f"[red]error:[/red] {message}", highlight=False, soft_wrap=True)
+    Console(stderr=True).print(f"[red]error:[/red] {escape(message)}", highlight=False, soft_wrap=True)
     raise typer.Exit(1)
 
 
@@ -369,7 +380,8 @@ def _show_report(console: Console, workdir: Path) -> None:
         )
     console.print()
     console.print(table)
-    console.print(f"[bold]{result['verdict']['word']}[/bold]: {' '.join(result['verdict']['reasons'])}")
+    verdict = result["verdict"]
+    console.print(f"[bold]{verdict['word']}[/bold]: {escape(' '.join(verdict['reasons']))}")
     console.print()
     for name in ("report/report.html", "report/report.json", "index", "recommender", "recommender-brute-force"):
         if (workdir / name).exists():
@@ -380,12 +392,13 @@ def _show_report(console: Console, workdir: Path) -> None:
 
 def _show_recommended(console: Console, recommended) -> None:
     console.print()
-    console.print(f"query {recommended.query_id} chose before: {'; '.join(recommended.seen_titles[-5:]) or 'nothing'}")
+    chosen = "; ".join(recommended.seen_titles[-5:]) or "nothing"
+    console.print(f"query {recommended.query_id} chose before: {chosen}", markup=False)
     table = Table(title=f"{len(recommended.item_ids)} recommendations", title_justify="left")
     for column in ("score", "item", "title"):
         table.add_column(column)
     for score, item_id, title in zip(recommended.scores, recommended.item_ids, recommended.titles, strict=True):
-        table.add_row(f"{score:.3f}", item_id, title)
+        table.add_row(f"{score:.3f}", escape(item_id), escape(title))
     console.print(table)
 
 

@@ -57,7 +57,7 @@ class Report(Artifact):
     TYPE_NAME = "recsys_ssl.Report"
 
 
-class AnomaliesFound(ValueError):
+class AnomalyError(ValueError):
     """The data break the schema that the spec implies."""
 
 
@@ -118,7 +118,7 @@ def StopOnAnomalies(  # noqa: N802
                 found.append(f"{name}, {split}, {feature}: {info.short_description}: {info.description}")
     if found:
         lines = "\n  ".join(found)
-        raise AnomaliesFound(
+        raise AnomalyError(
             f"the data break the schema of the spec in {len(found)} places:\n  {lines}\nMend the data or the spec."
         )
 

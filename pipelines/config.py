@@ -32,11 +32,11 @@ class RunConfig:
             but without a regularizer.
     """
 
-    ingest: IngestConfig = IngestConfig()
-    train: TrainConfig = TrainConfig()
-    control: TrainConfig = dataclasses.replace(TrainConfig(), regularizer="none")
-    index: IndexConfig = IndexConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
+    ingest: IngestConfig = dataclasses.field(default_factory=IngestConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    control: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(regularizer="none"))
+    index: IndexConfig = dataclasses.field(default_factory=IndexConfig)
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
 
 
 def parse_overrides(overrides: Sequence[str]) -> RunConfig:
@@ -53,7 +53,10 @@ def parse_overrides(overrides: Sequence[str]) -> RunConfig:
             raise ConfigError(
                 f"a setting is SECTION.KEY=VALUE with a section of {', '.join(values)}. Received: {override!r}."
             )
-        values[section][name] = yaml.safe_load(text)
+        try:
+            values[section][name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{key}: the value must be YAML. Received: {text!r}. Quote it for the shell.") from error
     values["control"] = {**values["train"], "regularizer": "none", **values["control"]}
     return RunConfig(**{field.name: _build(field.name, values[field.name]) for field in dataclasses.fields(RunConfig)})
 
@@ -76,9 +79,12 @@ def source_hash(*packages: str) -> str:
     digest = hashlib.sha256()
     for package in packages:
         paths = [root / package] if package.endswith(".py") else sorted((root / package).rglob("*.[pj]*"))
-        for path in paths:
-            if path.suffix in (".py", ".jinja"):
-                digest.update(path.read_bytes())
+        sources = [path for path in paths if path.suffix in (".py", ".jinja")]
+        if not sources:
+            raise ValueError(f"there is no source in {package!r}. Name a package or module of the project.")
+        for path in sources:
+            source = path.read_bytes()
+            digest.update(f"{path.relative_to(root)} {len(source)} ".encode() + source)
     return digest.hexdigest()[:16]
 
 
@@ -103,4 +109,6 @@ def _build(section: str, values: dict[str, Any]) -> Any:
         fault = error.errors()[0]
         where = ".".join([section, *(str(key) for key in fault["loc"])])
         message = fault["msg"].removeprefix("Value error, ").rstrip(".")
-        raise ConfigError(f"{where}: {message}. Received: {fault['input']!r}.") from error
+        # The settings' own messages say what came.
+        received = "" if fault["type"] == "value_error" else f" Received: {fault['input']!r}."
+        raise ConfigError(f"{where}: {message}.{received}") from error

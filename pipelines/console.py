@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.status import Status
 
 # Stages report what they are doing here; the terminal shows the newest message of the running stage.
@@ -42,7 +43,7 @@ class StageLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self._newest = record.getMessage()
         if self._status is not None:
-            self._status.update(f"{self._name}  [dim]{self._newest}[/dim]")
+            self._status.update(f"{self._name}  [dim]{escape(self._newest)}[/dim]")
 
     def finish(self, mark: str = "[green]✓[/green]", note: str = "") -> None:
         if self._status is None:
@@ -51,24 +52,32 @@ class StageLines(logging.Handler):
         self._status = None
         seconds = time.monotonic() - self._started
         self._console.print(
-            f"{mark} {self._name:<22} {seconds:7.1f} s  [dim]{note or self._newest}[/dim]", highlight=False
+            f"{mark} {self._name:<22} {seconds:7.1f} s  [dim]{escape(note or self._newest)}[/dim]", highlight=False
         )
 
 
 @contextlib.contextmanager
 def quiet(log_path: Path) -> Iterator[tuple[Console, StageLines]]:
-    """Sends all output of libraries to a file, down to what C++ writes, and yields the real terminal."""
+    """Sends all output of libraries to a file, down to what C++ writes, and yields the real terminal.
+
+    File descriptors, logging and warnings are as before afterwards, whatever happens.
+    """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     os.environ.update(_QUIET)
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
-    with open(log_path, "a", encoding="utf-8") as log, os.fdopen(os.dup(1), "w", encoding="utf-8") as terminal:
+    with (
+        open(log_path, "a", encoding="utf-8") as log,
+        os.fdopen(os.dup(1), "w", encoding="utf-8") as terminal,
+        warnings.catch_warnings(),
+    ):
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         handler = logging.StreamHandler(log)
         handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
         root = logging.getLogger()
+        handlers, level = root.handlers[:], root.level
         root.handlers[:] = [handler]
         root.setLevel(logging.INFO)
         warnings.simplefilter("ignore")
@@ -80,7 +89,8 @@ def quiet(log_path: Path) -> Iterator[tuple[Console, StageLines]]:
         finally:
             lines.finish("[red]✗[/red]")
             PROGRESS.removeHandler(lines)
-            root.removeHandler(handler)
+            root.handlers[:] = handlers
+            root.setLevel(level)
             sys.stdout.flush()
             sys.stderr.flush()
             os.dup2(saved[0], 1)

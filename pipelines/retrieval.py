@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
+import tensorflow_data_validation as tfdv
 from tfx.components import ExampleValidator, Pusher, StatisticsGen
 from tfx.orchestration import metadata, pipeline
 from tfx.proto import pusher_pb2
@@ -17,7 +18,9 @@ from pipelines.stages import data_fingerprint
 from recsys_ssl.spec import FeatureSpec
 
 _COMMON = ("recsys_ssl/spec.py", "recsys_ssl/examples.py", "pipelines/stages.py", "pipelines/components.py")
-_MODEL = ("recsys_ssl/features", "recsys_ssl/models", "recsys_ssl/training", "recsys_ssl/evaluation/ranking.py")
+# Validation during training ranks by the rules of the evaluation.
+_RANKING = tuple(f"recsys_ssl/evaluation/{name}.py" for name in ("queries", "ranking", "metrics"))
+_MODEL = ("recsys_ssl/features", "recsys_ssl/models", "recsys_ssl/training", *_RANKING)
 
 
 def create_pipeline(
@@ -47,7 +50,12 @@ def create_pipeline(
     schemas = components.DeriveSchemas(spec=spec_json, code=source_hash(*_COMMON, "recsys_ssl/features/schema.py"))
     gate_inputs, checks = {}, []
     for name, examples in (("interactions", interactions), ("catalogue", catalogue)):
-        statistics = StatisticsGen(examples=examples, schema=schemas.outputs[name]).with_id(f"Describe.{name}")
+        statistics = StatisticsGen(
+            examples=examples,
+            schema=schemas.outputs[name],
+            # One pass with sketches instead of a shuffle of every value.
+            stats_options=tfdv.StatsOptions(experimental_use_sketch_based_topk_uniques=True),
+        ).with_id(f"Describe.{name}")
         validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schemas.outputs[name]).with_id(
             f"Validate.{name}"
         )

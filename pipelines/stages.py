@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.catalogue import read_catalogue
@@ -164,7 +165,10 @@ def evaluate_run(
     config: EvaluationConfig,
 ) -> dict[str, Any]:
     """Embeddings of both arms -> A/B report (HTML and JSON), which decides."""
-    summary = json.loads(Path(interactions_dir, SUMMARY_FILE).read_text(encoding="utf-8"))
+    summary_path = Path(interactions_dir, SUMMARY_FILE)
+    if not summary_path.exists():
+        raise FileNotFoundError(f"no {summary_path}. Run the stage that writes it first.")
+    summary = json.loads(summary_path.read_text(encoding="utf-8"))
     report = evaluate_arms(
         spec,
         _arm("control", control, control_config),
@@ -199,7 +203,10 @@ def _pipeline(beam_args: Sequence[str]) -> beam.Pipeline:
 def data_fingerprint(spec: FeatureSpec, data_dir: str) -> str:
     """Name, size and change time of every file that the spec reads; it changes when the data do."""
     tables = [spec.events, spec.items.table, spec.queries.table]
-    paths = sorted(
-        path for table in tables if table for pattern in table.paths for path in Path(data_dir).glob(pattern)
+    patterns = [os.path.join(data_dir, pattern) for table in tables if table for pattern in table.paths]
+    found = [metadata for match in FileSystems.match(patterns) for metadata in match.metadata_list]
+    return json.dumps(
+        sorted(
+            (os.path.relpath(file.path, data_dir), file.size_in_bytes, file.last_updated_in_seconds) for file in found
+        )
     )
-    return json.dumps([(os.path.relpath(p, data_dir), p.stat().st_size, p.stat().st_mtime_ns) for p in paths])

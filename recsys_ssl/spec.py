@@ -41,7 +41,7 @@ class SpecError(ValueError):
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 # --- Files ---------------------------------------------------------------------------------------
@@ -380,6 +380,10 @@ def load_spec(path: str | Path) -> FeatureSpec:
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
         raise SpecError(f"{path}{line}: this is not valid YAML: {problem}. Mend the syntax.") from error
+    repeated = _find_repeated_key(root)
+    if repeated is not None:
+        line = repeated.start_mark.line + 1
+        raise SpecError(f"{path}:{line}: a key may be given once. Received twice: {repeated.value!r}. Remove one.")
     if not isinstance(values, dict):
         raise SpecError(f"{path}: a spec is a mapping of keys. Received: {type(values).__name__}.")
     try:
@@ -408,6 +412,21 @@ def _describe(path: Path, root: yaml.Node, fault: dict) -> str:
     received = "" if isinstance(fault["input"], (dict, list)) else f" Received: {fault['input']!r}."
     where = ".".join(str(key) for key in keys) or "spec"
     return f"{path}:{_line_of(root, keys)}: {where}: {message.rstrip('.')}.{received}"
+
+
+def _find_repeated_key(node: yaml.Node | None) -> yaml.Node | None:
+    """The first key that a mapping has twice, which YAML readers would silently override."""
+    children = []
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                return key
+            seen.add(key.value)
+            children.append(value)
+    elif isinstance(node, yaml.SequenceNode):
+        children = node.value
+    return next((found for child in children if (found := _find_repeated_key(child)) is not None), None)
 
 
 def _line_of(node: yaml.Node, keys: list) -> int:

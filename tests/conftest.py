@@ -33,6 +33,50 @@ def make_records_fixture():
     return make_records
 
 
+# --- A slow second implementation of the towers -----------------------------------------------------------
+
+
+def encode_by_loop(encoder, table, layout, batch, visible=None, kept=None):
+    """[num_views, num_records, num_slots * feature_dim], one view, record and slot at a time.
+
+    Reads the weights of a FeatureEncoder; the arguments are those of its call, as arrays.
+    """
+    num_views = max(1 if visible is None else len(visible), 1 if kept is None else kept.shape[1])
+    num_records, feature_dim = int(batch.num_records), table.shape[1]
+    defaults = next(variable for variable in encoder.variables if "default" in variable.name).numpy()
+    encoded = np.zeros([num_views, num_records, layout.num_slots, feature_dim])
+    for view, record, slot in np.ndindex(*encoded.shape[:3]):
+        feature, embedded = layout.features[slot], None
+        if feature.dim:
+            vector = batch.dense[feature.name].numpy()[record]
+            if np.isfinite(vector).all():
+                projection = next(layer for layer in encoder.submodules if layer.name == feature.name)
+                kernel, bias = projection.get_weights()
+                embedded = vector @ kernel + bias
+        else:
+            values = np.flatnonzero((batch.records.numpy() == record) & (batch.slots.numpy() == slot))
+            values = [i for i in values if kept is None or kept[i, min(view, kept.shape[1] - 1)]]
+            if values:
+                embedded = table[batch.codes.numpy()[values]].mean(axis=0)
+        shown = visible is None or visible[min(view, len(visible) - 1), min(record, visible.shape[1] - 1), slot]
+        encoded[view, record, slot] = embedded if shown and embedded is not None else defaults[slot]
+    return encoded.reshape(num_views, num_records, -1)
+
+
+def embed_by_loop(mlp, encoded):
+    """[..., embedding_dim] rows of length 1, from the weights of an MLP."""
+    *hidden, last = [layer.get_weights() for layer in mlp.layers]
+    for kernel, bias in hidden:
+        encoded = np.maximum(encoded @ kernel + bias, 0.0)
+    embedded = encoded @ last[0] + last[1]
+    return embedded / np.linalg.norm(embedded, axis=-1, keepdims=True)
+
+
+@pytest.fixture(scope="session")
+def slow_towers():
+    return SimpleNamespace(encode=encode_by_loop, embed=embed_by_loop)
+
+
 # --- The shop -----------------------------------------------------------------------------------------
 
 NUM_ITEMS = 200
@@ -82,7 +126,9 @@ def shop_item(row):
         "product": [f"p-{row}".encode()],
         # Brand 19 is the rarest but one and brand 18 the rarest: they share the out-of-vocabulary bucket.
         "brand": [] if (brand == 18 and rank > 2) or (brand == 19 and rank > 3) else [f"brand {brand}".encode()],
-        "tags": [b"odd", b"rare"] if row == 1 else [tag for bit, tag in enumerate((b"a", b"b\tb", b"c")) if row >> bit & 1],
+        "tags": [b"odd", b"rare"]
+        if row == 1
+        else [tag for bit, tag in enumerate((b"a", b"b\tb", b"c")) if row >> bit & 1],
         "title": [title] if title else [],
         "price": [] if row % 10 == 3 else [float(row)],
         "shape": [] if row % 8 == 5 else [float(row), -2.0 * row + 7.0],
@@ -130,7 +176,10 @@ def shop(tmp_path_factory):
     root, rng, spec = tmp_path_factory.mktemp("shop"), np.random.default_rng(5), FeatureSpec.model_validate(SHOP_SPEC)
     raw = SimpleNamespace(interactions=str(root / "interactions"), catalogue=str(root / "catalogue"))
     encoded = SimpleNamespace(
-        **{name: str(root / "encoded" / name) for name in ("interactions", "catalogue", "query_transform", "item_transform")}
+        **{
+            name: str(root / "encoded" / name)
+            for name in ("interactions", "catalogue", "query_transform", "item_transform")
+        }
     )
     items = [shop_item(row) for row in range(NUM_ITEMS)]
     events = {"train": [shop_event(i, rng) for i in range(1300)]}
@@ -152,5 +201,37 @@ def shop(tmp_path_factory):
         batch = make_records({name: [record[name] for record in records] for name in records[0]})
         for shard, (start, stop) in enumerate(zip(cuts, cuts[1:])):
             examples.write_shard(batch.slice(start, stop - start), directory, split, f"part-{shard}")
-    preprocessing.transform(spec, raw.interactions, raw.catalogue, query_transform_dir=encoded.query_transform, item_transform_dir=encoded.item_transform, transformed_interactions_dir=encoded.interactions, transformed_catalogue_dir=encoded.catalogue)
+    preprocessing.transform(
+        spec,
+        raw.interactions,
+        raw.catalogue,
+        query_transform_dir=encoded.query_transform,
+        item_transform_dir=encoded.item_transform,
+        transformed_interactions_dir=encoded.interactions,
+        transformed_catalogue_dir=encoded.catalogue,
+    )
     return Shop(spec, raw, encoded, items, events)
+
+
+# --- The command line -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cli(capfd):
+    """Calls a command in this process: cli("ingest", spec, ...) -> exit status and everything that it printed.
+
+    A process of its own costs ten seconds of imports.
+    """
+    from typer.testing import CliRunner
+
+    from pipelines.cli import app
+
+    def call(*arguments):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        printed = capfd.readouterr()
+        output = result.output + printed.out + printed.err
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception  # what would have been a trace
+        return SimpleNamespace(status=result.exit_code, output=output)
+
+    return call

@@ -25,7 +25,7 @@ CONTRACTS = {"spec", "examples"}
 # Heavy library -> the files and folders that may import it.
 IMPORTERS = {
     "apache_beam": (
-        "recsys_ssl/logs/transforms.py",
+        "recsys_ssl/logs/",
         "recsys_ssl/features/preprocessing.py",
         "recsys_ssl/features/correlations.py",
         "recsys_ssl/index/embed.py",

@@ -382,3 +382,10 @@ def test_the_schema_knows_kinds_defaults_and_strictness():
     kinds = schema["$defs"]["Events"]["properties"]["features"]["items"]["discriminator"]["mapping"]
     assert set(kinds) == {"id", "categorical", "text", "numeric", "dense", "item_sequence", "molecule", "image"}
     assert schema["$defs"]["Split"]["properties"]["kind"]["default"] == "time"
+
+
+def test_a_repeated_key_is_an_error(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("version: 1\nname: a\nname: b\n")
+    with pytest.raises(SpecError, match=r"twice.yaml:3: a key may be given once. Received twice: 'name'"):
+        load_spec(path)

@@ -27,6 +27,7 @@ from recsys_ssl.features.schema import catalogue_schema, interactions_schema, is
 from recsys_ssl.spec import Feature, FeatureSpec
 
 _ENCODING_FILE = "encoding.json"
+_TEMPORARY = "tmp"
 _RECORDS_PER_BATCH = 4096
 
 
@@ -39,12 +40,14 @@ class EncodedFeature:
         vocabulary: name of its index space; features with the same name share it.
         size: number of indices in that space, out-of-vocabulary buckets included; 0 for a dense feature.
         dim: length of a dense feature; 0 for the others.
+        unknown: number of out-of-vocabulary buckets, the last indices, of an id feature; 0 for the others.
     """
 
     name: str
     vocabulary: str
     size: int
     dim: int = 0
+    unknown: int = 0
 
 
 # --- The two transformations ----------------------------------------------------------------------
@@ -68,6 +71,11 @@ def transform(
     items, interactions = catalogue_schema(spec), interactions_schema(spec)
     catalogue_shards = examples.list_shards(catalogue_dir, examples.CATALOGUE_SPLIT)
     train_shards = examples.list_shards(interactions_dir, "train")
+    # TensorFlow Transform does not write over an earlier run, and no shard of one may be read with the new ones.
+    for directory in (query_transform_dir, item_transform_dir):
+        _delete(os.path.join(directory, name) for name in ("transform_fn", "transformed_metadata", "transform_tmp"))
+    _delete([examples.split_dir(transformed_catalogue_dir, examples.CATALOGUE_SPLIT)])
+    _delete(examples.split_dir(transformed_interactions_dir, split) for split in examples.INTERACTION_SPLITS)
     with beam.Pipeline(options=beam_options) as pipeline:
         _ = pipeline | "AnalyzeItems" >> _Analyze(
             catalogue_shards, items, item_preprocessing_fn(spec), item_transform_dir
@@ -75,6 +83,7 @@ def transform(
         _ = pipeline | "AnalyzeQueries" >> _Analyze(
             train_shards, interactions, query_preprocessing_fn(spec), query_transform_dir
         )
+    _delete(os.path.join(directory, _TEMPORARY) for directory in (query_transform_dir, item_transform_dir))
     _write_encoding(item_transform_dir, _item_encoding(spec, item_transform_dir))
     _write_encoding(query_transform_dir, _query_encoding(spec, query_transform_dir, item_transform_dir))
 
@@ -100,6 +109,12 @@ def transform(
                 )
             )
         )
+
+
+def _delete(directories: Iterable[str]) -> None:
+    for directory in directories:
+        if tf.io.gfile.exists(directory):
+            tf.io.gfile.rmtree(directory)
 
 
 def item_preprocessing_fn(spec: FeatureSpec) -> Callable[[dict], dict]:
@@ -169,7 +184,8 @@ def _encode(feature: Feature, values: tf.SparseTensor) -> tf.SparseTensor:
 
 def _word_ngrams(feature: Feature, text: tf.SparseTensor) -> tf.SparseTensor:
     lowered = tf.strings.lower(text.values, encoding="utf-8")
-    words = tf.strings.split(tf.strings.regex_replace(lowered, r"[^\p{L}\p{N}]+", " "))
+    # Marks belong to a word: accents that are characters of their own, vowels of Indic scripts.
+    words = tf.strings.split(tf.strings.regex_replace(lowered, r"[^\p{L}\p{M}\p{N}]+", " "))
     ragged = tf.RaggedTensor.from_value_rowids(words, text.indices[:, 0], nrows=text.dense_shape[0])
     ragged = ragged.merge_dims(1, 2)[:, : feature.max_words]
     return tft.ngrams(ragged.to_sparse(), (1, feature.ngrams), " ") if feature.ngrams > 1 else ragged.to_sparse()
@@ -197,7 +213,7 @@ class _Analyze(beam.PTransform):
         source = tfxio.TFExampleRecord(file_pattern="", schema=self._schema)
         # TFXIO decides the Arrow schema; batches must carry exactly its columns, in its order.
         columns = source.ArrowSchema().names
-        with tft_beam.Context(temp_dir=os.path.join(self._out_dir, "tmp"), use_deep_copy_optimization=True):
+        with tft_beam.Context(temp_dir=os.path.join(self._out_dir, _TEMPORARY), use_deep_copy_optimization=True):
             batches = (
                 pipeline
                 | "ListShards" >> beam.Create(list(self._shards))
@@ -300,7 +316,7 @@ def _encoded(feature: Feature, vocabulary: str, output: tft.TFTransformOutput) -
     if feature.kind == "numeric":
         return EncodedFeature(feature.name, vocabulary, feature.buckets)
     size = output.vocabulary_size_by_name(feature.name) + feature.oov_buckets
-    return EncodedFeature(feature.name, vocabulary, size)
+    return EncodedFeature(feature.name, vocabulary, size, unknown=feature.oov_buckets if feature.kind == "id" else 0)
 
 
 # --- Serving ----------------------------------------------------------------------------------------------

@@ -93,6 +93,23 @@ def drop_features(num_records: tf.Tensor, num_features: int, rate: float, seed: 
     return tf.random.stateless_uniform(shape, seed) >= rate
 
 
+def hide_ids(batch: FeatureBatch, layout: FeatureLayout, rate: float, seed: tf.Tensor) -> FeatureBatch:
+    """The batch with a share of its ids coded as unknown, so that the embedding of an unseen id is trained too.
+
+    Args:
+        rate: probability that the value of an id feature moves to one of its out-of-vocabulary buckets.
+    """
+    unknown = [feature.unknown for feature in layout.features]
+    if rate == 0.0 or not any(unknown):
+        return batch
+    draws = tf.random.stateless_uniform([2, tf.size(batch.codes)], seed)
+    buckets = tf.gather(tf.constant(unknown, tf.int64), batch.slots)
+    last = [offset + feature.size - 1 for feature, offset in zip(layout.features, layout.offsets, strict=True)]
+    bucket = tf.cast(draws[1] * tf.cast(buckets, tf.float32), tf.int64)
+    hidden = tf.gather(tf.constant(last, tf.int64), batch.slots) - bucket
+    return batch._replace(codes=tf.where((draws[0] < rate) & (buckets > 0), hidden, batch.codes))
+
+
 def _random_half(num_features: int, seed: tf.Tensor) -> tf.Tensor:
     """[num_features] bool with floor(num_features / 2) true."""
     order = tf.argsort(tf.random.stateless_uniform([num_features], seed))

@@ -58,7 +58,7 @@ def interaction_batch(
             row = taken["_query_row"].to_numpy()
             columns[feature.name] = _to_lists(queries[feature.name].take(pa.array(row, mask=row < 0)))
     if which != timeline.TRAIN:
-        columns["seen_rows"] = _seen(events, split, which)
+        columns["seen_rows"] = _seen(events, split, which, spec)
     return pa.RecordBatch.from_pydict(columns)
 
 
@@ -92,12 +92,17 @@ def _history(events: pa.Table, rows: np.ndarray, length: int) -> pa.LargeListArr
     return _ragged(ends - starts, _one(events["item_id"].take(pa.array(timeline.ranges(starts, ends)))), _BYTES)
 
 
-def _seen(events: pa.Table, split: np.ndarray, which: int) -> pa.LargeListArray:
-    query, item_row = events["_query"].to_numpy(), events["item_row"].to_numpy()
-    if "query_row" in events.column_names:  # a page is no answer to itself
-        query, item_row = np.tile(query, 2), np.concatenate([item_row, events["query_row"].to_numpy()])
-        split = np.concatenate([split, np.full(len(split), timeline.TRAIN, split.dtype)])
-    lengths, rows = timeline.find_seen(query, item_row, split, which)
+def _seen(events: pa.Table, split: np.ndarray, which: int, spec: FeatureSpec) -> pa.LargeListArray:
+    """What a ranking leaves out: earlier choices, unless they may be repeated, and a query that is itself an item."""
+    item_row, num_held_out = events["item_row"].to_numpy(), int(np.count_nonzero(split == which))
+    lengths, rows = np.zeros(num_held_out, np.int64), np.zeros(0, np.int64)
+    if spec.evaluation.mask_seen:
+        times = events["timestamp_us"].to_numpy() if spec.events.timestamp else None
+        lengths, rows = timeline.find_seen(events["_query"].to_numpy(), item_row, times, split, which)
+    if spec.queries.same_as_items:  # a page is no answer to itself
+        owner = np.concatenate([np.repeat(np.arange(num_held_out), lengths), np.arange(num_held_out)])
+        own = events["query_row"].to_numpy()[split == which]
+        lengths, rows = timeline.distinct_lists(owner, np.concatenate([rows, own]), num_held_out)
     return _ragged(lengths, pa.array(rows, _INT64), _INT64)
 
 

@@ -71,25 +71,41 @@ def find_history(query: np.ndarray, timestamp_us: np.ndarray, length: int) -> tu
     return np.maximum(query_start, end - length), end
 
 
-def find_seen(query: np.ndarray, item_row: np.ndarray, split: np.ndarray, which: int) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct rows, ascending, of each held-out event's query before the split begins.
+def find_seen(
+    query: np.ndarray, item_row: np.ndarray, timestamp_us: Optional[np.ndarray], split: np.ndarray, which: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct rows, ascending, that each held-out event's query had chosen before it.
+
+    Strictly before the event's time, or, in a log without time, before the split begins. Pairs of an event and a
+    row take 16 bytes each while they are sorted.
 
     Args:
         query: [num_events] int, ascending.
         item_row: [num_events] int64 catalogue row.
+        timestamp_us: [num_events] int64, ascending within a query; None: the log has no time.
         split: [num_events] TRAIN, EVAL or TEST.
-        which: EVAL (seen = train) or TEST (seen = train and eval).
+        which: EVAL or TEST.
 
     Returns:
         [num_events_of_which] int64 number of rows, and [sum of it] int64 rows.
     """
-    before = split < which
-    pairs = pd.DataFrame({"query": query[before], "row": item_row[before]}).drop_duplicates()
-    pairs = pairs.sort_values(["query", "row"])
-    owner = pairs["query"].to_numpy()
-    held_out = query[split == which]
-    starts, ends = np.searchsorted(owner, held_out), np.searchsorted(owner, held_out, side="right")
-    return ends - starts, pairs["row"].to_numpy()[ranges(starts, ends)]
+    held_out = np.flatnonzero(split == which)
+    if timestamp_us is None:
+        before = np.flatnonzero(split < which)
+        owner = query[before]
+        starts, ends = np.searchsorted(owner, query[held_out]), np.searchsorted(owner, query[held_out], side="right")
+        rows = item_row[before[ranges(starts, ends)]]
+    else:
+        starts, ends = (bounds[held_out] for bounds in find_history(query, timestamp_us, len(query)))
+        rows = item_row[ranges(starts, ends)]
+    return distinct_lists(np.repeat(np.arange(len(held_out)), ends - starts), rows, len(held_out))
+
+
+def distinct_lists(owner: np.ndarray, rows: np.ndarray, num_lists: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lengths [num_lists] and ascending values of the lists of distinct rows that the pairs (owner, row) make."""
+    span = np.int64(rows.max() + 1) if len(rows) else np.int64(1)
+    keys = np.unique(owner * span + rows)
+    return np.bincount(keys // span, minlength=num_lists), keys % span
 
 
 def ranges(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:

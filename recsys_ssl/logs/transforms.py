@@ -130,7 +130,9 @@ def run_readably(pipeline: beam.Pipeline) -> None:
     try:
         pipeline.run().wait_until_finish()
     except Exception as error:
-        found = re.search(r"LogError: ([^\n]*?)(?: \[while running [^\n]*)?$", str(error), re.MULTILINE)
+        # Depending on the runner it comes as itself, with the name of the step added, or as text within a trace.
+        text = f"LogError: {error}" if isinstance(error, LogError) else str(error)
+        found = re.search(r"LogError: ([^\n]*?)(?: \[while running [^\n]*)?$", text, re.MULTILINE)
         if found is None:
             raise
         raise LogError(found[1]) from None

@@ -21,10 +21,10 @@ class TowerConfig:
         trainable_default: whether the embedding that stands for a masked or missing feature is learned.
     """
 
-    feature_dim: int = 32
-    hidden: tuple[int, ...] = (256,)
-    embedding_dim: int = 128
-    trainable_default: bool = True
+    feature_dim: int
+    hidden: tuple[int, ...]
+    embedding_dim: int
+    trainable_default: bool
 
 
 class FeatureEncoder(keras.layers.Layer):
@@ -34,6 +34,10 @@ class FeatureEncoder(keras.layers.Layer):
         super().__init__(name=name)
         self._layout, self._table, self._dim = layout, table, config.feature_dim
         self._projections = {f.name: keras.layers.Dense(self._dim, name=f.name) for f in layout.features if f.dim}
+        # Built at once, so that every weight exists before a checkpoint is restored or a graph is traced.
+        for feature in layout.features:
+            if feature.dim:
+                self._projections[feature.name].build([None, feature.dim])
         self._default = self.add_weight(
             name="default",
             shape=[layout.num_slots, config.feature_dim],
@@ -47,26 +51,26 @@ class FeatureEncoder(keras.layers.Layer):
         Args:
             batch: the records' features.
             visible: [num_views, num_records or 1, num_slots] bool; None shows everything.
-            kept: [num_values, num_views] float weight of each value in each view; None keeps everything.
+            kept: [num_values, num_views] float, 1 where a view keeps the value, else 0; None keeps everything.
 
         Returns:
             [num_views, num_records, num_slots * feature_dim] float32; one view when both arguments are None.
         """
         num_slots = self._layout.num_slots
-        kept = tf.ones([tf.size(batch.codes), 1]) if kept is None else kept
-        num_views = kept.shape[1]
         segments = batch.records * num_slots + batch.slots
         num_segments = batch.num_records * num_slots
-
         values = tf.gather(self._table, batch.codes)
-        weighted = values if num_views == 1 else tf.tile(values, [1, num_views])
-        weighted *= tf.repeat(kept, self._dim, axis=1)
-        totals = tf.math.unsorted_segment_sum(weighted, segments, num_segments)
-        weights = tf.math.unsorted_segment_sum(kept, segments, num_segments)
+        if kept is None:
+            num_views, weights = 1, tf.ones([tf.size(batch.codes), 1])
+        else:
+            num_views, weights = kept.shape[1], kept
+            values = tf.reshape(values[:, tf.newaxis, :] * kept[:, :, tf.newaxis], [-1, num_views * self._dim])
+        totals = tf.math.unsorted_segment_sum(values, segments, num_segments)
+        weights = tf.math.unsorted_segment_sum(weights, segments, num_segments)
 
         totals = tf.reshape(totals, [batch.num_records, num_slots, num_views, self._dim])
         weights = tf.reshape(weights, [batch.num_records, num_slots, num_views, 1])
-        means = tf.transpose(tf.math.divide_no_nan(totals, weights), [2, 0, 1, 3])
+        means = tf.transpose(totals / tf.maximum(weights, 1.0), [2, 0, 1, 3])
         present = tf.transpose(weights, [2, 0, 1, 3]) > 0
         means, present = self._add_dense(batch, means, present)
         if visible is not None:

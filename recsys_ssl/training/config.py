@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from recsys_ssl.models.two_tower import TowerConfig
 
@@ -18,6 +18,8 @@ Regularizer = Literal[
     "spread_out",
     "spread_out_square",
 ]
+Correlation = Literal["raw", "normalised"]
+LogQ = Literal["none", "exact", "streaming"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class TrainConfig:
     """Settings of one training run; the defaults are those of Yao et al. 2021 scaled to two cores.
 
     Attributes:
+        unknown_query_rate: share of query ids that a step takes for unknown, for the sake of queries that appear
+            only after training.
         regularizer: `cfm`, `rfm`, `rfm_no_complement`, `cfm_no_dropout` and `dropout_only` are the paper's
             self-supervised variants; `feature_dropout`, `spread_out` and `spread_out_square` its baselines.
         ssl_weight: alpha, weight of the auxiliary loss (Eq. 5).
@@ -44,20 +48,21 @@ class TrainConfig:
     seed: int = 0
     steps: int = 3000
     batch_size: int = 1024
-    learning_rate: float = 0.05
+    learning_rate: float = 0.1
     temperature: float = 0.07
     feature_dim: int = 32
-    hidden: tuple[int, ...] = (256,)
-    embedding_dim: int = 128
+    hidden: tuple[int, ...] = (128,)
+    embedding_dim: int = 64
     trainable_default: bool = True
+    unknown_query_rate: float = 0.2
     regularizer: Regularizer = "cfm"
     ssl_weight: float = 0.3
     ssl_temperature: float = 0.07
-    ssl_batch_size: int = 1024
+    ssl_batch_size: int = 512
     value_dropout: float = 0.3
     feature_dropout: float = 0.1
-    correlation: Literal["raw", "normalised"] = "raw"
-    logq: Literal["none", "exact", "streaming"] = "exact"
+    correlation: Correlation = "raw"
+    logq: LogQ = "exact"
     mixed_negatives: int = 0
     eval_every: int = 250
     patience: int = 5
@@ -65,18 +70,27 @@ class TrainConfig:
     shuffle_buffer: int = 100_000
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "ssl_batch_size", "eval_every", "patience", "validation_queries"):
+        sizes = ("batch_size", "ssl_batch_size", "feature_dim", "embedding_dim", "shuffle_buffer", "validation_queries")
+        for name in (*sizes, "steps", "eval_every", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 1. Received: {getattr(self, name)}.")
+        if any(width < 1 for width in self.hidden):
+            raise ValueError(f"train.hidden must be widths of at least 1. Received: {self.hidden}.")
+        # Written so that NaN is refused too.
         for name in ("learning_rate", "temperature", "ssl_temperature"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise ValueError(f"train.{name} must be positive. Received: {getattr(self, name)}. Use 0.05-1.0.")
-        for name in ("value_dropout", "feature_dropout"):
+        for name in ("value_dropout", "feature_dropout", "unknown_query_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be in [0, 1). Received: {getattr(self, name)}.")
-        for name in ("ssl_weight", "mixed_negatives"):
-            if getattr(self, name) < 0:
+        for name in ("seed", "ssl_weight", "mixed_negatives"):
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"train.{name} must not be negative. Received: {getattr(self, name)}.")
+        for name, choices in (("regularizer", Regularizer), ("correlation", Correlation), ("logq", LogQ)):
+            if getattr(self, name) not in get_args(choices):
+                raise ValueError(
+                    f"train.{name} must be one of {', '.join(get_args(choices))}. Received: {getattr(self, name)!r}."
+                )
         if self.mixed_negatives and self.logq != "exact":
             raise ValueError(
                 f"mixed negatives need exact sampling probabilities. Received: logq={self.logq!r}. Set train.logq=exact."

@@ -16,7 +16,7 @@ from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.training.data import Interactions
 
 # Independent random streams of a step: every draw is a function of (seed, step, stream).
-_SSL_ITEMS, _MASK, _VALUES, _FEATURES, _NEGATIVES = range(5)
+_SSL_ITEMS, _MASK, _VALUES, _FEATURES, _NEGATIVES, _QUERY_IDS = range(6)
 
 
 class TrainStep(tf.Module):
@@ -78,7 +78,9 @@ class TrainStep(tf.Module):
             query_rows, query_position = tf.unique(batch.query_rows)
             query_embeddings = tf.gather(self.model.embed_queries(catalogue.gather(query_rows)), query_position)
         else:
-            query_embeddings = self.model.embed_queries(batch.query)
+            rate, seed = config.unknown_query_rate, self._seed(_QUERY_IDS)
+            queries = views.hide_ids(batch.query, self.model.query_layout, rate, seed)
+            query_embeddings = self.model.embed_queries(queries)
         return losses.batch_softmax(
             query_embeddings,
             self.model.embed_items(items, visible),

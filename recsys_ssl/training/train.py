@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import tensorflow as tf
+import tf_keras as keras
 
 from recsys_ssl import examples
 from recsys_ssl.features.batch import Catalogue, lay_out
@@ -75,8 +76,9 @@ def train(
         ValueError: the train split is smaller than a batch, or the loss is not finite.
     """
     # --- Data ------------------------------------------------------------------------------------
-    # Above 0: a global seed of 0 makes TensorFlow compare the shuffle's symbolic seed with 0 and fail.
-    tf.random.set_seed(config.seed + 1)
+    # Keras draws its initial weights from a generator of its own, which `tf.random.set_seed` leaves alone. Above 0:
+    # a global seed of 0 makes TensorFlow compare the shuffle's symbolic seed with 0 and fail.
+    keras.utils.set_random_seed(config.seed + 1)
     train_shards = examples.list_shards(inputs.interactions_dir, "train")
     num_examples = count_examples(train_shards)
     if num_examples < config.batch_size:
@@ -116,10 +118,10 @@ def train(
         now = int(step.step)
         if now % config.eval_every and now != config.steps:
             continue
-        recall = validator.recall_at(model, 50)
-        figures = {name: float(value) for name, value in figures.items()} | {"validation_recall_at_50": recall}
+        figures = {name: float(value) for name, value in figures.items()}
         if not np.isfinite(figures["loss"]):
             raise ValueError(f"the loss must be finite. Received: {figures} at step {now}. Lower train.learning_rate.")
+        recall = figures["validation_recall_at_50"] = validator.recall_at(model, 50)
         if recall > float(best_recall):
             best_recall.assign(recall)
             best_step.assign(now)

@@ -52,7 +52,10 @@ def test_sparse_features_become_flat_codes_with_record_and_slot():
         "tags": tf.SparseTensor([[0, 0], [0, 1], [2, 0]], [0, 3, 1], [3, 2]),
         "shape": tf.SparseTensor([[1, 0], [1, 1]], [0.5, -1.0], [3, 2]),
     }
-    sparse = {n: tf.SparseTensor(s.indices, tf.cast(s.values, tf.float32 if n == "shape" else tf.int64), s.dense_shape) for n, s in sparse.items()}
+    sparse = {
+        n: tf.SparseTensor(s.indices, tf.cast(s.values, tf.float32 if n == "shape" else tf.int64), s.dense_shape)
+        for n, s in sparse.items()
+    }
     batch = batch_from_sparse(layout, sparse, 3)
     assert bags(batch) == {(0, 0): [3], (1, 0): [1], (2, 0): [2], (0, 1): [5 + 0, 5 + 3], (2, 1): [5 + 1]}
     np.testing.assert_array_equal(batch.dense["shape"], [[np.nan] * 2, [0.5, -1.0], [np.nan] * 2])

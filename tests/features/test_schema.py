@@ -86,7 +86,10 @@ def test_queries_that_are_items_carry_their_row_and_a_log_without_time_no_time()
     assert columns["query_row"] == ("INT", 1, 1, 1.0)
 
 
-@pytest.mark.parametrize(("name", "expected"), [("product", False), ("brand", False), ("tags", True), ("title", False), ("price", False), ("shape", True)])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("product", False), ("brand", False), ("tags", True), ("title", False), ("price", False), ("shape", True)],
+)
 def test_which_features_may_have_several_raw_values(name, expected):
     assert is_multi_valued(next(f for f in make_spec().item_features if f.name == name)) is expected
 

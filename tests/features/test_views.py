@@ -58,7 +58,9 @@ def symmetric(*upper):
             [{0, 1, 3}, {0, 1, 4}, {1, 2, 3}, {2, 3, 4}, {1, 3, 4}],
             id="k=5 masks 3",
         ),
-        pytest.param(symmetric([0.5, 0.5, 0.5], [0.5, 0.5], [0.5]), [{0, 1, 2}, {0, 1, 2}, {0, 1, 2}, {0, 1, 3}], id="ties"),
+        pytest.param(
+            symmetric([0.5, 0.5, 0.5], [0.5, 0.5], [0.5]), [{0, 1, 2}, {0, 1, 2}, {0, 1, 2}, {0, 1, 3}], id="ties"
+        ),
     ],
 )
 def test_the_seed_and_its_most_correlated_features_are_masked(mutual_information, masked):

@@ -70,12 +70,14 @@ def test_seen_rows_equal_the_slow_loop(events, data):
     split = np.array(data.draw(st.lists(st.sampled_from([TRAIN, EVAL, TEST]), min_size=len(rows), max_size=len(rows))))
     split = split.astype(np.int8)
     for which in (EVAL, TEST):
-        query, item = ordered["_query"].to_numpy(), ordered["item_row"].to_numpy()
-        lengths, seen = timeline.find_seen(query, item, split, which)
-        parts = np.split(seen, np.cumsum(lengths))[:-1] if len(lengths) else []
+        query, item, times = (ordered[name].to_numpy() for name in ("_query", "item_row", "timestamp_us"))
         held_out = [row for row, s in zip(rows, split) if s == which]
-        expected = [sorted({r[1] for r, s in zip(rows, split) if s < which and r[0] == row[0]}) for row in held_out]
-        assert [part.tolist() for part in parts] == expected
+        before_split = [sorted({r[1] for r, s in zip(rows, split) if s < which and r[0] == h[0]}) for h in held_out]
+        before_event = [sorted({r[1] for r in rows if r[0] == h[0] and r[2] < h[2]}) for h in held_out]
+        for known_times, expected in ((None, before_split), (times, before_event)):
+            lengths, seen = timeline.find_seen(query, item, known_times, split, which)
+            parts = np.split(seen, np.cumsum(lengths))[:-1] if len(lengths) else []
+            assert [part.tolist() for part in parts] == expected
 
 
 def test_ranges():

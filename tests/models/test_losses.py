@@ -98,7 +98,11 @@ def test_without_weights_rows_weigh_the_same():
 def two_by_two(**changes):
     """Two queries that equal their own items, which are orthogonal."""
     arguments = {"positives": [0, 1], "counts": [1, 1], "temperature": 0.5} | changes
-    return float(losses.batch_softmax(tf.eye(2), tf.eye(2), **{k: tf.constant(v) if isinstance(v, list) else v for k, v in arguments.items()}))
+    return float(
+        losses.batch_softmax(
+            tf.eye(2), tf.eye(2), **{k: tf.constant(v) if isinstance(v, list) else v for k, v in arguments.items()}
+        )
+    )
 
 
 def test_batch_softmax_by_hand():
@@ -108,7 +112,9 @@ def test_batch_softmax_by_hand():
     assert two_by_two(log_proposal=np.log([0.75, 0.25]).tolist()) == pytest.approx(-np.mean(corrected))
     # Three other rows hold item 1; query 1 has one other row, that of item 0.
     expected = np.log((np.e**2 + 3) / np.e**2), np.log((np.e**2 + 1) / np.e**2)
-    assert two_by_two(counts=[1, 3], example_weight=[0.25, 0.75]) == pytest.approx(0.25 * expected[0] + 0.75 * expected[1])
+    assert two_by_two(counts=[1, 3], example_weight=[0.25, 0.75]) == pytest.approx(
+        0.25 * expected[0] + 0.75 * expected[1]
+    )
 
 
 def test_an_uncorrected_positive_competes_with_corrected_negatives():
@@ -137,7 +143,9 @@ def test_the_order_of_the_rows_does_not_matter():
     case = make_case(num_extra=4)
     order = np.random.default_rng(1).permutation(12)
     permuted = case | {name: case[name][order] for name in ("queries", "positives", "weights")}
-    np.testing.assert_allclose(distinct_softmax(**to_tensors(case)), distinct_softmax(**to_tensors(permuted)), rtol=1e-6)
+    np.testing.assert_allclose(
+        distinct_softmax(**to_tensors(case)), distinct_softmax(**to_tensors(permuted)), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("correct_positive", [True, False])

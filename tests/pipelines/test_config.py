@@ -1,0 +1,150 @@
+"""Settings: what `--set section.key=value` makes of the defaults, and what it says to a slip."""
+
+import dataclasses
+
+import pytest
+
+from pipelines import config as module
+from pipelines.config import ConfigError, RunConfig, from_json, parse_overrides, source_hash, to_json
+from recsys_ssl.evaluation.compare import EvaluationConfig
+from recsys_ssl.index.scann_index import IndexConfig
+from recsys_ssl.logs.transforms import IngestConfig
+from recsys_ssl.training.config import TrainConfig
+
+SECTIONS = {
+    "ingest": IngestConfig(num_partitions=3),
+    "train": TrainConfig(hidden=(8, 4), logq="streaming", steps=7),
+    "index": IndexConfig(method="tree", num_leaves=9),
+    "evaluation": EvaluationConfig(primary="mrr", seed=2),
+}
+
+
+def test_without_overrides_the_control_has_no_regularizer_and_all_else_is_default():
+    assert parse_overrides([]) == RunConfig()
+    assert RunConfig().control == TrainConfig(regularizer="none")
+    assert RunConfig().train == TrainConfig()
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("train.steps=20", 20),
+        ("train.learning_rate=1e-3", 1e-3),
+        ("train.temperature=1", 1.0),
+        ("train.trainable_default=false", False),
+        ("train.regularizer=rfm_no_complement", "rfm_no_complement"),
+        ("train.hidden=[64, 32]", (64, 32)),
+        ("train.hidden=[]", ()),
+        ("ingest.num_partitions=2", 2),
+        ("index.method=hash", "hash"),
+        ("index.num_leaves=null", None),
+        ("evaluation.primary=ndcg_at_10", "ndcg_at_10"),
+    ],
+)
+def test_a_value_is_yaml_of_the_type_of_its_setting(override, value):
+    section, _, name = override.partition("=")[0].partition(".")
+    config = parse_overrides([override])
+    found = getattr(getattr(config, section), name)
+    assert found == value
+    assert type(found) is type(value)
+    # Nothing else changed, but that the control follows the treatment.
+    changed = dataclasses.replace(getattr(RunConfig(), section), **{name: value})
+    expected = dataclasses.replace(RunConfig(), **{section: changed})
+    if section == "train" and name != "regularizer":
+        expected = dataclasses.replace(expected, control=TrainConfig(**{"regularizer": "none", name: value}))
+    assert config == expected
+
+
+def test_the_last_of_several_wins_and_a_value_may_hold_an_equals_sign():
+    assert parse_overrides(["train.steps=3", "train.steps=4"]).train.steps == 4
+    with pytest.raises(ConfigError, match="Received: 'a=b'"):
+        parse_overrides(["train.regularizer=a=b"])
+
+
+def test_the_control_inherits_from_train_and_its_own_settings_win():
+    config = parse_overrides(
+        ["control.steps=5", "train.steps=20", "train.hidden=[8]", "train.regularizer=rfm", "train.seed=3"]
+    )
+    assert config.train == TrainConfig(steps=20, hidden=(8,), regularizer="rfm", seed=3)
+    assert config.control == TrainConfig(steps=5, hidden=(8,), regularizer="none", seed=3)
+    both = parse_overrides(["control.regularizer=spread_out"])
+    assert (both.control.regularizer, both.train.regularizer) == ("spread_out", TrainConfig().regularizer)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trian.steps=3", "SECTION.KEY=VALUE with a section of ingest, train, control, index, evaluation"),
+        ("train.steps", "SECTION.KEY=VALUE"),
+        ("steps=3", "SECTION.KEY=VALUE"),
+        ("train.step=3", r"unknown setting train\.step\. Use one of: seed, steps, "),
+        ("train.steps=many", r"train\.steps: Input should be a valid integer.* Received: 'many'"),
+        ("train.steps=2.5", r"train\.steps: .*integer.* Received: 2\.5"),
+        ("train.steps=", r"train\.steps: .*integer.* Received: None"),
+        ("train.steps=0", r"^train: train\.steps must be at least 1\. Received: 0\.$"),
+        (
+            "control.temperature=0",
+            r"^control: train\.temperature must be positive\. Received: 0\.0\. Use 0\.05-1\.0\.$",
+        ),
+        ("train.hidden=64", r"train\.hidden: .*tuple.* Received: 64"),
+        ("train.hidden=[a]", r"train\.hidden\.0: .*integer.* Received: 'a'"),
+        ("train.hidden=[64", r"^train\.hidden: the value must be YAML\. Received: '\[64'"),
+        ("train.regularizer=clm", r"train\.regularizer: .*'cfm'.* Received: 'clm'"),
+        ("ingest.num_partitions=0", r"^ingest: num_partitions must be at least 1\. Received: num_partitions=0\.$"),
+        ("index.method=kd", r"index\.method: .*'tree'.* Received: 'kd'"),
+        ("evaluation.primary=auc", r"evaluation: primary must be an overall metric\. Received: 'auc'"),
+    ],
+)
+def test_a_slip_is_one_line_that_names_setting_and_value(override, message):
+    with pytest.raises(ConfigError, match=message) as raised:
+        parse_overrides([override])
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_json_gives_back_the_same_settings(section):
+    config = SECTIONS[section]
+    assert from_json(type(config), to_json(config)) == config
+    # A component's properties must be equal when the settings are.
+    assert to_json(config) == to_json(from_json(type(config), to_json(config)))
+    assert to_json(config) != to_json(type(config)())
+
+
+class TestSourceHash:
+    @pytest.fixture
+    def tree(self, tmp_path, monkeypatch):
+        """A project of the packages a and b."""
+        for path in ("pipelines/config.py", "a/one.py", "a/deep/two.py", "a/page.html.jinja", "b/three.py"):
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text(path)
+        monkeypatch.setattr(module, "__file__", str(tmp_path / "pipelines" / "config.py"))
+        return tmp_path
+
+    @pytest.mark.parametrize("path", ["a/one.py", "a/deep/two.py", "a/page.html.jinja"])
+    def test_changes_with_every_source_of_the_package(self, tree, path):
+        before = source_hash("a"), source_hash("b")
+        (tree / path).write_text("changed")
+        assert source_hash("a") != before[0]
+        assert source_hash("b") == before[1]
+
+    def test_takes_one_module_alone(self, tree):
+        before = source_hash("a/one.py", "b")
+        (tree / "a/deep/two.py").write_text("changed")
+        assert source_hash("a/one.py", "b") == before
+        (tree / "a/one.py").write_text("changed")
+        assert source_hash("a/one.py", "b") != before
+
+    def test_other_files_do_not_count(self, tree):
+        before = source_hash("a")
+        (tree / "a" / "one.pyc").write_bytes(b"\0")
+        (tree / "a" / "notes.txt").write_text("x")
+        assert source_hash("a") == before
+
+    def test_a_renamed_source_counts(self, tree):
+        before = source_hash("a")
+        (tree / "a/one.py").rename(tree / "a/ona.py")  # still second in order
+        assert source_hash("a") != before
+
+    def test_a_package_that_does_not_exist_is_an_error(self, tree):
+        with pytest.raises(ValueError, match=r"no source.*nowhere"):
+            source_hash("nowhere")

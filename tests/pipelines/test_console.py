@@ -1,0 +1,125 @@
+"""The quiet terminal: what libraries write goes to the log, what stages say stays on the screen."""
+
+import io
+import logging
+import os
+import re
+import subprocess
+import sys
+import warnings
+
+import pytest
+from rich.console import Console
+
+from pipelines.console import PROGRESS, StageLines, quiet
+
+# Python's streams, file descriptors as C++ uses them, child processes, logging and warnings.
+NOISY = """
+import logging, os, subprocess, sys, warnings
+from pathlib import Path
+from pipelines.console import PROGRESS, quiet
+
+print("before")
+try:
+    with quiet(Path(sys.argv[1])) as (console, lines):
+        lines.start("Stage")
+        print("python stdout")
+        print("python stderr", file=sys.stderr)
+        os.write(1, b"descriptor 1\\n")
+        os.write(2, b"descriptor 2\\n")
+        subprocess.run(["echo", "child"], check=True)
+        logging.getLogger("library").warning("a library warns")
+        warnings.warn("deprecated")
+        PROGRESS.info("half way")
+        if sys.argv[2] == "fail":
+            raise RuntimeError("broken")
+        lines.finish()
+        console.print("shown")
+except RuntimeError as error:
+    print("raised", error)
+print("after")
+os.write(2, b"error after\\n")
+"""
+SILENCED = (
+    "python stdout",
+    "python stderr",
+    "descriptor 1",
+    "descriptor 2",
+    "child",
+    "library WARNING a library warns",
+)
+
+
+@pytest.mark.parametrize("ending", ["success", "fail"])
+def test_libraries_write_to_the_log_and_the_terminal_comes_back(tmp_path, ending):
+    log = tmp_path / "logs" / "run.log"
+    log.parent.mkdir()
+    log.write_text("an earlier run\n")
+    process = subprocess.run(
+        [sys.executable, "-c", NOISY, str(log), ending], capture_output=True, text=True, encoding="utf-8", check=True
+    )
+    mark = "✗" if ending == "fail" else "✓"
+    last = "raised broken" if ending == "fail" else "shown"
+    seconds = r" +\d+\.\d s  "
+    assert re.fullmatch(f"before\n{mark} Stage{seconds}half way\n{last}\nafter\n", process.stdout)
+    assert process.stderr == "error after\n"
+
+    logged = log.read_text(encoding="utf-8")
+    assert logged.startswith("an earlier run\n")
+    assert [text for text in SILENCED if logged.count(text) != 1] == []
+    assert "half way" in logged
+    assert "deprecated" not in logged
+
+
+@pytest.mark.parametrize("fail", [False, True], ids=["success", "exception"])
+def test_descriptors_logging_and_warnings_are_restored(tmp_path, fail):
+    root = logging.getLogger()
+    filters = warnings.filters[:]
+    before = (root.handlers[:], root.level, PROGRESS.handlers[:], os.listdir("/proc/self/fd"))
+    targets = [os.fstat(descriptor).st_ino for descriptor in (1, 2)]
+    raised = None
+    try:
+        with quiet(tmp_path / "a.log"):
+            assert [os.fstat(descriptor).st_ino for descriptor in (1, 2)] == [os.stat(tmp_path / "a.log").st_ino] * 2
+            if fail:
+                raise ValueError("x")
+    except ValueError as error:
+        raised = str(error)
+    assert raised == ("x" if fail else None)
+    assert (root.handlers, root.level, PROGRESS.handlers, os.listdir("/proc/self/fd")) == before
+    assert [os.fstat(descriptor).st_ino for descriptor in (1, 2)] == targets
+    assert warnings.filters == filters
+
+
+class TestStageLines:
+    @pytest.fixture
+    def lines(self):
+        return StageLines(Console(file=io.StringIO(), width=200, color_system=None))
+
+    @staticmethod
+    def printed(lines):
+        return re.sub(r" +\d+\.\d s  ", " | ", lines._console.file.getvalue())
+
+    def test_a_line_ends_with_the_newest_message(self, lines):
+        lines.start("One")
+        for message in ("first", "second"):
+            lines.handle(logging.makeLogRecord({"msg": message}))
+        lines.finish()
+        lines.start("Two")
+        lines.finish("=", "from the cache")
+        lines.start("Three")
+        lines.finish()
+        assert self.printed(lines) == "✓ One | second\n= Two | from the cache\n✓ Three | \n"
+
+    def test_finishing_what_was_not_started_prints_nothing(self, lines):
+        lines.finish()
+        lines.start("One")
+        lines.finish()
+        lines.finish("✗")
+        assert self.printed(lines) == "✓ One | \n"
+
+    def test_square_brackets_in_a_message_are_no_markup(self, lines):
+        lines.start("One")
+        lines.handle(logging.makeLogRecord({"msg": "columns [red]a[/red], [/b] and [name, ...]"}))
+        lines.finish()
+        assert self.printed(lines) == "✓ One | columns [red]a[/red], [/b] and [name, ...]\n"
