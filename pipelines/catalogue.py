@@ -20,7 +20,7 @@ class RawCatalogue:
         self._table = table
         self.item_ids = [values[0].decode("utf-8") for values in table["item_id"].to_pylist()]
         self.titles = self.item_ids
-        if title is not None:
+        if title in table.column_names:
             shown = table[title].to_pylist()
             self.titles = [t[0].decode("utf-8") if t else i for t, i in zip(shown, self.item_ids, strict=True)]
         self._row_of = {item_id: row for row, item_id in enumerate(self.item_ids)}

@@ -195,7 +195,7 @@ def train(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
     with _stage(workdir, f"train {arm}") as at:
         feature_spec = load_spec(spec)
         from pipelines import stages
-        from pipelines.config import parse_overrides
+        from pipelines.config import MODEL_SOURCES, parse_overrides, source_hash
         from recsys_ssl.training.train import TrainInputs
 
         inputs = TrainInputs(
@@ -206,8 +206,9 @@ def train(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
             at("correlations", stages.CORRELATIONS_FILE),
         )
         config = parse_overrides(set_ or [])
+        checkpoint_dir = at("checkpoints", source_hash(*MODEL_SOURCES))
         train_config = {"control": config.control, "treatment": config.train}[_check_arm(arm)]
-        stages.train_arm(feature_spec, train_config, inputs, at(arm, "towers"), at("checkpoints"), at(arm, "run"))
+        stages.train_arm(feature_spec, train_config, inputs, at(arm, "towers"), checkpoint_dir, at(arm, "run"))
 
 
 @app.command()
@@ -228,7 +229,8 @@ def index(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
         config = parse_overrides(set_ or []).index
         models = at(arm, "recommender"), at(arm, "recommender-brute-force")
         stages.index_arm(towers, items, queries, at(arm, "index"), *models, config)
-        Places(at("interactions"), at("catalogue"), models[0]).write(str(workdir))
+        if arm == "treatment":
+            Places(at("interactions"), at("catalogue"), models[0]).write(str(workdir))
 
 
 @app.command()
@@ -363,10 +365,9 @@ def _read_report(workdir: Path) -> dict:
 
 def _show_report(console: Console, workdir: Path) -> None:
     result = _read_report(workdir)
-    table = Table(title="control vs treatment, 95% intervals over queries", title_justify="left")
-    table.add_column("metric")
-    for column in ("most-popular", "control", "treatment", "difference", "interval", "adjusted p"):
-        table.add_column(column, justify="right")
+    table = Table(title="control vs treatment, 95% intervals over queries", title_justify="left", padding=(0, 0, 0, 1))
+    for column in ("metric", "popular", "control", "treatment", "difference", "95% interval", "p, Holm"):
+        table.add_column(column, justify="left" if column == "metric" else "right", no_wrap=True)
     floor = {row["metric"]: row["popularity"] for row in result["floor"]}
     for row in result["metrics"]:
         table.add_row(
@@ -375,7 +376,7 @@ def _show_report(console: Console, workdir: Path) -> None:
             _number(row["control"]),
             _number(row["treatment"]),
             _number(row["difference"], "+.4f"),
-            "–" if row["interval"] is None else f"{row['interval'][0]:+.4f} … {row['interval'][1]:+.4f}",
+            "–" if row["interval"] is None else "{:+.4f} {:+.4f}".format(*row["interval"]),
             _number(row["adjusted_p"], ".3f"),
         )
     console.print()
@@ -386,13 +387,14 @@ def _show_report(console: Console, workdir: Path) -> None:
     for name in ("report/report.html", "report/report.json", "index", "recommender", "recommender-brute-force"):
         if (workdir / name).exists():
             console.print(f"{name.split('/')[-1]:<24} {workdir / name}", highlight=False)
-    pushed = sorted((workdir / "pushed").glob("*/*")) if (workdir / "pushed").exists() else []
-    console.print(f"{'pushed model':<24} {pushed[-1] if pushed else 'none: not blessed'}", highlight=False)
+    if (workdir / "tfx").exists():
+        pushed = sorted((workdir / "pushed").glob("*/*"))
+        console.print(f"{'pushed model':<24} {pushed[-1] if pushed else 'none: not blessed'}", highlight=False)
 
 
 def _show_recommended(console: Console, recommended) -> None:
     console.print()
-    chosen = "; ".join(recommended.seen_titles[-5:]) or "nothing"
+    chosen = "; ".join(recommended.chosen_titles[-5:]) or "nothing"
     console.print(f"query {recommended.query_id} chose before: {chosen}", markup=False)
     table = Table(title=f"{len(recommended.item_ids)} recommendations", title_justify="left")
     for column in ("score", "item", "title"):

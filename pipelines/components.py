@@ -12,7 +12,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import Artifact, artifact_utils, standard_artifacts
-from tfx.utils import io_utils
+from tfx.utils import io_utils, path_utils
 
 from pipelines import stages
 from pipelines.config import from_json
@@ -21,6 +21,7 @@ from recsys_ssl import examples
 from recsys_ssl.evaluation.compare import EvaluationConfig
 from recsys_ssl.features.schema import catalogue_schema, interactions_schema
 from recsys_ssl.index.scann_index import IndexConfig
+from recsys_ssl.logs.readers import LogError
 from recsys_ssl.logs.transforms import IngestConfig
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.config import TrainConfig
@@ -69,20 +70,28 @@ def IngestLogs(  # noqa: N802  (components are named as classes)
     spec: Parameter[str],
     data_dir: Parameter[str],
     data_fingerprint: Parameter[str],
+    rejected_copy: Parameter[str],
     config: Parameter[str],
     beam_args: Parameter[str],
     code: Parameter[str],
 ):
-    """Logs and tables -> interactions, catalogue and rejected records."""
-    stages.ingest_logs(
-        FeatureSpec.from_json(spec),
-        data_dir,
-        interactions.uri,
-        catalogue.uri,
-        rejected.uri,
-        from_json(IngestConfig, config),
-        json.loads(beam_args),
-    )
+    """Logs and tables -> interactions, catalogue and rejected records.
+
+    When ingestion fails, TFX deletes the outputs; `rejected_copy` keeps the rejected records all the same.
+    """
+    try:
+        stages.ingest_logs(
+            FeatureSpec.from_json(spec),
+            data_dir,
+            interactions.uri,
+            catalogue.uri,
+            rejected.uri,
+            from_json(IngestConfig, config),
+            json.loads(beam_args),
+        )
+    except LogError:
+        _copy(rejected.uri, rejected_copy)
+        raise
     _describe_examples(interactions, examples.INTERACTION_SPLITS)
     _describe_examples(catalogue, [examples.CATALOGUE_SPLIT])
 
@@ -227,8 +236,9 @@ def IndexItems(  # noqa: N802
         os.path.join(embeddings.uri, "items"),
         os.path.join(embeddings.uri, "queries"),
         index.uri,
-        recommender.uri,
-        brute_force_recommender.uri,
+        # Where Pusher looks for a SavedModel inside its artifact.
+        path_utils.serving_model_dir(recommender.uri),
+        path_utils.serving_model_dir(brute_force_recommender.uri),
         from_json(IndexConfig, config),
     )
 
@@ -287,21 +297,27 @@ def PublishResults(  # noqa: N802
     `run_id` changes with every run, so that the copies are made even when everything else came from the cache.
     """
     published = {
-        "report": report,
-        "index": index,
-        "correlations": correlations,
-        "recommender": recommender,
-        "recommender-brute-force": brute_force_recommender,
-        "rejected": rejected,
+        "report": report.uri,
+        "index": index.uri,
+        "correlations": correlations.uri,
+        "recommender": path_utils.serving_model_dir(recommender.uri),
+        "recommender-brute-force": path_utils.serving_model_dir(brute_force_recommender.uri),
+        "rejected": rejected.uri,
     }
-    for name, artifact in published.items():
-        target = os.path.join(workdir, name)
-        unfinished = f"{target}.unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.copytree(artifact.uri, unfinished)
-        shutil.rmtree(target, ignore_errors=True)
-        os.rename(unfinished, target)
+    for name, source in published.items():
+        _copy(source, os.path.join(workdir, name))
     Places(interactions.uri, catalogue.uri, os.path.join(workdir, "recommender")).write(workdir)
+
+
+def _copy(source: str, target: str) -> None:
+    """Replaces a directory by a copy of another, never leaving half of one."""
+    if not os.path.isdir(source):
+        return
+    unfinished = f"{target}.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(source, unfinished)
+    shutil.rmtree(target, ignore_errors=True)
+    os.rename(unfinished, target)
 
 
 def _describe_examples(artifact: standard_artifacts.Examples, splits) -> None:

@@ -17,6 +17,19 @@ from recsys_ssl.index.scann_index import IndexConfig
 from recsys_ssl.logs.transforms import IngestConfig
 from recsys_ssl.training.config import TrainConfig
 
+# What decides the weights of a model; validation during training ranks by the rules of the evaluation.
+MODEL_SOURCES = (
+    "recsys_ssl/features",
+    "recsys_ssl/models",
+    "recsys_ssl/training",
+    *(f"recsys_ssl/evaluation/{name}.py" for name in ("queries", "ranking", "metrics")),
+)
+
+# Settings that an arm without regularizer does not read: they need not retrain the control.
+_REGULARIZER_SETTINGS = frozenset(
+    {"ssl_weight", "ssl_temperature", "ssl_batch_size", "value_dropout", "feature_dropout", "correlation"}
+)
+
 
 class ConfigError(ValueError):
     """A setting that does not exist or cannot have the given value."""
@@ -29,7 +42,7 @@ class RunConfig:
     Attributes:
         train: the treatment.
         control: the arm that the treatment is compared with; everything that is not set is as in `train`,
-            but without a regularizer.
+            but without a regularizer and its settings.
     """
 
     ingest: IngestConfig = dataclasses.field(default_factory=IngestConfig)
@@ -57,7 +70,10 @@ def parse_overrides(overrides: Sequence[str]) -> RunConfig:
             values[section][name] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"{key}: the value must be YAML. Received: {text!r}. Quote it for the shell.") from error
-    values["control"] = {**values["train"], "regularizer": "none", **values["control"]}
+    shared = {key: value for key, value in values["train"].items() if key not in _REGULARIZER_SETTINGS}
+    if values["control"].get("regularizer", "none") != "none":
+        shared = values["train"]
+    values["control"] = {**shared, "regularizer": "none", **values["control"]}
     return RunConfig(**{field.name: _build(field.name, values[field.name]) for field in dataclasses.fields(RunConfig)})
 
 

@@ -39,15 +39,15 @@ class Recommended:
     """Recommendations for one query of the log, best first."""
 
     query_id: str
-    seen_titles: list[str]
-    """What the query had chosen before the test period."""
+    chosen_titles: list[str]
+    """What the query had chosen before, newest last where the spec has an item sequence."""
     item_ids: list[str]
     titles: list[str]
     scores: list[float]
 
 
 def recommend_to_query(spec: FeatureSpec, places: Places, query_id: str | None, k: int) -> Recommended:
-    """The k best items for a query of the test split, with the features of its first held-out event.
+    """The k best items for a query of the test split, with the features of its last held-out event.
 
     Args:
         query_id: as in the log; None takes the first query of the split that has seen something.
@@ -64,6 +64,9 @@ def recommend_to_query(spec: FeatureSpec, places: Places, query_id: str | None, 
         record, features = catalogue.record(event["query_row"][0]), spec.item_features
     else:
         record, features = event, spec.query_features
+    chosen = [item_id for item_id in seen if item_id not in own]
+    if spec.item_sequences:
+        chosen = _to_values(event.get(spec.item_sequences[0].name))
     found = recommend(
         load_recommender(places.recommender_dir),
         {feature.name: [_to_values(record.get(feature.name))] for feature in features},
@@ -72,7 +75,7 @@ def recommend_to_query(spec: FeatureSpec, places: Places, query_id: str | None, 
     )
     return Recommended(
         query_id,
-        [catalogue.title_of(item_id) for item_id in seen if item_id not in own],
+        [catalogue.title_of(item_id) for item_id in chosen],
         found.item_ids[0],
         [catalogue.title_of(item_id) for item_id in found.item_ids[0]],
         found.scores[0],
@@ -80,7 +83,7 @@ def recommend_to_query(spec: FeatureSpec, places: Places, query_id: str | None, 
 
 
 def _find_event(interactions_dir: str, query_id: str | None) -> dict[str, Any]:
-    """The first event of a query in the test split, in time where the log has it."""
+    """The last event of a query in the test split."""
     events = []
     for batch in examples.read_batches(examples.list_shards(interactions_dir, "test")):
         ids = [values[0].decode("utf-8") for values in batch["query_id"].to_pylist()]
@@ -91,7 +94,7 @@ def _find_event(interactions_dir: str, query_id: str | None) -> dict[str, Any]:
         events += [{name: batch[name][row].as_py() for name in batch.schema.names} for row in rows]
     if not events:
         raise ValueError(f"the query must be in the test split. Received: {query_id!r}. Leave --query out for any.")
-    return min(events, key=lambda event: event.get("timestamp_us") or [0])
+    return max(events, key=lambda event: event.get("timestamp_us") or [0])
 
 
 def _to_values(values: list | None) -> list:

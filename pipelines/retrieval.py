@@ -13,14 +13,11 @@ from tfx.orchestration import metadata, pipeline
 from tfx.proto import pusher_pb2
 
 from pipelines import components
-from pipelines.config import RunConfig, source_hash, to_json
+from pipelines.config import MODEL_SOURCES, RunConfig, source_hash, to_json
 from pipelines.stages import data_fingerprint
 from recsys_ssl.spec import FeatureSpec
 
 _COMMON = ("recsys_ssl/spec.py", "recsys_ssl/examples.py", "pipelines/stages.py", "pipelines/components.py")
-# Validation during training ranks by the rules of the evaluation.
-_RANKING = tuple(f"recsys_ssl/evaluation/{name}.py" for name in ("queries", "ranking", "metrics"))
-_MODEL = ("recsys_ssl/features", "recsys_ssl/models", "recsys_ssl/training", *_RANKING)
 
 
 def create_pipeline(
@@ -40,6 +37,7 @@ def create_pipeline(
         spec=spec_json,
         data_dir=os.path.abspath(data_dir),
         data_fingerprint=data_fingerprint(spec, data_dir),
+        rejected_copy=os.path.join(os.path.abspath(workdir), "rejected"),
         config=to_json(config.ingest),
         beam_args=beam_json,
         code=source_hash(*_COMMON, "recsys_ssl/logs"),
@@ -92,8 +90,8 @@ def create_pipeline(
             correlations=correlate.outputs["correlations"],
             spec=spec_json,
             config=to_json(train_config),
-            checkpoint_dir=os.path.join(os.path.abspath(workdir), "checkpoints"),
-            code=source_hash(*_COMMON, *_MODEL),
+            checkpoint_dir=os.path.join(os.path.abspath(workdir), "checkpoints", source_hash(*MODEL_SOURCES)),
+            code=source_hash(*_COMMON, *MODEL_SOURCES),
         ).with_id(f"Train.{name}")
         embed = components.EmbedArm(
             towers=trainer.outputs["towers"],

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import tensorflow as tf
 from tfx_bsl.coders import example_coder
 
@@ -49,10 +50,25 @@ def write_shard(batch: pa.RecordBatch, root: str | Path, split: str, shard: str)
     tf.io.gfile.makedirs(os.path.dirname(path))
     unfinished = f"{path}.{os.getpid()}.tmp"
     with tf.io.TFRecordWriter(unfinished, _OPTIONS) as writer:
-        for record in example_coder.RecordBatchToExamplesEncoder().encode(batch):
+        for record in example_coder.RecordBatchToExamplesEncoder().encode(_drop_empty(batch)):
             writer.write(record)
     tf.io.gfile.rename(unfinished, path, overwrite=True)
     return path
+
+
+def _drop_empty(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Empty lists become nulls: statistics count an empty list as present, and no presence could be asked for.
+
+    Integers are bookkeeping or codes, whose readers need the type even when no record has a value.
+    """
+    columns = [
+        column if pa.types.is_integer(column.type.value_type) else _drop_empty_lists(column) for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _drop_empty_lists(lists: pa.LargeListArray) -> pa.LargeListArray:
+    return pc.if_else(pc.equal(pc.list_value_length(lists), 0), pa.scalar(None, lists.type), lists)
 
 
 def read_batches(paths: Sequence[str], batch_size: int = 4096, schema=None) -> Iterator[pa.RecordBatch]:

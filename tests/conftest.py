@@ -7,6 +7,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import itertools
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -199,7 +200,7 @@ def shop(tmp_path_factory):
     for split, cuts in shards.items():
         records, directory = (catalogue, raw.catalogue) if split == "catalogue" else (events[split], raw.interactions)
         batch = make_records({name: [record[name] for record in records] for name in records[0]})
-        for shard, (start, stop) in enumerate(zip(cuts, cuts[1:])):
+        for shard, (start, stop) in enumerate(itertools.pairwise(cuts)):
             examples.write_shard(batch.slice(start, stop - start), directory, split, f"part-{shard}")
     preprocessing.transform(
         spec,

@@ -197,10 +197,11 @@ def _protocol(spec: FeatureSpec, task: RankingTask, summary: Mapping[str, Any], 
         "event": "One ranking per held-out event; its item is the only positive, and later ones of the same query "
         "stay in the ranking as other items.",
     }[spec.evaluation.group_by]
+    before = "the event" if spec.events.timestamp else "the split"
     masked = (
-        "The query's positives before the split are left out of its ranking"
+        f"The query's positives before {before} are left out of its ranking"
         if spec.evaluation.mask_seen
-        else ("Nothing is left out: repeat consumption counts")
+        else "Nothing is left out: repeat consumption counts"
     )
     own = " The query's own row is always left out." if spec.queries.same_as_items else ""
     statements = {

@@ -290,7 +290,7 @@ class _ItemQueryRows(_QueryRows):
 
 
 def _event_columns(records: pa.RecordBatch) -> dict[str, pa.Array]:
-    seen, lengths = raw_inputs.split_lists("seen_rows", raw_inputs.column(records, "seen_rows"), pa.int64())
+    seen, lengths = raw_inputs.split_lists("seen_rows", raw_inputs.feature_column(records, "seen_rows"), pa.int64())
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     return {
         "query_id": _only_value(records, "query_id", pa.large_binary()).cast(pa.binary()),
@@ -314,7 +314,7 @@ def _slice_columns(records: pa.RecordBatch, slices: tuple[str, ...]) -> dict[str
     """The first value of every slice feature, "" when missing."""
     columns = {}
     for name in slices:
-        values, lengths = raw_inputs.split_lists(name, raw_inputs.column(records, name), pa.large_binary())
+        values, lengths = raw_inputs.split_lists(name, raw_inputs.feature_column(records, name), pa.large_binary())
         first = np.full(len(records), b"", object)
         first[lengths > 0] = values[(np.cumsum(lengths) - lengths)[lengths > 0]]
         columns[name] = pa.array(first, pa.binary()).cast(pa.string())

@@ -40,7 +40,7 @@ def column(records: pa.RecordBatch, name: str) -> pa.Array:
     """The column `name` of a batch of records.
 
     Raises:
-        ValueError: there is none. (A feature that is missing in every record still has a column of nulls.)
+        ValueError: there is none.
     """
     index = records.schema.get_field_index(name)
     if index < 0:
@@ -49,6 +49,12 @@ def column(records: pa.RecordBatch, name: str) -> pa.Array:
             "Ingest the data with the spec that the towers were trained with."
         )
     return records.column(index)
+
+
+def feature_column(records: pa.RecordBatch, name: str) -> pa.Array:
+    """The column of a feature; records that all lack it have no such column, which here is one of nulls."""
+    index = records.schema.get_field_index(name)
+    return pa.nulls(len(records)) if index < 0 else records.column(index)
 
 
 def split_lists(name: str, lists: pa.Array, expected: pa.DataType) -> tuple[np.ndarray, np.ndarray]:
@@ -129,16 +135,16 @@ def to_arrays(records: pa.RecordBatch, specs: dict[str, tf.TensorSpec]) -> dict[
     """The arrays of a signature's inputs, one row per record.
 
     Args:
-        records: large_list columns, among them every input's.
+        records: large_list columns; an input without column is missing in every record.
         specs: the inputs, from `input_specs`.
 
     Raises:
-        ValueError: an input has no column, or a list has the wrong length.
+        ValueError: a list has the wrong length.
         TypeError: a column has the wrong type.
     """
     arrays = {}
     for name, spec in specs.items():
-        lists, rank = column(records, name), spec.shape.rank
+        lists, rank = feature_column(records, name), spec.shape.rank
         if spec.dtype == tf.string and rank == 1:
             arrays[name] = first_values(name, lists, pa.large_binary(), b"")
         elif spec.dtype == tf.string and rank == 2:

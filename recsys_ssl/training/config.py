@@ -93,7 +93,8 @@ class TrainConfig:
                 )
         if self.mixed_negatives and self.logq != "exact":
             raise ValueError(
-                f"mixed negatives need exact sampling probabilities. Received: logq={self.logq!r}. Set train.logq=exact."
+                "mixed negatives need exact sampling probabilities. "
+                f"Received: logq={self.logq!r}. Set train.logq=exact."
             )
 
     @property

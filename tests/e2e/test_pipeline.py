@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_metadata import MetadataStore
+from ml_metadata.proto import metadata_store_pb2
 
 from recsys_ssl.evaluation.queries import build_task
 from recsys_ssl.examples import list_shards, read_batches
@@ -32,10 +34,13 @@ COMPONENTS = [
 ]
 AFTER_TREATMENT = ["Train.treatment", "Embed.treatment", "IndexItems", "EvaluateArms", "Pusher", "PublishResults"]
 
-SIMULATION = Simulation(num_users=200, num_items=90, num_events=3000, num_topics=3, impressions_per_click=1)
+# Tastes are so clear that a trained model beats most-popular beyond doubt.
+SIMULATION = Simulation(
+    num_users=150, num_items=160, num_events=3000, num_topics=8, makers_per_topic=3, impressions_per_click=1
+)
 # Three popular items get ids that are hard on files, terminals and protocols.
 HARD_IDS = {"item-0": "tab\there", "item-1": "pizza 🍕 [/b]", "item-2": "two\nlines"}
-STEPS, EVAL_EVERY, CONTROL_STEPS = 300, 10, 20
+STEPS, EVAL_EVERY, CONTROL_STEPS = 200, 10, 20
 SETTINGS = {
     "train.steps": STEPS,
     "train.eval_every": EVAL_EVERY,
@@ -46,6 +51,7 @@ SETTINGS = {
     "train.feature_dim": 8,
     "train.embedding_dim": 16,
     "control.steps": CONTROL_STEPS,
+    "evaluation.primary": "recall_at_10",
 }
 # A stage's line begins with how it ended; a long message goes on below.
 STAGE_LINE = re.compile(r"^([✓=✗]) (\S+) +[\d.]+ s", re.MULTILINE)
@@ -191,10 +197,11 @@ def test_the_report_is_about_this_run(story, resumed):
     report = json.loads((story.workdir / "report" / "report.json").read_text(encoding="utf-8"))
     assert report["counts"]["items"] == SIMULATION.num_items
     assert report["counts"]["queries"] >= 30
-    assert report["verdict"]["word"] != "no launch"
-    assert [check["name"] for check in report["checks"] if check["passed"] is False] == []
-    pushed = list((story.workdir / "pushed").glob("*/*/saved_model.pb"))
-    assert len(pushed) == (1 if report["verdict"]["blessed"] else 0)
+    assert [check["name"] for check in report["checks"] if not check["passed"]] == []
+    # A control of a few steps cannot keep up, so the treatment is blessed and pushed.
+    assert report["verdict"]["blessed"], report["verdict"]["reasons"]
+    (pushed,) = (story.workdir / "pushed").glob("*/*/saved_model.pb")
+    assert f"pushed model {' ' * 11} {pushed.parent}\n" in resumed[0]
 
 
 ASK = """
@@ -249,6 +256,28 @@ def test_both_recommenders_agree_in_a_fresh_process_and_with_the_report(story, r
     assert hits / task.num_pairs == pytest.approx(row["treatment"], abs=1.5 / task.num_pairs)
 
 
+def test_the_metadata_store_holds_one_broken_attempt_and_no_second_one_elsewhere(story, resumed):
+    config = metadata_store_pb2.ConnectionConfig()
+    config.sqlite.filename_uri = str(story.workdir / "tfx" / "metadata.db")
+    store = MetadataStore(config)
+    names = {kind.id: kind.name.rpartition(".")[2] for kind in store.get_execution_types()}
+    states = {}
+    for execution in store.get_executions():
+        state = metadata_store_pb2.Execution.State.Name(execution.last_known_state)
+        states.setdefault(names[execution.type_id], []).append(state)
+    twice, late = ["COMPLETE", "CACHED"], ["COMPLETE"]
+    assert {name: sorted(found, reverse=True) for name, found in states.items()} == {
+        **dict.fromkeys(
+            ["IngestLogs", "DeriveSchemas", "StopOnAnomalies", "TransformFeatures", "CorrelateFeatures"], twice
+        ),
+        **dict.fromkeys(["StatisticsGen", "ExampleValidator"], sorted(2 * twice, reverse=True)),
+        # The control, the killed treatment; the control from the cache, the resumed treatment.
+        "TrainTowers": ["RUNNING", "COMPLETE", "COMPLETE", "CACHED"],
+        "EmbedArm": 2 * late,
+        **dict.fromkeys(["IndexItems", "EvaluateArms", "PublishResults", "Pusher"], late),
+    }
+
+
 def test_a_changed_setting_redoes_training_and_what_follows_alone(story, resumed, cli):
     """The control keeps its number of steps, so that it stays as it is."""
     settings = {**SETTINGS, "train.steps": 10}
@@ -256,7 +285,8 @@ def test_a_changed_setting_redoes_training_and_what_follows_alone(story, resumed
     assert result.status == 0, result.output
     assert stages(result.output) == marks(AFTER_TREATMENT)
     report = json.loads((story.workdir / "report" / "report.json").read_text(encoding="utf-8"))
-    assert report["counts"]["items"] == SIMULATION.num_items
+    pushed = list((story.workdir / "pushed").glob("*/*/saved_model.pb"))
+    assert len(pushed) == 1 + report["verdict"]["blessed"]
 
     # The same again: nothing to do but to show it.
     result = cli(*story.command(settings)[1:])
@@ -265,28 +295,10 @@ def test_a_changed_setting_redoes_training_and_what_follows_alone(story, resumed
     assert (story.workdir / "report" / "report.html").exists()
 
 
-def test_a_killed_execution_is_recorded_once_more_and_nothing_else_twice(story, resumed):
-    """What the metadata store knows: a component runs once per setting, the killed one has one attempt more."""
-    from ml_metadata import MetadataStore
-    from ml_metadata.proto import metadata_store_pb2
-
-    config = metadata_store_pb2.ConnectionConfig()
-    config.sqlite.filename_uri = str(story.workdir / "tfx" / "metadata.db")
-    store = MetadataStore(config)
-    names = {type_.id: type_.name for type_ in store.get_execution_types()}
-    states = {}
-    for execution in store.get_executions():
-        state = metadata_store_pb2.Execution.State.Name(execution.last_known_state)
-        states.setdefault(names[execution.type_id].rpartition(".")[2], []).append(state)
-    print(states)
-    assert states["IngestLogs"].count("COMPLETE") == 1
-
-
 def test_anomalies_stop_the_run_with_a_list(story, cli, tmp_path):
-    """A tenth of the items lacks a maker, and no item has tags."""
+    """Some items lack the maker that nearly all of them must have."""
     spec = story.spec.read_text()
-    for old in ("{name: maker, kind: categorical}", "multi_valued: true, separator"):
-        assert spec.count(old) == 1
+    assert spec.count("{name: maker, kind: categorical}") == 1
     (tmp_path / "data").mkdir()
     for name in ("events.csv.gz", "users.csv.gz"):
         (tmp_path / "data" / name).symlink_to(story.data / name)
@@ -300,7 +312,6 @@ def test_anomalies_stop_the_run_with_a_list(story, cli, tmp_path):
     assert "Traceback" not in result.output
     assert stages(result.output)["StopOnAnomalies"] == "✗"
     assert "TransformFeatures" not in stages(result.output)
-    print(result.output)
     assert re.search(
         r"the data break the schema of the spec in 1 places:\n  catalogue, catalogue, maker: ", result.output
     )

@@ -161,11 +161,43 @@ def test_whole_features_are_hidden_at_the_rate():
     np.testing.assert_allclose(visible.mean(axis=(0, 1)), 0.8, atol=4 * np.sqrt(0.2 * 0.8 / 4000))
 
 
+# --- Unknown ids --------------------------------------------------------------------------------------
+
+ID_LAYOUT = FeatureLayout(
+    (EncodedFeature("bag", "bag", 10), EncodedFeature("id", "id", 20, unknown=3)),
+    offsets=(100, 200),
+    multi_valued=(True, False),
+)
+
+
+def test_ids_become_unknown_at_the_rate_in_every_bucket_and_nothing_else_does():
+    n, rate = 6000, 0.4
+    batch = batch_of_slots([0, 1] * n)
+    batch = batch._replace(codes=tf.constant([103, 205] * n, tf.int64))
+    hidden = views.hide_ids(batch, ID_LAYOUT, rate, seed(2))
+    codes = hidden.codes.numpy()
+    assert (codes[0::2] == 103).all()
+    values, counts = np.unique(codes[1::2], return_counts=True)
+    # The last three of the twenty ids.
+    assert values.tolist() == [205, 217, 218, 219]
+    np.testing.assert_allclose(counts[0] / n, 1 - rate, atol=4 * np.sqrt(rate * (1 - rate) / n))
+    assert_equally_likely(counts[1:])
+    for name in ("records", "slots", "num_records"):
+        assert getattr(hidden, name) is getattr(batch, name)
+
+
+def test_no_id_becomes_unknown_at_rate_zero_or_where_there_is_none():
+    batch = batch_of_slots([0, 1, 1])
+    assert views.hide_ids(batch, ID_LAYOUT, 0.0, seed(0)) is batch
+    assert views.hide_ids(batch, LAYOUT, 0.9, seed(0)) is batch
+
+
 DRAWS = {
     "correlated": lambda s: views.draw_correlated(tf.eye(6, dtype=tf.bool), s),
     "complementary": lambda s: views.draw_complementary(6, s),
     "independent": lambda s: views.draw_independent(6, s),
     "values": lambda s: views.drop_values(batch_of_slots([1] * 50), LAYOUT, 0.5, 2, s),
+    "ids": lambda s: views.hide_ids(batch_of_slots([1] * 50), ID_LAYOUT, 0.5, s).codes,
     "features": lambda s: views.drop_features(tf.constant(50, tf.int64), 3, 0.5, s),
 }
 

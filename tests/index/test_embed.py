@@ -143,7 +143,7 @@ def embed_catalogue(towers_dir, batch, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"genres": None}, "the examples need the feature 'genres'"),
+        ({"train_count": None}, "the examples need the feature 'train_count'"),
         ({"title": [[1]] * 2}, "feature 'title' must hold large_binary. Received: int64"),
         ({"title": [[b"a", b"b"], [b"c"]]}, "feature 'title' takes one value a record. Received: 2 values in record 0"),
         ({"colour": [[0.1, 0.2, 0.3], [0.1, 0.2]]}, "must have 3 values or none. Received: 2 values in record 1"),

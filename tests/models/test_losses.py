@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_recommenders as tfrs
 
 from recsys_ssl.models import losses
 
@@ -13,16 +14,13 @@ def unit_rows(rng, *shape):
 
 
 def loop_softmax(queries, items, positives, extra, temperature, log_proposal, correct_positive, weights):
-    """Row i against every other candidate row of the batch, one at a time; -inf where an item repeats item i."""
+    """Row i against every other candidate row of the batch, one at a time, without those of item i."""
     candidates = [*positives, *extra]
     total = 0.0
     for i, positive in enumerate(positives):
-
-        def logit(item, corrected=True):
-            return queries[i] @ items[item] / temperature - (log_proposal[item] if corrected else 0.0)
-
-        own = logit(positive, correct_positive)
-        others = [logit(item) for j, item in enumerate(candidates) if j != i and item != positive]
+        logits = items @ queries[i] / temperature - log_proposal
+        own = logits[positive] if correct_positive else logits[positive] + log_proposal[positive]
+        others = [logits[item] for j, item in enumerate(candidates) if j != i and item != positive]
         total -= weights[i] * np.log(np.exp(own) / (np.exp(own) + sum(np.exp(others))))
     return total / sum(weights) if sum(weights) else 0.0
 
@@ -246,3 +244,30 @@ def test_gradients_are_finite_and_graph_mode_agrees(name, alike):
     for gradient in tape.gradient(value, [x, y]):
         assert np.isfinite(gradient).all()
     np.testing.assert_allclose(tf.function(loss)(x, y), value, rtol=1e-5, atol=1e-6)
+
+
+def test_batch_softmax_equals_the_retrieval_task_of_tensorflow_recommenders():
+    rng = np.random.default_rng(5)
+    batch_size, items, temperature = 12, np.array([0, 1, 2, 2, 3, 1, 4, 5, 5, 5, 6, 0]), 0.1
+    queries, catalogue = unit_rows(rng, batch_size, 4), unit_rows(rng, 7, 4)
+    probability, weights = rng.uniform(0.05, 0.4, 7), rng.uniform(0.5, 2.0, batch_size)
+    task = tfrs.tasks.Retrieval(temperature=temperature, remove_accidental_hits=True)
+    summed = task(
+        tf.constant(queries, tf.float32),
+        tf.constant(catalogue[items], tf.float32),
+        sample_weight=tf.constant(weights, tf.float32),
+        candidate_sampling_probability=tf.constant(probability[items], tf.float32),
+        candidate_ids=tf.constant(items.astype(str)),
+        compute_metrics=False,
+    )
+    ours = losses.batch_softmax(
+        tf.constant(queries, tf.float32),
+        tf.constant(catalogue, tf.float32),
+        tf.constant(items),
+        tf.constant(np.bincount(items)),
+        temperature,
+        tf.constant(np.log(probability), tf.float32),
+        example_weight=tf.constant(weights, tf.float32),
+    )
+    # The task sums over the batch; ours is the weighted mean.
+    np.testing.assert_allclose(ours, summed / weights.sum(), rtol=1e-5)

@@ -16,7 +16,7 @@ ITEM = (
     EncodedFeature("colour", "item/colour", 0, dim=3),
 )
 QUERY = (EncodedFeature("taste", "query/taste", 3), EncodedFeature("history", "item/id", 5))
-CONFIG = TowerConfig(feature_dim=DIM, hidden=(8,), embedding_dim=3)
+CONFIG = TowerConfig(DIM, (8,), 3, trainable_default=True)
 NAN = float("nan")
 
 # slot -> values per record: vocabulary codes within the feature, or a vector.
@@ -173,7 +173,7 @@ def test_a_tower_of_dense_features_only(slow_towers):
 
 
 def test_towers_without_hidden_layers(slow_towers):
-    model = make_model(TowerConfig(DIM, (), 3))
+    model = make_model(TowerConfig(DIM, (), 3, trainable_default=True))
     batch = make_batch(model.item_layout, RECORDS)
     encoded = slow_towers.encode(model.item_encoder, model.table.numpy(), model.item_layout, batch)
     assert len(model.item_mlp.layers) == 1

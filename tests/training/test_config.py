@@ -35,6 +35,7 @@ def test_the_defaults_are_valid_and_give_the_towers_their_sizes():
         ("value_dropout", -0.1),
         ("feature_dropout", 1.5),
         ("feature_dropout", NAN),
+        ("unknown_query_rate", 1.0),
         ("ssl_weight", -1.0),
         ("ssl_weight", NAN),
         ("mixed_negatives", -1),

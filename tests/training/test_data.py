@@ -60,7 +60,7 @@ def test_examples_are_counted(shards):
 @pytest.mark.parametrize("shuffle_buffer", [1000, 16])
 def test_an_epoch_has_every_example_at_most_once_and_each_epoch_its_own_order(shards, shuffle_buffer):
     rows = rows_of(read(shards, 3 * STEPS_PER_EPOCH, shuffle_buffer=shuffle_buffer))
-    epochs = [sum(rows[i : i + STEPS_PER_EPOCH], []) for i in range(0, len(rows), STEPS_PER_EPOCH)]
+    epochs = [list(itertools.chain(*rows[i : i + STEPS_PER_EPOCH])) for i in range(0, len(rows), STEPS_PER_EPOCH)]
     for epoch in epochs:
         assert len(set(epoch)) == len(epoch) == STEPS_PER_EPOCH * BATCH_SIZE
         assert set(epoch) <= set(range(NUM_EXAMPLES))
@@ -77,10 +77,11 @@ def test_a_big_shuffle_buffer_mixes_the_shards(shards):
 
 
 @pytest.mark.parametrize("shuffle_buffer", [1000, 16])
-@pytest.mark.parametrize("first_step", [1, 9, 10, 11, 20, 25])
-def test_a_stream_that_begins_at_a_step_goes_on_as_if_never_interrupted(shards, first_step, shuffle_buffer):
+def test_a_stream_that_begins_at_a_step_goes_on_as_if_never_interrupted(shards, shuffle_buffer):
     whole = rows_of(read(shards, 33, shuffle_buffer=shuffle_buffer))
-    assert rows_of(read(shards, 33 - first_step, first_step, shuffle_buffer=shuffle_buffer)) == whole[first_step:]
+    for first_step in (1, 9, 10, 11, 20, 25):
+        resumed = rows_of(read(shards, 33 - first_step, first_step, shuffle_buffer=shuffle_buffer))
+        assert resumed == whole[first_step:], first_step
 
 
 def test_the_order_is_a_function_of_the_seed(shards):

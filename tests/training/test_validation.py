@@ -82,7 +82,9 @@ def test_a_sample_has_whole_rankings_of_the_split_and_is_a_function_of_the_seed(
         assert pairs_of(sample) == chosen
 
 
-def test_queries_that_are_items_are_ranked_without_themselves(shop, shop_inputs, model_and_catalogue, make_records, tmp_path):
+def test_queries_that_are_items_are_ranked_without_themselves(
+    shop, shop_inputs, model_and_catalogue, make_records, tmp_path
+):
     """Item towers that embed alike find every item nearest to itself, which is masked."""
     _, catalogue = model_and_catalogue
     spec = shop.spec.model_copy(update={"queries": Queries(same_as_items=True)})
@@ -95,7 +97,7 @@ def test_queries_that_are_items_are_ranked_without_themselves(shop, shop_inputs,
     examples.write_shard(make_records(columns), tmp_path, "eval", "part-0")
     features = (catalogue.layout.features, [False] * 6)
     (layout, _), num_rows = lay_out([features, features])
-    model = TwoTower(layout, layout, num_rows, TowerConfig(4, (8,), 4))
+    model = TwoTower(layout, layout, num_rows, TowerConfig(4, (8,), 4, trainable_default=True))
     catalogue = Catalogue(shop_inputs.catalogue_dir, layout)
     rows = tf.range(200, dtype=tf.int64)
     scores = model.embed_queries(catalogue.gather(rows)).numpy() @ model.embed_items(catalogue.gather(rows)).numpy().T
@@ -104,5 +106,3 @@ def test_queries_that_are_items_are_ranked_without_themselves(shop, shop_inputs,
     validator = Validator(spec, str(tmp_path), catalogue, 1000, seed=0)
     for k in (10, 100):
         assert validator.recall_at(model, k) == pytest.approx(np.mean(np.array(ranks) <= k))
-
-

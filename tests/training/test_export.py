@@ -1,0 +1,112 @@
+"""The exported towers in a process of their own: raw records in, the embeddings of training out."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from recsys_ssl import examples
+from recsys_ssl.training.data import parse
+from recsys_ssl.training.train import build_model
+
+SERVE = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+
+export_dir, inputs, outputs = sys.argv[1:]
+signatures, raw, embedded = tf.saved_model.load(export_dir).signatures, np.load(inputs), {}
+for side in ("embed_item", "embed_query"):
+    features = {name.split("/")[1]: tf.constant(raw[name]) for name in raw.files if name.startswith(side)}
+    embedded[side] = signatures[side](**features)["embedding"].numpy()
+    # One record, and the records the other way round.
+    embedded[side + "/first"] = signatures[side](**{n: v[:1] for n, v in features.items()})["embedding"].numpy()
+    embedded[side + "/reversed"] = signatures[side](**{n: v[::-1] for n, v in features.items()})["embedding"].numpy()
+np.savez(outputs, **embedded)
+names = {name: sorted(signature.structured_input_signature[1]) for name, signature in signatures.items()}
+print(json.dumps(names))
+assert "tensorflow_transform" not in sys.modules
+"""
+
+
+def dense(records, name, missing, width=None):
+    """The values of a feature as the signature takes them: padded to `width`, or one per record."""
+    values = [record[name] for record in records]
+    if width is None:
+        return np.array([(value or [missing])[0] for value in values])
+    return np.array([value + [missing] * (width - len(value)) for value in values])
+
+
+@pytest.fixture(scope="module")
+def served(shop, unharmed, tmp_path_factory):
+    """Embeddings by a process that knows the SavedModel alone."""
+    items, queries, root = shop.items, shop.events["test"], tmp_path_factory.mktemp("serve")
+    raw = {f"embed_item/{name}": dense(items, name, b"") for name in ("product", "brand", "title")}
+    raw["embed_item/tags"] = dense(items, "tags", b"", width=3)
+    raw["embed_item/price"] = dense(items, "price", np.nan).astype(np.float32)
+    raw["embed_item/shape"] = np.array([item["shape"] or [np.nan] * 2 for item in items], np.float32)
+    raw["embed_query/taste"] = dense(queries, "taste", b"")
+    raw["embed_query/history"] = dense(queries, "history", b"", width=5)
+    np.savez(root / "raw.npz", **raw)
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TF_USE_LEGACY_KERAS")
+    }
+    arguments = [str(Path(unharmed.directory) / "export"), str(root / "raw.npz"), str(root / "served.npz")]
+    child = subprocess.run(
+        [sys.executable, "-c", SERVE, *arguments], cwd=root, env=environment, capture_output=True, text=True
+    )
+    assert child.returncode == 0, child.stderr[-2000:]
+    return {"signatures": json.loads(child.stdout.splitlines()[-1]), **np.load(root / "served.npz")}
+
+
+@pytest.fixture(scope="module")
+def trained(shop, shop_inputs, cfm_config, unharmed):
+    """Embeddings on the path of training: encoded files through the best checkpoint."""
+    model, catalogue = build_model(shop.spec, cfm_config, shop_inputs)
+    (best,) = Path(unharmed.directory, "checkpoints").glob("*/best")
+    tf.train.Checkpoint(model=model).restore(tf.train.latest_checkpoint(str(best))).expect_partial()
+    shards = examples.list_shards(shop_inputs.interactions_dir, "test")
+    serialized = tf.stack(list(tf.data.TFRecordDataset(shards, compression_type="GZIP")))
+    return {
+        "embed_item": model.embed_items(catalogue.gather(tf.range(200, dtype=tf.int64))).numpy(),
+        "embed_query": model.embed_queries(parse(serialized, model.query_layout, False).query).numpy(),
+    }
+
+
+@pytest.mark.parametrize("side", ["embed_item", "embed_query"])
+def test_raw_records_get_the_embeddings_of_training(served, trained, side):
+    np.testing.assert_allclose(served[side], trained[side], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(served[side], axis=1), 1.0, rtol=1e-5)
+    assert len(np.unique(served[side].round(4), axis=0)) > 20
+
+
+@pytest.mark.parametrize("side", ["embed_item", "embed_query"])
+def test_a_record_is_embedded_alike_alone_and_in_any_place(served, side):
+    np.testing.assert_allclose(served[f"{side}/first"], served[side][:1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(served[f"{side}/reversed"], served[side][::-1], rtol=1e-4, atol=1e-5)
+
+
+def test_the_best_model_is_the_exported_one(unharmed, trained):
+    np.testing.assert_array_equal(unharmed.embeddings, trained["embed_item"])
+
+
+def test_served_embeddings_find_the_items_of_the_query_taste(shop, served):
+    """Recall@10 of the test events against that of the ten items bought most."""
+    rows = np.array([event["item_row"][0] for event in shop.events["test"]])
+    top = np.argsort(-served["embed_query"] @ served["embed_item"].T, axis=1)[:, :10]
+    bought = np.bincount([event["item_row"][0] for event in shop.events["train"]], minlength=200)
+    popular = np.isin(rows, np.argsort(-bought)[:10]).mean()
+    assert popular < 0.3
+    assert (top == rows[:, np.newaxis]).any(axis=1).mean() > popular + 0.25
+
+
+def test_the_signatures_take_the_raw_features_by_name(served, shop):
+    assert served["signatures"] == {
+        "embed_query": sorted(feature.name for feature in shop.spec.query_features),
+        "embed_item": sorted(feature.name for feature in shop.spec.item_features),
+    }
