@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from recsys_ssl import examples
@@ -157,9 +158,11 @@ class Catalogue:
 
 def _flat(batch, name: str) -> tuple[np.ndarray, np.ndarray]:
     """The values of a large_list column and the number of values of each record."""
-    if name not in batch.schema.names:
+    index = batch.schema.get_field_index(name)
+    # The decoder knows no type for a feature that no record of the batch has.
+    if index < 0 or pa.types.is_null(batch.column(index).type):
         return np.zeros(0, np.int64), np.zeros(batch.num_rows, np.int64)
-    column = batch.column(batch.schema.get_field_index(name))
+    column = batch.column(index)
     lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     return column.flatten().to_numpy(zero_copy_only=False), lengths
 

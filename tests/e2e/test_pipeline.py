@@ -112,14 +112,15 @@ class Story:
                     assert time.monotonic() < deadline, printed.read_text(encoding="utf-8")
                     time.sleep(0.02)
             finally:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
         return printed.read_text(encoding="utf-8")
 
     def newest_steps(self):
         """Checkpoint directory -> its newest step."""
         steps = {}
-        for path in (self.workdir / "checkpoints").glob("*/latest/checkpoint"):
+        for path in (self.workdir / "checkpoints").rglob("latest/checkpoint"):
             steps[path.parent.parent.name] = int(
                 re.search(r'^model_checkpoint_path: "ckpt-(\d+)"', path.read_text())[1]
             )

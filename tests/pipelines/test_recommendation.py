@@ -40,7 +40,7 @@ FILMS = (
      "title": [["Zoë 🍕".encode()], [b"One"]], "length": [[90.0], []]},
     {"item_row": [[2]], "item_id": [[b"f2"]], "film": [[b"f2"]], "title": [[]], "length": [[80.0]]},
 )  # fmt: skip
-# u1's first held-out event is the second record.
+# u1's last held-out event is the second record.
 EVENTS = {
     "query_id": [[b"u0"], [b"u1"], [b"u1"]],
     "item_row": [[1], [2], [0]],
@@ -78,13 +78,13 @@ def make_spec(**changes):
     return FeatureSpec.model_validate({**SPEC, **changes})
 
 
-def test_asks_with_the_raw_features_of_the_first_held_out_event(places, asked):
+def test_asks_with_the_raw_features_of_the_last_held_out_event(places, asked):
     found = recommend_to_query(make_spec(), places, "u1", 2)
-    assert found == Recommended("u1", ["One"], ["f2", "f\t0"], ["f2", "Zoë 🍕"], [0.5, 0.25])
+    assert found == Recommended("u1", ["One", "Zoë 🍕"], ["f2", "f\t0"], ["f2", "Zoë 🍕"], [0.5, 0.25])
     (call,) = asked
     assert call.model == places.recommender_dir
-    assert call.features == {"user": [["u1"]], "device": [[]], "history": [["f1"]]}
-    assert call.exclude == [["f1"]]
+    assert call.features == {"user": [["u1"]], "device": [["phone"]], "history": [["f1", "f\t0"]]}
+    assert call.exclude == [["f\t0", "f1"]]
     assert call.k == 2
 
 
@@ -94,15 +94,22 @@ def test_without_a_query_the_first_that_has_seen_something_is_taken(places, aske
 
 def test_a_query_that_has_seen_nothing_can_be_asked_for(places, asked):
     found = recommend_to_query(make_spec(), places, "u0", 1)
-    assert (found.query_id, found.seen_titles) == ("u0", [])
+    assert (found.query_id, found.chosen_titles) == ("u0", [])
     assert asked[0].features == {"user": [["u0"]], "device": [["tv"]], "history": [[]]}
     assert asked[0].exclude == [[]]
 
 
 def test_seen_items_may_come_again_when_the_spec_does_not_mask_them(places, asked):
     found = recommend_to_query(make_spec(evaluation={"mask_seen": False}), places, "u1", 1)
-    assert found.seen_titles == ["One"]
+    assert found.chosen_titles == ["One", "Zoë 🍕"]
     assert asked[0].exclude == [[]]
+
+
+def test_without_an_item_sequence_the_seen_items_are_what_was_chosen(places, asked):
+    queries = {"id": "user", "features": [{"name": "user", "kind": "id"}]}
+    found = recommend_to_query(make_spec(queries=queries), places, "u1", 1)
+    assert sorted(found.chosen_titles) == ["One", "Zoë 🍕"]
+    assert asked[0].features == {"user": [["u1"]], "device": [["phone"]]}
 
 
 def test_an_unknown_query_is_an_error_that_names_it(places, asked):
@@ -129,7 +136,7 @@ def test_a_query_that_is_an_item_has_the_items_features_and_is_never_recommended
     found = recommend_to_query(
         make_spec(events=log, queries={"same_as_items": True}, evaluation=evaluation), places, "f1", 1
     )
-    assert found.seen_titles == ["f2"]
+    assert found.chosen_titles == ["f2"]
     assert asked[0].features == {"film": [["f1"]], "title": [["One"]], "length": [[]]}
     assert asked[0].exclude == [["f1", "f2"] if mask_seen else ["f1"]]
 

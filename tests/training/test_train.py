@@ -69,6 +69,24 @@ def test_progress_and_tensorboard_tell_every_validation(unharmed):
             assert logged[now, name] == pytest.approx(value, rel=1e-5)
 
 
+@pytest.fixture
+def script_steps(monkeypatch):
+    """Makes every step add to the weights and report a loss, without the time that compiling takes."""
+
+    def script(loss):
+        def compile_nothing(step, batch_spec):
+            def take(batch):
+                step.step.assign_add(1)
+                step.model.table.assign_add(tf.random.stateless_normal(step.model.table.shape, [0, 0]))
+                return {"loss": loss}
+
+            return take
+
+        monkeypatch.setattr(TrainStep, "compile", compile_nothing)
+
+    return script
+
+
 # --- Repeating and resuming ---------------------------------------------------------------------------
 
 
@@ -123,25 +141,40 @@ def test_a_finished_run_is_not_trained_again(shop_inputs, cfm_config, run_traini
     np.testing.assert_array_equal(again.embeddings, unharmed.embeddings)
 
 
+def test_other_settings_begin_a_run_of_their_own(script_steps, shop_inputs, make_config, run_training, tmp_path):
+    script_steps(loss=1.0)
+    for learning_rate in (0.1, 0.2):
+        done = run_training(shop_inputs, make_config(steps=2, eval_every=2, learning_rate=learning_rate), tmp_path)
+        assert [now for now, _, _ in done.told] == [2]
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+
+
+# --- Correlations -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("correlation", ["raw", "normalised"])
+def test_correlations_are_matched_to_the_features_by_name(
+    monkeypatch, shop, shop_inputs, make_config, run_training, tmp_path, correlation
+):
+    class Constructed(Exception):  # noqa: N818
+        pass
+
+    def construct(model, catalogue, config, same_as_items, mutual_information):
+        raise Constructed(mutual_information)
+
+    monkeypatch.setattr("recsys_ssl.training.train.TrainStep", construct)
+    with pytest.raises(Constructed) as constructed:
+        run_training(shop_inputs, make_config(regularizer="cfm", correlation=correlation), tmp_path)
+    (matrix,) = constructed.value.args
+    written = json.loads(Path(shop_inputs.correlations_path).read_text())
+    values = written["mutual_information_nats" if correlation == "raw" else "normalised_mutual_information"]
+    names = [feature.name for feature in shop.spec.item_features]
+    for (row, name), (column, other) in itertools.product(enumerate(names), repeat=2):
+        known = [written["feature_names"].index(n) for n in (name, other) if n != "shape"]
+        assert matrix[row, column] == (values[known[0]][known[1]] if len(known) == 2 else 0.0)
+
+
 # --- Early stopping -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def script_steps(monkeypatch):
-    """Makes every step add to the weights and report a loss, without the time that compiling takes."""
-
-    def script(loss):
-        def compile_nothing(step, batch_spec):
-            def take(batch):
-                step.step.assign_add(1)
-                step.model.table.assign_add(tf.random.stateless_normal(step.model.table.shape, [0, 0]))
-                return {"loss": loss}
-
-            return take
-
-        monkeypatch.setattr(TrainStep, "compile", compile_nothing)
-
-    return script
 
 
 def test_training_stops_when_recall_does_not_rise_and_exports_the_best(
