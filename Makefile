@@ -52,7 +52,7 @@ demo: setup  ## logs to A/B report on MovieLens-100K (DATA=DIR for your own copy
 	@$(BIN)/recsys-ssl run feature_specs/movielens-100k.yaml --data "$(DATA)" --workdir build/demo $(DEMO_FLAGS)
 
 test: setup  ## unit tests and one end-to-end run
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile
 
 lint: setup  ## ruff: rules and formatting
 	@$(BIN)/ruff check .

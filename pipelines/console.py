@@ -52,7 +52,10 @@ class StageLines(logging.Handler):
         self._status = None
         seconds = time.monotonic() - self._started
         self._console.print(
-            f"{mark} {self._name:<22} {seconds:7.1f} s  [dim]{escape(note or self._newest)}[/dim]", highlight=False
+            f"{mark} {self._name:<22} {seconds:7.1f} s  [dim]{escape(note or self._newest)}[/dim]",
+            highlight=False,
+            no_wrap=True,
+            overflow="ellipsis",
         )
 
 

@@ -46,7 +46,7 @@ def draw_correlated(masks: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
     Args:
         masks: [k, k] bool from `correlated_masks`.
-        seed: [2] int32.
+        seed: [2] int64.
 
     Returns:
         [2, k] bool.

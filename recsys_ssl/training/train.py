@@ -161,8 +161,11 @@ def _is_stale(step: TrainStep, best_step: tf.Variable, config: TrainConfig) -> b
 def _mutual_information(
     config: TrainConfig, inputs: TrainInputs, features: Sequence[EncodedFeature]
 ) -> np.ndarray | None:
-    """[num_features, num_features] in the order of `features`; 0 for a dense feature, which has none."""
-    if inputs.correlations_path is None:
+    """[num_features, num_features] in the order of `features`; 0 for a dense feature, which has none.
+
+    None where the regularizer does not read it, or it was not given.
+    """
+    if inputs.correlations_path is None or not config.regularizer.startswith("cfm"):
         return None
     with tf.io.gfile.GFile(inputs.correlations_path) as file:
         correlations = Correlations.from_json(file.read())
