@@ -264,7 +264,6 @@ def test_no_example_knows_the_future_and_every_record_is_somewhere(tmp_path, ran
         if "seen_rows" in row:
             assert row["seen_rows"] == sorted({e["item_row"][0] for e in past})
 
-
     catalogue = run.split("catalogue", "catalogue")
     for name, rows in (("train_count", splits["train"]),):
         counts = np.bincount([row["item_row"][0] for row in rows], minlength=30)
