@@ -386,10 +386,11 @@ def _show_report(console: Console, workdir: Path) -> None:
     console.print()
     for name in ("report/report.html", "report/report.json", "index", "recommender", "recommender-brute-force"):
         if (workdir / name).exists():
-            console.print(f"{name.split('/')[-1]:<24} {workdir / name}", highlight=False)
+            console.print(f"{name.split('/')[-1]:<24} {workdir / name}", highlight=False, soft_wrap=True)
     if (workdir / "tfx").exists():
         pushed = sorted((workdir / "pushed").glob("*/*"))
-        console.print(f"{'pushed model':<24} {pushed[-1] if pushed else 'none: not blessed'}", highlight=False)
+        newest = pushed[-1] if pushed else "none: not blessed"
+        console.print(f"{'pushed model':<24} {newest}", highlight=False, soft_wrap=True)
 
 
 def _show_recommended(console: Console, recommended) -> None:
