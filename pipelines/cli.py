@@ -7,6 +7,7 @@ import glob
 import json
 import logging
 import os
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Optional
@@ -335,9 +336,16 @@ def _readable() -> Iterator[None]:
 def _explain(error: BaseException, log_path: Path) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted. Run the same command again to go on."
-    # Messages of this package say what to do; anything else may need the log.
-    ours = isinstance(error, (SpecError, FileNotFoundError, ValueError))
+    # Messages of this project say what to do; those of a library need the log.
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    ours = isinstance(error, (FileNotFoundError, ValueError)) and _is_ours(frame.f_code.co_filename)
     return str(error) if ours else f"{type(error).__name__}: {error}\nThe whole story is in {log_path}."
+
+
+def _is_ours(source: str) -> bool:
+    """Whether a source file belongs to `pipelines` or `recsys_ssl`."""
+    root = Path(__file__).resolve().parent.parent
+    return any(Path(source).resolve().is_relative_to(root / package) for package in ("pipelines", "recsys_ssl"))
 
 
 def _fail(message: str) -> None:

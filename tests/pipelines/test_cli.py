@@ -251,3 +251,16 @@ def test_the_report_table_holds_every_number_and_text_with_brackets(tmp_path):
     assert "hold: Because [of] this. And [/that]." in shown
     assert f"report.json {' ' * 12} {tmp_path}/report/report.json" in shown
     assert f"pushed model {' ' * 11} {tmp_path}/pushed/films/17" in shown
+
+
+def test_a_librarys_error_names_its_kind_and_the_log_and_ours_stands_alone(tmp_path):
+    from pipelines.config import ConfigError, parse_overrides
+
+    with pytest.raises(ValueError) as foreign:
+        json.loads("{")
+    with pytest.raises(ConfigError) as own:
+        parse_overrides(["nonsense"])
+    log = tmp_path / "run.log"
+    shown = module._explain(foreign.value, log)
+    assert shown.startswith("JSONDecodeError: ") and shown.endswith(f"The whole story is in {log}.")
+    assert module._explain(own.value, log) == str(own.value)
