@@ -262,5 +262,6 @@ def test_a_librarys_error_names_its_kind_and_the_log_and_ours_stands_alone(tmp_p
         parse_overrides(["nonsense"])
     log = tmp_path / "run.log"
     shown = module._explain(foreign.value, log)
-    assert shown.startswith("JSONDecodeError: ") and shown.endswith(f"The whole story is in {log}.")
+    assert shown.startswith("JSONDecodeError: ")
+    assert shown.endswith(f"The whole story is in {log}.")
     assert module._explain(own.value, log) == str(own.value)
