@@ -102,6 +102,34 @@ def rank_by_popularity(
     return _rank_blocks(task, score, k, block_bytes, progress)
 
 
+def rank_by_scores(
+    task: RankingTask,
+    score: Callable[[int, int, np.ndarray], None],
+    k: int = TOP_K,
+    block_bytes: int = _BLOCK_BYTES,
+    progress: Optional[Progress] = None,
+) -> Ranked:
+    """Ranks by any model that scores the whole catalogue, under the rules of `rank`.
+
+    Args:
+        score: `score(start, stop, out)` fills `out` [stop - start, num_items] float32 with the scores of the rankings
+            start..stop-1; `out` holds other rankings' scores when it comes.
+
+    Raises:
+        ValueError: a score is NaN or infinite.
+    """
+
+    def score_finite(start: int, stop: int, out: np.ndarray) -> None:
+        score(start, stop, out)
+        if not np.isfinite(out).all():
+            raise ValueError(
+                f"scores must be finite. Received NaN or infinity in the rankings {start}..{stop - 1}. "
+                "Give an item that must come last a low finite score."
+            )
+
+    return _rank_blocks(task, score_finite, k, block_bytes, progress)
+
+
 def _largest_norm(vectors: np.ndarray) -> float:
     with np.errstate(over="ignore", invalid="ignore"):
         return float(np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64).max(initial=0.0)))

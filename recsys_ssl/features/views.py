@@ -1,6 +1,6 @@
 """Masked views of items: the two-stage augmentation of Yao et al. 2021, arXiv:2007.12865, Section 3.2.
 
-Stage 1 hides whole features (a mask drawn once per batch), stage 2 drops single values of the
+Stage 1 hides whole features (a mask drawn once per batch, or per item), stage 2 drops single values of the
 multi-valued features that stay. Every function is stateless: the same seed gives the same views.
 """
 
@@ -65,6 +65,20 @@ def draw_complementary(num_features: int, seed: tf.Tensor) -> tf.Tensor:
 def draw_independent(num_features: int, seed: tf.Tensor) -> tf.Tensor:
     """Visible features of two views that each hide their own random half (RFM without complement)."""
     return tf.stack([~_random_half(num_features, seed + [0, 0]), ~_random_half(num_features, seed + [0, 1 << 20])])
+
+
+def draw_per_item(num_records: tf.Tensor, num_features: int, seed: tf.Tensor) -> tf.Tensor:
+    """Two views in which every item hides features of its own, each with probability 1/2 and never all of them.
+
+    In contrast to one mask for the batch, an item is told apart from items that show other features than it does,
+    as it is in retrieval, where features are missing at random.
+
+    Returns:
+        [2, num_records, num_features] bool.
+    """
+    shape = tf.stack([tf.constant(2, tf.int64), num_records, tf.constant(num_features, tf.int64)])
+    draws = tf.random.stateless_uniform(shape, seed)
+    return (draws >= 0.5) | (draws >= tf.reduce_max(draws, axis=-1, keepdims=True))
 
 
 def show_all(num_features: int, seed: tf.Tensor) -> tf.Tensor:

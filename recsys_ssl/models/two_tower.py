@@ -111,19 +111,23 @@ class TwoTower(keras.Model):
         self.query_mlp = _mlp(query_layout, config, name="query_mlp")
         self.item_mlp = _mlp(item_layout, config, name="item_mlp")
 
-    def embed_queries(self, batch: FeatureBatch) -> tf.Tensor:
-        """[num_records, embedding_dim] float32, rows of length 1."""
-        return tf.math.l2_normalize(self.query_mlp(self.query_encoder(batch)[0]), axis=-1)
+    def embed_queries(
+        self, batch: FeatureBatch, visible: tf.Tensor | None = None, kept: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """[num_views * num_records, embedding_dim] float32, rows of length 1; arguments as in FeatureEncoder."""
+        return _embed(self.query_encoder, self.query_mlp, batch, visible, kept)
 
     def embed_items(
         self, batch: FeatureBatch, visible: tf.Tensor | None = None, kept: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """[num_views * num_records, embedding_dim] float32, rows of length 1; arguments as in FeatureEncoder.
+        """[num_views * num_records, embedding_dim] float32, rows of length 1; arguments as in FeatureEncoder."""
+        return _embed(self.item_encoder, self.item_mlp, batch, visible, kept)
 
-        The views go through the MLP in one pass.
-        """
-        views = self.item_encoder(batch, visible, kept)
-        return tf.math.l2_normalize(self.item_mlp(tf.reshape(views, [-1, views.shape[-1]])), axis=-1)
+
+def _embed(encoder: FeatureEncoder, mlp: keras.Sequential, batch: FeatureBatch, visible, kept) -> tf.Tensor:
+    """All views go through the MLP in one pass."""
+    views = encoder(batch, visible, kept)
+    return tf.math.l2_normalize(mlp(tf.reshape(views, [-1, views.shape[-1]])), axis=-1)
 
 
 def _mlp(layout: FeatureLayout, config: TowerConfig, name: str) -> keras.Sequential:

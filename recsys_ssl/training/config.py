@@ -13,11 +13,14 @@ Regularizer = Literal[
     "cfm_no_dropout",
     "rfm",
     "rfm_no_complement",
+    "item_masks",
     "dropout_only",
     "feature_dropout",
     "spread_out",
     "spread_out_square",
 ]
+SslTowers = Literal["item", "both"]
+Schedule = Literal["constant", "linear"]
 Correlation = Literal["raw", "normalised"]
 LogQ = Literal["none", "exact", "streaming"]
 
@@ -27,10 +30,16 @@ class TrainConfig:
     """Settings of one training run; the defaults are those of Yao et al. 2021 scaled to two cores.
 
     Attributes:
+        initial_accumulator: what Adagrad adds to the sum of squared gradients of every weight. The gradient of a mean
+            over a batch is small, so a value far above it keeps rare features from learning.
+        schedule: of the learning rate: `constant`, or `linear` from `learning_rate` down to 0 at `steps`.
         unknown_query_rate: share of query ids that a step takes for unknown, for the sake of queries that appear
             only after training.
         regularizer: `cfm`, `rfm`, `rfm_no_complement`, `cfm_no_dropout` and `dropout_only` are the paper's
-            self-supervised variants; `feature_dropout`, `spread_out` and `spread_out_square` its baselines.
+            self-supervised variants; `feature_dropout`, `spread_out` and `spread_out_square` its baselines;
+            `item_masks` hides other features of every item.
+        ssl_towers: towers of the two views: the `item` tower for both (the paper's), or `both`: one view through the
+            query tower, one through the item tower, for data sets whose queries are items.
         ssl_weight: alpha, weight of the auxiliary loss (Eq. 5).
         ssl_temperature: temperature of the auxiliary loss.
         ssl_batch_size: items drawn uniformly from the catalogue for the auxiliary loss of a step.
@@ -49,6 +58,8 @@ class TrainConfig:
     steps: int = 3000
     batch_size: int = 1024
     learning_rate: float = 0.1
+    initial_accumulator: float = 0.1
+    schedule: Schedule = "constant"
     temperature: float = 0.07
     feature_dim: int = 32
     hidden: tuple[int, ...] = (128,)
@@ -56,6 +67,7 @@ class TrainConfig:
     trainable_default: bool = True
     unknown_query_rate: float = 0.2
     regularizer: Regularizer = "cfm"
+    ssl_towers: SslTowers = "item"
     ssl_weight: float = 0.3
     ssl_temperature: float = 0.07
     ssl_batch_size: int = 512
@@ -77,16 +89,23 @@ class TrainConfig:
         if any(width < 1 for width in self.hidden):
             raise ValueError(f"train.hidden must be widths of at least 1. Received: {self.hidden}.")
         # Written so that NaN is refused too.
-        for name in ("learning_rate", "temperature", "ssl_temperature"):
+        for name in ("learning_rate", "initial_accumulator", "temperature", "ssl_temperature"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"train.{name} must be positive. Received: {getattr(self, name)}. Use 0.05-1.0.")
+                raise ValueError(f"train.{name} must be positive. Received: {getattr(self, name)}. Raise it.")
         for name in ("value_dropout", "feature_dropout", "unknown_query_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be in [0, 1). Received: {getattr(self, name)}.")
         for name in ("seed", "ssl_weight", "mixed_negatives"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"train.{name} must not be negative. Received: {getattr(self, name)}.")
-        for name, choices in (("regularizer", Regularizer), ("correlation", Correlation), ("logq", LogQ)):
+        choices_of = {
+            "regularizer": Regularizer,
+            "schedule": Schedule,
+            "ssl_towers": SslTowers,
+            "correlation": Correlation,
+            "logq": LogQ,
+        }
+        for name, choices in choices_of.items():
             if getattr(self, name) not in get_args(choices):
                 raise ValueError(
                     f"train.{name} must be one of {', '.join(get_args(choices))}. Received: {getattr(self, name)!r}."

@@ -36,13 +36,18 @@ class TrainStep(tf.Module):
         super().__init__()
         self.model, self._catalogue, self._config = model, catalogue, config
         self._same_as_items = same_as_items
-        self.optimizer = keras.optimizers.legacy.Adagrad(config.learning_rate)
+        self.optimizer = keras.optimizers.legacy.Adagrad(_learning_rate(config), config.initial_accumulator)
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._log_probability = tf.constant(sampling.exact_log_probability(catalogue.train_counts))
         self.frequency = None
         if config.logq == "streaming":
             initial_gap = max(1.0, catalogue.num_items / config.batch_size)
             self.frequency = sampling.StreamingFrequency(4 * catalogue.num_items, initial_gap)
+        if config.ssl_towers == "both" and not same_as_items:
+            raise ValueError(
+                "train.ssl_towers=both needs queries that are items. Received: queries.same_as_items=false. "
+                "Set train.ssl_towers=item."
+            )
         self._auxiliary_loss = self._choose_auxiliary_loss(mutual_information)
 
     def compile(self, batch_spec: Interactions) -> Callable[[Interactions], dict[str, tf.Tensor]]:
@@ -116,30 +121,44 @@ class TrainStep(tf.Module):
         if name == "spread_out_square":
             return lambda: losses.spread_out_square(self._embed_uniform_items())
         if name == "dropout_only":
-            return lambda: self._contrast_views(views.show_all(num_slots, self._seed(_MASK)))
+            return lambda: self._contrast_views(lambda _: views.show_all(num_slots, self._seed(_MASK))[:, tf.newaxis])
         if num_slots < 2:
             raise ValueError(
                 f"masking whole features needs at least two item features. Received: {num_slots}. "
                 "Add item features to the spec or set train.regularizer=none."
             )
+        if name == "item_masks":
+            return lambda: self._contrast_views(lambda n: views.draw_per_item(n, num_slots, self._seed(_MASK)))
         if name == "rfm":
-            return lambda: self._contrast_views(views.draw_complementary(num_slots, self._seed(_MASK)))
+            return lambda: self._contrast_views(
+                lambda _: views.draw_complementary(num_slots, self._seed(_MASK))[:, tf.newaxis]
+            )
         if name == "rfm_no_complement":
-            return lambda: self._contrast_views(views.draw_independent(num_slots, self._seed(_MASK)))
+            return lambda: self._contrast_views(
+                lambda _: views.draw_independent(num_slots, self._seed(_MASK))[:, tf.newaxis]
+            )
         if mutual_information is None:
             raise ValueError(
                 f"train.regularizer={name!r} needs the correlations of the catalogue. Run correlate first."
             )
         masks = tf.constant(views.correlated_masks(mutual_information))
-        return lambda: self._contrast_views(views.draw_correlated(masks, self._seed(_MASK)))
+        return lambda: self._contrast_views(lambda _: views.draw_correlated(masks, self._seed(_MASK))[:, tf.newaxis])
 
-    def _contrast_views(self, visible: tf.Tensor) -> tf.Tensor:
-        """Eq. (3) on distinct items drawn uniformly from the catalogue; `visible` is [2, num_slots] bool."""
+    def _contrast_views(self, draw: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+        """Eq. (3) on distinct items drawn uniformly from the catalogue.
+
+        Args:
+            draw: number of items -> visible features of both views, [2, num_items or 1, num_slots] bool.
+        """
         items = self._catalogue.gather(self._distinct_uniform_rows())
+        visible = draw(items.num_records)
         dropout = 0.0 if self._config.regularizer == "cfm_no_dropout" else self._config.value_dropout
         kept = views.drop_values(items, self.model.item_layout, dropout, 2, self._seed(_VALUES))
-        embeddings = self.model.embed_items(items, visible[:, tf.newaxis, :], kept)
-        first, second = tf.split(embeddings, 2)
+        if self._config.ssl_towers == "both":
+            first = self.model.embed_queries(items, visible[:1], kept[:, :1])
+            second = self.model.embed_items(items, visible[1:], kept[:, 1:])
+        else:
+            first, second = tf.split(self.model.embed_items(items, visible, kept), 2)
         return losses.contrast(first, second, self._config.ssl_temperature)
 
     def _embed_uniform_items(self) -> tf.Tensor:
@@ -154,3 +173,9 @@ class TrainStep(tf.Module):
 
     def _seed(self, stream: int) -> tf.Tensor:
         return tf.stack([tf.constant(self._config.seed, tf.int64) * 8 + stream, self.step])
+
+
+def _learning_rate(config: TrainConfig):
+    if config.schedule == "linear":
+        return keras.optimizers.schedules.PolynomialDecay(config.learning_rate, config.steps, end_learning_rate=0.0)
+    return config.learning_rate

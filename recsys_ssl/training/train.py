@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -61,14 +62,41 @@ def train(
     log_dir: str | None = None,
     progress: Progress | None = None,
 ) -> TrainResult:
-    """Trains the two towers and exports the best of them by validation Recall@50.
+    """Fits the two towers and exports them.
+
+    Args:
+        export_dir: receives the SavedModel, see `export_towers`.
+
+    The other arguments and what is raised are those of `fit`.
+    """
+    fitted = fit(spec, config, inputs, checkpoint_dir, log_dir, progress)
+    export_towers(fitted.model, spec, inputs.query_transform_dir, inputs.item_transform_dir, export_dir)
+    return fitted.result
+
+
+class Fitted(NamedTuple):
+    """A trained model, with the weights of the best validation, and the catalogue that it reads."""
+
+    model: TwoTower
+    catalogue: Catalogue
+    result: TrainResult
+
+
+def fit(
+    spec: FeatureSpec,
+    config: TrainConfig,
+    inputs: TrainInputs,
+    checkpoint_dir: str,
+    log_dir: str | None = None,
+    progress: Progress | None = None,
+) -> Fitted:
+    """Trains the two towers and returns the best of them by validation Recall@50.
 
     A run that finds a checkpoint of the same settings and data in `checkpoint_dir` goes on from it and ends with
     the same metrics as one that was never interrupted: batches, masks and samples are functions of the seed
     and the step.
 
     Args:
-        export_dir: receives the SavedModel, see `export_towers`.
         checkpoint_dir: stable over restarts; a subdirectory is taken by fingerprint of spec, settings and inputs.
         log_dir: receives TensorBoard events; None writes none.
 
@@ -134,12 +162,11 @@ def train(
         if progress is not None:
             progress(now, config.steps, figures)
 
-    # --- Export ----------------------------------------------------------------------------------
     seconds = time.perf_counter() - started
     tf.train.Checkpoint(model=model).restore(best.latest_checkpoint).expect_partial()
-    export_towers(model, spec, inputs.query_transform_dir, inputs.item_transform_dir, export_dir)
     trained = (int(step.step) - first_step) * config.batch_size
-    return TrainResult(int(best_step), float(best_recall), int(step.step), trained / seconds, seconds)
+    result = TrainResult(int(best_step), float(best_recall), int(step.step), trained / seconds, seconds)
+    return Fitted(model, catalogue, result)
 
 
 def build_model(spec: FeatureSpec, config: TrainConfig, inputs: TrainInputs) -> tuple[TwoTower, Catalogue]:

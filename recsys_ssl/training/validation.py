@@ -1,4 +1,4 @@
-"""Validation Recall@k during training: exact ranking of a fixed sample of held-out queries."""
+"""Held-out Recall@k of a model in memory: exact ranking of a split's queries, or of a fixed sample of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tfx_bsl.coders import example_coder
 from recsys_ssl import examples
 from recsys_ssl.evaluation.metrics import recall
 from recsys_ssl.evaluation.queries import RankingTask, make_task
-from recsys_ssl.evaluation.ranking import rank
+from recsys_ssl.evaluation.ranking import Ranked, rank
 from recsys_ssl.features.batch import Catalogue
 from recsys_ssl.models.two_tower import TwoTower
 from recsys_ssl.spec import FeatureSpec
@@ -20,20 +20,28 @@ _BLOCK = 4096
 
 
 class Validator:
-    """Ranks the whole catalogue for a sample of the eval split's queries.
+    """Ranks the whole catalogue for queries of a held-out split.
 
-    Holds the eval split's serialized examples while it is built and the sampled ones afterwards (roughly
+    Holds the split's serialized examples while it is built and the sampled ones afterwards (roughly
     200 bytes each); a validation holds the catalogue's embeddings, 4 * embedding_dim bytes an item.
     """
 
-    def __init__(self, spec: FeatureSpec, interactions_dir: str, catalogue: Catalogue, num_rankings: int, seed: int):
+    def __init__(
+        self,
+        spec: FeatureSpec,
+        interactions_dir: str,
+        catalogue: Catalogue,
+        num_rankings: int | None,
+        seed: int,
+        split: str = "eval",
+    ):
         """Args:
-        interactions_dir: encoded interactions; their eval split is read.
-        num_rankings: rankings to sample; all when the split has fewer.
+        interactions_dir: encoded interactions; `split` of them is read.
+        num_rankings: rankings to sample; all when the split has fewer, or None.
         """
         self._catalogue = catalogue
         self._same_as_items = spec.queries.same_as_items
-        shards = examples.list_shards(interactions_dir, "eval")
+        shards = examples.list_shards(interactions_dir, split)
         records = tf.data.TFRecordDataset(shards, compression_type="GZIP")
         serialized = np.concatenate(list(records.batch(_BLOCK).as_numpy_iterator()))
         chosen = _choose_events(spec, serialized, num_rankings, seed)
@@ -42,11 +50,16 @@ class Validator:
 
     def recall_at(self, model: TwoTower, k: int = 50) -> float:
         """Share of the sampled held-out (query, item) pairs whose item ranks among the first k."""
-        ranked = rank(self.task, self._embed_queries(model), self._embed_items(model), k=1)
+        ranked = self.rank(model, k=1)
         hits, pairs = recall(ranked.ranks, self.task.positive_offsets, k)
         return float(hits.sum() / pairs.sum())
 
-    def _embed_items(self, model: TwoTower) -> np.ndarray:
+    def rank(self, model: TwoTower, k: int) -> Ranked:
+        """The ranks of the held-out items, and the first k items of every ranking."""
+        return rank(self.task, self._embed_queries(model), self.embed_items(model), k)
+
+    def embed_items(self, model: TwoTower) -> np.ndarray:
+        """[num_items, embedding_dim] float32, the whole catalogue."""
         starts = range(0, self._catalogue.num_items, _BLOCK)
         rows = [np.arange(i, min(i + _BLOCK, self._catalogue.num_items)) for i in starts]
         return np.concatenate([_embed_items(model, self._catalogue, tf.constant(block)).numpy() for block in rows])
@@ -72,7 +85,7 @@ def _embed_query_rows(model: TwoTower, catalogue: Catalogue, serialized: tf.Tens
     return model.embed_queries(catalogue.gather(parse(serialized, model.query_layout, same_as_items=True).query_rows))
 
 
-def _choose_events(spec: FeatureSpec, serialized: np.ndarray, num_rankings: int, seed: int) -> np.ndarray:
+def _choose_events(spec: FeatureSpec, serialized: np.ndarray, num_rankings: int | None, seed: int) -> np.ndarray:
     """Indices of the events of at most `num_rankings` queries (or of as many events) drawn at random."""
     if spec.evaluation.group_by == "query":
         batch = example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(list(serialized))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from recsys_ssl.evaluation.queries import RankingTask
-from recsys_ssl.evaluation.ranking import rank, rank_by_popularity
+from recsys_ssl.evaluation.ranking import rank, rank_by_popularity, rank_by_scores
 
 
 def make_task(num_items, positives, masked=None, cluster=None):
@@ -161,3 +161,28 @@ def test_popularity_is_the_same_order_for_all_but_the_masked():
     ranked = rank_by_popularity(make_task(5, [[2], [2], [0], [1]], [[], [4], [], [0, 3]]), counts, k=3)
     assert ranked.ranks.tolist() == [2, 1, 1 + 2 + 1 / 2, 3]
     assert ranked.top_rows.tolist() == [[4, 2, 0], [2, 0, 3], [4, 2, 0], [4, 2, 1]]
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1000])
+def test_given_scores_rank_as_the_same_dot_products(rows):
+    scores, positives, masked = random_problem(4)
+    task = make_task(97, positives, masked)
+
+    def score(start, stop, out):
+        out[:] = scores[start:stop]
+
+    ranked, expected = (
+        rank_by_scores(task, score, k=20, block_bytes=4 * 97 * rows),
+        ranked_by_scores(task, scores, k=20),
+    )
+    np.testing.assert_array_equal(ranked.ranks, expected.ranks)
+    np.testing.assert_array_equal(ranked.top_rows, expected.top_rows)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf], ids=["nan", "inf", "-inf"])
+def test_a_given_score_that_is_not_finite_is_an_error(bad):
+    def score(start, stop, out):
+        out[:] = [1.0, bad if start == 1 else 2.0, 0.0]
+
+    with pytest.raises(ValueError, match="rankings 1..1"):
+        rank_by_scores(make_task(3, [[0], [0]]), score, block_bytes=4 * 3)

@@ -1,0 +1,369 @@
+"""The evidence tables as Markdown, each from the numbers of `benchmarks.evidence.summary`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+Tables = Mapping[str, Any]
+
+DATASET_LABELS = {
+    "wikispeedia": "Wikispeedia",
+    "debian": "Debian",
+    "complete-journey": "Complete Journey",
+    "frappe": "Frappe",
+    "movielens-small": "MovieLens small",
+}
+_SHARES = {"full": "all training data", "sparse": "10% of the training data"}
+_METRICS = {"recall_at_50": "Recall@50", "recall_at_10": "Recall@10", "map_at_10": "MAP@10"}
+_SLICES = ("head", "torso", "tail", "cold")
+_GAP = "–"
+
+
+# --- Tables -----------------------------------------------------------------------------------------
+
+
+def render_main(tables: Tables) -> str:
+    """Recall@50 on every data set, at both shares: controls, both treatments, gain."""
+    recommended, labels = tables["recommended"], tables["labels"]
+    others = [arm for arm in tables["groups"]["controls"] if arm != "none"]
+    header = ["Data set", "Trained on", labels["none"], "best other regulariser"]
+    header += [*(labels[arm] for arm in tables["groups"]["treatments"]), "gain over none", "p (Holm)"]
+    rows = []
+    for dataset in tables["datasets"]:
+        for share in _SHARES:
+            cells = tables["cells"][share][dataset]
+            best = max((arm for arm in others if arm in cells), key=lambda arm: _mean(cells[arm]), default=None)
+            against = _comparison(tables, share, dataset, recommended, "none")
+            rows.append(
+                [
+                    DATASET_LABELS[dataset],
+                    "100%" if share == "full" else "10%",
+                    _cell(cells, "none"),
+                    _GAP if best is None else f"{_cell(cells, best)} ({labels[best]})",
+                    *(_cell(cells, arm) for arm in tables["groups"]["treatments"]),
+                    _relative(against),
+                    _p_value(against),
+                ]
+            )
+    note = (
+        f"Recall@50 in %, mean ± half of the 95% interval over training seeds. Gain: {labels[recommended]} over "
+        f"{labels['none']}, relative, with the 95% interval over users and seeds; p of the difference, after Holm's "
+        f"correction for the {len(tables['groups']['controls'])} comparisons with "
+        f"{', '.join(labels[arm] for arm in tables['groups']['controls'])}. The best other one was picked on test."
+    )
+    arms = [*tables["groups"]["controls"], *tables["groups"]["treatments"]]
+    return "\n\n".join([_grid(header, rows), note, *_missing(tables, tuple(_SHARES), arms)])
+
+
+def render_share(tables: Tables, share: str) -> str:
+    """Every arm and baseline on all data sets: a table per metric."""
+    groups = tables["groups"]
+    arms = [*groups["controls"], *groups["treatments"], *groups["baselines"]]
+    blocks = [_values(tables, share, arms, metric) for metric in _METRICS]
+    note = "Mean ± half of the 95% interval over training seeds; no ± where nothing is random. Best in bold."
+    return "\n\n".join([*blocks, note, *_missing(tables, (share,), arms)])
+
+
+def render_ablation(tables: Tables) -> str:
+    """What each part of the augmentation adds, at both shares."""
+    groups = tables["groups"]
+    arms = ["none", "dropout_only", *groups["variants"], *groups["treatments"]]
+    blocks = []
+    for share, name in _SHARES.items():
+        blocks.append(f"With {name}:")
+        blocks += [_values(tables, share, arms, metric) for metric in _METRICS]
+    return "\n\n".join([*blocks, *_missing(tables, tuple(_SHARES), arms)])
+
+
+def render_slices(tables: Tables) -> str:
+    """Recall@50 by popularity of the held-out item, with the gain of the recommended arm over none."""
+    groups, labels = tables["groups"], tables["labels"]
+    arms = [*groups["controls"], *groups["treatments"]]
+    blocks = []
+    for share, name in _SHARES.items():
+        rows = []
+        for dataset in tables["datasets"]:
+            cells = tables["cells"][share][dataset]
+            gains = tables["gains"][share][dataset].get(tables["recommended"]) or {}
+            for part in _SLICES:
+                pairs = next((of["slices"][part]["pairs"] for arm in arms if (of := cells.get(arm))), None)
+                values = {arm: cells[arm]["slices"][part]["recall_at_50"] for arm in arms if arm in cells}
+                best = _best({arm: value[0] for arm, value in values.items() if value})
+                shown = [_bold(_percent((values.get(arm) or [None])[0]), arm in best) for arm in arms]
+                count = _GAP if pairs is None else f"{pairs:,.0f}"
+                rows.append([DATASET_LABELS[dataset], part, count, *shown, _relative(gains.get(part))])
+        header = ["Data set", "Items", "Pairs", *(labels[arm] for arm in arms), "gain over none"]
+        blocks += [f"Recall@50 in %, with {name}:", _grid(header, rows, left=2)]
+    note = (
+        f"Gain: {labels[tables['recommended']]} over {labels['none']}, relative, with the 95% interval over users and "
+        f"seeds; {_GAP} where there is no pair or an arm finds nothing. Pairs: mean over seeds, since with 10% each "
+        "seed has its own training counts."
+    )
+    return "\n\n".join([*blocks, note, *_missing(tables, tuple(_SHARES), arms)])
+
+
+def render_comparisons(tables: Tables) -> str:
+    """Both treatments against the controls: difference, interval and p corrected within the family."""
+    blocks = []
+    for share, name in _SHARES.items():
+        for treatment in tables["groups"]["treatments"]:
+            arms = tables["groups"]["controls"]
+            blocks += [f"{tables['labels'][treatment]} with {name}, less:", _against(tables, share, treatment, arms)]
+    note = (
+        "Difference in Recall@50 in percentage points (95% interval over users and seeds), p after Holm's correction "
+        "for the comparisons of its column. Bold: p < 0.05."
+    )
+    arms = [*tables["groups"]["controls"], *tables["groups"]["treatments"]]
+    return "\n\n".join([*blocks, note, *_missing(tables, tuple(_SHARES), arms)])
+
+
+def render_baselines(tables: Tables) -> str:
+    """The recommended arm against models without towers."""
+    recommended, arms = tables["recommended"], tables["groups"]["baselines"]
+    blocks = []
+    for share, name in _SHARES.items():
+        blocks += [f"{tables['labels'][recommended]} with {name}, less:", _against(tables, share, recommended, arms)]
+    note = (
+        "Difference in Recall@50 in percentage points (95% interval over users and seeds), p after Holm's correction "
+        "for all arms besides the regularisers of the main table. Bold: p < 0.05."
+    )
+    return "\n\n".join([*blocks, note, *_missing(tables, tuple(_SHARES), [*arms, recommended])])
+
+
+def render_proposals(tables: Tables) -> str:
+    """How negatives are drawn and corrected: Recall@50 by slice, and the difference from exact logQ."""
+    labels, arms = tables["labels"], tables["groups"]["proposals"]
+    blocks = []
+    for share, name in _SHARES.items():
+        rows = []
+        for dataset in tables["datasets"]:
+            cells, found = tables["cells"][share][dataset], tables["proposals"][share][dataset]
+            for part in ("all", *_SLICES):
+                value = _values_of(cells.get("none"), part)
+                shown = []
+                for arm in arms:
+                    row = (found.get(arm) or {}).get("recall_at_50" if part == "all" else part)
+                    own = _values_of(cells.get(arm), part)
+                    shown.append(_percent(own) + (f", {_points(row)}" if row else ""))
+                rows.append([DATASET_LABELS[dataset], part, _percent(value), *shown])
+        header = ["Data set", "Items", "exact logQ", *(labels[arm] for arm in arms)]
+        blocks += [f"Recall@50 in %, with {name}:", _grid(header, rows, left=2)]
+    note = "After the comma: the difference from exact logQ in percentage points (95% interval over users and seeds)."
+    return "\n\n".join([*blocks, note, *_missing(tables, tuple(_SHARES), ["none", *arms])])
+
+
+def render_curves(tables: Tables) -> str:
+    """Validation Recall@50 over a setting, with all else as tuned."""
+    blocks = []
+    for setting in dict.fromkeys(curve["setting"] for curve in tables["curves"]):
+        curves = [curve for curve in tables["curves"] if curve["setting"] == setting]
+        grid = sorted({point["x"] for curve in curves for point in curve["points"]})
+        rows = []
+        for curve in curves:
+            points = {point["x"]: point for point in curve["points"]}
+            shown = [_bold(_spread(points[x]["value"]), x == curve["tuned"]) if x in points else _GAP for x in grid]
+            seeds = sorted({point["seeds"] for point in curve["points"]})
+            share = "100%" if curve["share"] == 1.0 else f"{100 * curve['share']:g}%"
+            arm = tables["labels"][curve["arm"]]
+            count = "–".join(str(n) for n in dict.fromkeys([seeds[0], seeds[-1]]))
+            rows.append([DATASET_LABELS[curve["dataset"]], share, arm, count, _spread(curve["none"]), *shown])
+        header = ["Data set", "Trained on", "Arm", "Seeds", tables["labels"]["none"], *(f"{x:g}" for x in grid)]
+        blocks += [f"Over `{setting}`:", _grid(header, rows, left=3)]
+    if not blocks:
+        return "No curve was run."
+    note = (
+        "Recall@50 on the validation split in %, mean ± half of the 95% interval over seeds; the tuned setting in "
+        f"bold. {_GAP}: not run."
+    )
+    return "\n\n".join([*blocks, note])
+
+
+def render_splits(tables: Tables) -> str:
+    """The recommended arm over none on other random splits of one data set."""
+    splits, labels = tables["splits"], tables["labels"]
+    rows = [
+        [seed, _percent(row["values"][1]), _percent(row["values"][0]), _points(row), _relative(row), _p(row["p"])]
+        for seed, row in splits["rows"].items()
+    ]
+    if not rows:
+        return "No other split was run."
+    header = ["Split seed", labels["none"], labels[tables["recommended"]], "difference", "relative", "p"]
+    note = f"Recall@50 in % on {DATASET_LABELS[splits['dataset']]}, 95% intervals over users and seeds."
+    return "\n\n".join([_grid(header, rows), note])
+
+
+def render_tuned(tables: Tables) -> str:
+    """The settings of the tests, and how many tuning trials chose them."""
+    blocks = []
+    for share, name in _SHARES.items():
+        tuned = tables["tuned"][share]
+        rows = []
+        for arm, label in tables["labels"].items():
+            if arm in tables["groups"]["proposals"]:
+                continue
+            cells = [_settings(tuned[dataset].get(arm)) for dataset in tables["datasets"]]
+            if any(cell != _GAP for cell in cells):
+                rows.append([label, *cells])
+        header = ["Arm", *(DATASET_LABELS[dataset] for dataset in tables["datasets"])]
+        blocks += [f"With {name}:", _grid(header, rows)]
+    note = (
+        "What differs from the data set's own settings, chosen on validation Recall@50; in brackets, the number of "
+        f"tuning trials. Ways to draw and correct negatives take the settings of: {tables['labels']['none']}."
+    )
+    return "\n\n".join([*blocks, note])
+
+
+def render_missing(tables: Tables) -> str:
+    return "\n\n".join(_missing(tables, tuple(_SHARES), list(tables["labels"]))) or "No trial is missing."
+
+
+RENDERERS: Mapping[str, Callable[[Tables], str]] = {
+    "main": render_main,
+    "full": lambda tables: render_share(tables, "full"),
+    "sparse": lambda tables: render_share(tables, "sparse"),
+    "slices": render_slices,
+    "ablation": render_ablation,
+    "comparisons": render_comparisons,
+    "baselines": render_baselines,
+    "proposals": render_proposals,
+    "curves": render_curves,
+    "splits": render_splits,
+    "tuned": render_tuned,
+    "missing": render_missing,
+}
+
+
+# --- Parts of tables --------------------------------------------------------------------------------
+
+
+def _values(tables: Tables, share: str, arms: Sequence[str], metric: str) -> str:
+    """One metric: a row per arm, a column per data set, the best of each column in bold."""
+    columns = []
+    for dataset in tables["datasets"]:
+        cells = tables["cells"][share][dataset]
+        best = _best({arm: cells[arm][metric][0] for arm in arms if arm in cells})
+        columns.append([_bold(_cell(cells, arm, metric), arm in best) for arm in arms])
+    rows = [[tables["labels"][arm], *cells] for arm, *cells in zip(arms, *columns)]
+    return _grid([f"{_METRICS[metric]}, %", *(DATASET_LABELS[name] for name in tables["datasets"])], rows)
+
+
+def _against(tables: Tables, share: str, treatment: str, arms: Sequence[str]) -> str:
+    rows = []
+    for arm in arms:
+        cells = []
+        for dataset in tables["datasets"]:
+            row = _comparison(tables, share, dataset, treatment, arm)
+            text = f"{_points(row)}, p {_p_value(row)}" if row else _GAP
+            cells.append(_bold(text, bool(row) and row["holm"] is not None and row["holm"] < 0.05))
+        rows.append([tables["labels"][arm], *cells])
+    return _grid(["Recall@50", *(DATASET_LABELS[dataset] for dataset in tables["datasets"])], rows)
+
+
+def _missing(tables: Tables, shares: Sequence[str], arms: Sequence[str]) -> list[str]:
+    """A paragraph on the cells that lack seeds (marked †) or trials (–), or nothing."""
+    lines = []
+    for share in shares:
+        rows = [row for row in tables["missing"] if row["share"] == share and row["arm"] in arms]
+        named = []
+        for arm in dict.fromkeys(row["arm"] for row in rows):
+            own = [row for row in rows if row["arm"] == arm]
+            counts = ", ".join(f"{DATASET_LABELS[row['dataset']]} {row['seeds']} of {row['expected']}" for row in own)
+            named.append(f"{tables['labels'][arm]}: {counts}")
+        if named:
+            lines.append(f"Seeds that lack (†, or {_GAP} for none), with {_SHARES[share]}: {'; '.join(named)}.")
+    return lines
+
+
+def _comparison(tables: Tables, share: str, dataset: str, treatment: str, against: str) -> Mapping[str, Any] | None:
+    rows = tables["comparisons"][share][dataset]
+    return next((row for row in rows if (row["treatment"], row["against"]) == (treatment, against)), None)
+
+
+def _mean(cell: Mapping[str, Any]) -> float:
+    return cell["recall_at_50"][0]
+
+
+def _values_of(cell: Mapping[str, Any] | None, part: str) -> float | None:
+    if cell is None:
+        return None
+    found = cell["recall_at_50"] if part == "all" else cell["slices"][part]["recall_at_50"]
+    return None if found is None else found[0]
+
+
+def _best(values: Mapping[str, float]) -> set[str]:
+    """The arms whose value reads as the greatest; none where all are 0."""
+    rounded = {arm: round(100 * value, 2) for arm, value in values.items()}
+    top = max(rounded.values(), default=0.0)
+    return {arm for arm, value in rounded.items() if value == top} if top else set()
+
+
+# --- Cells ------------------------------------------------------------------------------------------
+
+
+def _cell(cells: Mapping[str, Any], arm: str, metric: str = "recall_at_50") -> str:
+    if arm not in cells:
+        return _GAP
+    return _spread(cells[arm][metric]) + ("†" if cells[arm]["seeds"] < cells[arm]["expected"] else "")
+
+
+def _spread(found: Sequence[float | None] | None) -> str:
+    if found is None:
+        return _GAP
+    mean, half = found
+    return _percent(mean) + ("" if half is None else f" ± {100 * half:.2f}")
+
+
+def _percent(value: float | None) -> str:
+    return _GAP if value is None else f"{100 * value:.2f}"
+
+
+def _points(row: Mapping[str, Any]) -> str:
+    return _interval(row["difference"], lambda value: _signed(value, ".2f"))
+
+
+def _relative(row: Mapping[str, Any] | None) -> str:
+    if row is None or row["relative"] is None:
+        return _GAP
+    return _interval(row["relative"], lambda value: f"{_signed(value, '.1f')}%")
+
+
+def _interval(found: Sequence[float | None], form: Callable[[float], str]) -> str:
+    value, low, high = found
+    return form(value) + (f" ({form(low)} to {form(high)})" if low is not None and high is not None else "")
+
+
+def _signed(value: float, form: str) -> str:
+    return f"{100 * value:+{form}}".replace("-", "\N{MINUS SIGN}")
+
+
+def _p_value(row: Mapping[str, Any] | None) -> str:
+    return _GAP if row is None else _p(row["holm"])
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return _GAP
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _settings(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return _GAP
+    texts = [", ".join(f"{name} {_setting(value)}" for name, value in of.items()) or "none" for of in found["settings"]]
+    return f"{' / '.join(texts)} ({found['tuning_trials']})"
+
+
+def _setting(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _bold(text: str, wanted: bool) -> str:
+    return f"**{text}**" if wanted and text != _GAP else text
+
+
+def _grid(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table whose first `left` columns are aligned to the left, the others to the right."""
+    ruler = "|" + "---|" * left + "---:|" * (len(header) - left)
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (header, *rows)]
+    return "\n".join([lines[0], ruler, *lines[1:]])

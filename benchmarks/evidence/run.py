@@ -1,0 +1,155 @@
+"""Runs the trials of the study: tunes every arm with the same budget, then tests it with five seeds.
+
+python -m benchmarks.evidence.run            everything that is missing, 2 processes of one thread each
+python -m benchmarks.evidence.run --datasets frappe movielens-small --purposes tune test
+
+A trial that stands in `benchmarks/results/evidence/trials.jsonl` is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import multiprocessing
+import os
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from benchmarks.evidence.baselines import GRIDS
+from benchmarks.evidence.datasets import DATASETS, prepare
+from benchmarks.evidence.trials import (
+    BASELINES,
+    PROPOSALS,
+    RECOMMENDED,
+    REGULARIZERS,
+    TRIALS,
+    Trial,
+    read_trials,
+    run_trial,
+)
+
+SHARES = (1.0, 0.1)
+SEEDS = range(5)
+PURPOSES = ("tune", "test", "curve")
+
+# Every regulariser has five tuning trials: three values of what matters most to it, then a lower and a higher
+# temperature of the main loss. A value of these two is a factor of what the data set has.
+RELATIVE = ("learning_rate", "temperature")
+_TEMPERATURE = ("temperature", (0.7, 1.4))
+_WEIGHTS = ("ssl_weight", (0.3, 0.1, 1.0))
+SEARCH: Mapping[str, tuple[tuple[str, tuple[Any, ...]], ...]] = {
+    "none": (("learning_rate", (1.0, 0.5, 2.0)), _TEMPERATURE),
+    "feature_dropout": (("feature_dropout", (0.1, 0.2, 0.4)), _TEMPERATURE),
+    **{arm: (_WEIGHTS, _TEMPERATURE) for arm in REGULARIZERS if arm not in ("none", "feature_dropout")},
+}
+
+CURVES = {"ssl_weight": (0.03, 0.1, 0.3, 1.0, 3.0), "value_dropout": (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)}
+CURVE_ARMS = ("cfm", RECOMMENDED)
+CURVE_DATASETS = ("frappe", "movielens-small")
+CURVE_SEEDS = 3
+# These give the same answer with every seed; below a share of 1 the seed still draws what they train on.
+DETERMINISTIC = ("popular", "itemknn", "ease")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=list(DATASETS))
+    parser.add_argument("--shares", nargs="+", type=float, choices=SHARES, default=list(SHARES))
+    parser.add_argument("--arms", nargs="+", default=[*REGULARIZERS, *PROPOSALS, *BASELINES])
+    parser.add_argument("--purposes", nargs="+", choices=PURPOSES, default=list(PURPOSES))
+    parser.add_argument("--seeds", type=int, default=len(SEEDS))
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args(arguments)
+    for name in options.datasets:
+        prepare(name)
+    # Each round runs what the trials before it have made known: a search step needs the best so far.
+    while pending := _list_pending(read_trials(), options):
+        _run_all(pending, options.workers)
+
+
+def _list_pending(done: Sequence[Trial], options: argparse.Namespace) -> list[Trial]:
+    known = {trial.key for trial in done}
+    planned = []
+    for dataset, share in itertools.product(options.datasets, options.shares):
+        planned += list(_plan_cell(done, dataset, share, options))
+    return [trial for trial in planned if trial.key not in known]
+
+
+def _plan_cell(done: Sequence[Trial], dataset: str, share: float, options: argparse.Namespace) -> Iterator[Trial]:
+    for arm in options.arms:
+        # A proposal differs from `none` in its proposal only, and takes its settings.
+        best, missing = search(done, dataset, share, "none" if arm in PROPOSALS else arm)
+        if missing:
+            if "tune" in options.purposes:
+                yield from missing
+            continue
+        if "test" in options.purposes:
+            seeds = SEEDS[: options.seeds]
+            for seed in seeds[:1] if share == 1.0 and arm in DETERMINISTIC else seeds:
+                yield Trial("test", dataset, arm, share, seed, settings=best)
+        if "curve" in options.purposes and arm in CURVE_ARMS and dataset in CURVE_DATASETS:
+            for (name, values), seed in itertools.product(CURVES.items(), SEEDS[:CURVE_SEEDS]):
+                for value in values:
+                    yield Trial("curve", dataset, arm, share, seed, settings={**best, name: value})
+
+
+def search(done: Sequence[Trial], dataset: str, share: float, arm: str) -> tuple[dict[str, Any], list[Trial]]:
+    """The coordinate search of an arm as far as the trials tell it: (best settings, trials of the next step).
+
+    Each step tries the values of one setting at the best of the steps before; validation Recall@50 decides, the
+    first of equals. Nothing is missing once the search is over.
+    """
+    found = {trial.key: trial.validation_recall_at_50 for trial in done}
+    best: dict[str, Any] = {}
+    if arm in BASELINES:
+        return _search_grid(found, dataset, share, arm)
+    for name, values in SEARCH[arm]:
+        if name in RELATIVE:
+            values = tuple(round(factor * DATASETS[dataset].settings(share)[name], 6) for factor in values)
+        step = [Trial("tune", dataset, arm, share, settings={**best, name: value}) for value in values]
+        missing = [trial for trial in step if trial.key not in found]
+        if missing:
+            return best, missing
+        before = [Trial("tune", dataset, arm, share, settings=best)] if best else []
+        best = dict(max([*before, *step], key=lambda trial: found[trial.key]).settings)
+    return best, []
+
+
+def _search_grid(
+    found: Mapping[str, float | None], dataset: str, share: float, arm: str
+) -> tuple[dict[str, Any], list[Trial]]:
+    grid = [Trial("tune", dataset, arm, share, settings=settings) for settings in GRIDS[arm]]
+    missing = [trial for trial in grid if trial.key not in found]
+    return ({}, missing) if missing else (dict(max(grid, key=lambda trial: found[trial.key]).settings), [])
+
+
+def _run_all(pending: Sequence[Trial], workers: int) -> None:
+    """Runs trials in processes of one thread, in order; each is recorded as soon as it is done."""
+    TRIALS.parent.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    # A fresh process now and then frees what TensorFlow keeps of the graphs of finished trials.
+    with multiprocessing.get_context("spawn").Pool(workers, _use_one_thread, maxtasksperchild=8) as pool:
+        for count, trial in enumerate(pool.imap_unordered(run_trial, pending), start=1):
+            with TRIALS.open("a", encoding="utf-8") as file:
+                file.write(trial.to_json() + "\n")
+            minutes = (time.monotonic() - started) / 60
+            left = minutes / count * (len(pending) - count)
+            print(f"{count}/{len(pending)}  {minutes:.0f} min, {left:.0f} left  {trial.describe()}", flush=True)
+
+
+def _use_one_thread() -> None:
+    """Two processes of one thread finish sooner than one process of two."""
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    warnings.simplefilter("ignore", FutureWarning)
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+if __name__ == "__main__":
+    main()

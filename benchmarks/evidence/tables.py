@@ -1,0 +1,122 @@
+"""Writes the evidence tables of README.md and docs/*.md.
+
+python -m benchmarks.evidence.tables               from trials and ranks; writes tables.json, claims and tables
+python -m benchmarks.evidence.tables --from-json   from the committed tables.json alone
+python -m benchmarks.evidence.tables --check       the same, changes nothing and fails when a table is stale
+
+A table stands between `<!-- evidence:NAME -->` and `<!-- /evidence:NAME -->`; what is between them is replaced.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.claims import RESULTS, ROOT, record
+from benchmarks.evidence.markdown import RENDERERS, Tables
+
+TABLES = Path("evidence") / "tables.json"
+COMMAND = "python -m benchmarks.evidence.run && python -m benchmarks.evidence.tables"
+
+_BLOCK = re.compile(r"(<!-- evidence:([a-z0-9_-]+) -->).*?(<!-- /evidence:\2 -->)", re.DOTALL)
+_MARKER = re.compile(r"<!-- /?evidence:[a-z0-9_-]+ -->")
+
+
+def fill(text: str, tables: Tables) -> str:
+    """`text` with each of its evidence tables made anew.
+
+    Raises:
+        ValueError: a marker has no partner, or there is no table of its name.
+    """
+    filled, count = _BLOCK.subn(lambda found: f"{found[1]}\n{_render(found[2], tables)}\n{found[3]}", text)
+    markers = _MARKER.findall(text)
+    if len(markers) != 2 * count:
+        raise ValueError(f"evidence markers come in pairs. Received: {', '.join(markers)}. Open and close each name.")
+    return filled
+
+
+def _render(name: str, tables: Tables) -> str:
+    if name not in RENDERERS:
+        raise ValueError(f"an evidence table must be one of {', '.join(RENDERERS)}. Received: {name!r}. Rename it.")
+    return RENDERERS[name](tables)
+
+
+def load(results: Path = RESULTS) -> dict[str, Any]:
+    """The committed numbers.
+
+    Raises:
+        ValueError: they were never computed.
+    """
+    path = results / TABLES
+    if not path.exists():
+        raise ValueError(f"{path} must exist. Run {COMMAND}.")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def compute(results: Path = RESULTS) -> None:
+    """Writes tables.json and the claims from trials and ranks."""
+    # These load TensorFlow, which tables from the committed numbers do without.
+    from benchmarks.evidence.summary import summarise
+    from benchmarks.evidence.trials import RANKS, TASKS, TRIALS, read_trials
+
+    trials = read_trials(TRIALS)
+    if not trials:
+        raise ValueError(f"{TRIALS} must hold trials. Received none. Run python -m benchmarks.evidence.run.")
+    tables = summarise(trials, RANKS, TASKS)
+    write(tables, results)
+
+
+def write(tables: Tables, results: Path = RESULTS) -> None:
+    """Writes the numbers with seven digits, and records the claims."""
+    path = results / TABLES
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(_rounded(tables), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    for claim in tables["claims"]:
+        interval = claim["interval"] and tuple(claim["interval"])
+        facts = {**claim, "interval": interval}
+        record("evidence", command=COMMAND, seconds=tables["seconds"], results=results, **facts)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _rounded(of) for name, of in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(of) for of in value]
+    return float(f"{value:.7g}") if isinstance(value, float) else value
+
+
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    parser = argparse.ArgumentParser(description="Writes the evidence tables of README.md and docs.")
+    parser.add_argument("--from-json", action="store_true", help="from the committed numbers, without trials and ranks")
+    parser.add_argument("--check", action="store_true", help="only say whether a table is stale")
+    options = parser.parse_args(arguments)
+    results = root / "benchmarks" / "results"
+    stale = []
+    try:
+        if not (options.from_json or options.check):
+            compute(results)
+        pages = [(path, path.read_text(encoding="utf-8")) for path in (root / "README.md", *root.glob("docs/*.md"))]
+        pages = [(path, text) for path, text in sorted(pages) if _MARKER.search(text)]
+        tables = load(results) if pages else {}
+        for path, text in pages:
+            filled = fill(text, tables)
+            if filled != text:
+                stale.append(str(path.relative_to(root)))
+                if not options.check:
+                    path.write_text(filled, encoding="utf-8")
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if stale:
+        names = ", ".join(stale)
+        print(f"tables are stale: {names}, run `make tables`" if options.check else f"tables written: {names}")
+    return int(options.check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,231 @@
+"""A trial: one arm trained with one seed on one share of one log, judged on its validation or its test split."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.claims import RESULTS
+from benchmarks.evidence.datasets import DATASETS, QUERIES_ARE_ITEMS, WORK, Prepared, prepare
+from recsys_ssl.evaluation.metrics import average_precision
+from recsys_ssl.evaluation.queries import RankingTask
+from recsys_ssl.evaluation.slices import ITEM_SLICES, item_slices
+
+TRIALS = RESULTS / "evidence" / "trials.jsonl"
+RANKS = WORK / "ranks"
+TASKS = WORK / "tasks"
+"""What `RANKS` and `TASKS` hold is derived from the trials and is not committed."""
+
+RECOMMENDED = "item_masks"
+REGULARIZERS = {
+    "none": "no regularisation",
+    "feature_dropout": "feature dropout (FD)",
+    "spread_out": "spread-out (SO)",
+    "dropout_only": "value dropout only",
+    "rfm": "RFM",
+    "rfm_no_complement": "RFM without complement",
+    "cfm_no_dropout": "CFM without value dropout",
+    "cfm": "CFM (paper)",
+    RECOMMENDED: "item masks (recommended)",
+}
+PROPOSALS = {
+    "logq_none": "no logQ correction",
+    "logq_streaming": "streaming logQ",
+    "mixed_negatives": "exact logQ, mixed negatives",
+}
+BASELINES = {
+    "popular": "most popular",
+    "itemknn": "ItemKNN",
+    "ease": "EASE",
+    "ials": "iALS",
+    "bpr": "BPR",
+    "lightgcn": "LightGCN",
+}
+ARMS = {**BASELINES, **REGULARIZERS, **PROPOSALS}
+PAPER_BASELINES = ("feature_dropout", "spread_out", "dropout_only")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was run, and what came out once it was.
+
+    Attributes:
+        purpose: `tune` (validation only), `test`, or `curve` (a sweep around the tuned settings, on validation).
+        split_seed: seed of the random split.
+        share: of the training positives that were kept.
+        seed: of the training; at a share below 1 it also draws which positives were kept.
+        settings: what differs from the data set's own settings.
+        metrics: slice (or `all`) -> metric -> value; None for a trial that never saw the test split.
+    """
+
+    purpose: str
+    dataset: str
+    arm: str
+    share: float = 1.0
+    seed: int = 0
+    split_seed: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    validation_recall_at_50: float | None = None
+    best_step: int = 0
+    last_step: int = 0
+    seconds: float = 0.0
+    metrics: Mapping[str, Mapping[str, float | None]] | None = None
+
+    @property
+    def key(self) -> str:
+        """Names the trial by what was run, base settings included."""
+        base = {} if self.arm in BASELINES else DATASETS[self.dataset].settings(self.share, self.purpose)
+        facts = [
+            self.purpose,
+            self.dataset,
+            self.arm,
+            self.share,
+            self.seed,
+            self.split_seed,
+            {**base, **self.settings},
+        ]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def cell(self) -> tuple[str, float]:
+        return self.dataset, self.share
+
+    def describe(self) -> str:
+        """One line for the terminal."""
+        settings = "".join(f" {name}={value}" for name, value in self.settings.items())
+        found = []
+        if self.validation_recall_at_50 is not None:
+            found.append(f"validation Recall@50 {self.validation_recall_at_50:.4f} at step {self.best_step}")
+        if self.metrics is not None:
+            found.append(f"test {self.metrics['all']['recall_at_50']:.4f}")
+        what = f"{self.purpose} {self.dataset} {self.share:g} {self.arm} seed {self.seed}{settings}"
+        return f"{what}: {', '.join(found)}, {self.seconds:.0f} s"
+
+    def to_json(self) -> str:
+        return json.dumps({"key": self.key, **dataclasses.asdict(self)})
+
+
+def read_trials(path: Path = TRIALS) -> list[Trial]:
+    """The trials of a file whose settings are still those of the study; none when there is no file."""
+    if not path.exists():
+        return []
+    trials = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        key = record.pop("key")
+        trial = Trial(**record)
+        if trial.key == key:
+            trials.append(trial)
+    return trials
+
+
+def run_trial(trial: Trial) -> Trial:
+    """Runs a trial and returns it with what came out; a test leaves its ranks in `RANKS`."""
+    started = time.perf_counter()
+    prepared = prepare(trial.dataset, trial.split_seed, trial.share, trial.seed)
+    if trial.arm in BASELINES:
+        outcome = _run_baseline(trial, prepared)
+    else:
+        outcome = _run_towers(trial, prepared)
+    return dataclasses.replace(trial, **outcome, seconds=round(time.perf_counter() - started, 1))
+
+
+def make_config(trial: Trial):
+    """The training settings of an arm: the data set's own, then the arm's, then the trial's."""
+    from recsys_ssl.training.config import TrainConfig
+
+    arm: dict[str, Any] = {"regularizer": trial.arm}
+    if trial.arm == RECOMMENDED and trial.dataset in QUERIES_ARE_ITEMS:
+        arm["ssl_towers"] = "both"
+    if trial.arm in PROPOSALS:
+        arm = {"regularizer": "none"}
+        arm |= {
+            "logq_none": {"logq": "none"},
+            "logq_streaming": {"logq": "streaming"},
+            "mixed_negatives": {"mixed_negatives": 512},
+        }[trial.arm]
+    return TrainConfig(
+        **{**DATASETS[trial.dataset].settings(trial.share, trial.purpose), **arm, **trial.settings, "seed": trial.seed}
+    )
+
+
+def _run_towers(trial: Trial, prepared: Prepared) -> dict[str, Any]:
+    # TensorFlow is loaded by the workers only.
+    import tf_keras as keras
+
+    from recsys_ssl.training.train import fit
+    from recsys_ssl.training.validation import Validator
+
+    checkpoints = WORK / "checkpoints" / trial.key
+    fitted = fit(prepared.spec, make_config(trial), prepared.inputs, str(checkpoints))
+    metrics = None
+    if trial.purpose == "test":
+        catalogue = fitted.catalogue
+        validator = Validator(prepared.spec, prepared.inputs.interactions_dir, catalogue, None, 0, split="test")
+        ranks = validator.rank(fitted.model, k=1).ranks
+        metrics = judge(trial, validator.task, ranks, catalogue.train_counts)
+    shutil.rmtree(checkpoints)
+    keras.backend.clear_session()
+    return {
+        "validation_recall_at_50": round(fitted.result.best_recall, 6),
+        "best_step": fitted.result.best_step,
+        "last_step": fitted.result.last_step,
+        "metrics": metrics,
+    }
+
+
+def judge(trial: Trial, task: RankingTask, ranks: np.ndarray, train_counts: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Metrics of a test by slice of the held-out item; keeps the ranks for the paired comparisons."""
+    slices = item_slices(train_counts)[task.positive_rows]
+    RANKS.mkdir(parents=True, exist_ok=True)
+    TASKS.mkdir(parents=True, exist_ok=True)
+    np.savez(RANKS / f"{trial.key}.npz", ranks=ranks.astype(np.float32), slices=slices)
+    facts = TASKS / f"{trial.dataset}-{trial.split_seed}.npz"
+    if not facts.exists():
+        np.savez(facts, offsets=task.positive_offsets, cluster=task.cluster)
+    metrics: dict[str, dict[str, Any]] = {"all": {**_recalls(ranks), "pairs": len(ranks)}}
+    for k in (10, 50):
+        precision, rankings = average_precision(ranks, task.positive_offsets, k)
+        metrics["all"][f"map_at_{k}"] = round(float(precision.sum() / rankings.sum()), 6)
+    for index, name in enumerate(ITEM_SLICES):
+        own = ranks[slices == index]
+        metrics[name] = {**_recalls(own), "pairs": len(own)}
+    return metrics
+
+
+def _recalls(ranks: np.ndarray) -> dict[str, float | None]:
+    return {f"recall_at_{k}": round(float((ranks <= k).mean()), 6) if len(ranks) else None for k in (10, 50)}
+
+
+def _run_baseline(trial: Trial, prepared: Prepared) -> dict[str, Any]:
+    from benchmarks.evidence import baselines
+    from recsys_ssl.training.config import TrainConfig
+    from recsys_ssl.training.train import build_model
+    from recsys_ssl.training.validation import Validator
+
+    inputs = prepared.inputs
+    catalogue = build_model(prepared.spec, TrainConfig(), inputs)[1]
+    train = baselines.read_pairs(inputs.interactions_dir, "train")
+
+    def rank(split: str) -> tuple[RankingTask, np.ndarray]:
+        task = Validator(prepared.spec, inputs.interactions_dir, catalogue, None, 0, split=split).task
+        profiles = baselines.build_profiles(
+            prepared.spec, inputs.interactions_dir, inputs.catalogue_dir, split, task, train
+        )
+        arguments = (train, profiles, task, catalogue.train_counts, trial.settings, trial.seed)
+        return task, baselines.BASELINES[trial.arm](*arguments).ranks
+
+    if trial.purpose == "test":
+        task, ranks = rank("test")
+        return {"metrics": judge(trial, task, ranks, catalogue.train_counts)}
+    _, ranks = rank("eval")
+    return {"validation_recall_at_50": round(float((ranks <= 50).mean()), 6)}
