@@ -25,6 +25,8 @@ from implicit.utils import ParameterWarning
 from scipy.linalg import lapack
 from threadpoolctl import threadpool_limits
 
+from benchmarks.evidence.lightgcn import DEFAULTS as LIGHTGCN_DEFAULTS
+from benchmarks.evidence.lightgcn import fit_lightgcn
 from recsys_ssl import examples
 from recsys_ssl.evaluation.queries import RankingTask
 from recsys_ssl.evaluation.ranking import Ranked, rank, rank_by_popularity, rank_by_scores
@@ -349,6 +351,33 @@ def _rank_bpr(train, profiles, task, train_counts, settings, seed) -> Ranked:
     )
 
 
+def _rank_lightgcn(train, profiles, task, train_counts, settings, seed) -> Ranked:
+    """Ranks by LightGCN, see `benchmarks.evidence.lightgcn`; unknown queries as in BPR, untrained items come last."""
+    trained = train_counts > 0
+    query_vectors, item_vectors = fit_lightgcn(
+        train.query_codes,
+        train.item_rows,
+        len(train.query_ids),
+        len(train_counts),
+        _complete("lightgcn", settings),
+        seed,
+    )
+    num_trained = profiles @ trained.astype(np.float32)
+    vectors = (profiles @ (item_vectors * trained[:, np.newaxis])) / np.maximum(num_trained, 1.0)[:, np.newaxis]
+    codes = _find_queries(task, train)
+    learnt = (codes >= 0) & (np.bincount(train.query_codes, minlength=len(train.query_ids))[codes] > 0)
+    vectors[learnt] = query_vectors[codes[learnt]]
+    strangers = _find_strangers(profiles, trained)
+    vectors[strangers] = 0.0
+    return rank(
+        task,
+        np.column_stack([vectors, strangers, np.ones(len(vectors))]).astype(np.float32),
+        np.column_stack([item_vectors, _popularity_score(train_counts), np.where(trained, 0.0, _LAST)]).astype(
+            np.float32
+        ),
+    )
+
+
 # --- The table ------------------------------------------------------------------------------------------
 
 Baseline = Callable[[Pairs, sp.csr_matrix, RankingTask, np.ndarray, Mapping[str, Any], int], Ranked]
@@ -361,6 +390,7 @@ BASELINES: Mapping[str, Baseline] = MappingProxyType(
         "ease": _rank_ease,
         "ials": _rank_ials,
         "bpr": _rank_bpr,
+        "lightgcn": _rank_lightgcn,
     }
 )
 
@@ -371,6 +401,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "ease": {"l2": 100.0, "dtype": "float64", "max_gib": 6.0},
         "ials": {"factors": 128, "alpha": 5.0, "regularization": 30.0, "iterations": 15},
         "bpr": {"factors": 64, "learning_rate": 0.05, "regularization": 0.01, "iterations": 100},
+        "lightgcn": LIGHTGCN_DEFAULTS,
     }
 )
 
@@ -415,6 +446,9 @@ GRIDS: Mapping[str, list[dict[str, Any]]] = MappingProxyType(
                 (128, 0.1, 0.001, 100),
                 (128, 0.1, 0.02, 300),
             )
+        ],
+        "lightgcn": [
+            {"num_layers": num_layers, "reg_weight": reg_weight} for num_layers in (2, 3) for reg_weight in (1e-5, 1.0)
         ],
     }
 )

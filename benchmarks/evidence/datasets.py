@@ -56,6 +56,7 @@ class Dataset:
 _LINKS = {"feature_dim": 128, "embedding_dim": 128, "temperature": 0.1}
 _PACKAGES = {"feature_dim": 64, "embedding_dim": 64, "temperature": 0.1}
 _USERS = {"feature_dim": 64, "embedding_dim": 64, "batch_size": 512, "unknown_query_rate": 0.3}
+_HALF = {"ssl_batch_size": 256}  # half a batch, as the other logs have
 
 DATASETS = {
     "wikispeedia": Dataset(
@@ -79,7 +80,7 @@ DATASETS = {
     ),
     "complete-journey": Dataset(
         Split(kind="time"),
-        full={**_USERS, "temperature": 0.2, "learning_rate": 0.05, "steps": 300, "eval_every": 75},
+        full={**_USERS, **_HALF, "temperature": 0.2, "learning_rate": 0.05, "steps": 300, "eval_every": 75},
         sparse={
             **_USERS,
             "temperature": 0.2,
@@ -91,7 +92,7 @@ DATASETS = {
     ),
     "frappe": Dataset(
         Split(kind="random"),
-        full={**_USERS, "temperature": 0.2, "learning_rate": 0.05, "steps": 400, "eval_every": 50},
+        full={**_USERS, **_HALF, "temperature": 0.2, "learning_rate": 0.05, "steps": 400, "eval_every": 50},
         sparse={
             **_USERS,
             "temperature": 0.3,
@@ -105,6 +106,7 @@ DATASETS = {
         Split(kind="time"),
         full={
             **_USERS,
+            **_HALF,
             "unknown_query_rate": 0.9,
             "temperature": 0.3,
             "learning_rate": 0.1,

@@ -53,7 +53,7 @@ def render_main(tables: Tables) -> str:
         f"{', '.join(labels[arm] for arm in tables['groups']['controls'])}. The best other one was picked on test."
     )
     arms = [*tables["groups"]["controls"], *tables["groups"]["treatments"]]
-    return "\n\n".join([_grid(header, rows), note, *_missing(tables, tuple(_SHARES), arms)])
+    return "\n\n".join([grid(header, rows), note, *_missing(tables, tuple(_SHARES), arms)])
 
 
 def render_share(tables: Tables, share: str) -> str:
@@ -94,7 +94,7 @@ def render_slices(tables: Tables) -> str:
                 count = _GAP if pairs is None else f"{pairs:,.0f}"
                 rows.append([DATASET_LABELS[dataset], part, count, *shown, _relative(gains.get(part))])
         header = ["Data set", "Items", "Pairs", *(labels[arm] for arm in arms), "gain over none"]
-        blocks += [f"Recall@50 in %, with {name}:", _grid(header, rows, left=2)]
+        blocks += [f"Recall@50 in %, with {name}:", grid(header, rows, left=2)]
     note = (
         f"Gain: {labels[tables['recommended']]} over {labels['none']}, relative, with the 95% interval over users and "
         f"seeds; {_GAP} where there is no pair or an arm finds nothing. Pairs: mean over seeds, since with 10% each "
@@ -148,7 +148,7 @@ def render_proposals(tables: Tables) -> str:
                     shown.append(_percent(own) + (f", {_points(row)}" if row else ""))
                 rows.append([DATASET_LABELS[dataset], part, _percent(value), *shown])
         header = ["Data set", "Items", "exact logQ", *(labels[arm] for arm in arms)]
-        blocks += [f"Recall@50 in %, with {name}:", _grid(header, rows, left=2)]
+        blocks += [f"Recall@50 in %, with {name}:", grid(header, rows, left=2)]
     note = "After the comma: the difference from exact logQ in percentage points (95% interval over users and seeds)."
     return "\n\n".join([*blocks, note, *_missing(tables, tuple(_SHARES), ["none", *arms])])
 
@@ -169,7 +169,7 @@ def render_curves(tables: Tables) -> str:
             count = "–".join(str(n) for n in dict.fromkeys([seeds[0], seeds[-1]]))
             rows.append([DATASET_LABELS[curve["dataset"]], share, arm, count, _spread(curve["none"]), *shown])
         header = ["Data set", "Trained on", "Arm", "Seeds", tables["labels"]["none"], *(f"{x:g}" for x in grid)]
-        blocks += [f"Over `{setting}`:", _grid(header, rows, left=3)]
+        blocks += [f"Over `{setting}`:", grid(header, rows, left=3)]
     if not blocks:
         return "No curve was run."
     note = (
@@ -190,7 +190,7 @@ def render_splits(tables: Tables) -> str:
         return "No other split was run."
     header = ["Split seed", labels["none"], labels[tables["recommended"]], "difference", "relative", "p"]
     note = f"Recall@50 in % on {DATASET_LABELS[splits['dataset']]}, 95% intervals over users and seeds."
-    return "\n\n".join([_grid(header, rows), note])
+    return "\n\n".join([grid(header, rows), note])
 
 
 def render_tuned(tables: Tables) -> str:
@@ -206,7 +206,7 @@ def render_tuned(tables: Tables) -> str:
             if any(cell != _GAP for cell in cells):
                 rows.append([label, *cells])
         header = ["Arm", *(DATASET_LABELS[dataset] for dataset in tables["datasets"])]
-        blocks += [f"With {name}:", _grid(header, rows)]
+        blocks += [f"With {name}:", grid(header, rows)]
     note = (
         "What differs from the data set's own settings, chosen on validation Recall@50; in brackets, the number of "
         f"tuning trials. Ways to draw and correct negatives take the settings of: {tables['labels']['none']}."
@@ -245,7 +245,7 @@ def _values(tables: Tables, share: str, arms: Sequence[str], metric: str) -> str
         best = _best({arm: cells[arm][metric][0] for arm in arms if arm in cells})
         columns.append([_bold(_cell(cells, arm, metric), arm in best) for arm in arms])
     rows = [[tables["labels"][arm], *cells] for arm, *cells in zip(arms, *columns)]
-    return _grid([f"{_METRICS[metric]}, %", *(DATASET_LABELS[name] for name in tables["datasets"])], rows)
+    return grid([f"{_METRICS[metric]}, %", *(DATASET_LABELS[name] for name in tables["datasets"])], rows)
 
 
 def _against(tables: Tables, share: str, treatment: str, arms: Sequence[str]) -> str:
@@ -257,7 +257,7 @@ def _against(tables: Tables, share: str, treatment: str, arms: Sequence[str]) ->
             text = f"{_points(row)}, p {_p_value(row)}" if row else _GAP
             cells.append(_bold(text, bool(row) and row["holm"] is not None and row["holm"] < 0.05))
         rows.append([tables["labels"][arm], *cells])
-    return _grid(["Recall@50", *(DATASET_LABELS[dataset] for dataset in tables["datasets"])], rows)
+    return grid(["Recall@50", *(DATASET_LABELS[dataset] for dataset in tables["datasets"])], rows)
 
 
 def _missing(tables: Tables, shares: Sequence[str], arms: Sequence[str]) -> list[str]:
@@ -362,7 +362,7 @@ def _bold(text: str, wanted: bool) -> str:
     return f"**{text}**" if wanted and text != _GAP else text
 
 
-def _grid(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+def grid(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
     """A Markdown table whose first `left` columns are aligned to the left, the others to the right."""
     ruler = "|" + "---|" * left + "---:|" * (len(header) - left)
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (header, *rows)]

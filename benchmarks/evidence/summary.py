@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.evidence import inference
 from benchmarks.evidence.datasets import DATASETS
 from benchmarks.evidence.inference import Inference, Statistic
 from benchmarks.evidence.run import DETERMINISTIC, SEEDS

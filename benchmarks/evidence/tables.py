@@ -18,10 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.claims import RESULTS, ROOT, record
-from benchmarks.evidence.markdown import RENDERERS, Tables
+from benchmarks.evidence import markdown
+from benchmarks.evidence.markdown import Tables
+from benchmarks.evidence.measurements import load_measurements, render_embeddings, render_step_cost
 
 TABLES = Path("evidence") / "tables.json"
 COMMAND = "python -m benchmarks.evidence.run && python -m benchmarks.evidence.tables"
+RENDERERS = {
+    **markdown.RENDERERS,
+    "step_cost": lambda tables: render_step_cost(tables.get("step_cost")),
+    "embeddings": lambda tables: render_embeddings(tables.get("embeddings")),
+}
 
 _BLOCK = re.compile(r"(<!-- evidence:([a-z0-9_-]+) -->).*?(<!-- /evidence:\2 -->)", re.DOTALL)
 _MARKER = re.compile(r"<!-- /?evidence:[a-z0-9_-]+ -->")
@@ -47,7 +54,7 @@ def _render(name: str, tables: Tables) -> str:
 
 
 def load(results: Path = RESULTS) -> dict[str, Any]:
-    """The committed numbers.
+    """The committed numbers, those of step costs and embedding maps beside them.
 
     Raises:
         ValueError: they were never computed.
@@ -55,7 +62,7 @@ def load(results: Path = RESULTS) -> dict[str, Any]:
     path = results / TABLES
     if not path.exists():
         raise ValueError(f"{path} must exist. Run {COMMAND}.")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return {**json.loads(path.read_text(encoding="utf-8")), **load_measurements(results)}
 
 
 def compute(results: Path = RESULTS) -> None:

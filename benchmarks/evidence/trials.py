@@ -132,10 +132,8 @@ def run_trial(trial: Trial) -> Trial:
     """Runs a trial and returns it with what came out; a test leaves its ranks in `RANKS`."""
     started = time.perf_counter()
     prepared = prepare(trial.dataset, trial.split_seed, trial.share, trial.seed)
-    if trial.arm in BASELINES:
-        outcome = _run_baseline(trial, prepared)
-    else:
-        outcome = _run_towers(trial, prepared)
+    run = _run_baseline if trial.arm in BASELINES else _run_towers
+    outcome = run(trial, prepared)
     return dataclasses.replace(trial, **outcome, seconds=round(time.perf_counter() - started, 1))
 
 

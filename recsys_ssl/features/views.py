@@ -88,17 +88,17 @@ def show_all(num_features: int, seed: tf.Tensor) -> tf.Tensor:
 
 
 def drop_values(batch: FeatureBatch, layout: FeatureLayout, rate: float, num_views: int, seed: tf.Tensor) -> tf.Tensor:
-    """Weights that drop each value of the multi-valued features independently with probability `rate`.
+    """Drops each value of the multi-valued features independently with probability `rate`.
 
     Returns:
-        [num_values, num_views] float32 of zeros and ones; values of single-valued features are kept.
+        [num_values, num_views] bool, whether a view keeps the value; values of single-valued features are kept.
     """
     shape = [tf.size(batch.codes), num_views]
     if rate == 0.0:
-        return tf.ones(shape)
+        return tf.ones(shape, tf.bool)
     kept = tf.random.stateless_uniform(shape, seed) >= rate
     droppable = tf.gather(tf.constant(layout.multi_valued), batch.slots)
-    return tf.cast(kept | ~droppable[:, tf.newaxis], tf.float32)
+    return kept | ~droppable[:, tf.newaxis]
 
 
 def drop_features(num_records: tf.Tensor, num_features: int, rate: float, seed: tf.Tensor) -> tf.Tensor:

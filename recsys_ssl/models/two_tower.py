@@ -46,37 +46,36 @@ class FeatureEncoder(keras.layers.Layer):
         )
 
     def call(self, batch: FeatureBatch, visible: tf.Tensor | None = None, kept: tf.Tensor | None = None) -> tf.Tensor:
-        """Embeds `num_views` views of the records with one gather.
+        """Embeds `num_views` views of the records; what a view does not show is not even looked up.
 
         Args:
             batch: the records' features.
             visible: [num_views, num_records or 1, num_slots] bool; None shows everything.
-            kept: [num_values, num_views] float, 1 where a view keeps the value, else 0; None keeps everything.
+            kept: [num_values, num_views] bool, whether a view keeps the value; None keeps everything.
 
         Returns:
             [num_views, num_records, num_slots * feature_dim] float32; one view when both arguments are None.
         """
         num_slots = self._layout.num_slots
+        num_views = visible.shape[0] if visible is not None else 1 if kept is None else kept.shape[1]
         segments = batch.records * num_slots + batch.slots
         num_segments = batch.num_records * num_slots
-        values = tf.gather(self._table, batch.codes)
-        if kept is None:
-            num_views, weights = 1, tf.ones([tf.size(batch.codes), 1])
-        else:
-            num_views, weights = kept.shape[1], kept
-            values = tf.reshape(values[:, tf.newaxis, :] * kept[:, :, tf.newaxis], [-1, num_views * self._dim])
-        totals = tf.math.unsorted_segment_sum(values, segments, num_segments)
-        weights = tf.math.unsorted_segment_sum(weights, segments, num_segments)
+        codes = batch.codes
+        shown = _shown_values(batch, visible, kept)
+        if shown is not None:
+            value, view = tf.unstack(tf.where(shown), axis=1)
+            codes, segments = tf.gather(codes, value), view * num_segments + tf.gather(segments, value)
+        values = tf.gather(self._table, codes)
+        totals = tf.math.unsorted_segment_sum(values, segments, num_views * num_segments)
+        counts = tf.math.unsorted_segment_sum(tf.ones_like(values[:, :1]), segments, num_views * num_segments)
 
-        totals = tf.reshape(totals, [batch.num_records, num_slots, num_views, self._dim])
-        weights = tf.reshape(weights, [batch.num_records, num_slots, num_views, 1])
-        means = tf.transpose(totals / tf.maximum(weights, 1.0), [2, 0, 1, 3])
-        present = tf.transpose(weights, [2, 0, 1, 3]) > 0
+        means = tf.reshape(totals / tf.maximum(counts, 1.0), [num_views, batch.num_records, num_slots, self._dim])
+        present = tf.reshape(counts > 0, [num_views, batch.num_records, num_slots, 1])
         means, present = self._add_dense(batch, means, present)
         if visible is not None:
             present &= visible[..., tf.newaxis]
         embedded = tf.where(present, means, self._default)
-        return tf.reshape(embedded, [-1, batch.num_records, num_slots * self._dim])
+        return tf.reshape(embedded, [num_views, batch.num_records, num_slots * self._dim])
 
     def _add_dense(self, batch: FeatureBatch, means: tf.Tensor, present: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         for slot, feature in enumerate(self._layout.features):
@@ -89,6 +88,17 @@ class FeatureEncoder(keras.layers.Layer):
             means += projected[tf.newaxis, :, tf.newaxis, :] * in_slot[:, tf.newaxis]
             present |= known[tf.newaxis, :, tf.newaxis, :] & tf.cast(in_slot[:, tf.newaxis], tf.bool)
         return means, present
+
+
+def _shown_values(batch: FeatureBatch, visible: tf.Tensor | None, kept: tf.Tensor | None) -> tf.Tensor | None:
+    """[num_values, num_views] bool, whether a view keeps the value and shows its feature; None where all do."""
+    if visible is None:
+        return kept
+    slots = batch.slots
+    if visible.shape[1] != 1:
+        slots += batch.records * visible.shape[2]
+    of_value = tf.transpose(tf.gather(tf.reshape(visible, [visible.shape[0], -1]), slots, axis=1))
+    return of_value if kept is None else kept & of_value
 
 
 class TwoTower(keras.Model):

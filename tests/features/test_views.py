@@ -136,14 +136,26 @@ def batch_of_slots(slots):
     return FeatureBatch(codes=zeros, records=zeros, slots=slots, dense={}, num_records=tf.constant(1, tf.int64))
 
 
+def test_every_item_hides_features_of_its_own_and_never_all():
+    n, k = 4000, 3
+    visible = views.draw_per_item(tf.constant(n, tf.int64), k, seed(5)).numpy()
+    assert visible.shape == (2, n, k)
+    assert visible.any(axis=-1).all()
+    # A feature is shown by its own draw, or as the largest of three that are all below 1/2.
+    share = 1 / 2 + (1 / 2) ** 3 / 3
+    tolerance = 4 * np.sqrt(share * (1 - share) / n)
+    np.testing.assert_allclose(visible.mean(axis=1), share, atol=tolerance)
+    np.testing.assert_allclose((visible[0] & visible[1]).mean(axis=0), share**2, atol=tolerance)
+    np.testing.assert_array_equal(visible, views.draw_per_item(tf.constant(n, tf.int64), k, seed(5)))
+
+
 def test_values_of_bags_only_are_dropped_at_the_rate_and_independently_in_each_view():
     n, rate = 8000, 0.3
     batch = batch_of_slots([0, 1, 2] * n)
     kept = views.drop_values(batch, LAYOUT, rate, 2, seed(3)).numpy()
-    assert kept.dtype == np.float32
+    assert kept.dtype == bool
     assert kept.shape == (3 * n, 2)
-    assert set(np.unique(kept)) == {0.0, 1.0}
-    assert (kept[0::3] == 1.0).all()
+    assert kept[0::3].all()
     for bag in (kept[1::3], kept[2::3]):
         # Four standard deviations of a share of n.
         tolerance = 4 * np.sqrt(rate * (1 - rate) / n)
@@ -152,7 +164,7 @@ def test_values_of_bags_only_are_dropped_at_the_rate_and_independently_in_each_v
 
 
 def test_nothing_is_dropped_at_rate_zero():
-    assert (views.drop_values(batch_of_slots([0, 1, 2]), LAYOUT, 0.0, 2, seed(0)).numpy() == 1.0).all()
+    assert views.drop_values(batch_of_slots([0, 1, 2]), LAYOUT, 0.0, 2, seed(0)).numpy().all()
 
 
 def test_whole_features_are_hidden_at_the_rate():

@@ -65,7 +65,7 @@ def model():
 
 VISIBLE = np.array([[[1, 0, 1, 0]], [[0, 1, 0, 1]]], bool)
 # Value by value: id of record 0, its three tags, id and tag of record 2.
-KEPT = np.array([[1, 1], [0, 1], [1, 0], [0, 0], [1, 0], [0, 1]], np.float32)
+KEPT = np.array([[1, 1], [0, 1], [1, 0], [0, 0], [1, 0], [0, 1]], bool)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,7 @@ KEPT = np.array([[1, 1], [0, 1], [1, 0], [0, 0], [1, 0], [0, 1]], np.float32)
         pytest.param(VISIBLE, KEPT, id="both stages"),
         pytest.param(VISIBLE[:1], None, id="one masked view"),
         pytest.param(np.random.default_rng(0).random([1, 3, 4]) < 0.5, None, id="masked per record"),
+        pytest.param(np.random.default_rng(1).random([2, 3, 4]) < 0.5, KEPT, id="both stages per record"),
     ],
 )
 def test_a_feature_is_the_mean_of_its_kept_values_or_the_default(model, visible, kept, slow_towers):
@@ -110,6 +111,19 @@ def test_queries_are_encoded_alike(model, slow_towers):
     encoded = slow_towers.encode(model.query_encoder, model.table.numpy(), model.query_layout, batch)
     np.testing.assert_allclose(
         model.embed_queries(batch), slow_towers.embed(model.query_mlp, encoded[0]), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_queries_have_views_too(model, slow_towers):
+    records = [{"taste": [1], "history": [4, 0, 4]}, {"taste": [], "history": []}, {"taste": [2], "history": [3]}]
+    batch = make_batch(model.query_layout, records)
+    visible, kept = np.array([[[1, 1]], [[0, 1]]], bool), np.random.default_rng(2).random([6, 2]) < 0.5
+    encoded = slow_towers.encode(model.query_encoder, model.table.numpy(), model.query_layout, batch, visible, kept)
+    np.testing.assert_allclose(
+        model.embed_queries(batch, tf.constant(visible), tf.constant(kept)),
+        slow_towers.embed(model.query_mlp, encoded.reshape(-1, encoded.shape[-1])),
+        rtol=1e-4,
+        atol=1e-6,
     )
 
 

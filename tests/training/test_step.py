@@ -92,9 +92,9 @@ class Towers:
         encoded = self._slow.encode(model.item_encoder, self._table, model.item_layout, batch, visible, kept)
         return self._slow.embed(model.item_mlp, encoded)
 
-    def embed_queries(self, batch):
+    def embed_queries(self, batch, visible=None, kept=None):
         model = self._model
-        encoded = self._slow.encode(model.query_encoder, self._table, model.query_layout, batch)
+        encoded = self._slow.encode(model.query_encoder, self._table, model.query_layout, batch, visible, kept)
         return self._slow.embed(model.query_mlp, encoded)[0]
 
 
@@ -135,6 +135,7 @@ DRAWS = {
     "cfm_no_dropout": "draw_correlated",
     "rfm": "draw_complementary",
     "rfm_no_complement": "draw_independent",
+    "item_masks": "draw_per_item",
     "dropout_only": "show_all",
 }
 
@@ -168,10 +169,49 @@ def test_the_self_supervised_loss_is_equation_3_on_two_views_of_uniform_items(
         single = gathered.results[-1].slots.numpy() != 1
         assert kept[single].all()
         assert not kept[~single].all()
-    first, second = towers.embed_items(rows, visible[:, np.newaxis], kept)
+    first, second = towers.embed_items(rows, visible.reshape(2, -1, visible.shape[-1]), kept)
     expected = contrast(first, second, 0.3)
     np.testing.assert_allclose(figures["auxiliary_loss"], expected, rtol=1e-4)
     np.testing.assert_allclose(figures["loss"], figures["supervised_loss"] + 0.7 * expected, rtol=1e-4)
+
+
+def test_one_view_may_go_through_the_query_tower(monkeypatch, make_step, slow_towers):
+    settings = {"regularizer": "item_masks", "ssl_towers": "both", "value_dropout": 0.4}
+    step, towers = make_step(same_as_items=True, **settings), Towers(make_step(same_as_items=True), slow_towers)
+    masks, dropped = Spy(monkeypatch, views, "draw_per_item"), Spy(monkeypatch, views, "drop_values")
+    gathered = Spy(monkeypatch, step._catalogue, "gather")
+    figures = step.take(make_batch())
+    visible, kept, items = masks.results[0].numpy(), dropped.results[0].numpy(), gathered.results[-1]
+    first = towers.embed_queries(items, visible[:1], kept[:, :1])
+    (second,) = towers.embed_items(gathered.arguments[-1][0].numpy(), visible[1:], kept[:, 1:])
+    np.testing.assert_allclose(figures["auxiliary_loss"], contrast(first, second, 0.3), rtol=1e-4)
+
+
+def test_both_towers_need_queries_that_are_items(make_step):
+    with pytest.raises(ValueError, match="same_as_items"):
+        make_step(regularizer="item_masks", ssl_towers="both")
+
+
+def test_the_learning_rate_falls_to_zero_or_stays(make_step):
+    moves = {}
+    for schedule in ("constant", "linear"):
+        step = make_step(regularizer="none", schedule=schedule, steps=4, learning_rate=0.2)
+        for number in range(4):
+            step.optimizer.iterations.assign(number)
+            moves[schedule, number] = float(step.optimizer._decayed_lr(tf.float32))
+    assert [moves["constant", number] for number in range(4)] == pytest.approx([0.2] * 4)
+    assert [moves["linear", number] for number in range(4)] == pytest.approx([0.2, 0.15, 0.1, 0.05])
+
+
+def test_a_small_initial_accumulator_lets_rare_features_learn(make_step):
+    moved = {}
+    for accumulator in (0.1, 1e-6):
+        step = make_step(regularizer="none", initial_accumulator=accumulator)
+        before = step.model.table.numpy()
+        step.take(make_batch())
+        moved[accumulator] = np.abs(step.model.table.numpy() - before).max()
+    # At most the learning rate, which only a gradient far above the root of the accumulator reaches.
+    assert moved[0.1] < moved[1e-6] <= step._config.learning_rate * 1.001
 
 
 @pytest.mark.parametrize("regularizer", ["spread_out", "spread_out_square"])

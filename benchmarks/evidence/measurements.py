@@ -1,0 +1,97 @@
+"""The tables of step costs and of embedding maps as Markdown, each from its own committed file of numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.evidence.markdown import DATASET_LABELS, grid
+
+FILES = {"step_cost": Path("evidence") / "step_cost.json", "embeddings": Path("evidence") / "embedding_map.json"}
+_SCORES = {"nmi": "NMI", "ami": "AMI", "accuracy": "Accuracy"}
+_PARTS = {"all": "all", "trained": "with training events", "cold": "without training events"}
+_GAP = "–"
+
+
+def load_measurements(results: Path) -> dict[str, Any]:
+    """What each table of this module is made of, by the name of its marker; None where nothing was measured."""
+    paths = {name: results / file for name, file in FILES.items()}
+    return {
+        name: json.loads(path.read_text(encoding="utf-8")) if path.exists() else None for name, path in paths.items()
+    }
+
+
+def render_step_cost(results: Mapping[str, Any] | None) -> str:
+    """What a training step of each regulariser takes: all at one size of their batch, then one at several sizes.
+
+    Args:
+        results: of `benchmarks.evidence.step_cost`; None when it was not run.
+    """
+    if results is None:
+        return "Step costs were not measured yet: `python -m benchmarks.evidence.step_cost`."
+    labels, recommended, rows = results["labels"], results["recommended"], results["rows"]
+    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
+    costs: dict[tuple[str, int | None], list[str]] = {}
+    for row in rows:
+        costs.setdefault((row["arm"], row["ssl_batch_size"]), []).append(_cost(row))
+    header = [DATASET_LABELS[dataset] for dataset in datasets]
+    by_arm = [
+        [labels[arm], *cells] for (arm, size), cells in costs.items() if size in (None, results["ssl_batch_size"])
+    ]
+    sizes = sorted(size for arm, size in costs if arm == recommended)
+    by_size = [[str(size), *costs[recommended, size]] for size in sizes]
+    note = (
+        f"Milliseconds of a step, and the ratio to {labels['none']} with its 95% interval over {results['rounds']} "
+        f"rounds of {results['steps']} steps, one thread, all in one process on {results['hardware']}."
+    )
+    return "\n\n".join(
+        [
+            grid(["Regulariser", *header], by_arm),
+            f"{labels[recommended]} by the number of items that a step contrasts:",
+            grid(["`ssl_batch_size`", *header], by_size),
+            note,
+        ]
+    )
+
+
+def render_embeddings(results: Mapping[str, Any] | None) -> str:
+    """How well clusters of item embeddings agree with a category, over all items and by whether they were trained.
+
+    Args:
+        results: data set -> numbers of `benchmarks.evidence.embedding_map`; None when it was not run.
+    """
+    if not results:
+        return "Embeddings were not measured yet: `python -m benchmarks.evidence.embedding_map`."
+    rows = []
+    for dataset, found in results.items():
+        for part, scores_of in found["scores"].items():
+            what = f"{DATASET_LABELS[dataset]}, `{found['feature']}`"
+            items = f"{_PARTS[part]} ({found['items'][part]:,})"
+            for arm, scores in scores_of.items():
+                rows.append([what, items, found["labels"][arm], *(_spread(scores[name]) for name in _SCORES)])
+    counts = ", ".join(f"{DATASET_LABELS[name]} {found['categories']}" for name, found in results.items())
+    seeds = " and ".join(str(n) for n in dict.fromkeys(found["seeds"] for found in results.values()))
+    note = (
+        "k-means of the item embeddings against categories of at least 1% of the items, as many clusters as "
+        f"categories ({counts}); mean ± half of the 95% interval over {seeds} training seeds. AMI is corrected for "
+        "chance. Accuracy: share of items in the cluster that the best one-to-one assignment gives their category. "
+        "Every tower reads the category as a feature."
+    )
+    return "\n\n".join([grid(["Labels", "Items", "Embeddings", *_SCORES.values()], rows, left=3), note])
+
+
+def _cost(row: Mapping[str, Any]) -> str:
+    text = f"{row['ms']:.1f} ms"
+    if row["arm"] == "none":
+        return text
+    low, high = row["interval"]
+    return f"{text}, {row['ratio']:.2f}× ({low:.2f} to {high:.2f})"
+
+
+def _spread(found: tuple[float, float | None] | None) -> str:
+    if found is None:
+        return _GAP
+    mean, half = found
+    return f"{mean:.3f}" + ("" if half is None else f" ± {half:.3f}")
