@@ -40,7 +40,7 @@ class Dataset:
         split: in the place of the spec's.
         full: training settings on all positives.
         sparse: training settings on a tenth of them.
-        tuning: what a tuning trial on all positives has in the place of `full`, to be affordable.
+        tuning: half of the steps for a tuning trial on all positives, to be affordable.
     """
 
     split: Split
@@ -71,6 +71,7 @@ DATASETS = {
             "steps": 150,
             "eval_every": 15,
         },
+        tuning={"steps": 500, "eval_every": 100},
     ),
     "debian": Dataset(
         Split(kind="random", validation=0.05, test=0.1),
@@ -89,6 +90,7 @@ DATASETS = {
             "steps": 100,
             "eval_every": 20,
         },
+        tuning={"steps": 150, "eval_every": 50},
     ),
     "frappe": Dataset(
         Split(kind="random"),
@@ -101,6 +103,7 @@ DATASETS = {
             "steps": 100,
             "eval_every": 10,
         },
+        tuning={"steps": 200, "eval_every": 40},
     ),
     "movielens-small": Dataset(
         Split(kind="time"),
@@ -122,9 +125,9 @@ DATASETS = {
             "steps": 100,
             "eval_every": 10,
         },
+        tuning={"steps": 300, "eval_every": 50},
     ),
 }
-
 
 QUERIES_ARE_ITEMS = ("wikispeedia", "debian")
 

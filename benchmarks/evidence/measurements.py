@@ -31,20 +31,23 @@ def render_step_cost(results: Mapping[str, Any] | None) -> str:
     """
     if results is None:
         return "Step costs were not measured yet: `python -m benchmarks.evidence.step_cost`."
-    labels, recommended, rows = results["labels"], results["recommended"], results["rows"]
-    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
-    costs: dict[tuple[str, int | None], list[str]] = {}
-    for row in rows:
-        costs.setdefault((row["arm"], row["ssl_batch_size"]), []).append(_cost(row))
-    header = [DATASET_LABELS[dataset] for dataset in datasets]
+    labels, recommended, own_sizes = results["labels"], results["recommended"], results["own_sizes"]
+    costs = {(row["dataset"], row["arm"], row["ssl_batch_size"]): _cost(row) for row in results["rows"]}
+    arms = list(dict.fromkeys(row["arm"] for row in results["rows"]))
     by_arm = [
-        [labels[arm], *cells] for (arm, size), cells in costs.items() if size in (None, results["ssl_batch_size"])
+        [labels[arm], *(costs.get((name, arm, size)) or costs[name, arm, None] for name, size in own_sizes.items())]
+        for arm in arms
     ]
-    sizes = sorted(size for arm, size in costs if arm == recommended)
-    by_size = [[str(size), *costs[recommended, size]] for size in sizes]
+    by_size = []
+    for size in sorted({size for _, arm, size in costs if arm == recommended}):
+        cells = [costs.get((name, recommended, size), _GAP) for name in own_sizes]
+        cells = [f"**{cell}**" if own == size else cell for cell, own in zip(cells, own_sizes.values())]
+        by_size.append([str(size), *cells])
+    header = [DATASET_LABELS[name] for name in own_sizes]
     note = (
         f"Milliseconds of a step, and the ratio to {labels['none']} with its 95% interval over {results['rounds']} "
-        f"rounds of {results['steps']} steps, one thread, all in one process on {results['hardware']}."
+        f"rounds of {results['steps']} steps, one thread, all in one process on {results['hardware']}. "
+        "Bold: the size in the first table."
     )
     return "\n\n".join(
         [

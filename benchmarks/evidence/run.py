@@ -130,7 +130,7 @@ def _run_all(pending: Sequence[Trial], workers: int) -> None:
     TRIALS.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     # A fresh process now and then frees what TensorFlow keeps of the graphs of finished trials.
-    with multiprocessing.get_context("spawn").Pool(workers, _use_one_thread, maxtasksperchild=8) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers, _use_one_thread, maxtasksperchild=25) as pool:
         for count, trial in enumerate(pool.imap_unordered(run_trial, pending), start=1):
             with TRIALS.open("a", encoding="utf-8") as file:
                 file.write(trial.to_json() + "\n")

@@ -41,7 +41,10 @@ PROPOSALS = {
     "logq_none": "no logQ correction",
     "logq_streaming": "streaming logQ",
     "mixed_negatives": "exact logQ, mixed negatives",
+    "hidden_layer": "a hidden layer of 128",
+    "large_accumulator": "Adagrad from 0.1",
 }
+"""Arm `none` with one thing changed; exact logQ without mixed negatives is `none` itself."""
 BASELINES = {
     "popular": "most popular",
     "itemknn": "ItemKNN",
@@ -150,6 +153,8 @@ def make_config(trial: Trial):
             "logq_none": {"logq": "none"},
             "logq_streaming": {"logq": "streaming"},
             "mixed_negatives": {"mixed_negatives": 512},
+            "hidden_layer": {"hidden": (128,)},
+            "large_accumulator": {"initial_accumulator": 0.1},
         }[trial.arm]
     return TrainConfig(
         **{**DATASETS[trial.dataset].settings(trial.share, trial.purpose), **arm, **trial.settings, "seed": trial.seed}

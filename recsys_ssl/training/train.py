@@ -118,7 +118,7 @@ def fit(
     validator = Validator(spec, inputs.interactions_dir, catalogue, config.validation_queries, config.seed)
 
     # --- Model -----------------------------------------------------------------------------------
-    mutual_information = _mutual_information(config, inputs, model.item_layout.features)
+    mutual_information = read_mutual_information(config, inputs, model.item_layout.features)
     step = TrainStep(model, catalogue, config, spec.queries.same_as_items, mutual_information)
     best_recall, best_step = tf.Variable(-1.0, dtype=tf.float64), tf.Variable(0, dtype=tf.int64)
     checkpoint = tf.train.Checkpoint(train=step, best_recall=best_recall, best_step=best_step)
@@ -185,7 +185,7 @@ def _is_stale(step: TrainStep, best_step: tf.Variable, config: TrainConfig) -> b
     return int(step.step) - int(best_step) >= config.patience * config.eval_every and int(best_step) > 0
 
 
-def _mutual_information(
+def read_mutual_information(
     config: TrainConfig, inputs: TrainInputs, features: Sequence[EncodedFeature]
 ) -> np.ndarray | None:
     """[num_features, num_features] in the order of `features`; 0 for a dense feature, which has none.

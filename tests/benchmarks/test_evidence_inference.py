@@ -9,7 +9,7 @@ from recsys_ssl.evaluation.statistics import standard_error
 
 def make_statistic(value, seeds, users):
     users = np.asarray(users, np.float64)
-    return statistics.Statistic(value, np.asarray(seeds, np.float64), users, np.ones(len(users), bool))
+    return inference.Statistic(value, np.asarray(seeds, np.float64), users, np.ones(len(users), bool))
 
 
 # --- Sums -------------------------------------------------------------------------------------------
@@ -17,18 +17,18 @@ def make_statistic(value, seeds, users):
 
 def test_recall_counts_hits_and_pairs_of_each_user_inside_the_slice():
     ranks, user = np.array([1.0, 50.0, 50.5, 3.0, 80.0]), np.array([0, 0, 0, 2, 2])
-    hits, pairs = statistics.recall_by_user(ranks, user, 3, 50)
+    hits, pairs = inference.recall_by_user(ranks, user, 3, 50)
     np.testing.assert_array_equal(hits, [2, 0, 1])
     np.testing.assert_array_equal(pairs, [3, 0, 2])
     inside = np.array([False, True, True, False, True])
-    hits, pairs = statistics.recall_by_user(ranks, user, 3, 50, inside)
+    hits, pairs = inference.recall_by_user(ranks, user, 3, 50, inside)
     np.testing.assert_array_equal(hits, [1, 0, 0])
     np.testing.assert_array_equal(pairs, [2, 0, 1])
 
 
 def test_average_precision_sums_the_rankings_of_a_user():
     ranks, offsets, cluster = np.array([1.0, 4.0, 2.0, 30.0]), np.array([0, 2, 3, 4]), np.array([1, 0, 1])
-    sums, rankings = statistics.average_precision_by_user(ranks, offsets, cluster, 2, 10)
+    sums, rankings = inference.average_precision_by_user(ranks, offsets, cluster, 2, 10)
     np.testing.assert_allclose(sums, [1 / 2, (1 / 1 + 2 / 4) / 2 + 0.0])
     np.testing.assert_array_equal(rankings, [1, 2])
     precision, ones = average_precision(ranks, offsets, 10)
@@ -41,7 +41,7 @@ def test_average_precision_sums_the_rankings_of_a_user():
 def test_a_measure_is_the_mean_over_seeds_of_the_micro_average():
     numerators = np.array([[1.0, 2.0, 0.0], [1.0, 0.0, 2.0]])
     denominators = np.array([[2.0, 2.0, 4.0], [2.0, 0.0, 4.0]])
-    found = statistics.measure(numerators, denominators)
+    found = inference.measure(numerators, denominators)
     first, second = 3 / 8, 3 / 6
     assert found.value == pytest.approx((first + second) / 2)
     np.testing.assert_allclose(found.seeds, [first - found.value, second - found.value])
@@ -56,7 +56,7 @@ def test_a_measure_is_the_mean_over_seeds_of_the_micro_average():
 
 
 def test_a_measure_without_a_pair_is_undefined():
-    assert statistics.measure(np.zeros((2, 3)), np.array([[1.0, 0, 0], [0, 0, 0]])) is None
+    assert inference.measure(np.zeros((2, 3)), np.array([[1.0, 0, 0], [0, 0, 0]])) is None
 
 
 @pytest.mark.parametrize(
@@ -66,14 +66,14 @@ def test_a_measure_without_a_pair_is_undefined():
 )
 def test_a_measure_refuses_other_shapes(numerators, denominators):
     with pytest.raises(ValueError, match=r"non-empty \[seeds, users\]"):
-        statistics.measure(numerators, denominators)
+        inference.measure(numerators, denominators)
 
 
 def test_seeds_that_do_not_match_are_refused_and_one_seed_goes_with_any():
     three, two, one = (make_statistic(0.5, np.zeros(n), [0.0, 0.0]) for n in (3, 2, 1))
-    assert len(statistics.subtract(three, one).seeds) == 3
+    assert len(inference.subtract(three, one).seeds) == 3
     with pytest.raises(ValueError, match=r"Received: \[2, 3\] seeds"):
-        statistics.subtract(three, two)
+        inference.subtract(three, two)
 
 
 # --- Inference --------------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ def test_seeds_that_do_not_match_are_refused_and_one_seed_goes_with_any():
 
 def test_both_sources_are_added_with_welch_satterthwaite_degrees_of_freedom():
     seeds, users = np.array([-0.02, 0.0, 0.02]), np.array([0.01, -0.01, 0.02, -0.02])
-    found = statistics.infer(0.05, make_statistic(0.05, seeds, users))
+    found = inference.infer(0.05, make_statistic(0.05, seeds, users))
     seed_variance = (2 * 0.02**2 / 2) / 3
     user_variance = 4 / 3 * (2 * 0.01**2 + 2 * 0.02**2)
     assert found.seed_error == pytest.approx(np.sqrt(seed_variance))
@@ -98,10 +98,10 @@ def test_one_seed_leaves_the_linearised_error_over_users():
     rng = np.random.default_rng(0)
     pairs = rng.integers(0, 4, 50).astype(np.float64)
     ours, theirs = rng.binomial(pairs.astype(int), 0.5), rng.binomial(pairs.astype(int), 0.3)
-    difference = statistics.subtract(
-        statistics.measure(ours[None, :], pairs[None, :]), statistics.measure(theirs[None, :], pairs[None, :])
+    difference = inference.subtract(
+        inference.measure(ours[None, :], pairs[None, :]), inference.measure(theirs[None, :], pairs[None, :])
     )
-    found = statistics.infer(difference.value, difference)
+    found = inference.infer(difference.value, difference)
     assert found.value == pytest.approx((ours - theirs).sum() / pairs.sum())
     assert found.user_error == pytest.approx(standard_error((ours - theirs)[:, None], pairs[:, None])[0])
     assert found.seed_error == 0.0
@@ -110,11 +110,11 @@ def test_one_seed_leaves_the_linearised_error_over_users():
 
 def test_users_without_pairs_and_the_order_of_users_do_not_matter():
     numerators, pairs = np.array([[1.0, 0, 2, 1], [0.0, 1, 2, 1]]), np.array([[1.0, 2, 3, 1]] * 2)
-    found = statistics.infer(1.0, statistics.measure(numerators, pairs))
+    found = inference.infer(1.0, inference.measure(numerators, pairs))
     order = [2, 0, 3, 1]
-    again = statistics.infer(1.0, statistics.measure(numerators[:, order], pairs[:, order]))
+    again = inference.infer(1.0, inference.measure(numerators[:, order], pairs[:, order]))
     padded = [np.hstack([of, np.zeros((2, 5))]) for of in (numerators, pairs)]
-    wider = statistics.infer(1.0, statistics.measure(*padded))
+    wider = inference.infer(1.0, inference.measure(*padded))
     for other in (again, wider):
         assert (other.user_error, other.degrees_of_freedom) == pytest.approx(
             (found.user_error, found.degrees_of_freedom)
@@ -125,29 +125,29 @@ def test_what_the_arms_share_cancels():
     rng = np.random.default_rng(1)
     pairs = np.full((5, 40), 3.0)
     shared = rng.random((5, 40)) + rng.normal(size=(5, 1)) * 0.1 + rng.normal(size=40)
-    ours, theirs = (statistics.measure(numerators, pairs) for numerators in (shared + 0.3, shared))
-    difference = statistics.subtract(ours, theirs)
-    found = statistics.infer(difference.value, difference)
+    ours, theirs = (inference.measure(numerators, pairs) for numerators in (shared + 0.3, shared))
+    difference = inference.subtract(ours, theirs)
+    found = inference.infer(difference.value, difference)
     assert found.value == pytest.approx(0.1)
     assert found.high - found.low == pytest.approx(0.0, abs=1e-12)
-    assert statistics.infer(ours.value, ours).user_error > 0.01
+    assert inference.infer(ours.value, ours).user_error > 0.01
 
 
 def test_equal_arms_have_p_1_and_one_user_has_no_error():
     same = make_statistic(0.0, [0.0, 0.0], [0.0, 0.0])
-    found = statistics.infer(0.0, same)
+    found = inference.infer(0.0, same)
     assert (found.low, found.high, found.p_value) == (0.0, 0.0, 1.0)
-    single = statistics.infer(0.1, make_statistic(0.1, [0.0], [0.0]))
+    single = inference.infer(0.1, make_statistic(0.1, [0.0], [0.0]))
     assert np.isnan([single.low, single.high, single.p_value]).all()
 
 
 def test_independent_parts_add_their_variances():
     parts = [make_statistic(0.1, [-0.1, 0.1], [0.03, -0.03]), make_statistic(0.2, [0.0], [0.01, -0.01])]
-    found = statistics.infer(0.3, *parts)
+    found = inference.infer(0.3, *parts)
     assert found.user_error == pytest.approx(np.sqrt(2 * (2 * 0.03**2) + 2 * (2 * 0.01**2)))
     assert found.seed_error == pytest.approx(np.sqrt(2 * 0.1**2 / 2))
     with pytest.raises(ValueError, match="Received: none"):
-        statistics.infer(0.3)
+        inference.infer(0.3)
 
 
 def simulate(rng, gain, num_seeds=5, num_users=60):
@@ -156,18 +156,18 @@ def simulate(rng, gain, num_seeds=5, num_users=60):
     theirs = 2.0 + rng.normal(size=num_users) + rng.normal(size=(num_seeds, num_users)) * 0.3
     user, seed = rng.normal(size=num_users) * 0.4, rng.normal(size=(num_seeds, 1)) * 0.08
     ours = theirs + 4 * gain + user + seed + rng.normal(size=(num_seeds, num_users)) * 0.3
-    return statistics.measure(ours, pairs), statistics.measure(theirs, pairs)
+    return inference.measure(ours, pairs), inference.measure(theirs, pairs)
 
 
 def test_the_interval_covers_a_planted_difference_and_the_test_keeps_its_level():
     rng = np.random.default_rng(2)
     covered, rejected = 0, 0
     for _ in range(1000):
-        difference = statistics.subtract(*simulate(rng, 0.05))
-        found = statistics.infer(difference.value, difference)
+        difference = inference.subtract(*simulate(rng, 0.05))
+        found = inference.infer(difference.value, difference)
         covered += found.low <= 0.05 <= found.high
-        null = statistics.subtract(*simulate(rng, 0.0))
-        rejected += statistics.infer(null.value, null).p_value < 0.05
+        null = inference.subtract(*simulate(rng, 0.0))
+        rejected += inference.infer(null.value, null).p_value < 0.05
     # Binomial noise of 1000 draws is 0.7%.
     assert 0.93 <= covered / 1000 <= 0.985
     assert 0.015 <= rejected / 1000 <= 0.07
@@ -177,9 +177,9 @@ def test_users_alone_would_reject_too_often():
     rng = np.random.default_rng(3)
     rejected = 0
     for _ in range(500):
-        null = statistics.subtract(*simulate(rng, 0.0, num_users=1000))
-        alone = statistics.Statistic(null.value, np.zeros(1), null.users, null.counted)
-        rejected += statistics.infer(null.value, alone).p_value < 0.05
+        null = inference.subtract(*simulate(rng, 0.0, num_users=1000))
+        alone = inference.Statistic(null.value, np.zeros(1), null.users, null.counted)
+        rejected += inference.infer(null.value, alone).p_value < 0.05
     assert rejected / 500 > 0.2
 
 
@@ -189,7 +189,7 @@ def test_users_alone_would_reject_too_often():
 def test_a_relative_gain_is_the_ratio_of_means_with_the_error_of_its_logarithm():
     treatment = make_statistic(0.3, [-0.03, 0.03], [0.02, -0.02])
     control = make_statistic(0.2, [0.0, 0.0], [0.01, -0.01])
-    found = statistics.infer_relative(treatment, control)
+    found = inference.infer_relative(treatment, control)
     assert found.value == pytest.approx(0.3 / 0.2 - 1)
     assert found.seed_error == pytest.approx(0.03 / 0.3)
     assert found.user_error == pytest.approx(2 * abs(0.02 / 0.3 - 0.01 / 0.2))
@@ -202,25 +202,25 @@ def test_the_influence_of_a_relative_gain_is_its_derivative():
     rng = np.random.default_rng(4)
     pairs = np.full((2, 30), 2.0)
     ours, theirs = rng.random((2, 2, 30)) + 0.5
-    gain = statistics.relative_gain(statistics.measure(ours, pairs), statistics.measure(theirs, pairs))
+    gain = inference.relative_gain(inference.measure(ours, pairs), inference.measure(theirs, pairs))
     step, user = 1e-6, 7
     weights = np.ones(30)
     weights[user] += step
-    moved = statistics.relative_gain(
-        statistics.measure(ours * weights, pairs * weights), statistics.measure(theirs * weights, pairs * weights)
+    moved = inference.relative_gain(
+        inference.measure(ours * weights, pairs * weights), inference.measure(theirs * weights, pairs * weights)
     )
     assert gain.users[user] == pytest.approx((moved.value - gain.value) / step, rel=1e-4)
 
 
 def test_a_relative_gain_over_zero_is_undefined():
     zero, some = make_statistic(0.0, [0.0], [0.0, 0.0]), make_statistic(0.1, [0.0], [0.0, 0.0])
-    assert statistics.relative_gain(some, zero) is None
-    assert statistics.infer_relative(some, zero) is None
-    assert statistics.infer_relative(zero, some) is None
+    assert inference.relative_gain(some, zero) is None
+    assert inference.infer_relative(some, zero) is None
+    assert inference.infer_relative(zero, some) is None
 
 
 def test_the_interval_over_seeds_is_students():
-    mean, half = statistics.interval_over_seeds([0.1, 0.2, 0.3])
+    mean, half = inference.interval_over_seeds([0.1, 0.2, 0.3])
     assert mean == pytest.approx(0.2)
     assert half == pytest.approx(student.ppf(0.975, 2) * 0.1 / np.sqrt(3))
-    assert np.isnan(statistics.interval_over_seeds([0.1])[1])
+    assert np.isnan(inference.interval_over_seeds([0.1])[1])
