@@ -70,6 +70,7 @@ schema: setup  ## write feature_specs/schema.json, which editors check specs by
 	@$(BIN)/python -c 'from recsys_ssl.spec import json_schema; print(json_schema(), end="")' > feature_specs/schema.json
 
 tables: setup  ## write the tables of README and docs from benchmarks/results
+	@$(BIN)/python -m benchmarks.evidence.tables --from-json
 	@$(BIN)/python -m benchmarks.tables
 
 clean:  ## remove what can be made again, but .venv

@@ -158,17 +158,17 @@ def render_curves(tables: Tables) -> str:
     blocks = []
     for setting in dict.fromkeys(curve["setting"] for curve in tables["curves"]):
         curves = [curve for curve in tables["curves"] if curve["setting"] == setting]
-        grid = sorted({point["x"] for curve in curves for point in curve["points"]})
+        xs = sorted({point["x"] for curve in curves for point in curve["points"]})
         rows = []
         for curve in curves:
             points = {point["x"]: point for point in curve["points"]}
-            shown = [_bold(_spread(points[x]["value"]), x == curve["tuned"]) if x in points else _GAP for x in grid]
+            shown = [_bold(_spread(points[x]["value"]), x == curve["tuned"]) if x in points else _GAP for x in xs]
             seeds = sorted({point["seeds"] for point in curve["points"]})
             share = "100%" if curve["share"] == 1.0 else f"{100 * curve['share']:g}%"
             arm = tables["labels"][curve["arm"]]
             count = "–".join(str(n) for n in dict.fromkeys([seeds[0], seeds[-1]]))
             rows.append([DATASET_LABELS[curve["dataset"]], share, arm, count, _spread(curve["none"]), *shown])
-        header = ["Data set", "Trained on", "Arm", "Seeds", tables["labels"]["none"], *(f"{x:g}" for x in grid)]
+        header = ["Data set", "Trained on", "Arm", "Seeds", tables["labels"]["none"], *(f"{x:g}" for x in xs)]
         blocks += [f"Over `{setting}`:", grid(header, rows, left=3)]
     if not blocks:
         return "No curve was run."

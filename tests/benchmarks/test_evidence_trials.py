@@ -1,0 +1,137 @@
+"""The search of settings, the file of trials, and the share of a log that is kept."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from benchmarks.claims import ROOT
+from benchmarks.evidence import run
+from benchmarks.evidence.datasets import DATASETS, QUERIES_ARE_ITEMS, thin
+from benchmarks.evidence.trials import (
+    ARMS,
+    BASELINES,
+    PROPOSALS,
+    RECOMMENDED,
+    REGULARIZERS,
+    Trial,
+    make_config,
+    read_trials,
+)
+from recsys_ssl import examples
+from recsys_ssl.spec import load_spec
+
+# --- Search --------------------------------------------------------------------------------------------
+
+
+def answer(trials, score):
+    return [dataclasses.replace(trial, validation_recall_at_50=score(trial.settings)) for trial in trials]
+
+
+@pytest.mark.parametrize("share", [1.0, 0.1])
+def test_the_search_takes_one_setting_after_the_other_at_the_best_so_far(share):
+    temperature = DATASETS["frappe"].settings(share)["temperature"]
+
+    def score(settings):
+        return -abs(settings["ssl_weight"] - 1.0) - settings.get("temperature", temperature)
+
+    best, first = run.search([], "frappe", share, "cfm")
+    assert (best, [trial.settings for trial in first]) == ({}, [{"ssl_weight": w} for w in (0.3, 0.1, 1.0)])
+    done = answer(first, score)
+    best, second = run.search(done, "frappe", share, "cfm")
+    assert best == {"ssl_weight": 1.0}
+    expected = [{"ssl_weight": 1.0, "temperature": pytest.approx(factor * temperature)} for factor in (0.7, 1.4)]
+    assert [trial.settings for trial in second] == expected
+    best, missing = run.search(done + answer(second, score), "frappe", share, "cfm")
+    assert best == expected[0]
+    assert missing == []
+
+
+def test_a_later_step_that_finds_nothing_better_changes_nothing():
+    _, first = run.search([], "frappe", 1.0, "feature_dropout")
+    done = answer(first, lambda settings: 0.5)
+    _, second = run.search(done, "frappe", 1.0, "feature_dropout")
+    best, _ = run.search(done + answer(second, lambda settings: 0.5), "frappe", 1.0, "feature_dropout")
+    assert best == {"feature_dropout": 0.1}
+
+
+def test_every_regularizer_has_the_same_budget():
+    assert run.SEARCH.keys() == REGULARIZERS.keys()
+    assert {sum(len(values) for _, values in steps) for steps in run.SEARCH.values()} == {5}
+
+
+def test_a_baseline_takes_the_best_of_its_grid():
+    _, grid = run.search([], "frappe", 1.0, "ease")
+    done = answer(grid, lambda settings: -abs(settings["l2"] - 300.0))
+    assert run.search(done[:-1], "frappe", 1.0, "ease") == ({}, [grid[-1]])
+    assert run.search(done, "frappe", 1.0, "ease") == ({"l2": 300.0}, [])
+
+
+# --- Trials --------------------------------------------------------------------------------------------
+
+
+def test_a_trial_is_read_back_unless_the_study_has_changed(tmp_path):
+    path = tmp_path / "trials.jsonl"
+    assert read_trials(path) == []
+    trial = Trial("tune", "frappe", "cfm", 0.1, settings={"ssl_weight": 0.3}, validation_recall_at_50=0.25)
+    stale = trial.to_json().replace(trial.key, "0" * 16)
+    path.write_text(f"{trial.to_json()}\n{stale}\n")
+    assert read_trials(path) == [trial]
+
+
+def test_a_key_tells_what_was_run_and_not_what_came_out():
+    trial = Trial("test", "frappe", "cfm")
+    assert trial.key == dataclasses.replace(trial, seconds=3.0, validation_recall_at_50=0.5).key
+    others = [
+        dataclasses.replace(trial, **change)
+        for change in ({"seed": 1}, {"arm": "rfm"}, {"share": 0.1}, {"purpose": "tune"}, {"settings": {"steps": 9}})
+    ]
+    assert len({trial.key, *(other.key for other in others)}) == 6
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_arm_of_towers_has_valid_settings(dataset):
+    for share in run.SHARES:
+        for arm in [*REGULARIZERS, *PROPOSALS]:
+            config = make_config(Trial("test", dataset, arm, share, seed=3))
+            assert (config.seed, config.hidden) == (3, (128,) if arm == "hidden_layer" else ())
+            assert config.regularizer == (arm if arm in REGULARIZERS else "none")
+    towers = make_config(Trial("test", dataset, RECOMMENDED)).ssl_towers
+    spec = load_spec(ROOT / "feature_specs" / f"{dataset}.yaml")
+    assert (towers == "both") == (dataset in QUERIES_ARE_ITEMS) == spec.queries.same_as_items
+
+
+def test_arms_have_labels_of_their_own():
+    assert len(set(ARMS.values())) == len(BASELINES) + len(REGULARIZERS) + len(PROPOSALS)
+
+
+# --- Shares --------------------------------------------------------------------------------------------
+
+
+def read_column(root, split, name):
+    batches = examples.read_batches(examples.list_shards(root, split))
+    return np.concatenate([b.column(b.schema.get_field_index(name)).flatten().to_numpy() for b in batches])
+
+
+def test_a_share_keeps_distinct_events_and_counts_them_anew(shop, tmp_path):
+    source = tmp_path / "whole"
+    source.mkdir()
+    (source / "encoded-interactions").symlink_to(shop.encoded.interactions)
+    (source / "encoded-catalogue").symlink_to(shop.encoded.catalogue)
+    kept = {}
+    for name, seed in (("one", 0), ("same", 0), ("other", 1)):
+        thin(source, tmp_path / name, 0.25, seed)
+        kept[name] = read_column(tmp_path / name / "encoded-interactions", "train", "item_row")
+    rows = read_column(source / "encoded-interactions", "train", "item_row")
+    assert len(kept["one"]) == round(0.25 * len(rows))
+    np.testing.assert_array_equal(kept["one"], kept["same"])
+    assert not np.array_equal(kept["one"], kept["other"])
+
+    counts = read_column(tmp_path / "one" / "encoded-catalogue", "catalogue", "train_count")
+    np.testing.assert_array_equal(counts, np.bincount(kept["one"], minlength=len(counts)))
+    assert (counts <= read_column(source / "encoded-catalogue", "catalogue", "train_count")).all()
+    for split in ("eval", "test"):
+        held_out = [
+            read_column(root / "encoded-interactions", split, "item_row") for root in (source, tmp_path / "one")
+        ]
+        np.testing.assert_array_equal(*held_out)
