@@ -25,7 +25,7 @@ RANKS = WORK / "ranks"
 TASKS = WORK / "tasks"
 """What `RANKS` and `TASKS` hold is derived from the trials and is not committed."""
 
-RECOMMENDED = "item_masks"
+RECOMMENDED = "masked_spread_out"
 REGULARIZERS = {
     "none": "no regularisation",
     "feature_dropout": "feature dropout (FD)",
@@ -35,7 +35,8 @@ REGULARIZERS = {
     "rfm_no_complement": "RFM without complement",
     "cfm_no_dropout": "CFM without value dropout",
     "cfm": "CFM (paper)",
-    RECOMMENDED: "item masks (recommended)",
+    "item_masks": "item masks",
+    RECOMMENDED: "masked spread-out (recommended)",
 }
 PROPOSALS = {
     "logq_none": "no logQ correction",
@@ -145,7 +146,7 @@ def make_config(trial: Trial):
     from recsys_ssl.training.config import TrainConfig
 
     arm: dict[str, Any] = {"regularizer": trial.arm}
-    if trial.arm == RECOMMENDED and trial.dataset in QUERIES_ARE_ITEMS:
+    if trial.arm in ("item_masks", RECOMMENDED) and trial.dataset in QUERIES_ARE_ITEMS:
         arm["ssl_towers"] = "both"
     if trial.arm in PROPOSALS:
         arm = {"regularizer": "none"}

@@ -14,6 +14,7 @@ Regularizer = Literal[
     "rfm",
     "rfm_no_complement",
     "item_masks",
+    "masked_spread_out",
     "dropout_only",
     "feature_dropout",
     "spread_out",
@@ -37,10 +38,12 @@ class TrainConfig:
             only after training.
         regularizer: `cfm`, `rfm`, `rfm_no_complement`, `cfm_no_dropout` and `dropout_only` are the paper's
             self-supervised variants; `feature_dropout`, `spread_out` and `spread_out_square` its baselines;
-            `item_masks` hides other features of every item.
+            `item_masks` hides other features of every item, and `masked_spread_out` contrasts such a view with the
+            whole items, which spread out.
         ssl_towers: towers of the two views: the `item` tower for both (the paper's), or `both`: one view through the
             query tower, one through the item tower, for data sets whose queries are items.
         ssl_weight: alpha, weight of the auxiliary loss (Eq. 5).
+        alignment_weight: weight of the masked views beside the spread-out term (`masked_spread_out` only).
         ssl_temperature: temperature of the auxiliary loss.
         ssl_batch_size: items drawn uniformly from the catalogue for the auxiliary loss of a step.
         value_dropout: probability that a value of a multi-valued feature is dropped from a view.
@@ -69,6 +72,7 @@ class TrainConfig:
     regularizer: Regularizer = "cfm"
     ssl_towers: SslTowers = "item"
     ssl_weight: float = 0.3
+    alignment_weight: float = 0.3
     ssl_temperature: float = 0.07
     ssl_batch_size: int = 512
     value_dropout: float = 0.3
@@ -95,7 +99,7 @@ class TrainConfig:
         for name in ("value_dropout", "feature_dropout", "unknown_query_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be in [0, 1). Received: {getattr(self, name)}.")
-        for name in ("seed", "ssl_weight", "mixed_negatives"):
+        for name in ("seed", "ssl_weight", "alignment_weight", "mixed_negatives"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"train.{name} must not be negative. Received: {getattr(self, name)}.")
         choices_of = {

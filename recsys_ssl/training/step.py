@@ -129,6 +129,8 @@ class TrainStep(tf.Module):
             )
         if name == "item_masks":
             return lambda: self._contrast_views(lambda n: views.draw_per_item(n, num_slots, self._seed(_MASK)))
+        if name == "masked_spread_out":
+            return self._spread_out_and_align
         if name == "rfm":
             return lambda: self._contrast_views(
                 lambda _: views.draw_complementary(num_slots, self._seed(_MASK))[:, tf.newaxis]
@@ -160,6 +162,19 @@ class TrainStep(tf.Module):
         else:
             first, second = tf.split(self.model.embed_items(items, visible, kept), 2)
         return losses.contrast(first, second, self._config.ssl_temperature)
+
+    def _spread_out_and_align(self) -> tf.Tensor:
+        """Whole items spread out, and a masked view of each must find its own whole item among them.
+
+        The masked view goes through the query tower with `ssl_towers=both`, through the item tower with `item`.
+        """
+        items, num_slots = self._catalogue.gather(self._distinct_uniform_rows()), self.model.item_layout.num_slots
+        visible = views.draw_per_item(items.num_records, num_slots, self._seed(_MASK))[:1]
+        kept = views.drop_values(items, self.model.item_layout, self._config.value_dropout, 1, self._seed(_VALUES))
+        embed = self.model.embed_queries if self._config.ssl_towers == "both" else self.model.embed_items
+        whole, temperature = self.model.embed_items(items), self._config.ssl_temperature
+        alignment = losses.contrast(embed(items, visible, kept), whole, temperature)
+        return losses.spread_out(whole, temperature) + self._config.alignment_weight * alignment
 
     def _embed_uniform_items(self) -> tf.Tensor:
         return self.model.embed_items(self._catalogue.gather(self._distinct_uniform_rows()))

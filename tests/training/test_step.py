@@ -187,6 +187,25 @@ def test_one_view_may_go_through_the_query_tower(monkeypatch, make_step, slow_to
     np.testing.assert_allclose(figures["auxiliary_loss"], contrast(first, second, 0.3), rtol=1e-4)
 
 
+@pytest.mark.parametrize("ssl_towers", ["item", "both"])
+def test_whole_items_spread_out_and_a_masked_view_finds_its_own(monkeypatch, make_step, slow_towers, ssl_towers):
+    settings = {"regularizer": "masked_spread_out", "ssl_towers": ssl_towers, "alignment_weight": 0.4}
+    step, towers = make_step(same_as_items=True, **settings), Towers(make_step(same_as_items=True), slow_towers)
+    masks, dropped = Spy(monkeypatch, views, "draw_per_item"), Spy(monkeypatch, views, "drop_values")
+    gathered = Spy(monkeypatch, step._catalogue, "gather")
+    figures = step.take(make_batch())
+    visible, kept, items = masks.results[0].numpy()[:1], dropped.results[0].numpy(), gathered.results[-1]
+    rows = gathered.arguments[-1][0].numpy()
+    (whole,) = towers.embed_items(rows)
+    masked = (
+        towers.embed_queries(items, visible, kept)
+        if ssl_towers == "both"
+        else towers.embed_items(rows, visible, kept)[0]
+    )
+    expected = contrast(whole, whole, 0.3) + 0.4 * contrast(masked, whole, 0.3)
+    np.testing.assert_allclose(figures["auxiliary_loss"], expected, rtol=1e-4)
+
+
 def test_both_towers_need_queries_that_are_items(make_step):
     with pytest.raises(ValueError, match="same_as_items"):
         make_step(regularizer="item_masks", ssl_towers="both")
