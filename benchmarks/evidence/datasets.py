@@ -27,8 +27,7 @@ WORK = ROOT / "build" / "evidence"
 _SHARE_STREAM = 7  # keeps the draw of the share apart from other draws of the same seed
 
 
-# A linear tower (no hidden layer) was ahead of one with a hidden layer on every log, and a small start of Adagrad's
-# accumulator mattered more than anything else; all arms have both.
+# What all arms share. The tables of `hidden_layer` and `large_accumulator` show the two that are not the defaults.
 _COMMON = {"hidden": (), "initial_accumulator": 1e-5, "schedule": "linear", "patience": 4, "validation_queries": 1500}
 
 

@@ -84,7 +84,7 @@ def test_the_control_inherits_from_train_and_its_own_settings_win():
         ("train.steps=0", r"^train: train\.steps must be at least 1\. Received: 0\.$"),
         (
             "control.temperature=0",
-            r"^control: train\.temperature must be positive\. Received: 0\.0\. Use 0\.05-1\.0\.$",
+            r"^control: train\.temperature must be positive\. Received: 0\.0\. Raise it\.$",
         ),
         ("train.hidden=64", r"train\.hidden: .*tuple.* Received: 64"),
         ("train.hidden=[a]", r"train\.hidden\.0: .*integer.* Received: 'a'"),
