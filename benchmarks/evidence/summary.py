@@ -384,8 +384,14 @@ def claims_of(evidence: Evidence, tables: Row) -> list[Row]:
         ("gain_tail_over_head", tail_head, f"{over}, all training data: on tail items over that on head items"),
     ):
         found = _ratio_of_gains(evidence, datasets, RECOMMENDED, top, bottom)
-        if found:
-            used = ", ".join(found["datasets"])
+        if not found:
+            continue
+        used = ", ".join(found["datasets"])
+        parts = id.removeprefix("gain_").split("_over_")
+        for part, gain in zip(parts, (found["top"], found["bottom"])):
+            claims.append({"id": f"gain_{part}", "what": f"{over} ({used}): {part}", "value": gain, "interval": None})
+        # Over a loss, a ratio would say nothing.
+        if found["bottom"] > 0.0:
             what = f"{what} ({used}; {100 * found['top']:+.1f}% over {100 * found['bottom']:+.1f}%)"
             claims.append({"id": id, "what": what, "value": found["value"], "interval": found["interval"]})
 
