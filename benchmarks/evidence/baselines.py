@@ -25,7 +25,7 @@ from implicit.utils import ParameterWarning
 from scipy.linalg import lapack
 from threadpoolctl import threadpool_limits
 
-from benchmarks.evidence.lightgcn import DEFAULTS as LIGHTGCN_DEFAULTS
+from benchmarks.evidence.baseline_settings import complete
 from benchmarks.evidence.lightgcn import fit_lightgcn
 from recsys_ssl import examples
 from recsys_ssl.evaluation.queries import RankingTask
@@ -159,7 +159,7 @@ def _flatten(batch: pa.RecordBatch, name: str) -> tuple[pa.Array, np.ndarray]:
 
 def _rank_popular(train, profiles, task, train_counts, settings, seed) -> Ranked:
     """Ranks by the training count; untrained items last."""
-    _complete("popular", settings)
+    complete("popular", settings)
     return rank_by_popularity(task, train_counts)
 
 
@@ -192,7 +192,7 @@ def _rank_itemknn(train, profiles, task, train_counts, settings, seed) -> Ranked
     References:
         Deshpande and Karypis 2004, "Item-based top-N recommendation algorithms".
     """
-    settings = _complete("itemknn", settings)
+    settings = complete("itemknn", settings)
     if settings["similarity"] not in _NEIGHBOURS:
         raise ValueError(f"similarity must be one of {sorted(_NEIGHBOURS)}. Received: {settings['similarity']!r}.")
     matrix = train.to_matrix(task.num_items)
@@ -226,7 +226,7 @@ def _rank_ease(train, profiles, task, train_counts, settings, seed) -> Ranked:
     References:
         Steck 2019, arXiv:1905.03375, Eq. (8).
     """
-    settings = _complete("ease", settings)
+    settings = complete("ease", settings)
     matrix, dtype = train.to_matrix(task.num_items), np.dtype(settings["dtype"])
     trained = np.flatnonzero(matrix.getnnz(axis=0))
     matrix = matrix[matrix.getnnz(axis=1) > 0][:, trained].astype(dtype)
@@ -303,7 +303,7 @@ def _rank_ials(train, profiles, task, train_counts, settings, seed) -> Ranked:
     References:
         Hu, Koren and Volinsky 2008, "Collaborative Filtering for Implicit Feedback Datasets".
     """
-    settings = _complete("ials", settings)
+    settings = complete("ials", settings)
     matrix = train.to_matrix(task.num_items)
     with threadpool_limits(1, "blas"):
         model = AlternatingLeastSquares(**settings, num_threads=1, random_state=seed)
@@ -328,7 +328,7 @@ def _rank_bpr(train, profiles, task, train_counts, settings, seed) -> Ranked:
     References:
         Rendle et al. 2009, arXiv:1205.2618.
     """
-    settings = _complete("bpr", settings)
+    settings = complete("bpr", settings)
     matrix = train.to_matrix(task.num_items)
     model = BayesianPersonalizedRanking(**settings, num_threads=1, random_state=seed)
     model.fit(matrix, show_progress=False)
@@ -359,7 +359,7 @@ def _rank_lightgcn(train, profiles, task, train_counts, settings, seed) -> Ranke
         train.item_rows,
         len(train.query_ids),
         len(train_counts),
-        _complete("lightgcn", settings),
+        complete("lightgcn", settings),
         seed,
     )
     num_trained = profiles @ trained.astype(np.float32)
@@ -393,69 +393,3 @@ BASELINES: Mapping[str, Baseline] = MappingProxyType(
         "lightgcn": _rank_lightgcn,
     }
 )
-
-DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        "popular": {},
-        "itemknn": {"similarity": "tfidf", "num_neighbours": 400},
-        "ease": {"l2": 100.0, "dtype": "float64", "max_gib": 6.0},
-        "ials": {"factors": 128, "alpha": 5.0, "regularization": 30.0, "iterations": 15},
-        "bpr": {"factors": 64, "learning_rate": 0.05, "regularization": 0.01, "iterations": 100},
-        "lightgcn": LIGHTGCN_DEFAULTS,
-    }
-)
-
-GRIDS: Mapping[str, list[dict[str, Any]]] = MappingProxyType(
-    {
-        "popular": [{}],
-        "itemknn": [
-            {"similarity": similarity, "num_neighbours": num_neighbours}
-            for similarity, num_neighbours in (
-                ("cosine", 20),
-                ("cosine", 400),
-                ("tfidf", 100),
-                ("tfidf", 400),
-                ("bm25", 400),
-                ("cooccurrence", 400),
-            )
-        ],
-        "ease": [{"l2": l2} for l2 in (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)],
-        "ials": [
-            {"factors": factors, "alpha": alpha, "regularization": regularization}
-            for factors, alpha, regularization in (
-                (64, 5.0, 10.0),
-                (64, 20.0, 100.0),
-                (128, 1.0, 10.0),
-                (128, 5.0, 30.0),
-                (128, 20.0, 10.0),
-                (128, 20.0, 100.0),
-            )
-        ],
-        "bpr": [
-            {
-                "factors": factors,
-                "learning_rate": learning_rate,
-                "regularization": regularization,
-                "iterations": iterations,
-            }
-            for factors, learning_rate, regularization, iterations in (
-                (16, 0.01, 0.02, 50),
-                (64, 0.05, 0.01, 100),
-                (64, 0.05, 0.002, 300),
-                (128, 0.02, 0.02, 300),
-                (128, 0.1, 0.001, 100),
-                (128, 0.1, 0.02, 300),
-            )
-        ],
-        "lightgcn": [
-            {"num_layers": num_layers, "reg_weight": reg_weight} for num_layers in (2, 3) for reg_weight in (1e-5, 1.0)
-        ],
-    }
-)
-
-
-def _complete(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = sorted(set(settings) - set(DEFAULTS[name]))
-    if unknown:
-        raise ValueError(f"settings of {name} are {sorted(DEFAULTS[name])}. Received also: {unknown}. Remove them.")
-    return {**DEFAULTS[name], **settings}

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.evidence.baselines import GRIDS
+from benchmarks.evidence.baseline_settings import GRIDS
 from benchmarks.evidence.datasets import DATASETS, prepare
 from benchmarks.evidence.trials import (
     BASELINES,

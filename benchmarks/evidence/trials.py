@@ -99,10 +99,6 @@ class Trial:
         ]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
-    @property
-    def cell(self) -> tuple[str, float]:
-        return self.dataset, self.share
-
     def describe(self) -> str:
         """One line for the terminal."""
         settings = "".join(f" {name}={value}" for name, value in self.settings.items())

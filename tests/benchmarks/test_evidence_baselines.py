@@ -7,7 +7,8 @@ from implicit.bpr import BayesianPersonalizedRanking
 from implicit.cpu.als import AlternatingLeastSquares
 
 from benchmarks.evidence import baselines
-from benchmarks.evidence.baselines import BASELINES, DEFAULTS, GRIDS, Pairs, build_profiles, read_pairs
+from benchmarks.evidence.baseline_settings import DEFAULTS, GRIDS, complete
+from benchmarks.evidence.baselines import BASELINES, Pairs, build_profiles, read_pairs
 from recsys_ssl import examples
 from recsys_ssl.evaluation.queries import RankingTask
 from recsys_ssl.features.batch import Catalogue, lay_out
@@ -279,7 +280,7 @@ def test_the_seed_decides(name):
 
 @pytest.mark.parametrize("name", list(BASELINES))
 def test_every_setting_of_a_grid_is_known_and_distinct(name):
-    completed = [baselines._complete(name, settings) for settings in GRIDS[name]]
+    completed = [complete(name, settings) for settings in GRIDS[name]]
     assert len({tuple(sorted(settings.items())) for settings in completed}) == len(GRIDS[name])
     assert all(settings.keys() == DEFAULTS[name].keys() for settings in completed)
 
