@@ -34,6 +34,7 @@ IMPORTERS = {
     "tfx": ("pipelines/",),
     "tensorflow_transform": ("recsys_ssl/features/preprocessing.py",),
     "scann": ("recsys_ssl/index/",),
+    "rdkit": ("recsys_ssl/logs/compounds.py",),
     "tensorflow_recommenders": (),
 }
 FORBIDDEN = {"recsys_ssl/evaluation/": ("tensorflow", "tf_keras", "apache_beam", "tfx_bsl", "tensorflow_metadata")}

@@ -1,4 +1,4 @@
-"""The five logs of the study: split, encoded once by the pipeline's own stages, and thinned to a share.
+"""The six logs of the study: split, encoded once by the pipeline's own stages, and thinned to a share.
 
 Everything lies under `build/evidence`; what is there already is not made again.
 """
@@ -52,9 +52,16 @@ class Dataset:
         return {**_COMMON, **own}
 
 
-_LINKS = {"feature_dim": 128, "embedding_dim": 128, "temperature": 0.1}
-_PACKAGES = {"feature_dim": 64, "embedding_dim": 64, "temperature": 0.1}
-_USERS = {"feature_dim": 64, "embedding_dim": 64, "batch_size": 512, "unknown_query_rate": 0.3}
+_LINKS = {"feature_dim": 128, "embedding_dim": 128, "temperature": 0.1, "popularity_prior": 0.5}
+_PACKAGES = {"feature_dim": 64, "embedding_dim": 64, "temperature": 0.1, "popularity_prior": 1.0}
+_USERS = {"feature_dim": 64, "embedding_dim": 64, "batch_size": 512, "unknown_query_rate": 0.3, "popularity_prior": 1.0}
+_COMPOUNDS = {
+    "feature_dim": 64,
+    "embedding_dim": 64,
+    "unknown_query_rate": 0.0,
+    "temperature": 0.2,
+    "popularity_prior": 0.5,
+}
 _HALF = {"ssl_batch_size": 256}  # half a batch, as the other logs have
 
 DATASETS = {
@@ -75,8 +82,14 @@ DATASETS = {
     "debian": Dataset(
         Split(kind="random", validation=0.05, test=0.1),
         full={**_PACKAGES, "temperature": 0.06, "learning_rate": 0.1, "steps": 1000, "eval_every": 200},
-        sparse={**_PACKAGES, "learning_rate": 0.03, "batch_size": 512, "steps": 400, "eval_every": 50},
+        sparse={**_PACKAGES, "learning_rate": 0.03, "batch_size": 512, "steps": 300, "eval_every": 50},
         tuning={"steps": 500, "eval_every": 100},
+    ),
+    "chembl-targets": Dataset(
+        Split(kind="random", validation=0.05, test=0.1),
+        full={**_COMPOUNDS, "temperature": 0.15, "learning_rate": 0.1, "steps": 600, "eval_every": 100},
+        sparse={**_COMPOUNDS, "learning_rate": 0.05, "batch_size": 512, "steps": 300, "eval_every": 30},
+        tuning={"steps": 300, "eval_every": 50},
     ),
     "complete-journey": Dataset(
         Split(kind="time"),
@@ -84,7 +97,7 @@ DATASETS = {
         sparse={
             **_USERS,
             "temperature": 0.2,
-            "learning_rate": 0.05,
+            "learning_rate": 0.02,
             "batch_size": 256,
             "steps": 100,
             "eval_every": 20,
@@ -93,11 +106,19 @@ DATASETS = {
     ),
     "frappe": Dataset(
         Split(kind="random"),
-        full={**_USERS, **_HALF, "temperature": 0.2, "learning_rate": 0.05, "steps": 400, "eval_every": 50},
+        full={
+            **_USERS,
+            **_HALF,
+            "popularity_prior": 0.5,
+            "temperature": 0.2,
+            "learning_rate": 0.05,
+            "steps": 400,
+            "eval_every": 50,
+        },
         sparse={
             **_USERS,
             "temperature": 0.3,
-            "learning_rate": 0.01,
+            "learning_rate": 0.003,
             "batch_size": 256,
             "steps": 100,
             "eval_every": 10,
@@ -119,7 +140,7 @@ DATASETS = {
             **_USERS,
             "unknown_query_rate": 0.9,
             "temperature": 0.3,
-            "learning_rate": 0.1,
+            "learning_rate": 0.03,
             "batch_size": 256,
             "steps": 100,
             "eval_every": 10,

@@ -122,7 +122,8 @@ def embed(prepared: Prepared, trial: Trial) -> tuple[np.ndarray, np.ndarray]:
     with tempfile.TemporaryDirectory() as checkpoints:
         model, catalogue, _ = fit(prepared.spec, make_config(trial), prepared.inputs, checkpoints)
     validator = Validator(prepared.spec, prepared.inputs.interactions_dir, catalogue, 1, 0)
-    embeddings = validator.embed_items(model)
+    # Without the coordinate of the popularity prior.
+    embeddings = validator.vectorize_items(model)[:, : make_config(trial).embedding_dim]
     keras.backend.clear_session()
     return embeddings, catalogue.train_counts
 

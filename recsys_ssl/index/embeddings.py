@@ -26,7 +26,7 @@ class ItemEmbeddings:
     item_ids: pa.Array
     """[num_items] binary, unique."""
     vectors: np.ndarray
-    """[num_items, dim] float32, rows of norm 1."""
+    """[num_items, dim] float32."""
     train_counts: np.ndarray
     """[num_items] int64: train positives of the item."""
 

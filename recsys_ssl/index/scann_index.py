@@ -1,6 +1,6 @@
 """The approximate index of the catalogue, and how much it loses against exact search.
 
-Vectors have norm 1 and the score is the dot product, that is the cosine.
+The score is the dot product; vectors may have any length.
 
 References:
     Guo et al. 2020, Accelerating Large-Scale Inference with Anisotropic Vector Quantization, arXiv:1908.10396.
@@ -30,7 +30,7 @@ EXACT_BELOW = 20_000
 TREE_ABOVE = 100_000
 
 RECALL_AT = (10, 50)
-# Equal items score equally but for the rounding of a dot product of unit vectors.
+# Equal items score equally but for the rounding of a dot product of short vectors.
 _TIE = 1e-6
 
 
@@ -135,7 +135,7 @@ class ScannIndex:
         """The approximately best items of every query.
 
         Args:
-            queries: [num_queries, dim] float32 of norm 1.
+            queries: [num_queries, dim] float32.
             k: number of items.
 
         Returns:
@@ -154,13 +154,13 @@ def build_index(items: embeddings.ItemEmbeddings, config: IndexConfig = IndexCon
     """Builds the index of the embedded catalogue; holds the vectors twice.
 
     Raises:
-        ValueError: there is no item, a vector has not norm 1, or the config does not fit.
+        ValueError: there is no item, a vector is not finite, or the config does not fit.
     """
     chosen = choose_config(config, len(items.vectors))
     norms = np.linalg.norm(items.vectors, axis=1)
-    if (np.abs(norms - 1.0) > 1e-3).any():
-        row = int(np.abs(norms - 1.0).argmax())
-        raise ValueError(f"item vectors must have norm 1. Received: {norms[row]:.4g} in row {row}. Normalise them.")
+    if not np.isfinite(norms).all():
+        row = int((~np.isfinite(norms)).argmax())
+        raise ValueError(f"item vectors must be finite. Received: length {norms[row]:.4g} in row {row}. Train anew.")
     builder = scann_ops_pybind.builder(items.vectors, max(RECALL_AT), "dot_product")
     if chosen.method == "tree":
         builder = builder.tree(

@@ -284,6 +284,19 @@ def _write_wikispeedia(to: Path, source: Path | None) -> None:
     _write_csv(links.apply(lambda column: column.map(urllib.parse.unquote)), to / "links.csv")
 
 
+def _write_chembl_targets(to: Path, source: Path | None) -> None:
+    """A table of compounds x targets with pActivity values becomes a list of measurements and a list of compounds."""
+    from recsys_ssl.logs.compounds import describe_compounds  # RDKit is loaded for this data set only
+
+    source = _require_source(source, "chembl_targets.csv of ChEMBL (smiles, one column of pActivity per target)")
+    table = _read_table(source, ("chembl_targets.csv",), ("smiles",))
+    compounds = pd.DataFrame({"compound": [f"compound-{row}" for row in range(len(table))], "smiles": table["smiles"]})
+    _write_csv(compounds.join(describe_compounds(table["smiles"])), to / "compounds.csv")
+    measured = table.drop(columns="smiles").assign(compound=compounds["compound"])
+    activities = measured.melt("compound", var_name="target", value_name="p_activity")
+    _write_csv(activities[activities["p_activity"] != ""], to / "activities.csv")
+
+
 # --- Files --------------------------------------------------------------------------------------------------
 
 _READ_ERRORS = (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error, pd.errors.ParserError)
@@ -352,5 +365,6 @@ DATASETS: dict[str, Dataset] = {
     "debian": Dataset(("links.tsv", "packages.tsv"), _write_debian),
     "complete-journey": Dataset(("transactions.csv", "products.csv", "demographics.csv"), _write_complete_journey),
     "frappe": Dataset(("usage.csv", "apps.csv"), _write_frappe),
+    "chembl-targets": Dataset(("activities.csv", "compounds.csv"), _write_chembl_targets),
     "wikispeedia": Dataset(("items.csv", "links.csv"), _write_wikispeedia),
 }

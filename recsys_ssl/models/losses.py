@@ -14,11 +14,12 @@ def batch_softmax(
     log_proposal: tf.Tensor | None = None,
     correct_positive: bool = True,
     example_weight: tf.Tensor | None = None,
+    item_logits: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """In-batch softmax over the distinct items of a batch, with sampling-bias correction.
 
     -sum_i w_i log [ e^{c_ii} / (e^{c_ii} + sum_{j != i} e^{c_ij}) ] / sum_i w_i with
-    c_ij = s_ij / temperature - log Q_j. The sum over j runs over the other rows of the batch whose item is not
+    c_ij = s_ij / temperature + b_j - log Q_j. The sum over j runs over the other rows of the batch whose item is not
     item i (accidental hits are removed). Rows with the same item have the same c, so it is computed over the
     distinct items, each other item weighted with its number of rows: same value, fewer columns.
 
@@ -31,6 +32,7 @@ def batch_softmax(
         log_proposal: [num_distinct] float, log of the probability that a candidate is the item; None: no correction.
         correct_positive: whether the positive's own logit is corrected too (Yi et al.) or not (mixed negatives).
         example_weight: [batch_size] float >= 0; None: all 1.
+        item_logits: [num_distinct] float, b, what an item scores with every query; None: 0.
 
     Returns:
         Scalar weighted mean; 0.0 when all weights are 0.
@@ -39,6 +41,8 @@ def batch_softmax(
         Yao et al. 2021, arXiv:2007.12865, Eq. (6). Yi et al. 2019, RecSys, Eq. (3)-(5).
     """
     scores = tf.matmul(query_embeddings, item_embeddings, transpose_b=True) / temperature
+    if item_logits is not None:
+        scores += item_logits
     correction = tf.zeros([tf.shape(item_embeddings)[0]]) if log_proposal is None else -log_proposal
     logits = scores + correction + tf.math.log(tf.cast(counts, scores.dtype))
 

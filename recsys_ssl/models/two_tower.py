@@ -8,6 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from recsys_ssl.features.batch import FeatureBatch, FeatureLayout
+from recsys_ssl.models.popularity import NO_PRIOR, PopularityPrior
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,21 @@ class TwoTower(keras.Model):
 
     The table has `num_rows` rows of feature_dim float32: 4 * num_rows * feature_dim bytes, and as many
     again for Adagrad's accumulator.
+
+    `embed_*` give what the losses compare, `vectorize_*` what is exported, indexed and searched: the embedding
+    and, where there is one, the coordinate of the popularity prior.
     """
 
-    def __init__(self, query_layout: FeatureLayout, item_layout: FeatureLayout, num_rows: int, config: TowerConfig):
+    def __init__(
+        self,
+        query_layout: FeatureLayout,
+        item_layout: FeatureLayout,
+        num_rows: int,
+        config: TowerConfig,
+        prior: PopularityPrior = NO_PRIOR,
+    ):
         super().__init__(name="two_tower")
+        self.prior = prior
         self.query_layout, self.item_layout = query_layout, item_layout
         self.table = self.add_weight(
             name="table",
@@ -132,6 +144,14 @@ class TwoTower(keras.Model):
     ) -> tf.Tensor:
         """[num_views * num_records, embedding_dim] float32, rows of length 1; arguments as in FeatureEncoder."""
         return _embed(self.item_encoder, self.item_mlp, batch, visible, kept)
+
+    def vectorize_queries(self, batch: FeatureBatch) -> tf.Tensor:
+        """[num_records, vector_dim] float32."""
+        return self.prior.extend_queries(self.embed_queries(batch))
+
+    def vectorize_items(self, batch: FeatureBatch, train_counts: tf.Tensor) -> tf.Tensor:
+        """[num_records, vector_dim] float32 of items with these train positives, [num_records]."""
+        return self.prior.extend_items(self.embed_items(batch), train_counts)
 
 
 def _embed(encoder: FeatureEncoder, mlp: keras.Sequential, batch: FeatureBatch, visible, kept) -> tf.Tensor:

@@ -51,6 +51,7 @@ class TrainConfig:
         correlation: mutual information `raw` (the paper's) or `normalised` by the entropies (`cfm` only).
         logq: sampling-bias correction: `none`, `exact` counts or the `streaming` estimate.
         mixed_negatives: items drawn uniformly from the catalogue as further candidates of the main softmax.
+        popularity_prior: weight of log p(item) in the score (`models.popularity`); 0: the towers learn popularity too.
         eval_every: steps between validations; also the checkpoint interval.
         patience: validations without a better Recall@50 after which training stops.
         validation_queries: held-out rankings of a validation, drawn once.
@@ -80,6 +81,7 @@ class TrainConfig:
     correlation: Correlation = "raw"
     logq: LogQ = "exact"
     mixed_negatives: int = 0
+    popularity_prior: float = 0.0
     eval_every: int = 250
     patience: int = 5
     validation_queries: int = 2000
@@ -99,7 +101,7 @@ class TrainConfig:
         for name in ("value_dropout", "feature_dropout", "unknown_query_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be in [0, 1). Received: {getattr(self, name)}.")
-        for name in ("seed", "ssl_weight", "alignment_weight", "mixed_negatives"):
+        for name in ("seed", "ssl_weight", "alignment_weight", "mixed_negatives", "popularity_prior"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"train.{name} must not be negative. Received: {getattr(self, name)}.")
         choices_of = {

@@ -9,6 +9,8 @@ from recsys_ssl.features.preprocessing import QueryEncoder, load_item_encoder, r
 from recsys_ssl.models.two_tower import TwoTower
 from recsys_ssl.spec import FeatureSpec
 
+_TRAIN_COUNT = "train_count"
+
 
 class _Towers(tf.Module):
     """Holds what the signatures read, so that it is saved with them."""
@@ -22,15 +24,20 @@ class _Towers(tf.Module):
             self.encode_queries = QueryEncoder(spec, query_transform_dir, item_transform_dir)
         query_features = spec.item_features if spec.queries.same_as_items else spec.query_features
         query_signature, item_signature = serving_signature(query_features), serving_signature(spec.item_features)
+        if model.prior.weight:
+            item_signature[_TRAIN_COUNT] = tf.TensorSpec([None], tf.float32, _TRAIN_COUNT)
 
         @tf.function(input_signature=[query_signature], autograph=False)
         def embed_query(raw):
             batch = _encode(model.query_layout, self.encode_queries, raw)
-            return {"embedding": model.embed_queries(batch)}
+            return {"embedding": model.vectorize_queries(batch)}
 
         @tf.function(input_signature=[item_signature], autograph=False)
         def embed_item(raw):
-            return {"embedding": model.embed_items(_encode(model.item_layout, self.encode_items, raw))}
+            raw = dict(raw)
+            train_counts = raw.pop(_TRAIN_COUNT, None)
+            batch = _encode(model.item_layout, self.encode_items, raw)
+            return {"embedding": model.vectorize_items(batch, train_counts)}
 
         self.embed_query, self.embed_item = embed_query, embed_item
 
@@ -41,7 +48,8 @@ def export_towers(
     """Writes a SavedModel with the signatures `embed_query` and `embed_item`.
 
     Both take the dense tensors of `serving_signature` by feature name and return {"embedding": [batch_size,
-    embedding_dim] float32}, rows of length 1.
+    vector_dim] float32}: rows of length 1, and beside them the coordinate of a popularity prior. With a prior
+    `embed_item` also takes `train_count`, [batch_size] float32 train positives; NaN for an item that is new.
     """
     towers = _Towers(model, spec, query_transform_dir, item_transform_dir)
     signatures = {"embed_query": towers.embed_query, "embed_item": towers.embed_item}

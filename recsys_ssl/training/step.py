@@ -39,6 +39,7 @@ class TrainStep(tf.Module):
         self.optimizer = keras.optimizers.legacy.Adagrad(_learning_rate(config), config.initial_accumulator)
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._log_probability = tf.constant(sampling.exact_log_probability(catalogue.train_counts))
+        self._train_counts = tf.constant(catalogue.train_counts)
         self.frequency = None
         if config.logq == "streaming":
             initial_gap = max(1.0, catalogue.num_items / config.batch_size)
@@ -67,7 +68,7 @@ class TrainStep(tf.Module):
         return {"loss": loss, "supervised_loss": supervised, "auxiliary_loss": auxiliary}
 
     def _supervised_loss(self, batch: Interactions) -> tf.Tensor:
-        config, catalogue = self._config, self._catalogue
+        config, catalogue, prior = self._config, self._catalogue, self.model.prior
         candidates = batch.item_rows
         if config.mixed_negatives:
             uniform = self._uniform_rows(config.mixed_negatives, _NEGATIVES)
@@ -95,6 +96,7 @@ class TrainStep(tf.Module):
             self._log_proposal(rows, batch),
             correct_positive=not config.mixed_negatives,
             example_weight=batch.example_weight,
+            item_logits=prior.logits(tf.gather(self._train_counts, rows)) if prior.weight else None,
         )
 
     def _log_proposal(self, rows: tf.Tensor, batch: Interactions) -> tf.Tensor | None:

@@ -19,6 +19,7 @@ from recsys_ssl.features.batch import Catalogue, lay_out
 from recsys_ssl.features.correlations import Correlations
 from recsys_ssl.features.preprocessing import EncodedFeature, read_encoding
 from recsys_ssl.features.schema import is_multi_valued
+from recsys_ssl.models.popularity import PopularityPrior
 from recsys_ssl.models.two_tower import TwoTower
 from recsys_ssl.spec import Feature, FeatureSpec
 from recsys_ssl.training.config import TrainConfig
@@ -174,7 +175,9 @@ def build_model(spec: FeatureSpec, config: TrainConfig, inputs: TrainInputs) -> 
     items = read_encoding(inputs.item_transform_dir), spec.item_features
     queries = items if spec.queries.same_as_items else (read_encoding(inputs.query_transform_dir), spec.query_features)
     (query_layout, item_layout), num_rows = lay_out([_side(*queries), _side(*items)])
-    return TwoTower(query_layout, item_layout, num_rows, config.tower), Catalogue(inputs.catalogue_dir, item_layout)
+    catalogue = Catalogue(inputs.catalogue_dir, item_layout)
+    prior = PopularityPrior(config.popularity_prior, config.temperature, int(catalogue.train_counts.sum()))
+    return TwoTower(query_layout, item_layout, num_rows, config.tower, prior), catalogue
 
 
 def _side(encoding: Sequence[EncodedFeature], features: Sequence[Feature]) -> tuple[Sequence, list[bool]]:

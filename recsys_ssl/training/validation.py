@@ -23,7 +23,7 @@ class Validator:
     """Ranks the whole catalogue for queries of a held-out split.
 
     Holds the split's serialized examples while it is built and the sampled ones afterwards (roughly
-    200 bytes each); a validation holds the catalogue's embeddings, 4 * embedding_dim bytes an item.
+    200 bytes each); a validation holds the catalogue's embeddings, 4 * vector_dim bytes an item.
     """
 
     def __init__(
@@ -56,33 +56,34 @@ class Validator:
 
     def rank(self, model: TwoTower, k: int) -> Ranked:
         """The ranks of the held-out items, and the first k items of every ranking."""
-        return rank(self.task, self._embed_queries(model), self.embed_items(model), k)
+        return rank(self.task, self._vectorize_queries(model), self.vectorize_items(model), k)
 
-    def embed_items(self, model: TwoTower) -> np.ndarray:
-        """[num_items, embedding_dim] float32, the whole catalogue."""
+    def vectorize_items(self, model: TwoTower) -> np.ndarray:
+        """[num_items, vector_dim] float32, the whole catalogue."""
         starts = range(0, self._catalogue.num_items, _BLOCK)
         rows = [np.arange(i, min(i + _BLOCK, self._catalogue.num_items)) for i in starts]
-        return np.concatenate([_embed_items(model, self._catalogue, tf.constant(block)).numpy() for block in rows])
+        return np.concatenate([_vectorize_items(model, self._catalogue, tf.constant(block)).numpy() for block in rows])
 
-    def _embed_queries(self, model: TwoTower) -> np.ndarray:
+    def _vectorize_queries(self, model: TwoTower) -> np.ndarray:
         blocks = [self._serialized[i : i + _BLOCK] for i in range(0, len(self._serialized), _BLOCK)]
-        embed = _embed_query_rows if self._same_as_items else _embed_queries
-        return np.concatenate([embed(model, self._catalogue, tf.constant(block)).numpy() for block in blocks])
+        vectorize = _vectorize_query_rows if self._same_as_items else _vectorize_queries
+        return np.concatenate([vectorize(model, self._catalogue, tf.constant(block)).numpy() for block in blocks])
 
 
 @tf.function(autograph=False, reduce_retracing=True)
-def _embed_items(model: TwoTower, catalogue: Catalogue, rows: tf.Tensor) -> tf.Tensor:
-    return model.embed_items(catalogue.gather(rows))
+def _vectorize_items(model: TwoTower, catalogue: Catalogue, rows: tf.Tensor) -> tf.Tensor:
+    return model.vectorize_items(catalogue.gather(rows), tf.gather(catalogue.train_counts, rows))
 
 
 @tf.function(autograph=False, reduce_retracing=True)
-def _embed_queries(model: TwoTower, catalogue: Catalogue, serialized: tf.Tensor) -> tf.Tensor:
-    return model.embed_queries(parse(serialized, model.query_layout, same_as_items=False).query)
+def _vectorize_queries(model: TwoTower, catalogue: Catalogue, serialized: tf.Tensor) -> tf.Tensor:
+    return model.vectorize_queries(parse(serialized, model.query_layout, same_as_items=False).query)
 
 
 @tf.function(autograph=False, reduce_retracing=True)
-def _embed_query_rows(model: TwoTower, catalogue: Catalogue, serialized: tf.Tensor) -> tf.Tensor:
-    return model.embed_queries(catalogue.gather(parse(serialized, model.query_layout, same_as_items=True).query_rows))
+def _vectorize_query_rows(model: TwoTower, catalogue: Catalogue, serialized: tf.Tensor) -> tf.Tensor:
+    rows = parse(serialized, model.query_layout, same_as_items=True).query_rows
+    return model.vectorize_queries(catalogue.gather(rows))
 
 
 def _choose_events(spec: FeatureSpec, serialized: np.ndarray, num_rankings: int | None, seed: int) -> np.ndarray:

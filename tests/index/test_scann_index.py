@@ -123,8 +123,8 @@ def test_another_method_can_replace_a_saved_index(make_items, random_unit_vector
 
 def test_bad_vectors_and_missing_index_are_explained(make_items, tmp_path):
     items = make_items(5)
-    with pytest.raises(ValueError, match=r"item vectors must have norm 1\. Received: 2 in row 3"):
-        scann_index.build_index(dataclasses.replace(items, vectors=items.vectors * [[1], [1], [1], [2], [1]]))
+    with pytest.raises(ValueError, match=r"item vectors must be finite\. Received: length nan in row 3"):
+        scann_index.build_index(dataclasses.replace(items, vectors=items.vectors * [[1], [1], [1], [np.nan], [1]]))
     with pytest.raises(FileNotFoundError, match="no index in"):
         scann_index.load_index(tmp_path)
 

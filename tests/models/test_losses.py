@@ -87,6 +87,18 @@ def test_without_a_proposal_nothing_is_corrected():
     np.testing.assert_allclose(distinct_softmax(**to_tensors(case) | {"log_proposal": None}), expected, rtol=1e-5)
 
 
+def test_item_logits_add_to_the_scores_of_all_queries():
+    """The same loss as from items one dimension longer and queries that end in the temperature."""
+    case, bias = to_tensors(make_case(num_items=12)), tf.linspace(-2.0, 1.0, 12)
+    longer_queries = tf.pad(case["queries"], [[0, 0], [0, 1]], constant_values=case["temperature"])
+    longer_items = tf.concat([case["items"], bias[:, tf.newaxis]], 1)
+    settings = [case["positives"], tf.ones(12, tf.int32), case["temperature"], case["log_proposal"]]
+    expected = losses.batch_softmax(longer_queries, longer_items, *settings)
+    found = losses.batch_softmax(case["queries"], case["items"], *settings, item_logits=bias)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert abs(float(found - losses.batch_softmax(case["queries"], case["items"], *settings))) > 1e-3
+
+
 def test_without_weights_rows_weigh_the_same():
     case = make_case()
     expected = loop_softmax(**case | {"weights": np.ones(12)})

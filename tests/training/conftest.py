@@ -22,6 +22,7 @@ CFM = {
     "eval_every": 30,
     "learning_rate": 0.3,
     "ssl_weight": 0.1,
+    "popularity_prior": 0.5,
 }
 
 
@@ -59,9 +60,10 @@ def shop_inputs(shop, correlations_path):
 
 @pytest.fixture(scope="session")
 def embed_shop(shop, shop_inputs, make_config):
-    """Embeds all items of the shop by a model, on the path of training."""
+    """The vectors of all items of the shop by a model, on the path of training."""
     catalogue = Catalogue(shop_inputs.catalogue_dir, build_model(shop.spec, make_config(), shop_inputs)[1].layout)
-    return lambda model: model.embed_items(catalogue.gather(tf.range(200, dtype=tf.int64))).numpy()
+    rows, counts = tf.range(200, dtype=tf.int64), tf.constant(catalogue.train_counts)
+    return lambda model: model.vectorize_items(catalogue.gather(rows), counts).numpy()
 
 
 @pytest.fixture(scope="session")

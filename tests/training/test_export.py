@@ -42,6 +42,10 @@ def dense(records, name, missing, width=None):
     return np.array([value + [missing] * (width - len(value)) for value in values])
 
 
+def count_events(shop):
+    return np.bincount([event["item_row"][0] for event in shop.events["train"]], minlength=200)
+
+
 @pytest.fixture(scope="module")
 def served(shop, unharmed, tmp_path_factory):
     """Embeddings by a process that knows the SavedModel alone."""
@@ -50,6 +54,7 @@ def served(shop, unharmed, tmp_path_factory):
     raw["embed_item/tags"] = dense(items, "tags", b"", width=3)
     raw["embed_item/price"] = dense(items, "price", np.nan).astype(np.float32)
     raw["embed_item/shape"] = np.array([item["shape"] or [np.nan] * 2 for item in items], np.float32)
+    raw["embed_item/train_count"] = count_events(shop).astype(np.float32)  # for the popularity prior
     raw["embed_query/taste"] = dense(queries, "taste", b"")
     raw["embed_query/history"] = dense(queries, "history", b"", width=5)
     np.savez(root / "raw.npz", **raw)
@@ -73,15 +78,17 @@ def trained(shop, shop_inputs, cfm_config, unharmed):
     shards = examples.list_shards(shop_inputs.interactions_dir, "test")
     serialized = tf.stack(list(tf.data.TFRecordDataset(shards, compression_type="GZIP")))
     return {
-        "embed_item": model.embed_items(catalogue.gather(tf.range(200, dtype=tf.int64))).numpy(),
-        "embed_query": model.embed_queries(parse(serialized, model.query_layout, False).query).numpy(),
+        "embed_item": model.vectorize_items(
+            catalogue.gather(tf.range(200, dtype=tf.int64)), tf.constant(catalogue.train_counts)
+        ).numpy(),
+        "embed_query": model.vectorize_queries(parse(serialized, model.query_layout, False).query).numpy(),
     }
 
 
 @pytest.mark.parametrize("side", ["embed_item", "embed_query"])
 def test_raw_records_get_the_embeddings_of_training(served, trained, side):
     np.testing.assert_allclose(served[side], trained[side], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(np.linalg.norm(served[side], axis=1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(served[side][:, :-1], axis=1), 1.0, rtol=1e-5)
     assert len(np.unique(served[side].round(4), axis=0)) > 20
 
 
@@ -89,6 +96,14 @@ def test_raw_records_get_the_embeddings_of_training(served, trained, side):
 def test_a_record_is_embedded_alike_alone_and_in_any_place(served, side):
     np.testing.assert_allclose(served[f"{side}/first"], served[side][:1], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(served[f"{side}/reversed"], served[side][::-1], rtol=1e-4, atol=1e-5)
+
+
+def test_the_last_coordinate_is_the_popularity_prior(served, shop, cfm_config):
+    counts = count_events(shop)
+    shares = np.maximum(counts, 0.5) / counts.sum()
+    expected = cfm_config.temperature * cfm_config.popularity_prior * np.log(shares)
+    np.testing.assert_allclose(served["embed_item"][:, -1], expected, rtol=1e-5)
+    np.testing.assert_array_equal(served["embed_query"][:, -1], 1.0)
 
 
 def test_the_best_model_is_the_exported_one(unharmed, trained):
@@ -99,8 +114,7 @@ def test_served_embeddings_find_the_items_of_the_query_taste(shop, served):
     """Recall@10 of the test events against that of the ten items bought most."""
     rows = np.array([event["item_row"][0] for event in shop.events["test"]])
     top = np.argsort(-served["embed_query"] @ served["embed_item"].T, axis=1)[:, :10]
-    bought = np.bincount([event["item_row"][0] for event in shop.events["train"]], minlength=200)
-    popular = np.isin(rows, np.argsort(-bought)[:10]).mean()
+    popular = np.isin(rows, np.argsort(-count_events(shop))[:10]).mean()
     assert popular < 0.3
     assert (top == rows[:, np.newaxis]).any(axis=1).mean() > popular + 0.25
 
@@ -108,5 +122,5 @@ def test_served_embeddings_find_the_items_of_the_query_taste(shop, served):
 def test_the_signatures_take_the_raw_features_by_name(served, shop):
     assert served["signatures"] == {
         "embed_query": sorted(feature.name for feature in shop.spec.query_features),
-        "embed_item": sorted(feature.name for feature in shop.spec.item_features),
+        "embed_item": sorted([*(feature.name for feature in shop.spec.item_features), "train_count"]),
     }
