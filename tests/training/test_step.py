@@ -8,6 +8,7 @@ from recsys_ssl import examples
 from recsys_ssl.features import views
 from recsys_ssl.features.batch import Catalogue, FeatureBatch, lay_out
 from recsys_ssl.features.preprocessing import EncodedFeature
+from recsys_ssl.models.popularity import PopularityPrior
 from recsys_ssl.models.two_tower import TwoTower
 from recsys_ssl.training.data import Interactions
 from recsys_ssl.training.step import TrainStep
@@ -53,7 +54,9 @@ def make_step(catalogues, make_config):
         settings = {"ssl_batch_size": 9, "temperature": 0.2, "ssl_temperature": 0.3, "unknown_query_rate": 0.0}
         config = make_config(batch_size=BATCH_SIZE, **settings | changes)
         (query, item), num_rows = layouts(same_as_items)
-        model, rng = TwoTower(query, item, num_rows, config.tower), np.random.default_rng(1)
+        counts = catalogues[same_as_items].train_counts
+        prior = PopularityPrior(config.popularity_prior, config.temperature, int(counts.sum()))
+        model, rng = TwoTower(query, item, num_rows, config.tower, prior), np.random.default_rng(1)
         for variable in model.variables:
             variable.assign(rng.normal(size=variable.shape))
         return TrainStep(model, catalogues[same_as_items], config, same_as_items, mutual_information)
@@ -315,6 +318,16 @@ def test_mixed_negatives_join_with_the_mixed_proposal(monkeypatch, make_step, sl
     log_proposal = np.log((10 * np.exp(EXACT) + 6 / NUM_ITEMS) / 16)
     expected = softmax(queries, items, positives, candidates, batch.example_weight, 0.2, log_proposal, False)
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
+
+
+def test_the_popularity_prior_joins_the_scores(make_step, slow_towers):
+    """Half the prior in the score and the whole correction: half of log p is left to correct."""
+    step, batch = make_step(regularizer="none", popularity_prior=0.5), make_batch()
+    towers = Towers(make_step(regularizer="none"), slow_towers)
+    (items,), queries = towers.embed_items(np.arange(NUM_ITEMS)), towers.embed_queries(batch.query)
+    positives = batch.item_rows.numpy()
+    expected = softmax(queries, items, positives, positives, batch.example_weight, 0.2, 0.5 * EXACT, True)
+    np.testing.assert_allclose(step.take(batch)["supervised_loss"], expected, rtol=1e-4)
 
 
 def test_feature_dropout_hides_features_of_the_supervised_items(monkeypatch, make_step, slow_towers):
