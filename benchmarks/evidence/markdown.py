@@ -13,6 +13,7 @@ DATASET_LABELS = {
     "complete-journey": "Complete Journey",
     "frappe": "Frappe",
     "movielens-small": "MovieLens small",
+    "chembl-targets": "ChEMBL targets",
 }
 _SHARES = {"full": "all training data", "sparse": "10% of the training data"}
 _METRICS = {"recall_at_50": "Recall@50", "recall_at_10": "Recall@10", "map_at_10": "MAP@10"}

@@ -39,13 +39,14 @@ REGULARIZERS = {
     RECOMMENDED: "masked spread-out (recommended)",
 }
 PROPOSALS = {
+    "no_prior": "no popularity prior",
     "logq_none": "no logQ correction",
     "logq_streaming": "streaming logQ",
     "mixed_negatives": "exact logQ, mixed negatives",
     "hidden_layer": "a hidden layer of 128",
     "large_accumulator": "Adagrad from 0.1",
 }
-"""Arm `none` with one thing changed; exact logQ without mixed negatives is `none` itself."""
+"""Arm `none` with one thing changed; exact logQ with the popularity prior of the data set is `none` itself."""
 BASELINES = {
     "popular": "most popular",
     "itemknn": "ItemKNN",
@@ -147,6 +148,7 @@ def make_config(trial: Trial):
     if trial.arm in PROPOSALS:
         arm = {"regularizer": "none"}
         arm |= {
+            "no_prior": {"popularity_prior": 0.0},
             "logq_none": {"logq": "none"},
             "logq_streaming": {"logq": "streaming"},
             "mixed_negatives": {"mixed_negatives": 512},

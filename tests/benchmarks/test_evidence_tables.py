@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import t as student
 
 from benchmarks import claims
-from benchmarks.evidence import plots, summary, tables
+from benchmarks.evidence import plots, summary, tables, tested
 from benchmarks.evidence.inference import interval_over_seeds
 from benchmarks.evidence.trials import ARMS, PAPER_BASELINES, RECOMMENDED, Trial
 from recsys_ssl.evaluation.metrics import average_precision
@@ -140,7 +140,7 @@ def test_a_deterministic_arm_stands_beside_every_seed(whole, found):
 def test_two_deterministic_arms_vary_by_user_only(study):
     study.add("frappe", "ease", seeds=[0], rate=0.5)
     study.add("frappe", "popular", seeds=[0])
-    evidence = summary.Evidence(study.trials, study.ranks, study.tasks)
+    evidence = tested.Evidence(study.trials, study.ranks, study.tasks)
     ours, theirs, seeds = evidence.pair("frappe", 1.0, "ease", "popular")
     assert (seeds, len(ours["recall_at_50"].seeds), len(theirs["recall_at_50"].seeds)) == (1, 1, 1)
 
@@ -149,7 +149,7 @@ def test_only_common_seeds_are_compared_and_one_is_too_few(study):
     study.add("frappe", "none", seeds=[0, 1, 2])
     study.add("frappe", RECOMMENDED, seeds=[1, 2, 3])
     study.add("frappe", "cfm", seeds=[0])
-    evidence = summary.Evidence(study.trials, study.ranks, study.tasks)
+    evidence = tested.Evidence(study.trials, study.ranks, study.tasks)
     assert evidence.pair("frappe", 1.0, RECOMMENDED, "none")[2] == 2
     assert evidence.pair("frappe", 1.0, "cfm", "none") is None
     assert evidence.pair("frappe", 1.0, "rfm", "none") is None
