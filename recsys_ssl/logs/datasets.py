@@ -291,7 +291,11 @@ def _write_chembl_targets(to: Path, source: Path | None) -> None:
     source = _require_source(source, "chembl_targets.csv of ChEMBL (smiles, one column of pActivity per target)")
     table = _read_table(source, ("chembl_targets.csv",), ("smiles",))
     compounds = pd.DataFrame({"compound": [f"compound-{row}" for row in range(len(table))], "smiles": table["smiles"]})
-    _write_csv(compounds.join(describe_compounds(table["smiles"])), to / "compounds.csv")
+    try:
+        described = describe_compounds(table["smiles"])
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
+    _write_csv(compounds.join(described), to / "compounds.csv")
     measured = table.drop(columns="smiles").assign(compound=compounds["compound"])
     activities = measured.melt("compound", var_name="target", value_name="p_activity")
     _write_csv(activities[activities["p_activity"] != ""], to / "activities.csv")

@@ -61,7 +61,7 @@ def read(path, **options):
 
 
 def test_unknown_name_lists_the_known_ones(tmp_path):
-    with pytest.raises(DatasetError, match=r"must be one of complete-journey, debian, .*Received: 'movielens'"):
+    with pytest.raises(DatasetError, match=r"must be one of chembl-targets, complete-journey, debian, .*Received: 'movielens'"):
         fetch("movielens", tmp_path)
 
 
@@ -71,7 +71,7 @@ def test_source_must_be_a_directory(tmp_path):
     assert not (tmp_path / "to").exists()
 
 
-@pytest.mark.parametrize("name", ["complete-journey", "frappe", "wikispeedia"])
+@pytest.mark.parametrize("name", ["complete-journey", "frappe", "wikispeedia", "chembl-targets"])
 def test_what_cannot_be_downloaded_asks_for_a_source(name, tmp_path):
     with pytest.raises(DatasetError, match="cannot be downloaded. Pass --source DIR with"):
         fetch(name, tmp_path)
@@ -326,6 +326,36 @@ def test_frappe_makes_unknown_missing_and_prices_dollars(tmp_path):
     assert list(apps["price_usd"]) == ["0", "2.06", "", ""]
     assert list(apps["category"]) == ["Tools", "Games", "", ""]
     assert apps["description"][0] == "says \u201chi\u201d, once"
+
+
+def test_chembl_targets_lists_measurements_and_describes_compounds(tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "chembl_targets.csv").write_text(
+        "smiles,CHEMBL1,CHEMBL2\nCc1ccccc1,6.5,\nCCO,,4\nc1ccccc1CCC2CCNC2,7,5.2\n", encoding="utf-8"
+    )
+    fetch("chembl-targets", tmp_path / "to", tmp_path / "source")
+    activities = pd.read_csv(tmp_path / "to" / "activities.csv")
+    assert sorted(map(tuple, activities[["target", "compound", "p_activity"]].values)) == [
+        ("CHEMBL1", "compound-0", 6.5),
+        ("CHEMBL1", "compound-2", 7.0),
+        ("CHEMBL2", "compound-1", 4.0),
+        ("CHEMBL2", "compound-2", 5.2),
+    ]
+    compounds = pd.read_csv(tmp_path / "to" / "compounds.csv", keep_default_na=False)
+    assert compounds["scaffold"].tolist() == ["c1ccccc1", "", "c1ccc(CCC2CCNC2)cc1"]
+    assert compounds["rings"].tolist() == ["c1ccccc1", "", "C1CCNC1|c1ccccc1"]
+    assert compounds["heavy_atoms"].tolist() == [7, 3, 13]
+    toluene, ethanol, _ = (set(text.split("|")) for text in compounds["substructures"])
+    # Toluene: CH3, CH and C atoms alone, and within a bond: the methyl, its carbon, ortho, and other CH.
+    assert len(toluene) == 3 + 4
+    # Ethanol: three atoms alone and three within a bond.
+    assert len(ethanol) == 3 + 3
+
+
+def test_an_unreadable_compound_is_a_one_line_error(tmp_path):
+    (tmp_path / "chembl_targets.csv").write_text("smiles,CHEMBL1\nC1CC,6.5\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"a compound must be a valid SMILES\. Received: 'C1CC'"):
+        fetch("chembl-targets", tmp_path / "to", tmp_path)
 
 
 def test_wikispeedia_decodes_names_and_joins_categories(tmp_path):
