@@ -28,13 +28,18 @@ IMPORTERS = {
         "recsys_ssl/logs/",
         "recsys_ssl/features/preprocessing.py",
         "recsys_ssl/features/correlations.py",
+        "recsys_ssl/features/molecules.py",
         "recsys_ssl/index/embed.py",
         "pipelines/",
     ),
     "tfx": ("pipelines/",),
     "tensorflow_transform": ("recsys_ssl/features/preprocessing.py",),
     "scann": ("recsys_ssl/index/",),
-    "rdkit": ("recsys_ssl/logs/compounds.py",),
+    "rdkit": (
+        "recsys_ssl/logs/compounds.py",
+        "recsys_ssl/features/molecules.py",
+        "recsys_ssl/features/molecule_contexts.py",
+    ),
     "tensorflow_recommenders": (),
 }
 FORBIDDEN = {"recsys_ssl/evaluation/": ("tensorflow", "tf_keras", "apache_beam", "tfx_bsl", "tensorflow_metadata")}
