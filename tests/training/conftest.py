@@ -13,7 +13,16 @@ from recsys_ssl.training import train as train_module
 from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.training.train import TrainInputs, build_model, train
 
-TINY = {"feature_dim": 4, "hidden": (8,), "embedding_dim": 4, "batch_size": 32, "ssl_batch_size": 32}
+TINY = {
+    "feature_dim": 4,
+    "hidden": (8,),
+    "embedding_dim": 4,
+    "batch_size": 32,
+    "ssl_batch_size": 32,
+    "initial_accumulator": 0.1,
+    "schedule": "constant",
+    "popularity_prior": 0.0,
+}
 # 150 steps are almost four epochs of 40 batches.
 CFM = {
     "regularizer": "cfm",
