@@ -32,9 +32,13 @@ JOBS = {
     "demo": Job(
         "feature_specs/movielens-100k.yaml",
         "build/data/movielens-100k",
-        ("train.steps=1000", "train.eval_every=100"),
+        ("train.temperature=0.2", "train.batch_size=512", "train.ssl_batch_size=256", "train.steps=600"),
     ),
-    "debian": Job("feature_specs/debian.yaml", "build/data/debian", ("train.steps=3000",)),
+    "debian": Job(
+        "feature_specs/debian.yaml",
+        "build/data/debian",
+        ("train.temperature=0.06", "train.popularity_prior=1", "train.ssl_towers=both", "train.eval_every=200"),
+    ),
 }
 
 
@@ -69,7 +73,7 @@ def main() -> None:
         name, label = row["metric"], row["label"]
         claim(f"{name}_popular", f"{label}, most-popular", floor[name]["popularity"])
         claim(f"{name}_control", f"{label}, control (no regularizer)", row["control"])
-        claim(f"{name}_treatment", f"{label}, treatment (cfm)", row["treatment"])
+        claim(f"{name}_treatment", f"{label}, treatment (self-supervised)", row["treatment"])
         claim(f"{name}_difference", f"{label}, treatment minus control", row["difference"], interval=row["interval"])
     recall = floor["recall_at_50"]
     claim("over_popular", "Recall@50 of the treatment over most-popular", recall["treatment"] / recall["popularity"])

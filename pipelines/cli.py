@@ -191,7 +191,7 @@ def correlate(spec: SpecPath, workdir: WorkDir, beam: BeamArgs = None) -> None:
 def train(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Settings = None) -> None:
     """Trains one arm; a killed run goes on at its last checkpoint.
 
-    [dim]recsys-ssl train SPEC --workdir build/steps --set train.regularizer=cfm --set train.steps=2000[/dim]
+    [dim]recsys-ssl train SPEC --workdir build/steps --set train.regularizer=cfm --set train.steps=500[/dim]
     """
     with _stage(workdir, f"train {arm}") as at:
         feature_spec = load_spec(spec)

@@ -25,7 +25,7 @@ RANKS = WORK / "ranks"
 TASKS = WORK / "tasks"
 """What `RANKS` and `TASKS` hold is derived from the trials and is not committed."""
 
-RECOMMENDED = "masked_spread_out"
+RECOMMENDED = "item_masks"
 REGULARIZERS = {
     "none": "no regularisation",
     "feature_dropout": "feature dropout (FD)",
@@ -35,8 +35,8 @@ REGULARIZERS = {
     "rfm_no_complement": "RFM without complement",
     "cfm_no_dropout": "CFM without value dropout",
     "cfm": "CFM (paper)",
-    "item_masks": "item masks",
-    RECOMMENDED: "masked spread-out (recommended)",
+    "masked_spread_out": "masked spread-out",
+    RECOMMENDED: "item masks (recommended)",
 }
 PROPOSALS = {
     "no_prior": "no popularity prior",
@@ -143,7 +143,7 @@ def make_config(trial: Trial):
     from recsys_ssl.training.config import TrainConfig
 
     arm: dict[str, Any] = {"regularizer": trial.arm}
-    if trial.arm in ("item_masks", RECOMMENDED) and trial.dataset in QUERIES_ARE_ITEMS:
+    if trial.arm in (RECOMMENDED, "masked_spread_out") and trial.dataset in QUERIES_ARE_ITEMS:
         arm["ssl_towers"] = "both"
     if trial.arm in PROPOSALS:
         arm = {"regularizer": "none"}

@@ -114,7 +114,7 @@ def test_both_arms_get_the_same_data_and_differ_in_their_settings_only(build):
     assert {name for name in left if left[name] != right[name]} == {"config"}
     left, right = json.loads(left["config"]), json.loads(right["config"])
     assert {name: (left[name], right[name]) for name in left if left[name] != right[name]} == {
-        "regularizer": ("none", "cfm")
+        "regularizer": ("none", "item_masks")
     }
     assert properties(nodes["Embed.control"]) == properties(nodes["Embed.treatment"])
 
