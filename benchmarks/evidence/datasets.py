@@ -39,7 +39,7 @@ class Dataset:
         split: in the place of the spec's.
         full: training settings on all positives.
         sparse: training settings on a tenth of them.
-        tuning: half of the steps for a tuning trial on all positives, to be affordable.
+        tuning: half of the steps for a tuning trial on all positives, where whole ones would take too long.
     """
 
     split: Split
@@ -89,7 +89,6 @@ DATASETS = {
         Split(kind="random", validation=0.05, test=0.1),
         full={**_COMPOUNDS, "temperature": 0.15, "learning_rate": 0.1, "steps": 600, "eval_every": 100},
         sparse={**_COMPOUNDS, "learning_rate": 0.05, "batch_size": 512, "steps": 300, "eval_every": 30},
-        tuning={"steps": 300, "eval_every": 50},
     ),
     "complete-journey": Dataset(
         Split(kind="time"),
@@ -145,7 +144,6 @@ DATASETS = {
             "steps": 100,
             "eval_every": 10,
         },
-        tuning={"steps": 300, "eval_every": 50},
     ),
 }
 

@@ -11,17 +11,17 @@ _LEAST_COUNT = 0.5  # of an item without train positives, as in `sampling.exact_
 
 @dataclass(frozen=True)
 class PopularityPrior:
-    """Adds weight * log p(item) to every logit: s(q, i) = <q, i> / temperature + weight * log p(i).
+    """Adds weight * log p(i) to the logit of item i: s(q, i) = <q, i> / temperature + weight * log p(i).
 
     With weight 1 and the correction of the sampling bias, which takes log p(i) away again, the towers learn by how
     much a query likes an item more than others do; popularity itself comes from counts, which even little data gives
     well. The score stays a dot product: an item's vector gets temperature * weight * log p(i) as one more coordinate,
-    a query's vector a 1.
+    a query's vector a 1. p is relative to the mean item, which therefore gets 0.
 
     Attributes:
         weight: >= 0; 0 adds neither score nor coordinate.
         temperature: of the main loss.
-        num_positives: train positives of all items.
+        mean_count: train positives of an item of the catalogue, on average; > 0.
 
     References:
         Menon et al. 2021, ICLR, "Long-tail learning via logit adjustment" (Section 4: the same prior, on class scores).
@@ -29,13 +29,13 @@ class PopularityPrior:
 
     weight: float = 0.0
     temperature: float = 1.0
-    num_positives: int = 1
+    mean_count: float = 1.0
 
     def logits(self, train_counts: tf.Tensor) -> tf.Tensor:
         """[num_items] float32, weight * log p of items with these counts, [num_items] >= 0; NaN counts as 0."""
         counts = tf.cast(train_counts, tf.float32)
         counts = tf.where(counts >= _LEAST_COUNT, counts, _LEAST_COUNT)
-        return self.weight * (tf.math.log(counts) - tf.math.log(float(max(self.num_positives, 1))))
+        return self.weight * tf.math.log(counts / self.mean_count)
 
     def extend_queries(self, embeddings: tf.Tensor) -> tf.Tensor:
         """[num_queries, dim] -> [num_queries, dim + 1]; unchanged for weight 0."""

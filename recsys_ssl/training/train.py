@@ -176,7 +176,7 @@ def build_model(spec: FeatureSpec, config: TrainConfig, inputs: TrainInputs) -> 
     queries = items if spec.queries.same_as_items else (read_encoding(inputs.query_transform_dir), spec.query_features)
     (query_layout, item_layout), num_rows = lay_out([_side(*queries), _side(*items)])
     catalogue = Catalogue(inputs.catalogue_dir, item_layout)
-    prior = PopularityPrior(config.popularity_prior, config.temperature, int(catalogue.train_counts.sum()))
+    prior = PopularityPrior(config.popularity_prior, config.temperature, float(catalogue.train_counts.mean()))
     return TwoTower(query_layout, item_layout, num_rows, config.tower, prior), catalogue
 
 

@@ -55,7 +55,7 @@ def make_step(catalogues, make_config):
         config = make_config(batch_size=BATCH_SIZE, **settings | changes)
         (query, item), num_rows = layouts(same_as_items)
         counts = catalogues[same_as_items].train_counts
-        prior = PopularityPrior(config.popularity_prior, config.temperature, int(counts.sum()))
+        prior = PopularityPrior(config.popularity_prior, config.temperature, float(counts.mean()))
         model, rng = TwoTower(query, item, num_rows, config.tower, prior), np.random.default_rng(1)
         for variable in model.variables:
             variable.assign(rng.normal(size=variable.shape))
