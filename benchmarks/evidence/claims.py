@@ -14,6 +14,8 @@ from benchmarks.evidence.trials import ARMS, RECOMMENDED
 
 Row = dict[str, Any]
 
+LEAST_PAIRS = 100
+
 
 def claims_of(evidence: Evidence, tables: Row) -> list[Row]:
     """The numbers that README states: `id`, `what`, `value`, `interval`; those without any data are left out."""
@@ -87,6 +89,8 @@ def _ratio_of_gains(
 ) -> Row | None:
     """Q = mean over data sets of a relative gain over `none` / that of another, where both are defined.
 
+    A slice of fewer than LEAST_PAIRS held-out pairs has no relative gain to speak of and leaves its data set out.
+
     The interval is by the delta method, and None where the divisor's own interval holds 0 (Q is then unbounded) or
     an error is unknown. Data sets are fixed and independent; within one, the two gains share users and seeds.
     """
@@ -95,7 +99,12 @@ def _ratio_of_gains(
         found = []
         for share, column in (top, bottom):
             pair = evidence.pair(dataset, share, treatment, "none")
-            if pair and pair[0][column] is not None and pair[1][column] is not None:
+            if (
+                pair
+                and evidence.pairs(dataset, share, treatment, column) >= LEAST_PAIRS
+                and pair[0][column] is not None
+                and pair[1][column] is not None
+            ):
                 found.append(inference.relative_gain(pair[0][column], pair[1][column]))
         if len(found) == 2 and None not in found:
             used.append(dataset)

@@ -144,6 +144,7 @@ DATASETS = {
             "steps": 100,
             "eval_every": 10,
         },
+        tuning={"steps": 300, "eval_every": 50},
     ),
 }
 

@@ -262,17 +262,18 @@ def _against(tables: Tables, share: str, treatment: str, arms: Sequence[str]) ->
 
 
 def _missing(tables: Tables, shares: Sequence[str], arms: Sequence[str]) -> list[str]:
-    """A paragraph on the cells that lack seeds (marked †) or trials (–), or nothing."""
-    lines = []
+    """A paragraph on the cells that lack seeds (marked †) and a word on those never run (–), or nothing."""
+    of_tables = [row for row in tables["missing"] if row["share"] in shares and row["arm"] in arms]
+    lines = [f"{_GAP}: not run."] if any(row["seeds"] == 0 for row in of_tables) else []
     for share in shares:
-        rows = [row for row in tables["missing"] if row["share"] == share and row["arm"] in arms]
+        rows = [row for row in of_tables if row["share"] == share and row["seeds"]]
         named = []
         for arm in dict.fromkeys(row["arm"] for row in rows):
             own = [row for row in rows if row["arm"] == arm]
             counts = ", ".join(f"{DATASET_LABELS[row['dataset']]} {row['seeds']} of {row['expected']}" for row in own)
             named.append(f"{tables['labels'][arm]}: {counts}")
         if named:
-            lines.append(f"Seeds that lack (†, or {_GAP} for none), with {_SHARES[share]}: {'; '.join(named)}.")
+            lines.append(f"Seeds that lack (†), with {_SHARES[share]}: {'; '.join(named)}.")
     return lines
 
 

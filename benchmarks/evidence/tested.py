@@ -37,6 +37,11 @@ class Evidence:
     def seeds(self, dataset: str, share: float, arm: str, split_seed: int = 0) -> tuple[int, ...]:
         return tuple(sorted(self.tests.get((dataset, split_seed, share, arm), ())))
 
+    def pairs(self, dataset: str, share: float, arm: str, column: str) -> float:
+        """Held-out pairs of a slice, or of all for a metric; mean over seeds, since a share's counts differ."""
+        part = column if column in ITEM_SLICES else "all"
+        return float(np.mean([t.metrics[part]["pairs"] for t in self.tests[dataset, 0, share, arm].values()]))
+
     def statistics(
         self, dataset: str, share: float, arm: str, seeds: tuple[int, ...], split_seed: int = 0
     ) -> dict[str, Statistic | None]:

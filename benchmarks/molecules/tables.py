@@ -1,0 +1,212 @@
+"""Writes the tables of molecules in README.md and docs/*.md from the trials.
+
+python -m benchmarks.molecules.tables            writes the tables
+python -m benchmarks.molecules.tables --check    changes nothing and fails when a table is stale
+python -m benchmarks.molecules.tables --print    shows them, whatever pages there are
+
+A table stands between `<!-- molecules:NAME -->` and `<!-- /molecules:NAME -->`, NAME balanced or deterministic; what
+is between them is replaced. Numbers of the two splits must not be compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import numpy as np
+from scipy.stats import ttest_rel
+
+from benchmarks.claims import ROOT
+from benchmarks.evidence.inference import interval_over_seeds
+from benchmarks.evidence.markdown import grid
+from benchmarks.molecules.datasets import DATASETS, Family
+from benchmarks.molecules.trials import ARMS, TRIALS, Trial, read_trials
+from recsys_ssl.evaluation.statistics import adjust_holm
+
+CONTROL, TREATMENT = "scratch", "pretrained"
+_GAP = "–"
+_BLOCK = re.compile(r"(<!-- molecules:([a-z]+) -->).*?(<!-- /molecules:\2 -->)", re.DOTALL)
+_MARKER = re.compile(r"<!-- /?molecules:[a-z]+ -->")
+
+
+class Gain(NamedTuple):
+    """The treatment over the control on the same seeds; positive is better, for errors too."""
+
+    mean: float
+    half: float
+    """Half the 95% t-interval over seeds; NaN for one seed."""
+    relative: np.ndarray
+    """[num_seeds] float64, gain of each seed over the control's metric of that seed."""
+    p_value: float
+    """Paired t-test; NaN for one seed, or where all seeds gain alike."""
+    seeds: tuple[int, ...]
+
+
+class Table(NamedTuple):
+    """One split family."""
+
+    cells: Mapping[tuple[str, str], Mapping[int, float]]
+    """(data set, arm) -> seed -> test metric."""
+    gains: Mapping[str, Gain]
+    """Data set -> pre-trained over scratch, where both have a seed in common."""
+    holm: Mapping[str, float]
+    """Data set -> p of its gain after Holm's correction for the data sets."""
+    overall: tuple[float, float] | None
+    """Mean relative gain over the data sets and half its 95% interval over the seeds that all of them have."""
+
+
+def summarise(trials: Sequence[Trial], family: Family) -> Table:
+    """The numbers of one table; of several trials of one arm, data set and seed, the last one counts.
+
+    Raises:
+        ValueError: a pre-trained and a scratch trial of one seed have different settings or sizes.
+    """
+    newest = {(t.dataset, t.arm, t.seed): t for t in trials if t.family == family and t.metrics is not None}
+    cells: dict[tuple[str, str], dict[int, float]] = {}
+    for (dataset, arm, seed), trial in sorted(newest.items()):
+        cells.setdefault((dataset, arm), {})[seed] = trial.metrics["test"]
+    gains = {}
+    for dataset in DATASETS:
+        seeds = sorted(set(cells.get((dataset, CONTROL), {})) & set(cells.get((dataset, TREATMENT), {})))
+        for seed in seeds:
+            _check_pair(newest[dataset, CONTROL, seed], newest[dataset, TREATMENT, seed])
+        if seeds:
+            gains[dataset] = _gain(*(np.array([cells[dataset, arm][s] for s in seeds]) for arm in (CONTROL, TREATMENT)),
+                                   DATASETS[dataset].task, tuple(seeds))  # fmt: skip
+    adjusted = adjust_holm(np.array([gain.p_value for gain in gains.values()]))
+    shared = sorted(set.intersection(*(set(gain.seeds) for gain in gains.values()))) if gains else []
+    overall = None
+    if shared:
+        relative = [[g.relative[g.seeds.index(seed)] for seed in shared] for g in gains.values()]
+        overall = interval_over_seeds(np.mean(relative, axis=0))
+    return Table(cells, gains, dict(zip(gains, adjusted)), overall)
+
+
+def _check_pair(control: Trial, treatment: Trial) -> None:
+    sizes = [{name: value for name, value in t.encoder.items() if name != "weights"} for t in (control, treatment)]
+    if dict(control.settings) != dict(treatment.settings) or sizes[0] != sizes[1]:
+        raise ValueError(
+            "pre-trained and scratch must have the same settings and sizes. Received different ones for "
+            f"{control.dataset}, {control.family}, seed {control.seed}. Run both arms in one command."
+        )
+
+
+def _gain(control: np.ndarray, treatment: np.ndarray, task: str, seeds: tuple[int, ...]) -> Gain:
+    gains = treatment - control if task == "classification" else control - treatment
+    mean, half = interval_over_seeds(gains)
+    varies = len(seeds) > 1 and np.ptp(gains) > 0
+    p_value = float(ttest_rel(treatment, control).pvalue) if varies else math.nan
+    return Gain(mean, half, gains / control, p_value, seeds)
+
+
+def render(table: Table) -> str:
+    """A row per data set: each arm, then the gain of pre-training."""
+    if not table.cells:
+        return "No trial was run."
+    rows = []
+    for name, dataset in DATASETS.items():
+        found = {arm: table.cells[name, arm] for arm in ARMS if (name, arm) in table.cells}
+        if not found:
+            continue
+        metric = "ROC-AUC ↑" if dataset.task == "classification" else "RMSE ↓"
+        means = {arm: round(float(np.mean(list(values.values()))), 3) for arm, values in found.items()}
+        best = (max if dataset.task == "classification" else min)(means.values())
+        shown = []
+        for arm in ARMS:
+            text = _spread(*interval_over_seeds(list(found[arm].values()))) if arm in found else _GAP
+            shown.append(f"**{text}**" if means.get(arm) == best else text)
+        seeds = sorted({len(values) for values in found.values()})
+        count = "–".join(str(number) for number in dict.fromkeys([seeds[0], seeds[-1]]))
+        gain, p = table.gains.get(name), table.holm.get(name)
+        rows.append([dataset.label, metric, count, *shown, *_describe(gain, p)])
+    header = ["Data set", "Metric", "Seeds", *ARMS.values(), "gain of pre-training", "p (Holm)"]
+    blocks = [grid(header, rows, left=2)]
+    if table.overall is not None:
+        mean, half = table.overall
+        interval = (
+            "" if math.isnan(half) else f" ({_signed(100 * (mean - half), 1)}% to {_signed(100 * (mean + half), 1)}%)"
+        )
+        blocks.append(
+            f"Pre-training over scratch, mean relative gain over the data sets: {_signed(100 * mean, 1)}%{interval}."
+        )
+    blocks.append(
+        "Test metric, mean ± half of the 95% interval over seeds; best in bold. Gain: paired by seed, positive is "
+        "better, with its 95% interval; p of a paired t-test after Holm's correction for the data sets."
+    )
+    return "\n\n".join(blocks)
+
+
+def _describe(gain: Gain | None, p_value: float | None) -> tuple[str, str]:
+    if gain is None:
+        return _GAP, _GAP
+    interval = "" if math.isnan(gain.half) else (
+        f" ({_signed(gain.mean - gain.half)} to {_signed(gain.mean + gain.half)})"
+    )  # fmt: skip
+    p = _GAP if p_value is None or math.isnan(p_value) else "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+    return _signed(gain.mean) + interval, p
+
+
+def _spread(mean: float, half: float) -> str:
+    return f"{mean:.3f}" + ("" if math.isnan(half) else f" ± {half:.3f}")
+
+
+def _signed(value: float, digits: int = 3) -> str:
+    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def fill(text: str, trials: Sequence[Trial]) -> str:
+    """`text` with each of its tables made anew.
+
+    Raises:
+        ValueError: a marker has no partner, or there is no table of its name.
+    """
+
+    def renew(found: re.Match[str]) -> str:
+        if found[2] not in get_args(Family):
+            raise ValueError(
+                f"a table must be one of {', '.join(get_args(Family))}. Received: {found[2]!r}. Rename it."
+            )
+        return f"{found[1]}\n{render(summarise(trials, found[2]))}\n{found[3]}"
+
+    filled, count = _BLOCK.subn(renew, text)
+    markers = _MARKER.findall(text)
+    if len(markers) != 2 * count:
+        raise ValueError(f"table markers come in pairs. Received: {', '.join(markers)}. Open and close each name.")
+    return filled
+
+
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    parser = argparse.ArgumentParser(description="Writes the tables of molecules in README.md and docs.")
+    parser.add_argument("--trials", type=Path, default=TRIALS)
+    parser.add_argument("--check", action="store_true", help="only say whether a table is stale")
+    parser.add_argument("--print", action="store_true", help="show the tables instead")
+    options: Any = parser.parse_args(arguments)
+    stale = []
+    try:
+        trials = read_trials(options.trials)
+        if options.print:
+            print("\n\n".join(f"{family}:\n\n{render(summarise(trials, family))}" for family in get_args(Family)))
+            return 0
+        for path in sorted([*root.glob("README.md"), *root.glob("docs/*.md")]):
+            text = path.read_text(encoding="utf-8")
+            filled = fill(text, trials)
+            if filled != text:
+                stale.append(str(path.relative_to(root)))
+                if not options.check:
+                    path.write_text(filled, encoding="utf-8")
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if stale:
+        names = ", ".join(stale)
+        print(f"tables are stale: {names}" if options.check else f"tables written: {names}")
+    return int(options.check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""A trial: one arm on one data set, one split and one seed, judged on its test part."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.claims import RESULTS
+from benchmarks.molecules.datasets import DATASETS, Family, load, split
+
+TRIALS = RESULTS / "molecules" / "trials.jsonl"
+ARMS = {
+    "ecfp_rf": "ECFP, random forest",
+    "ecfp_mlp": "ECFP, perceptron",
+    "scratch": "GROVER from scratch",
+    "pretrained": "GROVER pre-trained",
+}
+ENCODER_ARMS = ("scratch", "pretrained")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was run, and what came out once it was.
+
+    Attributes:
+        family: of the split; in "balanced" the seed draws the split too.
+        seed: of split, weights, batches and forests.
+        settings: what differs from the defaults of `FinetuneConfig`; none for fingerprints.
+        encoder: sizes of the encoder (`GroverConfig`), and for `pretrained` a hash of its weights.
+        sizes: molecules in train, validation and test.
+        rejected: reason -> rows of the file that gave no molecule.
+        metrics: part of the split -> mean ROC-AUC over tasks, or RMSE.
+    """
+
+    dataset: str
+    family: Family
+    arm: str
+    seed: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    encoder: Mapping[str, Any] = field(default_factory=dict)
+    sizes: tuple[int, ...] = ()
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    metrics: Mapping[str, float] | None = None
+    best_epoch: int | None = None
+    last_epoch: int | None = None
+    seconds: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """Names the trial by what was run."""
+        facts = [self.dataset, self.family, self.arm, self.seed, dict(self.settings), dict(self.encoder)]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def describe(self) -> str:
+        """One line for the terminal."""
+        found = "" if self.metrics is None else f": test {self.metrics['test']:.4f}, {self.seconds:.0f} s"
+        return f"{self.dataset} {self.family} {self.arm} seed {self.seed}{found}"
+
+    def to_json(self) -> str:
+        return json.dumps({"key": self.key, **dataclasses.asdict(self)})
+
+
+def read_trials(path: Path = TRIALS) -> list[Trial]:
+    """The trials of a file; none when there is no file. A line cut off by a kill is left out."""
+    if not path.exists():
+        return []
+    trials = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n"):
+            facts = json.loads(line)
+            facts.pop("key")
+            trials.append(Trial(**facts))
+    return trials
+
+
+def describe_encoder(model: Path | None, sizes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Arm -> sizes of its encoder; both arms have those of the pre-trained one.
+
+    Args:
+        model: directory of the pre-trained encoder; None where that arm is not run.
+        sizes: of an encoder from scratch where there is no model.
+
+    Raises:
+        FileNotFoundError: `model` holds no encoder.
+    """
+    if model is None:
+        return {"scratch": dict(sizes)}
+    from recsys_ssl.training.molecules import load_encoder
+
+    encoder = load_encoder(model)
+    digest = hashlib.sha256(b"".join(weight.tobytes() for weight in encoder.get_weights())).hexdigest()[:16]
+    sizes = dataclasses.asdict(encoder.config)
+    return {"scratch": sizes, "pretrained": {**sizes, "weights": digest}}
+
+
+def run_trial(trial: Trial, data: Path, model: Path | None) -> Trial:
+    """Runs a trial and returns it with what came out.
+
+    Args:
+        data: directory of MoleculeNet's CSV files.
+        model: directory of the pre-trained encoder, for the arm of that name.
+    """
+    started, dataset = time.perf_counter(), DATASETS[trial.dataset]
+    loaded = load(trial.dataset, data)
+    parts = split(loaded.smiles, trial.family, trial.seed)
+    if trial.arm in ENCODER_ARMS:
+        outcome = _finetune(trial, loaded, parts, dataset.task, model)
+    else:
+        from benchmarks.molecules.baselines import ecfp, fit_predict
+        from recsys_ssl.training.finetune import score
+
+        found = fit_predict(trial.arm, ecfp(loaded.smiles), loaded.targets, parts, dataset.task, trial.seed)
+        rows_of = parts._asdict().items()
+        outcome = {"metrics": {part: score(loaded.targets[rows], found[rows], dataset.task) for part, rows in rows_of}}
+    outcome["metrics"] = {part: round(value, 6) for part, value in outcome["metrics"].items()}
+    reasons = [rejection.reason for rejection in loaded.rejections]
+    return dataclasses.replace(
+        trial,
+        **outcome,
+        sizes=tuple(len(part) for part in parts),
+        rejected={reason: reasons.count(reason) for reason in sorted(set(reasons))},
+        seconds=round(time.perf_counter() - started, 1),
+    )
+
+
+def _finetune(trial: Trial, loaded, parts, task: str, model: Path | None) -> dict[str, Any]:
+    # TensorFlow is loaded by the workers only.
+    import tf_keras as keras
+
+    from recsys_ssl.models.grover import GroverConfig
+    from recsys_ssl.training.finetune import FinetuneConfig, finetune
+    from recsys_ssl.training.molecules import load_encoder
+
+    sizes = {name: value for name, value in trial.encoder.items() if name != "weights"}
+    encoder = load_encoder(model) if trial.arm == "pretrained" else GroverConfig(**sizes)
+    config = FinetuneConfig(**{**trial.settings, "seed": trial.seed})
+    found = finetune(encoder, loaded.graphs, loaded.targets, parts, task, config)
+    keras.backend.clear_session()
+    return {"metrics": found.metrics, "best_epoch": found.best_epoch, "last_epoch": found.last_epoch}

@@ -1,0 +1,202 @@
+"""The study of molecules: plan, resumed trials, fingerprints and tables, on made-up data; nothing is fine-tuned."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import t as student
+
+from benchmarks.molecules import run, tables
+from benchmarks.molecules.baselines import BASELINES, ecfp, fit_predict
+from benchmarks.molecules.datasets import DATASETS, load, split
+from benchmarks.molecules.trials import Trial, read_trials, run_trial
+from recsys_ssl.features.molecule_splits import Split, scaffold_balanced, scaffold_deterministic
+from recsys_ssl.training.finetune import score
+
+ENCODERS = {"scratch": {"hidden_dim": 8}, "pretrained": {"hidden_dim": 8, "weights": "abc"}}
+
+
+@pytest.fixture
+def data(tmp_path):
+    """bbbp.csv: rings of their own sizes, positive with a nitrogen, and one row that is no molecule."""
+    rows = [f"C1{'C' * (2 + i)}1{'N' * (i % 2)},{i % 2}" for i in range(60)]
+    (tmp_path / "bbbp.csv").write_text("\n".join(["smiles,p_np", *rows, "C1CC,1"]) + "\n")
+    return tmp_path
+
+
+def make_trial(dataset, arm, seed, value, family="balanced", **changes):
+    encoder = ENCODERS.get(arm, {})
+    return Trial(**{"dataset": dataset, "family": family, "arm": arm, "seed": seed, "encoder": encoder,
+                    "metrics": {"test": value}} | changes)  # fmt: skip
+
+
+class TestDatasets:
+    def test_rejected_rows_are_kept_apart(self, data):
+        loaded = load("bbbp", data)
+        assert len(loaded.smiles) == len(loaded.graphs) == len(loaded.targets) == 60
+        assert [rejection.row for rejection in loaded.rejections] == [60]
+        assert loaded.targets[:4, 0].tolist() == [0, 1, 0, 1]
+
+    def test_a_seed_draws_the_balanced_split_only(self, data):
+        smiles = load("bbbp", data).smiles
+        assert split(smiles, "balanced", 3).test.tolist() == scaffold_balanced(smiles, seed=3).test.tolist()
+        assert split(smiles, "deterministic", 3).test.tolist() == scaffold_deterministic(smiles).test.tolist()
+
+
+class TestFingerprints:
+    def test_counts_are_invariant_and_compressed(self):
+        first, second, twice = ecfp(["OCC", "CCO", "OCC.OCC"])
+        assert first.shape == (2048,)
+        np.testing.assert_array_equal(first, second)
+        np.testing.assert_allclose(np.expm1(twice), 2 * np.expm1(first), rtol=1e-5)
+        assert ecfp([]).shape == (0, 2048)
+
+    @pytest.mark.parametrize("arm", BASELINES)
+    @pytest.mark.parametrize("task", ["classification", "regression"])
+    def test_a_rule_of_the_substructures_is_learned(self, arm, task):
+        inputs = np.random.default_rng(0).integers(0, 2, [360, 20]).astype(np.float32)
+        targets = np.stack([inputs[:, 3], inputs[:, 5], np.ones(360)], axis=1)
+        scale = 1.0 if task == "classification" else 40.0
+        targets[:20, 1] = np.nan
+        parts = Split(np.arange(300), np.arange(300, 330), np.arange(330, 360))
+        found = fit_predict(arm, inputs, targets * scale, parts, task, 0)
+        np.testing.assert_array_equal(found[:, 2], scale)  # all alike in train
+        assert score(targets[330:, :2], found[330:, :2], "classification") > 0.95
+        if task == "regression":
+            assert score(targets[330:, :2] * scale, found[330:, :2], "regression") < 10
+
+    def test_the_epoch_of_the_perceptron_is_chosen_on_validation(self):
+        rng = np.random.default_rng(0)
+        inputs, targets = rng.integers(0, 2, [60, 10]).astype(np.float32), rng.normal(size=[60, 1])
+        parts = Split(np.arange(20), np.arange(20, 40), np.arange(40, 60))
+        found = fit_predict("ecfp_mlp", inputs, targets, parts, "regression", 0)
+        # Noise: an early epoch, near the mean, is best in validation; fifty epochs would have learned train by heart.
+        assert score(targets[:20], found[:20], "regression") > 0.5 * targets[:20].std()
+
+
+class TestTrials:
+    def test_a_plan_has_whole_seeds_first(self):
+        planned = run.plan(["esol", "lipo"], ["balanced"], ["ecfp_rf", "pretrained"], 2, {"epochs": 3}, ENCODERS)
+        assert [(t.seed, t.dataset, t.arm) for t in planned][:4] == [
+            (0, "esol", "ecfp_rf"), (0, "esol", "pretrained"), (0, "lipo", "ecfp_rf"), (0, "lipo", "pretrained"),
+        ]  # fmt: skip
+        assert planned[0].settings == planned[0].encoder == {}
+        assert (planned[1].settings, planned[1].encoder["weights"]) == ({"epochs": 3}, "abc")
+        assert len({trial.key for trial in planned}) == len(planned) == 8
+
+    def test_the_key_is_of_what_was_run(self):
+        trial = Trial("esol", "balanced", "scratch", 0, {"epochs": 3}, ENCODERS["scratch"])
+        assert dataclasses.replace(trial, metrics={"test": 1.0}, seconds=3.0).key == trial.key
+        assert dataclasses.replace(trial, settings={"epochs": 4}).key != trial.key
+        assert dataclasses.replace(trial, encoder=ENCODERS["pretrained"]).key != trial.key
+
+    def test_a_file_of_trials_is_read_but_for_a_line_cut_off(self, tmp_path):
+        path, trial = tmp_path / "trials.jsonl", make_trial("esol", "scratch", 0, 0.9)
+        assert read_trials(path) == []
+        path.write_text(trial.to_json() + "\n" + trial.to_json()[:20])
+        assert [found.key for found in read_trials(path)] == [trial.key]
+        run._end_last_line(path)
+        assert path.read_text() == trial.to_json() + "\n"
+
+    def test_fingerprints_are_judged(self, data, monkeypatch):
+        from sklearn.ensemble import RandomForestClassifier
+
+        from benchmarks.molecules import baselines
+
+        forest = {"ecfp_rf": lambda task, seed: RandomForestClassifier(20, random_state=seed)}
+        monkeypatch.setattr(baselines, "BASELINES", forest)
+        found = run_trial(Trial("bbbp", "deterministic", "ecfp_rf"), data, None)
+        assert found.metrics["test"] == 1.0
+        assert found.sizes == (48, 6, 6)
+        assert found.rejected == {"unparsable": 1}
+
+    def test_done_trials_are_not_run_again(self, data, tmp_path, capsys):
+        path = tmp_path / "trials.jsonl"
+        path.write_text(make_trial("bbbp", "ecfp_rf", 0, 0.9, encoder={}).to_json() + "\n")
+        options = ["--datasets", "bbbp", "--arms", "ecfp_rf", "--families", "balanced", "--seeds", "1"]
+        assert run.main(["--data", str(data), "--trials", str(path), *options]) == 0
+        assert "1 of 1 trials are done" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ([], "needs an encoder"),
+            (["--arms", "scratch", "--set", "epochs"], "a setting is KEY=VALUE"),
+            (["--arms", "scratch", "--set", "epoch=3"], "epoch"),
+            (["--arms", "scratch", "--set", "epochs=0"], "must be at least 1"),
+        ],
+        ids=["model", "form", "key", "value"],
+    )
+    def test_bad_options(self, capsys, options, message):
+        assert run.main(["--data", "nowhere", *options]) == 1
+        assert message in capsys.readouterr().err
+
+
+class TestTables:
+    def test_a_gain_is_paired_by_seed_and_positive_when_better(self):
+        trials = [make_trial("esol", "scratch", seed, value) for seed, value in enumerate([1.0, 1.2, 0.8])]
+        trials += [make_trial("esol", "pretrained", seed, value) for seed, value in enumerate([0.9, 1.0, 0.8])]
+        trials += [make_trial("bbbp", "scratch", 0, 0.8), make_trial("bbbp", "pretrained", 0, 0.9)]
+        trials += [make_trial("esol", "pretrained", 7, 0.1), make_trial("esol", "scratch", 0, 9.0, "deterministic")]
+        table = tables.summarise(trials, "balanced")
+        gains = np.array([0.1, 0.2, 0.0])
+        found = table.gains["esol"]
+        assert found.seeds == (0, 1, 2)
+        assert found.mean == pytest.approx(gains.mean())
+        assert found.half == pytest.approx(student.ppf(0.975, 2) * gains.std(ddof=1) / math.sqrt(3))
+        statistic = gains.mean() / (gains.std(ddof=1) / math.sqrt(3))
+        assert found.p_value == pytest.approx(2 * student.sf(statistic, 2))
+        assert table.gains["bbbp"].mean == pytest.approx(0.1)
+        assert math.isnan(table.gains["bbbp"].p_value)
+        # Seed 0 alone is in both data sets.
+        assert table.overall[0] == pytest.approx((0.1 / 1.0 + 0.1 / 0.8) / 2)
+
+    def test_the_last_trial_counts(self):
+        table = tables.summarise([make_trial("esol", "ecfp_rf", 0, v) for v in (1.0, 2.0)], "balanced")
+        assert table.cells == {("esol", "ecfp_rf"): {0: 2.0}}
+        assert table.overall is None
+
+    def test_different_settings_are_not_compared(self):
+        trials = [make_trial("esol", arm, 0, 1.0, settings={"epochs": n}) for n, arm in enumerate(ENCODERS, 1)]
+        with pytest.raises(ValueError, match="must have the same settings and sizes"):
+            tables.summarise(trials, "balanced")
+
+    def test_a_table_names_what_is_best(self):
+        trials = [make_trial("esol", "ecfp_rf", seed, 1.5 + seed / 10) for seed in (0, 1)]
+        trials += [make_trial("esol", "scratch", 0, 1.0), make_trial("esol", "pretrained", 0, 0.75)]
+        row = next(line for line in tables.render(tables.summarise(trials, "balanced")).splitlines() if "ESOL" in line)
+        half = student.ppf(0.975, 1) * 0.05
+        assert row == f"| ESOL | RMSE ↓ | 1–2 | 1.550 ± {half:.3f} | – | 1.000 | **0.750** | +0.250 | – |"
+        assert tables.render(tables.summarise([], "balanced")) == "No trial was run."
+
+    def test_a_page_is_filled_between_its_markers(self, tmp_path, capsys):
+        (tmp_path / "docs").mkdir()
+        (tmp_path / "README.md").write_text("none here")
+        page = tmp_path / "docs" / "molecules.md"
+        page.write_text("a\n<!-- molecules:balanced -->\nold\n<!-- /molecules:balanced -->\nb")
+        path = tmp_path / "trials.jsonl"
+        path.write_text(make_trial("esol", "scratch", 0, 1.0).to_json() + "\n")
+        options = ["--trials", str(path)]
+        assert tables.main([*options, "--check"], tmp_path) == 1
+        assert "tables are stale: docs/molecules.md" in capsys.readouterr().out
+        assert tables.main(options, tmp_path) == 0
+        assert "| ESOL | RMSE ↓ | 1 |" in page.read_text()
+        assert page.read_text().startswith("a\n<!-- molecules:balanced -->\n| Data set")
+        assert tables.main([*options, "--check"], tmp_path) == 0
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("<!-- molecules:balanced -->", "come in pairs"),
+            ("<!-- molecules:random -->\n<!-- /molecules:random -->", "must be one of balanced, deterministic"),
+        ],
+        ids=["alone", "unknown"],
+    )
+    def test_bad_markers(self, text, message):
+        with pytest.raises(ValueError, match=message):
+            tables.fill(text, [])
+
+
+def test_every_data_set_has_a_file_of_its_name():
+    assert set(DATASETS) == {"bbbp", "bace", "clintox", "tox21", "sider", "esol", "freesolv", "lipo"}
