@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines import finetune_command, molecule_commands
 from pipelines.console import StageLines, quiet
 from recsys_ssl.spec import SpecError, json_schema, load_spec
 
@@ -416,6 +417,9 @@ def _show_recommended(console: Console, recommended) -> None:
 def _number(value: float | None, form: str = ".4f") -> str:
     return "–" if value is None else format(value, form)
 
+
+molecule_commands.register(app, _session)
+finetune_command.register(app, _session)
 
 if __name__ == "__main__":
     main()

@@ -39,6 +39,7 @@ IMPORTERS = {
         "recsys_ssl/logs/compounds.py",
         "recsys_ssl/features/molecules.py",
         "recsys_ssl/features/molecule_contexts.py",
+        "recsys_ssl/features/molecule_splits.py",
     ),
     "tensorflow_recommenders": (),
 }
