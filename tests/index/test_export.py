@@ -190,7 +190,7 @@ def test_keep_best_keeps_the_order_of_equal_scores():
 
 
 @pytest.mark.parametrize(
-    "config", [scann_index.IndexConfig("hash", reorder=20), scann_index.IndexConfig("tree", 54, 3)]
+    "config", [scann_index.IndexConfig("hash", reorder=20), scann_index.IndexConfig("tree", 30, 1)]
 )
 def test_scann_model_searches_the_saved_index(towers_dir, random_unit_vectors, tmp_path, config):
     ids = pa.array([b"%d" % row for row in range(3000)], pa.binary())
