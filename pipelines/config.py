@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
+from pipelines.settings import build_section
 from recsys_ssl.evaluation.compare import EvaluationConfig
 from recsys_ssl.index.scann_index import IndexConfig
 from recsys_ssl.logs.transforms import IngestConfig
@@ -114,17 +115,7 @@ _TYPES = {
 
 
 def _build(section: str, values: dict[str, Any]) -> Any:
-    kind = _TYPES[section]
-    known = [field.name for field in dataclasses.fields(kind)]
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise ConfigError(f"unknown setting {section}.{unknown[0]}. Use one of: {', '.join(known)}.")
     try:
-        return TypeAdapter(kind).validate_python(values)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join([section, *(str(key) for key in fault["loc"])])
-        message = fault["msg"].removeprefix("Value error, ").rstrip(".")
-        # The settings' own messages say what came.
-        received = "" if fault["type"] == "value_error" else f" Received: {fault['input']!r}."
-        raise ConfigError(f"{where}: {message}.{received}") from error
+        return build_section(section, _TYPES[section], values)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import yaml
@@ -18,19 +18,29 @@ def parse_section(section: str, kind: type[_Config], overrides: Sequence[str]) -
     Raises:
         ValueError: no `section.key=value`, an unknown key or a value of the wrong type or range.
     """
-    known = [field.name for field in dataclasses.fields(kind)]
     values: dict[str, Any] = {}
     for override in overrides:
         key, equals, text = override.partition("=")
         prefix, dot, name = key.partition(".")
         if not equals or not dot or prefix != section:
             raise ValueError(f"a setting must be {section}.KEY=VALUE. Received: {override!r}. See --help.")
-        if name not in known:
-            raise ValueError(f"unknown setting {key}. Use one of: {', '.join(known)}.")
         try:
             values[name] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ValueError(f"{key}: the value must be YAML. Received: {text!r}. Quote it for the shell.") from error
+    return build_section(section, kind, values)
+
+
+def build_section(section: str, kind: type[_Config], values: Mapping[str, Any]) -> _Config:
+    """The dataclass `kind` of a section's values.
+
+    Raises:
+        ValueError: an unknown key or a value of the wrong type or range.
+    """
+    known = [field.name for field in dataclasses.fields(kind)]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ValueError(f"unknown setting {section}.{unknown[0]}. Use one of: {', '.join(known)}.")
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
