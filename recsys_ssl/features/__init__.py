@@ -1,1 +1,1 @@
-"""IN interactions and catalogue (raw example files). OUT integer-coded features, masked views, correlations."""
+"""IN interactions and catalogue (raw example files); SMILES. OUT integer codes, masked views, correlations; graphs."""

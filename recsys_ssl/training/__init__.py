@@ -1,1 +1,1 @@
-"""IN encoded interactions and catalogue, correlations. OUT checkpoints and a SavedModel of both towers."""
+"""IN encoded interactions and catalogue, correlations; SMILES. OUT SavedModels of both towers; molecule encoders."""
