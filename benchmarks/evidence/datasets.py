@@ -68,7 +68,7 @@ DATASETS = {
     "wikispeedia": Dataset(
         # 90/10 as published for this graph; validation takes 2% of the links from the 90.
         Split(kind="random", validation=0.02, test=0.1),
-        full={**_LINKS, "learning_rate": 0.1, "steps": 1000, "eval_every": 200},
+        full={**_LINKS, "temperature": 0.14, "learning_rate": 0.1, "steps": 2000, "eval_every": 200},
         sparse={
             **_LINKS,
             "temperature": 0.2,
@@ -77,13 +77,13 @@ DATASETS = {
             "steps": 150,
             "eval_every": 15,
         },
-        tuning={"steps": 500, "eval_every": 100},
+        tuning={"steps": 1000, "eval_every": 200},
     ),
     "debian": Dataset(
         Split(kind="random", validation=0.05, test=0.1),
-        full={**_PACKAGES, "temperature": 0.06, "learning_rate": 0.1, "steps": 1000, "eval_every": 200},
+        full={**_PACKAGES, "temperature": 0.06, "learning_rate": 0.1, "steps": 2000, "eval_every": 400},
         sparse={**_PACKAGES, "learning_rate": 0.03, "batch_size": 512, "steps": 300, "eval_every": 50},
-        tuning={"steps": 500, "eval_every": 100},
+        tuning={"steps": 1000, "eval_every": 200},
     ),
     "chembl-targets": Dataset(
         Split(kind="random", validation=0.05, test=0.1),

@@ -41,7 +41,7 @@ _LOOKS = {
     "full": {"color": _DEEP, "marker": "o", "markerfacecolor": _DEEP, "linestyle": "-"},
     "sparse": {"color": "#7d8b97", "marker": "D", "markerfacecolor": "white", "linestyle": "--"},
 }
-_SETTINGS = ("ssl_weight", "value_dropout")
+_SETTINGS = ("ssl_weight", "value_dropout", "ssl_batch_size")
 _SLICES = ("head", "torso", "tail")
 # A very wide interval is cut, and marked so, rather than squash the others.
 _WIDEST = 5.0

@@ -45,10 +45,16 @@ SEARCH: Mapping[str, tuple[tuple[str, tuple[Any, ...]], ...]] = {
     **{arm: (_WEIGHTS, _TEMPERATURE) for arm in REGULARIZERS if arm not in ("none", "feature_dropout")},
 }
 
-CURVES = {"ssl_weight": (0.03, 0.1, 0.3, 1.0, 3.0), "value_dropout": (0.0, 0.1, 0.5, 0.7, 0.9)}
+CURVES = {
+    "ssl_weight": (0.03, 0.1, 0.3, 1.0, 3.0),
+    "value_dropout": (0.0, 0.1, 0.5, 0.7, 0.9),
+    "ssl_batch_size": (128, 256, 1024),
+}
 CURVE_ARMS = ("cfm", RECOMMENDED)
-CURVE_DATASETS = ("chembl-targets",)
+CURVE_DATASETS = ("wikispeedia", "chembl-targets")
 CURVE_SEEDS = 1
+# The data set and seeds of the random splits on which the recommended arm is tested against none, as tuned on the first.
+SPLITS = ("wikispeedia", (0, 1, 2))
 # These give the same answer with every seed; below a share of 1 the seed still draws what they train on.
 DETERMINISTIC = ("popular", "itemknn", "ease")
 
@@ -89,6 +95,9 @@ def _plan_cell(done: Sequence[Trial], dataset: str, share: float, options: argpa
             seeds = SEEDS[: options.seeds]
             for seed in seeds[:1] if share == 1.0 and arm in DETERMINISTIC else seeds:
                 yield Trial("test", dataset, arm, share, seed, settings=best)
+            if dataset == SPLITS[0] and share == 1.0 and arm in ("none", RECOMMENDED):
+                for split_seed, seed in itertools.product(SPLITS[1][1:], seeds):
+                    yield Trial("test", dataset, arm, share, seed, split_seed, settings=best)
         if "curve" in options.purposes and arm in CURVE_ARMS and dataset in CURVE_DATASETS:
             for (name, values), seed in itertools.product(CURVES.items(), SEEDS[:CURVE_SEEDS]):
                 for value in values:

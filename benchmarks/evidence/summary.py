@@ -18,7 +18,7 @@ from benchmarks.evidence import inference
 from benchmarks.evidence.claims import claims_of
 from benchmarks.evidence.datasets import DATASETS
 from benchmarks.evidence.inference import Inference
-from benchmarks.evidence.run import DETERMINISTIC, SEEDS
+from benchmarks.evidence.run import DETERMINISTIC, SEEDS, SPLITS
 from benchmarks.evidence.tested import CONTROLS, METRICS, PRIMARY, Evidence
 from benchmarks.evidence.trials import ARMS, BASELINES, PROPOSALS, RECOMMENDED, REGULARIZERS, Trial
 from recsys_ssl.evaluation.slices import ITEM_SLICES
@@ -27,7 +27,6 @@ from recsys_ssl.evaluation.statistics import adjust_holm
 Row = dict[str, Any]
 
 SHARES = {"full": 1.0, "sparse": 0.1}
-SPLITS = ("wikispeedia", (0, 1, 2))
 
 TREATMENTS = tuple(dict.fromkeys(["cfm", RECOMMENDED]))
 VARIANTS = tuple(arm for arm in REGULARIZERS if arm not in (*CONTROLS, *TREATMENTS))
@@ -38,7 +37,7 @@ GROUPS = {
     "proposals": list(PROPOSALS),
     "baselines": list(BASELINES),
 }
-CURVES = {"ssl_weight": 0.3, "value_dropout": 0.3}
+CURVES = {"ssl_weight": 0.3, "value_dropout": 0.3, "ssl_batch_size": 512}
 """The settings that curves vary, with the defaults of TrainConfig, which settings may leave out."""
 
 
