@@ -37,7 +37,14 @@ JOBS = {
     "debian": Job(
         "feature_specs/debian.yaml",
         "build/data/debian",
-        ("train.temperature=0.06", "train.popularity_prior=1", "train.ssl_towers=both", "train.eval_every=200"),
+        (
+            "train.temperature=0.06",
+            "train.popularity_prior=1",
+            "train.ssl_towers=both",
+            "train.ssl_weight=0.1",
+            "train.steps=2000",
+            "train.eval_every=400",
+        ),
     ),
 }
 
