@@ -150,11 +150,17 @@ class ItemSequenceFeature(_Strict):
     length: _Count = 20
 
 
+class MoleculeFeature(_Feature):
+    """The structure of an item, as SMILES."""
+
+    kind: Literal["molecule"]
+
+
 class ReservedFeature(_Strict):
     """A kind whose encoder does not exist yet."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    kind: Literal["molecule", "image"]
+    kind: Literal["image"]
     name: _Name
 
     @model_validator(mode="after")
@@ -170,11 +176,12 @@ Feature = Annotated[
         NumericFeature,
         DenseFeature,
         ItemSequenceFeature,
+        MoleculeFeature,
         ReservedFeature,
     ],
     Field(discriminator="kind"),
 ]
-TableFeature = Union[IdFeature, CategoricalFeature, TextFeature, NumericFeature, DenseFeature]
+TableFeature = Union[IdFeature, CategoricalFeature, TextFeature, NumericFeature, DenseFeature, MoleculeFeature]
 
 
 # --- Log, tables, split ----------------------------------------------------------------------------
@@ -253,12 +260,27 @@ class Queries(_Strict):
 
 
 class Split(_Strict):
-    """Shares of the positive events, by one global time line; `random` only for a log without time."""
+    """Shares of the positive events, by one global time line; the other kinds are for a log without time."""
 
-    kind: Literal["time", "random"] = "time"
+    kind: Literal["time", "random", "item_group"] = Field(
+        default="time",
+        description="`random`: each (query, item) by a hash; `item_group`: all events of the items of a group by a "
+        "hash of the group, so that each test item is new. The shares are then those of the groups.",
+    )
     validation: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
     test: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
-    seed: int = Field(default=0, description="Seed of a random split.")
+    seed: int = Field(default=0, description="Seed of the hash.")
+    column: Optional[str] = Field(
+        default=None,
+        description="Column of items.table that names the item's group (`item_group` only). Items without a value are "
+        "one group.",
+    )
+
+    @model_validator(mode="after")
+    def _column_goes_with_groups(self):
+        if (self.kind == "item_group") != (self.column is not None):
+            raise ValueError("column and kind: item_group belong together. Give both or neither.")
+        return self
 
 
 class Evaluation(_Strict):
@@ -315,6 +337,8 @@ class FeatureSpec(_Strict):
                 raise ValueError(f"{side} feature names {reserved} are reserved. Rename them and set their column.")
         if any(f.kind == "item_sequence" for f in (*self.items.features, *self.events.features)):
             raise ValueError("an item_sequence is a feature of queries. Move it to queries.features.")
+        if any(f.kind == "molecule" for f in self.query_features):
+            raise ValueError("a molecule is a feature of items. Move it to items.features.")
         if self.item_sequences and self.events.timestamp is None:
             raise ValueError("an item_sequence needs events.timestamp. Name the column or remove the sequence.")
         if self.item_sequences and self.item_id_feature is None:
@@ -325,7 +349,8 @@ class FeatureSpec(_Strict):
             raise ValueError("same_as_items takes the items' features. Remove the other query features and the table.")
         if not self.queries.same_as_items and not self.query_features:
             raise ValueError("the query needs at least one feature. Add queries.features or same_as_items: true.")
-        if self.items.table is None and any(f.source_column != self.items.id for f in self.items.features):
+        known = all(f.source_column == self.items.id and f.kind != "molecule" for f in self.items.features)
+        if self.items.table is None and not known:
             raise ValueError("without items.table only the id column is known. Add the table or drop other features.")
         own_columns = {self.queries.id, *(f.name for f in self.item_sequences)}
         if self.queries.table is None:
@@ -337,15 +362,22 @@ class FeatureSpec(_Strict):
                     )
         if self.split.kind == "time" and self.events.timestamp is None:
             raise ValueError("a time split needs events.timestamp. Name the column or set split.kind: random.")
-        if self.split.kind == "random" and self.events.timestamp is not None:
-            raise ValueError("a log with time is split by time, or the test leaks. Remove split.kind: random.")
+        if self.split.kind != "time" and self.events.timestamp is not None:
+            raise ValueError(
+                f"a log with time is split by time, or the test leaks. Remove split.kind: {self.split.kind}."
+            )
+        if self.split.kind == "item_group" and self.items.table is None:
+            raise ValueError("an item_group split needs items.table, which has its column. Add the table.")
+        if self.split.kind == "item_group" and self.queries.same_as_items:
+            raise ValueError("an item_group split needs queries that are no items, or training sees the test items.")
         sliceable = {f.name for f in self.query_features if f.kind in ("id", "categorical")}
         if self.queries.same_as_items:
             sliceable = {f.name for f in self.item_features if f.kind in ("id", "categorical")}
         unknown = sorted(set(self.evaluation.slices) - sliceable)
         if unknown:
             raise ValueError(f"evaluation.slices must be categorical query features. Received: {unknown}.")
-        if self.items.title is not None and self.items.title not in {f.name for f in self.item_features}:
+        readable = {f.name for f in self.item_features if f.kind != "molecule"}
+        if self.items.title is not None and self.items.title not in readable:
             raise ValueError(f"items.title must name an item feature. Received: {self.items.title!r}.")
         return self
 

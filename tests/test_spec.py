@@ -208,11 +208,10 @@ def test_every_fault_has_its_own_line(tmp_path):
     assert [line.split(":")[1] for line in lines] == ["24", "29"]
 
 
-@pytest.mark.parametrize("kind", ["molecule", "image"])
-def test_a_reserved_kind_says_not_yet(tmp_path, kind):
-    text = SMALL.replace("{name: user, kind: id}", f"{{name: picture, kind: {kind}, size: 3}}")
+def test_a_reserved_kind_says_not_yet(tmp_path):
+    text = SMALL.replace("{name: user, kind: id}", "{name: picture, kind: image, size: 3}")
     (line,) = faults(tmp_path, text)
-    message = f"kind '{kind}' is reserved and not yet available. Remove feature 'picture'."
+    message = "kind 'image' is reserved and not yet available. Remove feature 'picture'."
     assert line == f":14: queries.features.0: {message}"
 
 
@@ -250,6 +249,8 @@ TIMED = {"column": "time"}
 ID = {"name": "item", "kind": "id"}
 HISTORY = {"name": "history", "kind": "item_sequence"}
 TABLE = {"paths": ["t.csv"]}
+MOLECULE = {"name": "structure", "kind": "molecule"}
+BY_SCAFFOLD = {"kind": "item_group", "column": "scaffold"}
 
 
 @pytest.mark.parametrize(
@@ -314,6 +315,33 @@ TABLE = {"paths": ["t.csv"]}
         ),
         ({"events__timestamp": None}, "a time split needs events.timestamp"),
         ({"split": {"kind": "random"}}, "a log with time is split by time, or the test leaks"),
+        ({"split": BY_SCAFFOLD, "items__table": TABLE}, "or the test leaks. Remove split.kind: item_group"),
+        ({"split": {"kind": "item_group"}}, "column and kind: item_group belong together"),
+        ({"split": {"column": "scaffold"}}, "column and kind: item_group belong together"),
+        ({"events__timestamp": None, "split": BY_SCAFFOLD}, "an item_group split needs items.table"),
+        (
+            {
+                "events__timestamp": None,
+                "split": BY_SCAFFOLD,
+                "items__table": TABLE,
+                "queries": {"same_as_items": True},
+            },
+            "an item_group split needs queries that are no items",
+        ),
+        ({"events__features": [MOLECULE]}, "a molecule is a feature of items. Move it to items.features"),
+        (
+            {"queries__table": TABLE, "queries__features": [ID, MOLECULE]},
+            "a molecule is a feature of items. Move it to items.features",
+        ),
+        (
+            {"items__features": [ID, MOLECULE | {"column": "item"}]},
+            "without items.table only the id column is known. Add the table",
+        ),
+        (
+            {"items__table": TABLE, "items__features": [ID, MOLECULE], "items__title": "structure"},
+            "items.title must name an item feature. Received: 'structure'",
+        ),
+        ({"items__features": [ID, MOLECULE | {"hidden_dim": 64}]}, "hidden_dim: unknown key"),
         ({"evaluation": {"slices": ["age"]}}, r"slices must be categorical query features. Received: \['age'\]"),
         (
             {"queries__features": [{"name": "user", "kind": "text"}], "evaluation": {"slices": ["user"]}},

@@ -191,6 +191,8 @@ def _protocol(spec: FeatureSpec, task: RankingTask, summary: Mapping[str, Any], 
         "time": f"One global time line: training, then validation ({spec.split.validation:.0%}), then test "
         f"({spec.split.test:.0%}) of the positive events.{at}",
         "random": f"Random (the log has no time): validation {spec.split.validation:.0%}, test {spec.split.test:.0%}.",
+        "item_group": f"By groups of items, the values of {spec.split.column} (the log has no time): validation "
+        f"{spec.split.validation:.0%}, test {spec.split.test:.0%} of the groups. Every test item is new.",
     }[spec.split.kind]
     group = {
         "query": "One ranking per query, at its first held-out event; all its held-out items are positives, each once.",

@@ -50,7 +50,8 @@ class JoinItems(beam.PTransform):
         names: the log's files.
 
     Returns:
-        records: (partition of the query, positives with item_row). impressions: (partition of the item, row within
+        records: (partition of the query, positives with item_row, and for a split by groups of items _group uint64,
+        the hash of the item's group). impressions: (partition of the item, row within
         it and number). rejects: events whose item is not in the catalogue. counts.
     """
 
@@ -89,6 +90,9 @@ class _JoinItems(beam.DoFn):
         kept = (row >= 0) & (kind == records.POSITIVE)
         positives = events.drop(["_kind"]).filter(pa.array(kept))
         positives = positives.append_column("item_row", pa.array(row[kept] + offsets[partition]))
+        if catalogue is not None and "_group" in catalogue.column_names:
+            groups_of_items = records.hash_ids(one_array(catalogue, "_group"))
+            positives = positives.append_column("_group", pa.array(groups_of_items[row[kept]]))
         yield from partition_by(positives, "query_id", len(offsets) - 1)
 
 

@@ -132,33 +132,64 @@ def _label(columns: pa.Table, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray
 # --- Item and query tables -------------------------------------------------------------------------
 
 
-def table_columns(features: Sequence[TableFeature], id_column: str, side: str) -> dict[str, str]:
+def table_columns(
+    features: Sequence[TableFeature], id_column: str, side: str, group_column: str | None = None
+) -> dict[str, str]:
     """Columns that an item or query table must have -> the key of the spec that names them."""
     columns = {id_column: f"{side}.id"}
     for feature in features:
         if feature.kind != "item_sequence":
             columns.setdefault(feature.source_column, f"{side}.features.{feature.name}")
+    if side == "items" and group_column is not None:
+        columns.setdefault(group_column, "split.column")
     return columns
 
 
 def check_table(
-    batch: Batch, file: str, file_index: int, features: Sequence[TableFeature], id_column: str, side: str
+    batch: Batch,
+    file: str,
+    file_index: int,
+    features: Sequence[TableFeature],
+    id_column: str,
+    side: str,
+    group_column: str | None = None,
 ) -> Checked:
     """Keeps the sound records of an item or query table; duplicate ids are found later, among all batches.
 
+    Args:
+        group_column: of an item table, the column that a split by groups of items reads.
+
     Returns:
-        Table of _id text, _file int32, _line int64 and the features (see `read_feature`).
+        Table of _id text, _file int32, _line int64, the features (see `read_feature`; packed graphs of molecules, see
+        `molecules.read_molecules`) and, with a group column, _group text, "" where it is missing.
     """
     ids = as_text(batch.columns[id_column])
     faults, columns = [(_is_empty(ids), f"{side} id is empty")], {}
     for feature in features:
-        if feature.kind != "item_sequence":
+        if feature.kind == "molecule":
+            columns[feature.name], found = _read_molecules(batch.columns[feature.source_column], feature)
+            faults += found
+        elif feature.kind != "item_sequence":
             columns[feature.name], bad = read_feature(batch.columns[feature.source_column], feature)
             faults.append((bad, _feature_reason(feature)))
+    if group_column is not None:
+        groups = batch.columns[group_column]
+        columns["_group"] = pc.fill_null(as_text(groups), "")
+        faults.append((np.full(len(ids), _is_list(groups.type)), f"{group_column} is not one value"))
     reasons, rejects = _reject(batch, file, faults)
     file_indices = np.full(len(ids), file_index, np.int32)
     table = pa.table({"_id": ids, "_file": file_indices, "_line": batch.lines, **columns})
     return Checked(table.filter(pa.array(reasons == "")), rejects)
+
+
+def _read_molecules(column: pa.ChunkedArray, feature: TableFeature) -> tuple[pa.LargeListArray, list]:
+    """[num_records] lists of packed graphs, and the faults found."""
+    from recsys_ssl.logs.molecules import read_molecules  # RDKit is loaded for this kind only
+
+    lists, bad = read_feature(column, feature)
+    graphs, found = read_molecules(lists)
+    reasons = [(mask, f"{feature.name} is no molecule: {reason}") for reason, mask in found.items()]
+    return graphs, [(bad, _feature_reason(feature)), *reasons]
 
 
 def deduplicate_ids(table: pa.Table) -> tuple[pa.Table, pa.Table]:

@@ -59,7 +59,7 @@ class WriteInteractions(beam.PTransform):
     Takes (partition, ordered events, query table or None).
 
     Args:
-        cuts: side input, see `joins.FindCutTimes`; None for a random split.
+        cuts: side input, see `joins.FindCutTimes`; None for a split by a hash.
         offsets: side input, see `joins.NumberItems`.
 
     Returns:
@@ -98,6 +98,8 @@ class _WriteInteractions(beam.DoFn):
         share = self._spec.split
         if share.kind == "time":
             return timeline.split_by_time(events["timestamp_us"].to_numpy(), cuts)
+        if share.kind == "item_group":
+            return timeline.split_by_group(events["_group"].to_numpy(), share.validation, share.test, share.seed)
         ids = [one_array(events, name) for name in ("query_id", "item_id")]
         return timeline.split_by_hash(*ids, share.validation, share.test, share.seed)
 

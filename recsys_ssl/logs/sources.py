@@ -61,7 +61,10 @@ def _match(files: Files, data_dir: str, key: str) -> list[Source]:
 def _read(source: Source, side: str, spec: FeatureSpec, rows_per_batch: int) -> Iterator[Batch]:
     is_log, table = side == "events", getattr(spec, side)
     files = table if is_log else table.table
-    columns = records.event_columns(spec) if is_log else records.table_columns(table.features, table.id, side)
+    if is_log:
+        columns = records.event_columns(spec)
+    else:
+        columns = records.table_columns(table.features, table.id, side, spec.split.column)
     with FileSystems.open(source.path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
         yield from read_batches(stream, source.name, files, columns, rows_per_batch)
 
@@ -148,7 +151,10 @@ class _ReadRecords(beam.DoFn):
         if self._side == "events":
             return records.check_events(batch, source.name, source.index, self._spec)
         table = getattr(self._spec, self._side)
-        return records.check_table(batch, source.name, source.index, table.features, table.id, _NOUNS[self._side])
+        group_column = self._spec.split.column if self._side == "items" else None
+        return records.check_table(
+            batch, source.name, source.index, table.features, table.id, _NOUNS[self._side], group_column
+        )
 
 
 class DeduplicateTable(beam.PTransform):

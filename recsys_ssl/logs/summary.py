@@ -36,7 +36,8 @@ class IngestSummary:
     """Queries with a positive that the query table does not know."""
     splits: dict[str, int]
     split_kind: str
-    """`time`: by the cuts; `random`: by a seeded hash of (query, item), since the log has no time."""
+    """`time`: by the cuts; in a log without time `random`: by a seeded hash of (query, item), or `item_group`: by one
+    of the item's group."""
     cuts_us: Optional[dict[str, int]]
     """Split -> its first microsecond since 1970."""
     cuts: Optional[dict[str, str]]

@@ -125,7 +125,21 @@ def split_by_time(timestamp_us: np.ndarray, cuts_us: Sequence[int]) -> np.ndarra
 
 def split_by_hash(query_ids: pa.Array, item_ids: pa.Array, validation: float, test: float, seed: int) -> np.ndarray:
     """[num_events] int8 split of a log without time: a seeded hash of (query, item), the same in every run."""
-    share = mix_hashes(hash_ids(query_ids), hash_ids(item_ids), seed) / 2.0**64
+    return _split_by_share(mix_hashes(hash_ids(query_ids), hash_ids(item_ids), seed), validation, test)
+
+
+def split_by_group(groups: np.ndarray, validation: float, test: float, seed: int) -> np.ndarray:
+    """[num_events] int8 split of a log without time, the same for all events of a group of items.
+
+    Args:
+        groups: [num_events] uint64 hash of the group of the event's item, see `records.hash_ids`.
+        validation: share of the groups, not of the events, that is EVAL; a large group may take more than its share.
+    """
+    return _split_by_share(mix_hashes(groups, np.uint64(0), seed), validation, test)
+
+
+def _split_by_share(hashes: np.ndarray, validation: float, test: float) -> np.ndarray:
+    share = hashes / 2.0**64
     return np.where(share < test, TEST, np.where(share < test + validation, EVAL, TRAIN)).astype(np.int8)
 
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_ssl.logs import timeline
+from recsys_ssl.logs.records import hash_ids
 from recsys_ssl.logs.timeline import EVAL, TEST, TRAIN
 
 # (query, item, time): few values, so that duplicates and equal times are common.
@@ -121,6 +122,15 @@ def test_events_at_a_cut_time_all_go_to_the_later_split():
     assert cuts == (7, 7)  # ranks 6 and 8 are both 7
     split = timeline.split_by_time(times, cuts)
     assert split.tolist() == [TRAIN] * 6 + [TEST] * 4
+
+
+def test_a_split_by_group_keeps_groups_together_in_the_shares_of_the_spec():
+    groups = hash_ids(pa.array([f"g{n % 5000}" for n in range(20_000)], pa.large_string()))
+    split = timeline.split_by_group(groups, 0.1, 0.2, seed=1)
+    np.testing.assert_array_equal(split.reshape(4, 5000), np.tile(split[:5000], [4, 1]))
+    assert abs((split[:5000] == EVAL).mean() - 0.1) < 4 * np.sqrt(0.1 * 0.9 / 5000)
+    assert abs((split[:5000] == TEST).mean() - 0.2) < 4 * np.sqrt(0.2 * 0.8 / 5000)
+    assert (timeline.split_by_group(groups, 0.1, 0.2, seed=2) != split).mean() > 0.2
 
 
 def test_random_split_is_the_hash_of_the_pair_in_the_shares_of_the_spec():

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from recsys_ssl.examples import list_shards, read_batches
+from recsys_ssl.features.molecule_graph import to_bytes
+from recsys_ssl.features.molecules import featurise
 from recsys_ssl.logs.readers import LogError
 from recsys_ssl.logs.sinks import delete_outputs
 from recsys_ssl.logs.summary import IngestSummary
@@ -82,10 +84,15 @@ def read_split(root, split):
     except FileNotFoundError:
         return []
     return [
-        {name: [v.decode() if isinstance(v, bytes) else v for v in value or []] for name, value in row.items()}
+        {name: [as_text(v) if isinstance(v, bytes) else v for v in value or []] for name, value in row.items()}
         for batch in read_batches(paths)
         for row in batch.to_pylist()
     ]
+
+
+def as_text(value):
+    """Packed molecules are no UTF-8."""
+    return value.decode("utf-8", "surrogateescape")
 
 
 def read_rejected(folder, side="events"):
@@ -329,6 +336,77 @@ def test_without_item_table_the_catalogue_is_the_log_and_random_split_is_recorde
     for row in test:
         before = {e["item_row"][0] for e in train + run.split("eval") if e["query_id"] == row["query_id"]}
         assert row["seen_rows"] == sorted(before)
+
+
+def compound_spec(**changes):
+    events = {"paths": ["events.csv"], "query_id": "user", "item_id": "item", "timestamp": None, "label": {}}
+    features = [
+        {"name": "structure", "column": "smiles", "kind": "molecule"},
+        {"name": "made_of", "kind": "categorical"},
+    ]
+    return make_spec(
+        events=events,
+        items={"table": {"paths": ["items.csv"]}, "id": "item", "features": features},
+        queries={"table": None, "features": [{"name": "user", "kind": "id"}]},
+        **changes,
+    )
+
+
+def test_molecules_are_packed_once_and_a_bad_smiles_rejects_its_item(tmp_path):
+    spec = compound_spec(split={"kind": "random", "validation": 0.3, "test": 0.3})
+    items = "item,smiles,made_of\nA,CCO,x\nB,C1CC,y\nC,,x\nD,c1ccccc1,\nE, ,x\n"
+    text = "user,item\n" + "".join(f"u{n},{item}\n" for n in range(12) for item in "ABCDE")
+    run = Run(tmp_path, spec, {"events.csv": text, "items.csv": items})
+    assert_conserved(run.summary)
+    assert run.summary.items_rejected == {
+        "structure is no molecule: empty": 1,
+        "structure is no molecule: unparsable": 1,
+    }
+    # Their events have no item any more.
+    assert run.summary.rejected == {"item not in the table": 24}
+    found = {(row["reason"], row["file"], row["line"]): row["record"] for row in run.rejected("items")}
+    assert found == {
+        ("structure is no molecule: unparsable", "items.csv", 3): {"item": "B", "smiles": "C1CC", "made_of": "y"},
+        ("structure is no molecule: empty", "items.csv", 6): {"item": "E", "smiles": " ", "made_of": "x"},
+    }
+
+    def packed(smiles):
+        return as_text(to_bytes(featurise(smiles)))
+
+    raw = {row["item_id"][0]: row["structure"] for row in run.split("catalogue", "catalogue")}
+    assert raw == {"A": [packed("CCO")], "C": [], "D": [packed("c1ccccc1")]}
+
+
+def test_a_split_by_groups_of_items_makes_every_held_out_item_cold(tmp_path):
+    spec = compound_spec(split={"kind": "item_group", "column": "ring", "validation": 0.2, "test": 0.3, "seed": 1})
+    items = "item,smiles,made_of,ring\n" + "".join(f"i{n},C,x,{f'ring{n % 12}' * (n % 12 > 0)}\n" for n in range(60))
+    text = "user,item\n" + "".join(f"u{n % 7},i{n % 60}\n" for n in range(420))
+    run = Run(tmp_path, spec, {"events.csv": text, "items.csv": items})
+    assert_conserved(run.summary)
+    assert (run.summary.split_kind, run.summary.cuts_us) == ("item_group", None)
+    assert all(run.summary.splits.values())
+    catalogue = {row["item_row"][0]: row for row in run.split("catalogue", "catalogue")}
+    assert set(next(iter(catalogue.values()))) == {"item_row", "item_id", "train_count", "structure", "made_of"}
+    splits_of_ring = {}
+    for split in ("train", "eval", "test"):
+        for row in run.split(split):
+            item = catalogue[row["item_row"][0]]
+            splits_of_ring.setdefault(int(item["item_id"][0][1:]) % 12, set()).add(split)
+            assert (item["train_count"][0] > 0) == (split == "train")
+    assert all(len(splits) == 1 for splits in splits_of_ring.values())
+    # What a query chose in training and validation is left out of its test ranking, and nothing else.
+    before = run.split("train") + run.split("eval")
+    for row in run.split("test"):
+        assert row["seen_rows"] == sorted({e["item_row"][0] for e in before if e["query_id"] == row["query_id"]})
+    other = compound_spec(split={"kind": "item_group", "column": "ring", "validation": 0.2, "test": 0.3, "seed": 2})
+    again = Run(tmp_path / "other", other, {"events.csv": text, "items.csv": items})
+    assert {row["item_row"][0] for row in again.split("test")} != {row["item_row"][0] for row in run.split("test")}
+
+
+def test_the_column_of_the_groups_must_be_there(tmp_path):
+    spec = compound_spec(split={"kind": "item_group", "column": "ring"})
+    match = "items.csv: split.column needs column 'ring'"
+    ingest_fails(tmp_path, spec, {"events.csv": "user,item\nu,i\n", "items.csv": "item,smiles,made_of\ni,C,x\n"}, match)
 
 
 def test_queries_that_are_items(tmp_path):
