@@ -28,7 +28,15 @@ MODEL_SOURCES = (
 
 # Settings that an arm without regularizer does not read: they need not retrain the control.
 _REGULARIZER_SETTINGS = frozenset(
-    {"ssl_weight", "ssl_temperature", "ssl_batch_size", "value_dropout", "feature_dropout", "correlation"}
+    {
+        "ssl_weight",
+        "ssl_temperature",
+        "ssl_batch_size",
+        "value_dropout",
+        "feature_dropout",
+        "correlation",
+        "molecule_mask_rate",
+    }
 )
 
 

@@ -69,7 +69,7 @@ def recommend_to_query(spec: FeatureSpec, places: Places, query_id: str | None, 
         chosen = _to_values(event.get(spec.item_sequences[0].name))
     found = recommend(
         load_recommender(places.recommender_dir),
-        {feature.name: [_to_values(record.get(feature.name))] for feature in features},
+        {feature.name: [record.get(feature.name)] for feature in features},
         k,
         exclude=[seen if spec.evaluation.mask_seen else own],
     )

@@ -16,8 +16,16 @@ from pipelines import components
 from pipelines.config import MODEL_SOURCES, RunConfig, source_hash, to_json
 from pipelines.stages import data_fingerprint
 from recsys_ssl.spec import FeatureSpec
+from recsys_ssl.training.config import TrainConfig
+from recsys_ssl.training.train import hash_encoder
 
 _COMMON = ("recsys_ssl/spec.py", "recsys_ssl/examples.py", "pipelines/stages.py", "pipelines/components.py")
+
+
+def _training_code(config: TrainConfig) -> str:
+    """What decides a model besides its settings and data: sources, and a pre-trained encoder of molecules."""
+    code = source_hash(*_COMMON, *MODEL_SOURCES)
+    return code if config.molecule_encoder is None else f"{code} {hash_encoder(config.molecule_encoder)}"
 
 
 def create_pipeline(
@@ -91,7 +99,7 @@ def create_pipeline(
             spec=spec_json,
             config=to_json(train_config),
             checkpoint_dir=os.path.join(os.path.abspath(workdir), "checkpoints", source_hash(*MODEL_SOURCES)),
-            code=source_hash(*_COMMON, *MODEL_SOURCES),
+            code=_training_code(train_config),
         ).with_id(f"Train.{name}")
         embed = components.EmbedArm(
             towers=trainer.outputs["towers"],

@@ -72,14 +72,18 @@ def transform_features(
         _options(beam_args),
     )
     encoding = preprocessing.read_encoding(item_transform_dir)
-    PROGRESS.info(", ".join(f"{feature.name} {feature.size or feature.dim:,}" for feature in encoding))
+    PROGRESS.info(", ".join(map(_describe_encoding, encoding)))
+
+
+def _describe_encoding(feature: preprocessing.EncodedFeature) -> str:
+    return f"{feature.name} graph" if feature.is_molecule else f"{feature.name} {feature.size or feature.dim:,}"
 
 
 def correlate_features(
     spec: FeatureSpec, encoded_catalogue_dir: str, out_dir: str, beam_args: Sequence[str]
 ) -> correlations.Correlations:
     """Encoded catalogue -> mutual information between its features, and a heat map."""
-    features = [feature.name for feature in spec.item_features if feature.kind != "dense"]
+    features = [feature.name for feature in spec.item_features if feature.kind not in ("dense", "molecule")]
     found = correlations.correlate(encoded_catalogue_dir, features, out_dir, _pipeline(beam_args))
     near_unique = ", ".join(found.near_unique) or "none"
     PROGRESS.info(f"{len(features)} features, near-unique: {near_unique}")

@@ -1,8 +1,8 @@
 """Raw features to integer codes with TensorFlow Transform; the same graph serves inside the exported model.
 
 Every feature becomes a list per record: vocabulary indices (id, categorical, text n-grams), a quantile
-bucket (numeric), the standardised vector (dense) or the catalogue's own id indices (item_sequence). A
-missing feature is an empty list.
+bucket (numeric), the standardised vector (dense), the packed graph as it is (molecule) or the catalogue's own id
+indices (item_sequence). A missing feature is an empty list.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ class EncodedFeature:
     Attributes:
         name: the feature's name.
         vocabulary: name of its index space; features with the same name share it.
-        size: number of indices in that space, out-of-vocabulary buckets included; 0 for a dense feature.
+        size: number of indices in that space, out-of-vocabulary buckets included; 0 for a dense feature or molecule.
         dim: length of a dense feature; 0 for the others.
         unknown: number of out-of-vocabulary buckets, the last indices, of an id feature; 0 for the others.
+        is_molecule: whether values are graphs packed by `molecule_graph.to_bytes`.
     """
 
     name: str
@@ -48,6 +49,7 @@ class EncodedFeature:
     size: int
     dim: int = 0
     unknown: int = 0
+    is_molecule: bool = False
 
 
 # --- The two transformations ----------------------------------------------------------------------
@@ -179,6 +181,8 @@ def _encode(feature: Feature, values: tf.SparseTensor) -> tf.SparseTensor:
         )
     if feature.kind == "numeric":
         return tft.bucketize(values, feature.buckets)
+    if feature.kind == "molecule":
+        return values
     return _standardise(feature, values)
 
 
@@ -313,6 +317,8 @@ def _query_encoding(spec: FeatureSpec, transform_dir: str, item_transform_dir: s
 def _encoded(feature: Feature, vocabulary: str, output: tft.TFTransformOutput) -> EncodedFeature:
     if feature.kind == "dense":
         return EncodedFeature(feature.name, vocabulary, 0, feature.dim)
+    if feature.kind == "molecule":
+        return EncodedFeature(feature.name, vocabulary, 0, is_molecule=True)
     if feature.kind == "numeric":
         return EncodedFeature(feature.name, vocabulary, feature.buckets)
     size = output.vocabulary_size_by_name(feature.name) + feature.oov_buckets
@@ -326,8 +332,8 @@ def serving_signature(features: Sequence[Feature]) -> dict[str, tf.TensorSpec]:
     """The dense tensors that stand for raw features at serving: "" and NaN mean missing.
 
     Returns:
-        name -> string [batch_size] for one value, string [batch_size, width] for several, float32
-        [batch_size] for a numeric and [batch_size, dim] for a dense feature.
+        name -> string [batch_size] for one value (of a molecule its packed graph), string [batch_size, width] for
+        several, float32 [batch_size] for a numeric and [batch_size, dim] for a dense feature.
     """
     signature = {}
     for feature in features:

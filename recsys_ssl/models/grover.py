@@ -243,6 +243,21 @@ def mean_readout(values: tf.Tensor, molecules: tf.Tensor, num_molecules: tf.Tens
     return (totals / tf.maximum(counts, 1.0))[:num_molecules]
 
 
+def embed_molecules(
+    encoder: GTransformer, batch: MoleculeBatch, training: bool = False, hops: tf.Tensor | int | None = None
+) -> tf.Tensor:
+    """The vector of each molecule: the mean of atom_from_atom over its atoms, then the mean of atom_from_bond.
+
+    Arguments are those of `GTransformer.call`.
+
+    Returns:
+        [num_molecules, 2 * hidden_dim] float32.
+    """
+    outputs = encoder(batch, training=training, hops=hops)
+    atoms = tf.concat([outputs.atom_from_atom, outputs.atom_from_bond], axis=1)
+    return mean_readout(atoms, batch.molecules, batch.num_molecules)
+
+
 class SelfAttentiveReadout(keras.layers.Layer):
     """Weighted means over the atoms or edges of each molecule: A = softmax(W2 tanh(W1 X^T)), output A X laid flat.
 

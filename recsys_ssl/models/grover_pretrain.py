@@ -17,23 +17,12 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from recsys_ssl.features.molecule_graph import (
-    ATOM_CHOICES,
-    ATOM_COLUMNS,
-    BOND_COLUMNS,
-    NUM_MOTIFS,
-    OTHER_BOND_TYPE,
-    MoleculeBatch,
-)
+from recsys_ssl.features.molecule_graph import NUM_MOTIFS, MoleculeBatch
+from recsys_ssl.features.molecule_views import hide_parts
 from recsys_ssl.models.grover import GroverConfig, GTransformer, edge_molecules, mean_readout
 
 NO_TARGET, OTHER = 0, 1
 """Classes of every vocabulary: of rows without a prediction (its `PAD`), and of all contexts that it does not hold."""
-
-# Outside of every field, so that the one-hot vector is zero; an unknown value has a code, and a dimension, of its own.
-_MASKED = 255
-_MASKED_ATOM = np.array([_MASKED if name in ATOM_CHOICES else 0 for name in ATOM_COLUMNS], np.uint8)
-_MASKED_BOND = np.array([{"type": OTHER_BOND_TYPE, "stereo": _MASKED}.get(name, 0) for name in BOND_COLUMNS], np.uint8)
 
 LOSS_WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
@@ -77,20 +66,10 @@ class Predictions(NamedTuple):
 
 
 def mask_targets(batch: PretrainBatch) -> MoleculeBatch:
-    """The molecules with their targets hidden: features of a target atom or bond are all zeros once expanded.
-
-    No real atom or bond expands to zeros, and neither does padding, so a masked one is told from all others. Bonds
-    themselves stay: the encoder sees that there is an atom or a bond, and between what. Flags and counts of unmasked
-    neighbours (degree, hydrogens, rings) are left alone.
-    """
-    molecules = batch.molecules
+    """The molecules with their targets hidden from the encoder."""
     is_target = tf.not_equal(batch.atom_classes, NO_TARGET)
     is_target_bond = tf.not_equal(batch.bond_classes, NO_TARGET)
-    return molecules._replace(
-        atoms=tf.where(is_target[:, tf.newaxis], _MASKED_ATOM, molecules.atoms),
-        masses=tf.where(is_target, 0.0, molecules.masses),
-        bonds=tf.where(is_target_bond[:, tf.newaxis], _MASKED_BOND, molecules.bonds),
-    )
+    return hide_parts(batch.molecules, is_target, is_target_bond)
 
 
 # --- The model -------------------------------------------------------------------------------------------

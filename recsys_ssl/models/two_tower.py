@@ -8,6 +8,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 from recsys_ssl.features.batch import FeatureBatch, FeatureLayout
+from recsys_ssl.features.molecule_table import MoleculeRows
+from recsys_ssl.models.grover import GTransformer
+from recsys_ssl.models.molecule_tower import WHOLE, MoleculePass, encode_molecules
 from recsys_ssl.models.popularity import NO_PRIOR, PopularityPrior
 
 
@@ -31,14 +34,25 @@ class TowerConfig:
 class FeatureEncoder(keras.layers.Layer):
     """Embeds each feature as the mean of its values; masked and missing features take the default embedding."""
 
-    def __init__(self, layout: FeatureLayout, table: tf.Variable, config: TowerConfig, name: str):
-        super().__init__(name=name)
+    def __init__(
+        self,
+        layout: FeatureLayout,
+        table: tf.Variable,
+        config: TowerConfig,
+        side: str,
+        molecule_encoder: GTransformer | None = None,
+    ):
+        super().__init__(name=side)
         self._layout, self._table, self._dim = layout, table, config.feature_dim
-        self._projections = {f.name: keras.layers.Dense(self._dim, name=f.name) for f in layout.features if f.dim}
+        self._molecule_encoder = molecule_encoder
+        # Of what becomes a vector by other means than the table.
+        widths = {f.name: f.dim for f in layout.features if f.dim}
+        if molecule_encoder is not None:
+            widths |= {f.name: 2 * molecule_encoder.config.hidden_dim for f in layout.features if f.is_molecule}
+        self._projections = {name: keras.layers.Dense(self._dim, name=name) for name in widths}
         # Built at once, so that every weight exists before a checkpoint is restored or a graph is traced.
-        for feature in layout.features:
-            if feature.dim:
-                self._projections[feature.name].build([None, feature.dim])
+        for name, width in widths.items():
+            self._projections[name].build([None, width])
         self._default = self.add_weight(
             name="default",
             shape=[layout.num_slots, config.feature_dim],
@@ -46,13 +60,20 @@ class FeatureEncoder(keras.layers.Layer):
             trainable=config.trainable_default,
         )
 
-    def call(self, batch: FeatureBatch, visible: tf.Tensor | None = None, kept: tf.Tensor | None = None) -> tf.Tensor:
-        """Embeds `num_views` views of the records; what a view does not show is not even looked up.
+    def call(
+        self,
+        batch: FeatureBatch,
+        visible: tf.Tensor | None = None,
+        kept: tf.Tensor | None = None,
+        molecules: MoleculePass = WHOLE,
+    ) -> tf.Tensor:
+        """Embeds `num_views` views of the records; what a view does not show is not even looked up, or encoded.
 
         Args:
             batch: the records' features.
             visible: [num_views, num_records or 1, num_slots] bool; None shows everything.
             kept: [num_values, num_views] bool, whether a view keeps the value; None keeps everything.
+            molecules: how they are encoded.
 
         Returns:
             [num_views, num_records, num_slots * feature_dim] float32; one view when both arguments are None.
@@ -72,23 +93,43 @@ class FeatureEncoder(keras.layers.Layer):
 
         means = tf.reshape(totals / tf.maximum(counts, 1.0), [num_views, batch.num_records, num_slots, self._dim])
         present = tf.reshape(counts > 0, [num_views, batch.num_records, num_slots, 1])
-        means, present = self._add_dense(batch, means, present)
+        for slot, feature in enumerate(self._layout.features):
+            if feature.name in self._projections:
+                shown = None if visible is None else visible[..., slot]
+                vectors, known = self._embed_vectors(batch, feature.name, shown, molecules)
+                in_slot = tf.one_hot(slot, num_slots)[:, tf.newaxis]
+                means += vectors[:, :, tf.newaxis] * in_slot
+                present |= known[:, :, tf.newaxis, tf.newaxis] & tf.cast(in_slot, tf.bool)
         if visible is not None:
             present &= visible[..., tf.newaxis]
         embedded = tf.where(present, means, self._default)
         return tf.reshape(embedded, [num_views, batch.num_records, num_slots * self._dim])
 
-    def _add_dense(self, batch: FeatureBatch, means: tf.Tensor, present: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        for slot, feature in enumerate(self._layout.features):
-            if not feature.dim:
-                continue
-            vectors = batch.dense[feature.name]
-            known = tf.math.is_finite(vectors[:, :1])
-            projected = self._projections[feature.name](tf.where(known, vectors, 0.0))
-            in_slot = tf.one_hot(slot, self._layout.num_slots)
-            means += projected[tf.newaxis, :, tf.newaxis, :] * in_slot[:, tf.newaxis]
-            present |= known[tf.newaxis, :, tf.newaxis, :] & tf.cast(in_slot[:, tf.newaxis], tf.bool)
-        return means, present
+    def _embed_vectors(
+        self, batch: FeatureBatch, name: str, shown: tf.Tensor | None, how: MoleculePass
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The projected vectors of a dense feature or molecule, and where there is one.
+
+        Args:
+            shown: [num_views, num_records or 1] bool, whether a view shows the feature; None: all do.
+
+        Returns:
+            [num_views or 1, num_records, feature_dim] float32 and [num_views or 1, num_records] bool.
+        """
+        if name in batch.dense:
+            vectors = batch.dense[name]
+            known = tf.math.is_finite(vectors[:, 0])
+            projected = self._projections[name](tf.where(known[:, tf.newaxis], vectors, 0.0))
+            return projected[tf.newaxis], known[tf.newaxis]
+        table, rows = batch.molecules[name]
+        encoded = batch.molecules[name].present()[tf.newaxis]
+        if shown is not None:
+            encoded &= shown if how.mask is not None else tf.reduce_any(shown, axis=0, keepdims=True)
+        places = tf.where(encoded)
+        wanted = MoleculeRows(table, tf.gather(rows, places[:, 1]))
+        projected = self._projections[name](encode_molecules(self._molecule_encoder, wanted, how))
+        shape = tf.concat([tf.shape(encoded, tf.int64), [self._dim]], axis=0)
+        return tf.scatter_nd(places, projected, shape), encoded
 
 
 def _shown_values(batch: FeatureBatch, visible: tf.Tensor | None, kept: tf.Tensor | None) -> tf.Tensor | None:
@@ -106,7 +147,7 @@ class TwoTower(keras.Model):
     """Query and item tower over one shared embedding table.
 
     The table has `num_rows` rows of feature_dim float32: 4 * num_rows * feature_dim bytes, and as many
-    again for Adagrad's accumulator.
+    again for Adagrad's accumulator. All molecules of both towers share one encoder.
 
     `embed_*` give what the losses compare, `vectorize_*` what is exported, indexed and searched: the embedding
     and, where there is one, the coordinate of the popularity prior.
@@ -119,31 +160,48 @@ class TwoTower(keras.Model):
         num_rows: int,
         config: TowerConfig,
         prior: PopularityPrior = NO_PRIOR,
+        molecule_encoder: GTransformer | None = None,
     ):
+        """Makes the weights.
+
+        Raises:
+            ValueError: a layout has a molecule, but there is no encoder.
+        """
         super().__init__(name="two_tower")
-        self.prior = prior
+        molecules = [f.name for f in (*query_layout.features, *item_layout.features) if f.is_molecule]
+        if molecules and molecule_encoder is None:
+            raise ValueError(f"molecules need an encoder. Received: molecule_encoder=None, {molecules}. Pass one.")
+        self.prior, self.molecule_encoder = prior, molecule_encoder
         self.query_layout, self.item_layout = query_layout, item_layout
         self.table = self.add_weight(
             name="table",
             shape=[num_rows, config.feature_dim],
             initializer=keras.initializers.RandomNormal(stddev=config.feature_dim**-0.5),
         )
-        self.query_encoder = FeatureEncoder(query_layout, self.table, config, name="query_encoder")
-        self.item_encoder = FeatureEncoder(item_layout, self.table, config, name="item_encoder")
+        self.query_encoder = FeatureEncoder(query_layout, self.table, config, "query_encoder", molecule_encoder)
+        self.item_encoder = FeatureEncoder(item_layout, self.table, config, "item_encoder", molecule_encoder)
         self.query_mlp = _mlp(query_layout, config, name="query_mlp")
         self.item_mlp = _mlp(item_layout, config, name="item_mlp")
 
     def embed_queries(
-        self, batch: FeatureBatch, visible: tf.Tensor | None = None, kept: tf.Tensor | None = None
+        self,
+        batch: FeatureBatch,
+        visible: tf.Tensor | None = None,
+        kept: tf.Tensor | None = None,
+        molecules: MoleculePass = WHOLE,
     ) -> tf.Tensor:
         """[num_views * num_records, embedding_dim] float32, rows of length 1; arguments as in FeatureEncoder."""
-        return _embed(self.query_encoder, self.query_mlp, batch, visible, kept)
+        return _embed(self.query_encoder, self.query_mlp, batch, visible, kept, molecules)
 
     def embed_items(
-        self, batch: FeatureBatch, visible: tf.Tensor | None = None, kept: tf.Tensor | None = None
+        self,
+        batch: FeatureBatch,
+        visible: tf.Tensor | None = None,
+        kept: tf.Tensor | None = None,
+        molecules: MoleculePass = WHOLE,
     ) -> tf.Tensor:
         """[num_views * num_records, embedding_dim] float32, rows of length 1; arguments as in FeatureEncoder."""
-        return _embed(self.item_encoder, self.item_mlp, batch, visible, kept)
+        return _embed(self.item_encoder, self.item_mlp, batch, visible, kept, molecules)
 
     def vectorize_queries(self, batch: FeatureBatch) -> tf.Tensor:
         """[num_records, vector_dim] float32."""
@@ -154,9 +212,9 @@ class TwoTower(keras.Model):
         return self.prior.extend_items(self.embed_items(batch), train_counts)
 
 
-def _embed(encoder: FeatureEncoder, mlp: keras.Sequential, batch: FeatureBatch, visible, kept) -> tf.Tensor:
+def _embed(encoder: FeatureEncoder, mlp: keras.Sequential, batch: FeatureBatch, visible, kept, molecules) -> tf.Tensor:
     """All views go through the MLP in one pass."""
-    views = encoder(batch, visible, kept)
+    views = encoder(batch, visible, kept, molecules)
     return tf.math.l2_normalize(mlp(tf.reshape(views, [-1, views.shape[-1]])), axis=-1)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Optional, get_args
 
+from recsys_ssl.models.grover import GroverConfig
 from recsys_ssl.models.two_tower import TowerConfig
+from recsys_ssl.training.pretrain_config import Size
 
 Regularizer = Literal[
     "none",
@@ -51,6 +53,14 @@ class TrainConfig:
         correlation: mutual information `raw` (the paper's) or `normalised` by the entropies (`cfm` only).
         logq: sampling-bias correction: `none`, `exact` counts or the `streaming` estimate.
         mixed_negatives: items drawn uniformly from the catalogue as further candidates of the main softmax.
+        molecule_encoder: directory of a pre-trained encoder of the molecules, which decides its sizes; None: an encoder
+            of the sizes below, from scratch.
+        molecule_size, molecule_hidden_dim, molecule_num_heads, molecule_num_blocks, molecule_depth: see
+            `PretrainConfig`.
+        molecule_dropout: of the encoder, in training.
+        molecule_learning_rate: of Adam for the encoder, by the same schedule; the towers keep `learning_rate`. 0: the
+            encoder stays as it is and each molecule is encoded once for the whole run, without masks and dropout.
+        molecule_mask_rate: share of the atoms and of the bonds of a molecule that a masked view hides.
         popularity_prior: weight of log p(item) in the score (`models.popularity`); 0: the towers learn popularity too.
         eval_every: steps between validations; also the checkpoint interval.
         patience: validations without a better Recall@50 after which training stops.
@@ -82,6 +92,15 @@ class TrainConfig:
     logq: LogQ = "exact"
     mixed_negatives: int = 0
     popularity_prior: float = 0.5
+    molecule_encoder: Optional[str] = None
+    molecule_size: Size = "tiny"
+    molecule_hidden_dim: Optional[int] = None
+    molecule_num_heads: int = 4
+    molecule_num_blocks: int = 1
+    molecule_depth: int = 3
+    molecule_dropout: float = 0.1
+    molecule_learning_rate: float = 1e-3
+    molecule_mask_rate: float = 0.15
     eval_every: int = 100
     patience: int = 5
     validation_queries: int = 2000
@@ -98,10 +117,11 @@ class TrainConfig:
         for name in ("learning_rate", "initial_accumulator", "temperature", "ssl_temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"train.{name} must be positive. Received: {getattr(self, name)}. Raise it.")
-        for name in ("value_dropout", "feature_dropout", "unknown_query_rate"):
+        for name in ("value_dropout", "feature_dropout", "unknown_query_rate", "molecule_mask_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be in [0, 1). Received: {getattr(self, name)}.")
-        for name in ("seed", "ssl_weight", "alignment_weight", "mixed_negatives", "popularity_prior"):
+        not_negative = ("seed", "ssl_weight", "alignment_weight", "mixed_negatives", "popularity_prior")
+        for name in (*not_negative, "molecule_learning_rate"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"train.{name} must not be negative. Received: {getattr(self, name)}.")
         choices_of = {
@@ -110,6 +130,7 @@ class TrainConfig:
             "ssl_towers": SslTowers,
             "correlation": Correlation,
             "logq": LogQ,
+            "molecule_size": Size,
         }
         for name, choices in choices_of.items():
             if getattr(self, name) not in get_args(choices):
@@ -121,7 +142,20 @@ class TrainConfig:
                 "mixed negatives need exact sampling probabilities. "
                 f"Received: logq={self.logq!r}. Set train.logq=exact."
             )
+        _ = self.grover  # its settings are checked there
 
     @property
     def tower(self) -> TowerConfig:
         return TowerConfig(self.feature_dim, tuple(self.hidden), self.embedding_dim, self.trainable_default)
+
+    @property
+    def grover(self) -> GroverConfig:
+        """Of an encoder of molecules from scratch."""
+        hidden_dim = self.molecule_hidden_dim
+        return GroverConfig(
+            hidden_dim=GroverConfig.SIZES[self.molecule_size] if hidden_dim is None else hidden_dim,
+            num_heads=self.molecule_num_heads,
+            num_blocks=self.molecule_num_blocks,
+            depth=self.molecule_depth,
+            dropout=self.molecule_dropout,
+        )

@@ -22,7 +22,7 @@ import tensorflow as tf
 from recsys_ssl.features.molecule_contexts import ContextVocabulary
 from recsys_ssl.features.molecule_graph import MoleculeBatch, MoleculeGraph, batch_molecules
 from recsys_ssl.features.molecules import Rejection, featurise_all
-from recsys_ssl.models.grover import GroverConfig, GTransformer, mean_readout
+from recsys_ssl.models.grover import GroverConfig, GTransformer, embed_molecules
 from recsys_ssl.training.pretrain_config import PretrainConfig
 from recsys_ssl.training.pretrain_data import ATOM_VOCABULARY_FILE, BOND_VOCABULARY_FILE
 from recsys_ssl.training.pretrain_step import MOLECULES_SPEC
@@ -157,11 +157,6 @@ def _compile(encoder: GTransformer) -> Callable[[MoleculeBatch], tf.Tensor]:
 
     @tf.function(input_signature=[MOLECULES_SPEC], autograph=False)
     def embed(batch: MoleculeBatch) -> tf.Tensor:
-        outputs = encoder(batch)
-        means = [
-            mean_readout(values, batch.molecules, batch.num_molecules)
-            for values in (outputs.atom_from_atom, outputs.atom_from_bond)
-        ]
-        return tf.concat(means, axis=1)
+        return embed_molecules(encoder, batch)
 
     return embed

@@ -10,13 +10,18 @@ import tf_keras as keras
 
 from recsys_ssl.features import views
 from recsys_ssl.features.batch import Catalogue
+from recsys_ssl.features.molecule_views import mask_molecules
 from recsys_ssl.models import losses, sampling
+from recsys_ssl.models.grover import draw_hops
+from recsys_ssl.models.grover_pretrain import DropoutSeed
+from recsys_ssl.models.molecule_tower import WHOLE, MoleculePass
 from recsys_ssl.models.two_tower import TwoTower
 from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.training.data import Interactions
 
 # Independent random streams of a step: every draw is a function of (seed, step, stream).
-_SSL_ITEMS, _MASK, _VALUES, _FEATURES, _NEGATIVES, _QUERY_IDS = range(6)
+_SSL_ITEMS, _MASK, _VALUES, _FEATURES, _NEGATIVES, _QUERY_IDS, _MOLECULES, _ENCODER = range(8)
+_NUM_STREAMS = 8
 
 
 class TrainStep(tf.Module):
@@ -36,7 +41,13 @@ class TrainStep(tf.Module):
         super().__init__()
         self.model, self._catalogue, self._config = model, catalogue, config
         self._same_as_items = same_as_items
-        self.optimizer = keras.optimizers.legacy.Adagrad(_learning_rate(config), config.initial_accumulator)
+        learning_rate = _schedule(config.learning_rate, config)
+        self.optimizer = keras.optimizers.legacy.Adagrad(learning_rate, config.initial_accumulator)
+        # Adagrad's large rate would ruin an encoder. Frozen, it has no weights to train: vectors stand for molecules.
+        encoder, self.molecule_optimizer = model.molecule_encoder, None
+        if encoder is not None and encoder.trainable:
+            self.molecule_optimizer = keras.optimizers.legacy.Adam(_schedule(config.molecule_learning_rate, config))
+            self._encoder_dropout = DropoutSeed(encoder)
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._log_probability = tf.constant(sampling.exact_log_probability(catalogue.train_counts))
         self._train_counts = tf.constant(catalogue.train_counts)
@@ -58,14 +69,27 @@ class TrainStep(tf.Module):
     def take(self, batch: Interactions) -> dict[str, tf.Tensor]:
         """Takes one optimiser step and returns the scalar losses before it."""
         self.step.assign_add(1)
+        if self.molecule_optimizer is not None:
+            self._encoder_dropout.reset(self._config.seed * _NUM_STREAMS + _ENCODER, self.step)
         with tf.GradientTape() as tape:
             supervised = self._supervised_loss(batch)
             auxiliary = self._auxiliary_loss()
             loss = supervised + self._config.ssl_weight * auxiliary
-        variables = self.model.trainable_variables
-        gradients = tape.gradient(loss, variables)
-        self.optimizer.apply_gradients((g, v) for g, v in zip(gradients, variables) if g is not None)
+        trained = self._trained()
+        gradients = tape.gradient(loss, [variables for _, variables in trained])
+        for (optimizer, variables), of_variables in zip(trained, gradients):
+            optimizer.apply_gradients((g, v) for g, v in zip(of_variables, variables) if g is not None)
         return {"loss": loss, "supervised_loss": supervised, "auxiliary_loss": auxiliary}
+
+    def _trained(self) -> list[tuple[keras.optimizers.Optimizer, list[tf.Variable]]]:
+        """Each optimizer and its variables."""
+        variables = self.model.trainable_variables
+        if self.molecule_optimizer is None:
+            return [(self.optimizer, variables)]
+        of_encoder = self.model.molecule_encoder.trainable_variables
+        refs = {variable.ref() for variable in of_encoder}
+        others = [variable for variable in variables if variable.ref() not in refs]
+        return [(self.optimizer, others), (self.molecule_optimizer, of_encoder)]
 
     def _supervised_loss(self, batch: Interactions) -> tf.Tensor:
         config, catalogue, prior = self._config, self._catalogue, self.model.prior
@@ -82,14 +106,15 @@ class TrainStep(tf.Module):
             visible = views.drop_features(items.num_records, num_slots, config.feature_dropout, self._seed(_FEATURES))
         if self._same_as_items:
             query_rows, query_position = tf.unique(batch.query_rows)
-            query_embeddings = tf.gather(self.model.embed_queries(catalogue.gather(query_rows)), query_position)
+            distinct = self.model.embed_queries(catalogue.gather(query_rows), molecules=self._encode_whole())
+            query_embeddings = tf.gather(distinct, query_position)
         else:
             rate, seed = config.unknown_query_rate, self._seed(_QUERY_IDS)
             queries = views.hide_ids(batch.query, self.model.query_layout, rate, seed)
             query_embeddings = self.model.embed_queries(queries)
         return losses.batch_softmax(
             query_embeddings,
-            self.model.embed_items(items, visible),
+            self.model.embed_items(items, visible, molecules=self._encode_whole()),
             position[: tf.size(batch.item_rows)],
             counts,
             config.temperature,
@@ -159,10 +184,10 @@ class TrainStep(tf.Module):
         dropout = 0.0 if self._config.regularizer == "cfm_no_dropout" else self._config.value_dropout
         kept = views.drop_values(items, self.model.item_layout, dropout, 2, self._seed(_VALUES))
         if self._config.ssl_towers == "both":
-            first = self.model.embed_queries(items, visible[:1], kept[:, :1])
-            second = self.model.embed_items(items, visible[1:], kept[:, 1:])
+            first = self.model.embed_queries(items, visible[:1], kept[:, :1], self._encode_masked(0))
+            second = self.model.embed_items(items, visible[1:], kept[:, 1:], self._encode_masked(1))
         else:
-            first, second = tf.split(self.model.embed_items(items, visible, kept), 2)
+            first, second = tf.split(self.model.embed_items(items, visible, kept, self._encode_masked(0)), 2)
         return losses.contrast(first, second, self._config.ssl_temperature)
 
     def _spread_out_and_align(self) -> tf.Tensor:
@@ -174,12 +199,14 @@ class TrainStep(tf.Module):
         visible = views.draw_per_item(items.num_records, num_slots, self._seed(_MASK))[:1]
         kept = views.drop_values(items, self.model.item_layout, self._config.value_dropout, 1, self._seed(_VALUES))
         embed = self.model.embed_queries if self._config.ssl_towers == "both" else self.model.embed_items
-        whole, temperature = self.model.embed_items(items), self._config.ssl_temperature
-        alignment = losses.contrast(embed(items, visible, kept), whole, temperature)
+        whole = self.model.embed_items(items, molecules=self._encode_whole())
+        temperature = self._config.ssl_temperature
+        alignment = losses.contrast(embed(items, visible, kept, self._encode_masked(0)), whole, temperature)
         return losses.spread_out(whole, temperature) + self._config.alignment_weight * alignment
 
     def _embed_uniform_items(self) -> tf.Tensor:
-        return self.model.embed_items(self._catalogue.gather(self._distinct_uniform_rows()))
+        items = self._catalogue.gather(self._distinct_uniform_rows())
+        return self.model.embed_items(items, molecules=self._encode_whole())
 
     def _distinct_uniform_rows(self) -> tf.Tensor:
         # An item drawn twice would be its own false negative.
@@ -189,10 +216,26 @@ class TrainStep(tf.Module):
         return tf.random.stateless_uniform([num_rows], self._seed(stream), 0, self._catalogue.num_items, tf.int64)
 
     def _seed(self, stream: int) -> tf.Tensor:
-        return tf.stack([tf.constant(self._config.seed, tf.int64) * 8 + stream, self.step])
+        return tf.stack([tf.constant(self._config.seed, tf.int64) * _NUM_STREAMS + stream, self.step])
+
+    # --- Molecules ----------------------------------------------------------------------------------
+
+    def _encode_whole(self) -> MoleculePass:
+        """How molecules are encoded where nothing of them is hidden; hops are drawn once a step."""
+        if self.molecule_optimizer is None:
+            return WHOLE
+        return MoleculePass(hops=draw_hops(self.model.molecule_encoder.config.depth, self._seed(_ENCODER)))
+
+    def _encode_masked(self, view: int) -> MoleculePass:
+        """How the molecules of masked views are encoded; another `view` hides other parts of the same molecules."""
+        whole, rate = self._encode_whole(), self._config.molecule_mask_rate
+        if self.molecule_optimizer is None or rate == 0.0:
+            return whole
+        seed = self._seed(_MOLECULES) + [0, view << 41]
+        return whole._replace(mask=lambda molecules: mask_molecules(molecules, rate, seed))
 
 
-def _learning_rate(config: TrainConfig):
+def _schedule(learning_rate: float, config: TrainConfig):
     if config.schedule == "linear":
-        return keras.optimizers.schedules.PolynomialDecay(config.learning_rate, config.steps, end_learning_rate=0.0)
-    return config.learning_rate
+        return keras.optimizers.schedules.PolynomialDecay(learning_rate, config.steps, end_learning_rate=0.0)
+    return learning_rate

@@ -7,7 +7,8 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ from recsys_ssl.features.batch import Catalogue, lay_out
 from recsys_ssl.features.correlations import Correlations
 from recsys_ssl.features.preprocessing import EncodedFeature, read_encoding
 from recsys_ssl.features.schema import is_multi_valued
+from recsys_ssl.models.grover import GTransformer
+from recsys_ssl.models.molecule_tower import encode_molecules
 from recsys_ssl.models.popularity import PopularityPrior
 from recsys_ssl.models.two_tower import TwoTower
 from recsys_ssl.spec import Feature, FeatureSpec
@@ -171,13 +174,43 @@ def fit(
 
 
 def build_model(spec: FeatureSpec, config: TrainConfig, inputs: TrainInputs) -> tuple[TwoTower, Catalogue]:
-    """A freshly initialised model and the encoded catalogue that its item tower reads."""
+    """A freshly initialised model and the encoded catalogue that its item tower reads.
+
+    With `molecule_learning_rate=0` the catalogue holds vectors of its molecules in place of the molecules.
+
+    Raises:
+        ValueError: there is a `molecule_encoder`, but no molecule.
+        FileNotFoundError: there is no such encoder.
+    """
     items = read_encoding(inputs.item_transform_dir), spec.item_features
     queries = items if spec.queries.same_as_items else (read_encoding(inputs.query_transform_dir), spec.query_features)
     (query_layout, item_layout), num_rows = lay_out([_side(*queries), _side(*items)])
     catalogue = Catalogue(inputs.catalogue_dir, item_layout)
     prior = PopularityPrior(config.popularity_prior, config.temperature, float(catalogue.train_counts.mean()))
-    return TwoTower(query_layout, item_layout, num_rows, config.tower, prior), catalogue
+    encoder = _make_molecule_encoder(config, item_layout.features)
+    if encoder is not None and not encoder.trainable:
+        catalogue.replace_molecules(tf.function(partial(encode_molecules, encoder), autograph=False))
+    return TwoTower(query_layout, item_layout, num_rows, config.tower, prior, encoder), catalogue
+
+
+def _make_molecule_encoder(config: TrainConfig, features: Sequence[EncodedFeature]) -> GTransformer | None:
+    if not any(feature.is_molecule for feature in features):
+        if config.molecule_encoder is not None:
+            raise ValueError(
+                "train.molecule_encoder needs an item feature of kind molecule. "
+                f"Received: {config.molecule_encoder!r}. Add the feature to the spec or leave the setting out."
+            )
+        return None
+    if config.molecule_encoder is None:
+        encoder = GTransformer(config.grover)
+    else:
+        from recsys_ssl.training.molecules import load_encoder  # loads RDKit, which training needs for nothing else
+
+        pretrained = load_encoder(config.molecule_encoder)
+        encoder = GTransformer(replace(pretrained.config, dropout=config.molecule_dropout))
+        encoder.set_weights(pretrained.get_weights())
+    encoder.trainable = config.molecule_learning_rate > 0
+    return encoder
 
 
 def _side(encoding: Sequence[EncodedFeature], features: Sequence[Feature]) -> tuple[Sequence, list[bool]]:
@@ -209,10 +242,21 @@ def read_mutual_information(
 def _fingerprint(
     spec: FeatureSpec, config: TrainConfig, inputs: TrainInputs, mutual_information: np.ndarray | None
 ) -> str:
-    """Names a run by what it is made of: settings, and names and sizes of what it reads."""
+    """Names a run by what it is made of: settings, names and sizes of what it reads, and a pre-trained encoder."""
     shards = examples.list_shards(inputs.catalogue_dir, examples.CATALOGUE_SPLIT)
     for split in ("train", "eval"):
         shards += examples.list_shards(inputs.interactions_dir, split)
     sizes = [(os.path.basename(path), tf.io.gfile.stat(path).length) for path in shards]
     facts = [spec.to_json(), asdict(config), sizes, None if mutual_information is None else mutual_information.tolist()]
+    if config.molecule_encoder is not None:
+        facts.append(hash_encoder(config.molecule_encoder))
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def hash_encoder(directory: str) -> str:
+    """A hash of the files of a pre-trained encoder, so that another one in its place begins a run of its own."""
+    digest = hashlib.sha256()
+    for path in sorted(tf.io.gfile.glob(os.path.join(directory, "*"))):
+        with tf.io.gfile.GFile(path, "rb") as file:
+            digest.update(file.read())
+    return digest.hexdigest()[:16]

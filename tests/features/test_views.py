@@ -133,7 +133,9 @@ LAYOUT = FeatureLayout(
 def batch_of_slots(slots):
     slots = tf.constant(slots, tf.int64)
     zeros = tf.zeros_like(slots)
-    return FeatureBatch(codes=zeros, records=zeros, slots=slots, dense={}, num_records=tf.constant(1, tf.int64))
+    return FeatureBatch(
+        codes=zeros, records=zeros, slots=slots, dense={}, molecules={}, num_records=tf.constant(1, tf.int64)
+    )
 
 
 def test_every_item_hides_features_of_its_own_and_never_all():

@@ -45,7 +45,7 @@ def make_batch(layout, records, order=None):
     flat = [flat[i] for i in (range(len(flat)) if order is None else order)]
     codes, rows, slots = (tf.constant([value[i] for value in flat], tf.int64) for i in range(3))
     dense = {name: tf.constant(vectors, tf.float32) for name, vectors in dense.items()}
-    return FeatureBatch(codes, rows, slots, dense, tf.constant(len(records), tf.int64))
+    return FeatureBatch(codes, rows, slots, dense, {}, tf.constant(len(records), tf.int64))
 
 
 def defaults_of(encoder):

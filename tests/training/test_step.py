@@ -73,7 +73,9 @@ def make_batch(seed=0):
         slots += [slot for slot, _ in values]
         codes += [code for _, code in values]
         records += [record] * len(values)
-    query = FeatureBatch(*(tf.constant(x, tf.int64) for x in (codes, records, slots)), {}, tf.constant(10, tf.int64))
+    query = FeatureBatch(
+        *(tf.constant(x, tf.int64) for x in (codes, records, slots)), {}, {}, tf.constant(10, tf.int64)
+    )
     return Interactions(
         query,
         query_rows=tf.constant(rng.integers(0, NUM_ITEMS, BATCH_SIZE)),

@@ -1,0 +1,60 @@
+"""Molecules as features of an item: GROVER's encoder within the towers.
+
+A molecule's vector is the mean readout, what `MoleculeEncoder.embed` gives too: it has no weights, so that vectors of a
+frozen encoder can be computed once, and pre-training has learnt with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Optional
+
+import tensorflow as tf
+
+from recsys_ssl.features.molecule_graph import MoleculeBatch
+from recsys_ssl.features.molecule_table import MoleculeRows, take_molecules
+from recsys_ssl.models.grover import GTransformer, embed_molecules
+
+_CHUNK = 128
+"""Molecules that are encoded at a time where no gradient is needed, some 4,000 atoms."""
+
+
+class MoleculePass(NamedTuple):
+    """How a call encodes its molecules; by default whole and without dropout, as at serving."""
+
+    hops: Optional[tf.Tensor] = None
+    """Scalar int32, hops of messages in training, for which dropout is active; None: no training."""
+    mask: Optional[Callable[[MoleculeBatch], MoleculeBatch]] = None
+    """Hides parts of the molecules, in each view others; None: all views show the same and it is encoded once."""
+
+
+WHOLE = MoleculePass()
+
+
+def encode_molecules(encoder: GTransformer, molecules: MoleculeRows, how: MoleculePass = WHOLE) -> tf.Tensor:
+    """[num_records, 2 * hidden_dim] float32, the vectors of molecules that are all present.
+
+    In training all molecules are one batch, see `GTransformer` for its memory; else they are encoded in chunks.
+    """
+    if how.hops is None and how.mask is None:
+        return _encode_in_chunks(encoder, molecules)
+    batch = take_molecules(molecules)
+    batch = batch if how.mask is None else how.mask(batch)
+    return embed_molecules(encoder, batch, training=how.hops is not None, hops=how.hops)
+
+
+def _encode_in_chunks(encoder: GTransformer, molecules: MoleculeRows) -> tf.Tensor:
+    table, rows = molecules
+    # At least one, so that there are vectors to lay end to end.
+    num_chunks = tf.maximum(1, -(-tf.size(rows) // _CHUNK))
+    width = 2 * encoder.config.hidden_dim
+    vectors = tf.TensorArray(tf.float32, num_chunks, infer_shape=False, element_shape=[None, width])
+
+    def encode(chunk: tf.Tensor, vectors: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+        batch = take_molecules(MoleculeRows(table, rows[chunk * _CHUNK : (chunk + 1) * _CHUNK]))
+        return chunk + 1, vectors.write(chunk, embed_molecules(encoder, batch))
+
+    _, vectors = tf.while_loop(
+        lambda chunk, _: chunk < num_chunks, encode, (tf.constant(0), vectors), parallel_iterations=1
+    )
+    return tf.ensure_shape(vectors.concat(), [None, width])
