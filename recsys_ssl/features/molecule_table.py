@@ -72,10 +72,12 @@ def unpack_molecules(packed: tf.Tensor) -> MoleculeTable:
     header = _read_pieces(content, tf.gather(starts, present), tf.fill([tf.size(present)], _HEADER_BYTES), tf.int32, 2)
     counts = tf.scatter_nd(present[:, tf.newaxis], tf.cast(header, tf.int64), [tf.size(packed, tf.int64), 2])
     num_atoms, num_bonds = tf.unstack(counts, axis=1)
+    # What a wrong header asks for may be more than memory holds: nothing is read before it is checked.
     expected = _HEADER_BYTES + (4 + len(ATOM_COLUMNS)) * num_atoms + (8 + len(BOND_COLUMNS)) * num_bonds
     whole = (sizes == 0) | ((num_atoms > 0) & (num_bonds >= 0) & (sizes == expected))
     with tf.control_dependencies([_check(whole, "have the length that its header tells")]):
-        ends_at = starts + _HEADER_BYTES
+        num_atoms, num_bonds = tf.identity(num_atoms), tf.identity(num_bonds)
+    ends_at = starts + _HEADER_BYTES
     masses_at = ends_at + 8 * num_bonds
     atoms_at = masses_at + 4 * num_atoms
     bonds_at = atoms_at + len(ATOM_COLUMNS) * num_atoms

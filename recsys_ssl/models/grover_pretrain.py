@@ -224,7 +224,7 @@ def summarise_counts(counts: Mapping[str, float]) -> dict[str, float]:
 # --- Repeatable dropout ------------------------------------------------------------------------------------
 
 
-class DropoutSeed:
+class DropoutSeed(tf.Module):
     """Makes the dropout of a model a function of a seed and a step, so that a resumed run repeats it.
 
     Keras' own dropout layers keep counters that no checkpoint holds. This gives all of them one generator, which
@@ -232,6 +232,7 @@ class DropoutSeed:
     """
 
     def __init__(self, model: keras.Model):
+        super().__init__()
         self._generator = tf.random.Generator.from_state([0, 0, 0], alg="philox")
         for layer in model.submodules:
             if isinstance(layer, keras.layers.Dropout):
