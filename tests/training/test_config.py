@@ -2,6 +2,7 @@
 
 import pytest
 
+from recsys_ssl.models.grover import GroverConfig
 from recsys_ssl.models.two_tower import TowerConfig
 from recsys_ssl.training.config import TrainConfig
 
@@ -40,6 +41,10 @@ def test_the_defaults_are_valid_and_give_the_towers_their_sizes():
         ("ssl_weight", NAN),
         ("mixed_negatives", -1),
         ("seed", -1),
+        ("molecule_learning_rate", -1e-3),
+        ("molecule_learning_rate", NAN),
+        ("molecule_mask_rate", 1.0),
+        ("molecule_size", "huge"),
         ("regularizer", "cmf"),
         ("correlation", "normalized"),
         ("logq", "counts"),
@@ -49,6 +54,16 @@ def test_the_defaults_are_valid_and_give_the_towers_their_sizes():
 def test_an_impossible_value_is_refused_by_name(name, value):
     with pytest.raises(ValueError, match=rf"train\.{name} .*Received: "):
         TrainConfig(**{name: value})
+
+
+def test_the_encoder_of_molecules_has_its_sizes():
+    assert TrainConfig().grover == GroverConfig(hidden_dim=64, num_heads=4, num_blocks=1, depth=3, dropout=0.1)
+    sizes = {"num_heads": 2, "num_blocks": 3, "depth": 4, "dropout": 0.0}
+    settings = {f"molecule_{name}": value for name, value in sizes.items()}
+    assert TrainConfig(molecule_size="small", **settings).grover == GroverConfig(hidden_dim=128, **sizes)
+    assert TrainConfig(molecule_hidden_dim=8).grover.hidden_dim == 8
+    with pytest.raises(ValueError, match=r"num_heads must divide hidden_dim\. Received: num_heads=4, hidden_dim=6"):
+        TrainConfig(molecule_hidden_dim=6)
 
 
 @pytest.mark.parametrize("logq", ["none", "streaming"])
