@@ -8,6 +8,9 @@ import tensorflow as tf
 
 from recsys_ssl import examples
 from recsys_ssl.features.batch import Catalogue, FeatureLayout, batch_from_sparse, lay_out
+from recsys_ssl.features.molecule_graph import batch_molecules, to_bytes
+from recsys_ssl.features.molecule_table import MoleculeRows, take_molecules
+from recsys_ssl.features.molecules import featurise
 from recsys_ssl.features.preprocessing import EncodedFeature
 
 ITEM = (
@@ -153,3 +156,62 @@ def test_rows_out_of_order_are_refused(write_catalogue, rows):
 
 def test_a_layout_counts_its_slots():
     assert FeatureLayout((), (), ()).num_slots == 0
+
+
+# --- Molecules ----------------------------------------------------------------------------------------
+
+GRAPHS = {row: featurise(smiles) for row, smiles in ((1, "CCO"), (3, "c1ccccc1"), (4, "C"))}
+STRUCTURE = EncodedFeature("structure", "item/structure", 0, is_molecule=True)
+
+
+@pytest.fixture
+def molecules(write_catalogue):
+    """Two items without molecule, one of them alone in its shard."""
+    packed = [[to_bytes(GRAPHS[row])] if row in GRAPHS else [] for row in range(5)]
+    items = [item | {"structure": values} for item, values in zip(ITEMS, packed)]
+    return Catalogue(write_catalogue(items, [1, 3]), item_layout((*ITEM, STRUCTURE)))
+
+
+def assert_same_batches(found, expected):
+    for ours, theirs in zip(found, expected):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("rows", [[1, 3, 4], [4, 0, 4, 3, 2], [0, 2]], ids=["all", "repeated", "missing"])
+def test_gathered_rows_have_the_molecules_of_their_items(molecules, rows):
+    def gather(rows):
+        found = molecules.gather(rows).molecules["structure"]
+        return found.present(), take_molecules(MoleculeRows(found.table, tf.boolean_mask(found.rows, found.present())))
+
+    expected = batch_molecules([GRAPHS[row] for row in rows if row in GRAPHS])
+    for function in (gather, tf.function(gather)):
+        present, batch = function(tf.constant(rows, tf.int64))
+        assert present.numpy().tolist() == [row in GRAPHS for row in rows]
+        assert_same_batches(batch, expected)
+
+
+def test_other_features_beside_a_molecule_are_as_before(molecules):
+    batch = molecules.gather(tf.constant([0, 2], tf.int64))
+    assert bags(batch) == {(0, 0): [0], (0, 1): [5 + 1, 5 + 1, 5 + 3], (1, 1): [5 + 2]}
+    np.testing.assert_array_equal(batch.dense["shape"], [[1.0, 2.0], [3.0, 4.0]])
+
+
+def test_vectors_may_stand_for_the_molecules(molecules):
+    def embed(rows):
+        batch = take_molecules(rows)
+        sizes = tf.math.bincount(batch.molecules, minlength=batch.num_molecules + 1)[:-1]
+        return tf.stack([tf.cast(sizes, tf.float32), tf.ones_like(sizes, tf.float32)], axis=1)
+
+    molecules.replace_molecules(embed)
+    batch = molecules.gather(tf.constant([4, 0, 3, 1], tf.int64))
+    assert batch.molecules == {}
+    np.testing.assert_array_equal(batch.dense["structure"], [[1, 1], [np.nan, np.nan], [6, 1], [3, 1]])
+
+
+def test_packed_molecules_of_a_server_are_read():
+    (layout,), _ = lay_out([((STRUCTURE,), [False])])
+    packed = tf.sparse.from_dense(tf.constant([[b""], [to_bytes(GRAPHS[1])], [to_bytes(GRAPHS[3])]]))
+    found = batch_from_sparse(layout, {"structure": packed}, 3).molecules["structure"]
+    assert found.present().numpy().tolist() == [False, True, True]
+    rows = MoleculeRows(found.table, tf.constant([1, 2], tf.int64))
+    assert_same_batches(take_molecules(rows), batch_molecules([GRAPHS[1], GRAPHS[3]]))
