@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.catalogue import read_catalogue
 from recsys_ssl import examples
 from recsys_ssl.index.recommend import load_recommender, recommend
-from recsys_ssl.spec import FeatureSpec
+from recsys_ssl.spec import Feature, FeatureSpec
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def recommend_to_query(spec: FeatureSpec, places: Places, query_id: str | None, 
         chosen = _to_values(event.get(spec.item_sequences[0].name))
     found = recommend(
         load_recommender(places.recommender_dir),
-        {feature.name: [record.get(feature.name)] for feature in features},
+        {feature.name: [_to_feature(record, feature)] for feature in features},
         k,
         exclude=[seen if spec.evaluation.mask_seen else own],
     )
@@ -95,6 +95,11 @@ def _find_event(interactions_dir: str, query_id: str | None) -> dict[str, Any]:
     if not events:
         raise ValueError(f"the query must be in the test split. Received: {query_id!r}. Leave --query out for any.")
     return max(events, key=lambda event: event.get("timestamp_us") or [0])
+
+
+def _to_feature(record: dict[str, Any], feature: Feature) -> list:
+    values = record.get(feature.name)
+    return values or [] if feature.kind == "molecule" else _to_values(values)  # a packed molecule is no text
 
 
 def _to_values(values: list | None) -> list:

@@ -141,6 +141,20 @@ def test_a_query_that_is_an_item_has_the_items_features_and_is_never_recommended
     assert asked[0].exclude == [["f1", "f2"] if mask_seen else ["f1"]]
 
 
+def test_a_query_that_is_a_compound_is_asked_for_by_its_packed_molecule(tmp_path, asked, make_records):
+    packed = b"\xff\x00 no text"
+    compounds = {"item_row": [[0], [1], [2]], "item_id": [[b"f\t0"], [b"f1"], [b"f2"]], "structure": [[], [packed], []]}
+    events = {"query_id": [[b"f1"]], "item_row": [[0]], "query_row": [[1]], "seen_rows": [[1]]}
+    examples.write_shard(make_records(compounds), str(tmp_path / "catalogue"), "catalogue", "part-0")
+    examples.write_shard(make_records(events), str(tmp_path / "interactions"), "test", "part-0")
+    items = {**SPEC["items"], "title": None, "features": [{"name": "structure", "kind": "molecule"}]}
+    log = {name: value for name, value in SPEC["events"].items() if name not in ("features", "timestamp")}
+    spec = make_spec(events=log, items=items, queries={"same_as_items": True}, split={"kind": "random"})
+    places = Places(str(tmp_path / "interactions"), str(tmp_path / "catalogue"), "towers")
+    assert recommend_to_query(spec, places, "f1", 2).titles == ["f2", "f\t0"]
+    assert asked[0].features == {"structure": [[packed]]}
+
+
 def test_without_titles_ids_are_shown(places, asked):
     items = {**SPEC["items"], "title": None}
     assert recommend_to_query(make_spec(items=items), places, "u1", 2).titles == ["f2", "f\t0"]
