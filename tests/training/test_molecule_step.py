@@ -171,6 +171,17 @@ def test_a_frozen_encoder_shows_whole_molecules_in_masked_views(make_step):
     assert float(figures["auxiliary_loss"]) == float(other["auxiliary_loss"]) > 0
 
 
+def test_graph_and_eager_steps_agree(make_step):
+    settings = {"regularizer": "item_masks", "molecule_dropout": 0.3}
+    eager, compiled = make_step(**settings), make_step(**settings)
+    specs = tf.nest.map_structure(lambda x: tf.TensorSpec([None] * x.shape.rank, x.dtype), make_batch())
+    take = compiled.compile(specs)
+    for seed in range(2):
+        expected, found = eager.take(make_batch(seed)), take(make_batch(seed))
+        for name in expected:
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-3, atol=1e-5)
+
+
 def test_a_step_with_molecules_goes_on_from_a_checkpoint(make_step, tmp_path):
     settings = {"regularizer": "item_masks", "molecule_dropout": 0.3, "molecule_learning_rate": 0.01}
     first = make_step(**settings)
