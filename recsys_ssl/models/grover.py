@@ -13,7 +13,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple, get_args
@@ -101,12 +101,31 @@ def expand_atoms(batch: MoleculeBatch) -> tf.Tensor:
     return tf.concat(fields, axis=1)
 
 
-def expand_edges(batch: MoleculeBatch) -> tf.Tensor:
-    """[num_edges, 165] float32, of each directed edge the features of its source and the fields of BOND_FIELDS."""
+def expand_bonds(batch: MoleculeBatch) -> tf.Tensor:
+    """[num_edges // 2, 14] float32, the fields of BOND_FIELDS."""
     columns = dict(zip(BOND_COLUMNS, tf.unstack(tf.cast(batch.bonds, tf.int32), len(BOND_COLUMNS), axis=1)))
     columns["null"] = tf.zeros_like(columns["type"])
-    bonds = tf.concat([_expand(columns[name], size) for name, size in BOND_FIELDS.items()], axis=1)
-    return tf.concat([tf.gather(expand_atoms(batch), batch.sources), tf.repeat(bonds, 2, axis=0)], axis=1)
+    return tf.concat([_expand(columns[name], size) for name, size in BOND_FIELDS.items()], axis=1)
+
+
+class Features(NamedTuple):
+    """Raw features of a batch. An edge has those of its source, then those of its bond: 165, never laid out."""
+
+    atoms: tf.Tensor
+    """[num_atoms, 151] float32."""
+    bonds: tf.Tensor
+    """[num_edges // 2, 14] float32."""
+    sources: tf.Tensor
+    """[num_edges] int32."""
+
+    def project_atoms(self, kernel: tf.Tensor) -> tf.Tensor:
+        """[151, width] -> [num_atoms, width]."""
+        return tf.matmul(self.atoms, kernel)
+
+    def project_edges(self, kernel: tf.Tensor) -> tf.Tensor:
+        """[165, width] -> [num_edges, width]; each atom and each bond is multiplied once, not once an edge."""
+        of_bonds = tf.repeat(tf.matmul(self.bonds, kernel[ATOM_DIM:]), 2, axis=0)
+        return tf.gather(tf.matmul(self.atoms, kernel[:ATOM_DIM]), self.sources) + of_bonds
 
 
 def _expand(codes: tf.Tensor, size: int) -> tf.Tensor:
@@ -148,9 +167,9 @@ class _Block(keras.layers.Layer):
         self._norm.build([None, dim])
 
     def call(self, inputs, edges: Edges, groups: list[SizeGroup], hops, training: bool = False) -> tf.Tensor:
-        """[num_rows, input_dim or hidden_dim] -> [num_rows, hidden_dim] float32."""
+        """[num_rows, hidden_dim], or in the first block a `project_...` of `Features` -> [num_rows, hidden_dim]."""
         if self._projection is not None:
-            inputs = self._projection(inputs, training=training)
+            inputs = grover_layers.run_joined(self._projection, inputs, training=training)
         messages = self._messages(inputs, edges, hops, training=training)
         return self._norm(self._attention(messages, groups, training=training), training=training)
 
@@ -190,8 +209,8 @@ class GTransformer(keras.Model):
                 hops = draw_hops(self.config.depth, seed)
         batch = MoleculeBatch(*(tf.convert_to_tensor(part) for part in batch))
         edges = _edges_of(batch)
-        atom_features, edge_features = expand_atoms(batch), expand_edges(batch)
-        atoms, bonds = atom_features, edge_features
+        features = Features(expand_atoms(batch), expand_bonds(batch), batch.sources)
+        atoms, bonds = features.project_atoms, features.project_edges
         atom_groups = grover_layers.group_by_size(batch.molecules, batch.num_molecules)
         edge_groups = grover_layers.group_by_size(edge_molecules(batch), batch.num_molecules)
         for block in self._atom_blocks:
@@ -203,14 +222,14 @@ class GTransformer(keras.Model):
         # Of an edge v -> w: v and its neighbours but w.
         around_source = tf.gather(atoms + neighbours, batch.sources) - tf.gather(atoms, batch.targets)
 
-        def join(network: keras.Sequential, features: tf.Tensor, aggregated: tf.Tensor) -> tf.Tensor:
-            return network(tf.concat([features, aggregated], axis=1), training=training)
+        def join(network: keras.Sequential, project: Callable[[tf.Tensor], tf.Tensor], aggregated: tf.Tensor):
+            return grover_layers.run_joined(network, project, aggregated, training=training)
 
         return GroverOutputs(
-            atom_from_atom=join(self._atom_from_atom, atom_features, neighbours),
-            atom_from_bond=join(self._atom_from_bond, atom_features, sum_incoming(bonds, edges)),
-            bond_from_atom=join(self._bond_from_atom, edge_features, around_source),
-            bond_from_bond=join(self._bond_from_bond, edge_features, sum_previous(bonds, edges)),
+            atom_from_atom=join(self._atom_from_atom, features.project_atoms, neighbours),
+            atom_from_bond=join(self._atom_from_bond, features.project_atoms, sum_incoming(bonds, edges)),
+            bond_from_atom=join(self._bond_from_atom, features.project_edges, around_source),
+            bond_from_bond=join(self._bond_from_bond, features.project_edges, sum_previous(bonds, edges)),
         )
 
 

@@ -83,22 +83,28 @@ class MessagePassing(keras.layers.Layer):
         self._slope = self.add_weight(
             name="slope", shape=[num_networks, 1, 1], initializer=keras.initializers.Constant(_PRELU_SLOPE)
         )
-        self._dropout = keras.layers.Dropout(dropout)
+        self._dropout = Dropout(dropout)
 
     def call(self, inputs: tf.Tensor, edges: Edges, hops: tf.Tensor | int, training: bool = False) -> tf.Tensor:
         """[num_rows, dim] -> [num_networks, num_rows, dim], after `hops` (scalar int) hops; the inputs after none."""
         copies = edges.repeat(self._num_networks)
         shape = [self._num_networks, tf.shape(inputs)[0], self._dim]
 
-        def pass_messages(hop: tf.Tensor, messages: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            received = self._sum_messages(tf.reshape(messages, [-1, self._dim]), copies)
-            messages = inputs + tf.matmul(tf.reshape(received, shape), self._kernel)
-            messages = tf.maximum(messages, 0.0) + self._slope * tf.minimum(messages, 0.0)
-            return hop + 1, self._dropout(messages, training=training)
+        def receive(sums: tf.Tensor) -> tf.Tensor:
+            messages = prelu(inputs + tf.matmul(sums, self._kernel), self._slope)
+            return self._dropout(messages, training=training)
 
-        # A loop in the graph: a hop count drawn anew for every batch needs no new trace.
-        start = tf.constant(0), tf.broadcast_to(inputs, shape)
-        return tf.while_loop(lambda hop, _: hop < hops, pass_messages, start)[1]
+        def take_first_hop() -> tf.Tensor:
+            # The networks still send the same: one sum serves all.
+            return receive(self._sum_messages(inputs, edges)[tf.newaxis])
+
+        def take_hop(hop: tf.Tensor, messages: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            sums = self._sum_messages(tf.reshape(messages, [-1, self._dim]), copies)
+            return hop + 1, receive(tf.reshape(sums, shape))
+
+        # A branch and a loop in the graph: a hop count drawn anew for every batch needs no new trace.
+        messages = tf.cond(tf.less(0, hops), take_first_hop, lambda: tf.broadcast_to(inputs, shape))
+        return tf.while_loop(lambda hop, _: hop < hops, take_hop, (tf.constant(1), messages))[1]
 
 
 # --- Attention -------------------------------------------------------------------------------------------
@@ -156,10 +162,13 @@ def attend_within_molecules(
         [num_rows, num_heads, dim] float32; zero for rows in no group.
     """
     num_heads, num_rows, dim = values.shape[0], tf.shape(values)[1], values.shape[2]
+    first_rows = num_rows * tf.range(num_heads)[:, tf.newaxis, tf.newaxis]
     # Later pieces overwrite earlier ones: rows in no group stay zero.
     rows, attended = [tf.range(num_rows)], [tf.zeros([num_rows, num_heads, dim])]
     for group in groups:
-        q, k, v = (tf.gather(tensor, group.rows, axis=1) for tensor in (queries, keys, values))
+        # Of all heads laid end to end: the gradient of a gather along a later axis would transpose twice.
+        of_heads = first_rows + group.rows
+        q, k, v = (tf.gather(tf.reshape(tensor, [-1, dim]), of_heads) for tensor in (queries, keys, values))
         scores = tf.matmul(q, k, transpose_b=True) * dim**-0.5
         scores = tf.where(group.filled[:, tf.newaxis, :], scores, scores.dtype.min)
         of_group = tf.matmul(dropout(tf.nn.softmax(scores)), v)
@@ -207,7 +216,7 @@ class MultiHeadAttention(keras.layers.Layer):
         for layer in (*self._projections, self._output):
             layer.build([None, None, dim])
         self._mixture.build([None, num_heads * dim])
-        self._dropout = keras.layers.Dropout(dropout)
+        self._dropout = Dropout(dropout)
 
     def call(self, messages: tf.Tensor, groups: list[SizeGroup], training: bool = False) -> tf.Tensor:
         """Mixes what the heads attend to.
@@ -228,31 +237,102 @@ class MultiHeadAttention(keras.layers.Layer):
             attended = attend_over_heads(q, k, v, dropout)
         else:
             attended = attend_within_molecules(q, k, v, groups, dropout)
-        return self._mixture(tf.reshape(self._output(attended), [-1, self._num_heads * self._dim]))
+        # Two linear maps in a row are one: output of each head, then the mixture of all.
+        mixtures = tf.reshape(self._mixture.kernel, [self._num_heads, self._dim, self._dim])
+        kernel = tf.matmul(self._output.kernel, mixtures)
+        return tf.matmul(tf.reshape(attended, [-1, self._num_heads * self._dim]), tf.reshape(kernel, [-1, self._dim]))
 
 
 # --- Networks of each row --------------------------------------------------------------------------------
 
 
+@tf.custom_gradient
+def prelu(x: tf.Tensor, slope: tf.Tensor):
+    """max(x, 0) + slope * min(x, 0); slope has as many axes as x, each of x's length or 1."""
+    negative = tf.minimum(x, 0.0)
+    shape = slope.shape
+    shared = [axis for axis, length in enumerate(shape) if length == 1]
+
+    # TensorFlow's own gradients of maximum and minimum cost as much as a product of matrices.
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        above = tf.raw_ops.ReluGrad(gradients=upstream, features=x)
+        of_slope = tf.reduce_sum(upstream * negative, shared, keepdims=True)
+        return slope * upstream + (1.0 - slope) * above, tf.reshape(of_slope, shape)
+
+    return x + (slope - 1.0) * negative, gradient
+
+
+class PReLU(keras.layers.PReLU):
+    """Keras' layer, with one slope, by `prelu`."""
+
+    def __init__(self):
+        super().__init__(keras.initializers.Constant(_PRELU_SLOPE), shared_axes=[1])
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return prelu(inputs, self.alpha[tf.newaxis])
+
+
+class Dropout(keras.layers.Dropout):
+    """Keras' layer from 16 random bits an element, half of what Keras draws; the rate holds to 1 / 65,536."""
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        dropped = round(self.rate * 2**16)
+        if not training or not dropped:
+            return inputs
+        seed = self._random_generator.random_uniform([2], 0, tf.int32.max, tf.int32)
+        size = tf.size(inputs)
+        bits = tf.random.stateless_uniform([(size + 3) // 4], seed, minval=None, maxval=None, dtype=tf.uint64)
+        kept = tf.reshape(tf.bitcast(bits, tf.uint16), [-1])[:size] >= dropped
+        return inputs * tf.reshape(tf.cast(kept, inputs.dtype) / (1.0 - dropped / 2**16), tf.shape(inputs))
+
+
 def project_inputs(input_dim: int, dim: int, dropout: float) -> keras.Sequential:
-    """The network that makes the messages of the first block, [num_rows, input_dim] -> [num_rows, dim]."""
-    layers = [keras.layers.Dense(dim, use_bias=False), _prelu(), *normalise(dropout)]
+    """The network that makes the messages of the first block, [num_rows, input_dim] -> [num_rows, dim].
+
+    `run_joined` runs it, without further inputs.
+    """
+    layers = [keras.layers.Dense(dim, use_bias=False), PReLU(), *normalise(dropout)]
     return _build(layers, input_dim)
 
 
 def feed_forward(input_dim: int, dim: int, dropout: float) -> keras.Sequential:
-    """The network before an output, [num_rows, input_dim] -> [num_rows, dim]."""
-    hidden = [keras.layers.Dense(4 * dim), _prelu(), keras.layers.Dropout(dropout)]
+    """The network before an output, [num_rows, input_dim] -> [num_rows, dim]; `run_joined` runs it."""
+    hidden = [keras.layers.Dense(4 * dim), PReLU(), Dropout(dropout)]
     return _build([*hidden, keras.layers.Dense(dim), *normalise(dropout)], input_dim)
+
+
+def run_joined(
+    network: keras.Sequential,
+    project_features: Callable[[tf.Tensor], tf.Tensor],
+    aggregated: tf.Tensor | None = None,
+    training: bool = False,
+) -> tf.Tensor:
+    """`network` of [features ; aggregated], without joining them: raw features are wide and take no gradient.
+
+    Args:
+        network: of `project_inputs` or `feed_forward`.
+        project_features: [feature_dim, width] -> [num_rows, width], the product of the features and a matrix.
+        aggregated: [num_rows, dim] float32; None where the features are all.
+
+    Returns:
+        [num_rows, dim] float32.
+    """
+    first, *others = network.layers
+    feature_dim = first.kernel.shape[0] - (0 if aggregated is None else aggregated.shape[1])
+    outputs = project_features(first.kernel[:feature_dim])
+    if aggregated is not None:
+        outputs += tf.matmul(aggregated, first.kernel[feature_dim:])
+    if first.use_bias:
+        outputs += first.bias
+    for layer in others:
+        is_random = isinstance(layer, Dropout)
+        outputs = layer(outputs, training=training) if is_random else layer(outputs)
+    return outputs
 
 
 def normalise(dropout: float) -> list[keras.layers.Layer]:
     """How each part of the encoder ends."""
-    return [keras.layers.LayerNormalization(epsilon=_LAYER_NORM_EPSILON), keras.layers.Dropout(dropout)]
-
-
-def _prelu() -> keras.layers.PReLU:
-    return keras.layers.PReLU(keras.initializers.Constant(_PRELU_SLOPE), shared_axes=[1])
+    return [keras.layers.LayerNormalization(epsilon=_LAYER_NORM_EPSILON), Dropout(dropout)]
 
 
 def _build(layers: list[keras.layers.Layer], input_dim: int) -> keras.Sequential:

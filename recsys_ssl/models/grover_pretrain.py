@@ -9,7 +9,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -227,8 +227,9 @@ def summarise_counts(counts: Mapping[str, float]) -> dict[str, float]:
 class DropoutSeed(tf.Module):
     """Makes the dropout of a model a function of a seed and a step, so that a resumed run repeats it.
 
-    Keras' own dropout layers keep counters that no checkpoint holds. This gives all of them one generator, which
-    `reset` sets at the start of a step; each layer, and each hop of messages, still draws a mask of its own.
+    Dropout layers draw from Keras' generators, which keep counters that no checkpoint holds. This gives all of them
+    one generator, which `reset` sets at the start of a step; each layer, and each hop of messages, still draws a mask
+    of its own.
     """
 
     def __init__(self, model: keras.Model):
@@ -244,8 +245,6 @@ class DropoutSeed(tf.Module):
         counter = [tf.constant(0, tf.int64), tf.cast(step, tf.int64), tf.constant(seed, tf.int64)]
         self._generator.state.assign(tf.stack(counter))
 
-    def dropout(self, inputs: tf.Tensor, rate: float, noise_shape=None) -> tf.Tensor:
-        """What a Keras dropout layer asks of its generator."""
-        return tf.nn.experimental.general_dropout(
-            inputs, rate=rate, uniform_sampler=self._generator.uniform, noise_shape=noise_shape
-        )
+    def random_uniform(self, shape: Sequence[int], minval: int, maxval: int, dtype: tf.DType) -> tf.Tensor:
+        """What a dropout layer asks of its generator."""
+        return self._generator.uniform(shape, minval, maxval, dtype)

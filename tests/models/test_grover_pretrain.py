@@ -10,7 +10,8 @@ import tf_keras as keras
 
 from recsys_ssl.features import molecule_contexts
 from recsys_ssl.features.molecule_graph import ATOM_COLUMNS, NUM_MOTIFS, MoleculeGraph, batch_molecules
-from recsys_ssl.models.grover import GroverConfig, expand_atoms, expand_edges
+from recsys_ssl.models.grover import GroverConfig, expand_atoms, expand_bonds
+from recsys_ssl.models.grover_layers import Dropout
 from recsys_ssl.models.grover_pretrain import (
     LOSS_WEIGHTS,
     NO_TARGET,
@@ -91,10 +92,10 @@ def test_a_masked_row_expands_to_zeros_and_no_other_row_does():
     atoms = np.any(expand_atoms(masked).numpy(), axis=1)
     assert np.flatnonzero(~atoms).tolist() == [0, 3, 5]
     np.testing.assert_array_equal(expand_atoms(masked).numpy()[atoms], expand_atoms(BATCH.molecules).numpy()[atoms])
-    bonds = expand_edges(masked).numpy()[:, -14:]
-    assert np.flatnonzero(~np.any(bonds, axis=1)).tolist() == [2, 3, 8, 9]
+    bonds = expand_bonds(masked).numpy()
+    assert np.flatnonzero(~np.any(bonds, axis=1)).tolist() == [1, 4]
     kept = np.any(bonds, axis=1)
-    np.testing.assert_array_equal(bonds[kept], expand_edges(BATCH.molecules).numpy()[kept, -14:])
+    np.testing.assert_array_equal(bonds[kept], expand_bonds(BATCH.molecules).numpy()[kept])
 
 
 def test_an_unknown_value_is_no_mask():
@@ -104,7 +105,7 @@ def test_an_unknown_value_is_no_mask():
         bonds=np.full_like(BATCH.molecules.bonds, 1) * np.array([[4, 0, 0, 6]], np.uint8),
     )
     assert np.any(expand_atoms(unknown).numpy(), axis=1).all()
-    assert np.any(expand_edges(unknown).numpy()[:, -14:], axis=1).all()
+    assert np.any(expand_bonds(unknown).numpy(), axis=1).all()
 
 
 def test_a_masked_model_cannot_see_its_targets(model):
@@ -307,7 +308,7 @@ def test_dropout_is_a_function_of_seed_and_step():
 
 
 def test_dropout_layers_and_hops_have_masks_of_their_own_and_the_right_rate():
-    layer = keras.layers.Dropout(0.25)
+    layer = Dropout(0.25)
     model = keras.Sequential([layer])
     dropout = DropoutSeed(model)
     dropout.reset(0, tf.constant(3, tf.int64))
