@@ -5,6 +5,7 @@ python -m benchmarks.molecules.run --data DIR --datasets esol --arms ecfp_rf scr
 
 Two processes of one thread each. A trial that stands in `benchmarks/results/molecules/trials.jsonl` is not run again;
 one that was killed is. Pre-trained and scratch share split, seed, settings and sizes: they differ in the first weights.
+The arm `chemprop` needs an environment of its own, see `chemprop.py`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any, get_args
 
 import yaml
 
+from benchmarks.molecules import chemprop
 from benchmarks.molecules.datasets import DATASETS, Family
 from benchmarks.molecules.trials import (
     ARMS,
@@ -53,6 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "pretrained" in options.arms and options.model is None:
         print("the arm `pretrained` needs an encoder. Name its directory by --model, or name --arms.", file=sys.stderr)
+        return 1
+    if "chemprop" in options.arms and not chemprop.PYTHON.exists():
+        print(
+            f"the arm `chemprop` needs {chemprop.PYTHON}. Make it as {chemprop.__file__} says, or name --arms.",
+            file=sys.stderr,
+        )
         return 1
     try:
         settings = read_settings(options.set)

@@ -18,6 +18,7 @@ TRIALS = RESULTS / "molecules" / "trials.jsonl"
 ARMS = {
     "ecfp_rf": "ECFP, random forest",
     "ecfp_mlp": "ECFP, perceptron",
+    "chemprop": "chemprop (D-MPNN)",
     "scratch": "GROVER from scratch",
     "pretrained": "GROVER pre-trained",
 }
@@ -112,10 +113,14 @@ def run_trial(trial: Trial, data: Path, model: Path | None) -> Trial:
     if trial.arm in ENCODER_ARMS:
         outcome = _finetune(trial, loaded, parts, dataset.task, model)
     else:
-        from benchmarks.molecules.baselines import ecfp, fit_predict
+        from benchmarks.molecules import baselines, chemprop
         from recsys_ssl.training.finetune import score
 
-        found = fit_predict(trial.arm, ecfp(loaded.smiles), loaded.targets, parts, dataset.task, trial.seed)
+        how = loaded.targets, parts, dataset.task, trial.seed
+        if trial.arm == "chemprop":
+            found = chemprop.fit_predict(loaded.smiles, *how)
+        else:
+            found = baselines.fit_predict(trial.arm, baselines.ecfp(loaded.smiles), *how)
         rows_of = parts._asdict().items()
         outcome = {"metrics": {part: score(loaded.targets[rows], found[rows], dataset.task) for part, rows in rows_of}}
     outcome["metrics"] = {part: round(value, 6) for part, value in outcome["metrics"].items()}

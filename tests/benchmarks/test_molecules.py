@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
+import sys
 
 import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from benchmarks.molecules import run, tables
+from benchmarks.molecules import chemprop, run, tables
 from benchmarks.molecules.baselines import BASELINES, ecfp, fit_predict
 from benchmarks.molecules.datasets import DATASETS, load, split
 from benchmarks.molecules.trials import Trial, read_trials, run_trial
@@ -73,6 +74,42 @@ class TestFingerprints:
         found = fit_predict("ecfp_mlp", inputs, targets, parts, "regression", 0)
         # Noise: an early epoch, near the mean, is best in validation; fifty epochs would have learned train by heart.
         assert score(targets[:20], found[:20], "regression") > 0.5 * targets[:20].std()
+
+
+class TestChemprop:
+    """A script takes the place of the interpreter: it checks what it is given and answers."""
+
+    @staticmethod
+    def make_interpreter(folder, body):
+        script = folder / "python"
+        script.write_text(f"#!{sys.executable}\nimport sys\nimport numpy as np\n{body}\n")
+        script.chmod(0o755)
+        return script
+
+    def test_the_worker_gets_the_trial_and_gives_its_predictions(self, tmp_path):
+        body = (
+            "mode, inputs, outputs = sys.argv[3:]\n"
+            "given = dict(np.load(inputs))\n"
+            "known = [mode, *given['smiles'], *given['train'], *given['validation'], given['seed'], given['task']]\n"
+            "assert [str(value) for value in known] == ['fit', 'C', 'CC', 'CCC', '0', '2', '5', 'regression'], known\n"
+            "np.savez(outputs, predictions=2 * given['targets'])"
+        )
+        targets, parts = np.array([[1.0], [np.nan], [3.0]]), Split(np.array([0]), np.array([2]), np.array([1]))
+        interpreter = self.make_interpreter(tmp_path, body)
+        found = chemprop.fit_predict(["C", "CC", "CCC"], targets, parts, "regression", 5, interpreter)
+        np.testing.assert_array_equal(found, 2 * targets)
+
+    def test_what_a_failed_worker_printed_is_told(self, tmp_path):
+        interpreter = self.make_interpreter(tmp_path, "sys.exit('no such molecule')")
+        with pytest.raises(RuntimeError, match="no such molecule"):
+            chemprop.fit_predict([], np.zeros([0, 1]), Split(*[np.zeros(0, int)] * 3), "regression", 0, interpreter)
+
+    def test_a_missing_interpreter_is_told_with_its_remedy(self, tmp_path, monkeypatch, capsys):
+        with pytest.raises(FileNotFoundError, match="Make it with the commands at the top"):
+            chemprop.worker_command(tmp_path / "python", "fit")
+        monkeypatch.setattr(chemprop, "PYTHON", tmp_path / "python")
+        assert run.main(["--data", "nowhere", "--arms", "chemprop"]) == 1
+        assert "the arm `chemprop` needs" in capsys.readouterr().err
 
 
 class TestTrials:
@@ -167,7 +204,7 @@ class TestTables:
         trials += [make_trial("esol", "scratch", 0, 1.0), make_trial("esol", "pretrained", 0, 0.75)]
         row = next(line for line in tables.render(tables.summarise(trials, "balanced")).splitlines() if "ESOL" in line)
         half = student.ppf(0.975, 1) * 0.05
-        assert row == f"| ESOL | RMSE ↓ | 1–2 | 1.550 ± {half:.3f} | – | 1.000 | **0.750** | +0.250 | – |"
+        assert row == f"| ESOL | RMSE ↓ | 1–2 | 1.550 ± {half:.3f} | – | – | 1.000 | **0.750** | +0.250 | – |"
         assert tables.render(tables.summarise([], "balanced")) == "No trial was run."
 
     def test_a_page_is_filled_between_its_markers(self, tmp_path, capsys):
