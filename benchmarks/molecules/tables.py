@@ -1,6 +1,6 @@
-"""Writes the tables of molecules in README.md and docs/*.md from the trials.
+"""Writes the tables of molecules in README.md and docs/*.md from the trials, and `benchmarks/results/molecules.json`.
 
-python -m benchmarks.molecules.tables            writes the tables
+python -m benchmarks.molecules.tables            writes the tables and the claims
 python -m benchmarks.molecules.tables --check    changes nothing and fails when a table is stale
 python -m benchmarks.molecules.tables --print    shows them, whatever pages there are
 
@@ -21,14 +21,14 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from scipy.stats import ttest_rel
 
-from benchmarks.claims import ROOT
+from benchmarks.claims import RESULTS, ROOT
 from benchmarks.evidence.inference import interval_over_seeds
 from benchmarks.evidence.markdown import grid
+from benchmarks.molecules.claims import CONTROL, TREATMENT, make_claims, write_claims
 from benchmarks.molecules.datasets import DATASETS, Family
 from benchmarks.molecules.trials import ARMS, TRIALS, Trial, read_trials
 from recsys_ssl.evaluation.statistics import adjust_holm
 
-CONTROL, TREATMENT = "scratch", "pretrained"
 _GAP = "–"
 _BLOCK = re.compile(r"(<!-- molecules:([a-z]+) -->).*?(<!-- /molecules:\2 -->)", re.DOTALL)
 _MARKER = re.compile(r"<!-- /?molecules:[a-z]+ -->")
@@ -192,6 +192,10 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
         if options.print:
             print("\n\n".join(f"{family}:\n\n{render(summarise(trials, family))}" for family in get_args(Family)))
             return 0
+        results = root / RESULTS.relative_to(ROOT)
+        claims = make_claims(trials, results / "molecules")
+        if claims and not options.check:
+            write_claims(claims, results / "molecules.json")
         for path in sorted([*root.glob("README.md"), *root.glob("docs/*.md")]):
             text = path.read_text(encoding="utf-8")
             filled = fill(text, trials)

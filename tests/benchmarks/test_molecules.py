@@ -1,6 +1,7 @@
 """The study of molecules: plan, resumed trials, fingerprints and tables, on made-up data; nothing is fine-tuned."""
 
 import dataclasses
+import json
 import math
 import sys
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from benchmarks.molecules import chemprop, run, tables
+from benchmarks.molecules import chemprop, claims, pretrain, run, tables, throughput
 from benchmarks.molecules.baselines import BASELINES, ecfp, fit_predict
 from benchmarks.molecules.datasets import DATASETS, load, split
 from benchmarks.molecules.trials import Trial, read_trials, run_trial
@@ -237,3 +238,54 @@ class TestTables:
 
 def test_every_data_set_has_a_file_of_its_name():
     assert set(DATASETS) == {"bbbp", "bace", "clintox", "tox21", "sider", "esol", "freesolv", "lipo"}
+
+
+class TestClaims:
+    def test_gains_are_relative_errors_averaged_over_splits_and_their_bound_needs_three_seeds(self, tmp_path):
+        trials, expected = [], []
+        for seed, better in enumerate([0.1, 0.2, 0.4]):
+            for dataset, facts in DATASETS.items():
+                scratch, pretrained = (0.8, 1 - 0.2 * (1 - better)) if facts.task == "classification" else (
+                    2.0, 2.0 * (1 - better)
+                )  # fmt: skip
+                for family in ("balanced", "deterministic"):
+                    # Of the deterministic split no gain at all.
+                    after = pretrained if family == "balanced" else scratch
+                    trials += [make_trial(dataset, "scratch", seed, scratch, family)]
+                    trials += [make_trial(dataset, "pretrained", seed, after, family)]
+            expected.append(better / 2)
+        found = {claim.id: claim for claim in claims.make_claims(trials, tmp_path)}
+        half = student.ppf(0.975, 2) * np.std(expected, ddof=1) / math.sqrt(3)
+        assert found["pretrained_gain"].value == pytest.approx(np.mean(expected))
+        assert found["pretrained_gain_lower_bound"].value == pytest.approx(np.mean(expected) - half)
+        assert found["pretrained_gain_esol"].interval == pytest.approx(
+            (np.mean(expected) - half, np.mean(expected) + half)
+        )
+        two_seeds = [trial for trial in trials if trial.seed < 2 and trial.dataset != "lipo"]
+        left = {claim.id for claim in claims.make_claims(two_seeds, tmp_path)}
+        assert left == {f"pretrained_gain_{dataset}" for dataset in DATASETS if dataset != "lipo"}
+
+    def test_a_record_of_a_pretraining_counts_all_steps(self, tmp_path):
+        result = {
+            "config": {"size": "small", "batch_size": 64}, "data": {"num_train": 1000}, "last_step": 300,
+            "best_step": 250, "molecules_per_second": 32.0, "seconds": 17.0, "figures": {"validation_loss": 1.0},
+        }  # fmt: skip
+        (tmp_path / "pretrain.json").write_text(json.dumps(result))
+        record = tmp_path / "record" / "pretrain.json"
+        assert pretrain.main(["--workdir", str(tmp_path), "--data", "a.smi", "--record", str(record)]) == 0
+        (found,) = claims.make_claims([], record.parent)
+        assert (found.id, found.value, found.unit) == ("pretraining_minutes", 300 * 64 / 32 / 60, "min")
+        assert "small encoder on 1,000 molecules" in found.what
+
+    def test_rates_are_those_of_the_throughput(self, tmp_path):
+        seconds = {"grover": np.array([2.0, 4.0, 2.0]), "chemprop": np.array([1.0, 1.0, 1.0])}
+        rows = [throughput.summarise(name, seconds, 100) for name in ("featurise", "train", "graphs")]
+        assert rows[1] == {
+            "what": "train", "rates": {"grover": 50.0, "chemprop": 100.0}, "ratio": 0.5, "interval": [0.25, 0.5],
+        }  # fmt: skip
+        facts = {"rows": rows, "command": "c", "seconds": 1.0, "hardware": "h", "commit": "0"}
+        (tmp_path / "throughput.json").write_text(json.dumps(facts))
+        found = {claim.id: claim.value for claim in claims.make_claims([], tmp_path)}
+        assert found == {
+            "featurise_rate_vs_rdkit": 0.5, "train_rate_vs_chemprop": 0.5, "inference_rate_vs_chemprop": 0.5,
+        }  # fmt: skip
