@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "molecules": len(smiles),
         "rounds": options.rounds,
         "rows": [summarise(name, seconds, len(smiles)) for name, seconds in rates.items()],
-        "command": " ".join([COMMAND, *(sys.argv[1:] if arguments is None else arguments)]),
+        "command": f"{COMMAND} --data {options.data.name} --molecules {len(smiles)} --rounds {options.rounds}",
         "seconds": round(time.monotonic() - started, 1),
         "hardware": describe_hardware(),
         "commit": describe_commit(),
