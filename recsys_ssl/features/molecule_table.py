@@ -14,7 +14,7 @@ from recsys_ssl.features.molecule_graph import ATOM_COLUMNS, BOND_COLUMNS, Molec
 
 _HEADER_BYTES = 8
 # All that `pad_to` returns of what an int32 can count.
-_BUCKETS = tuple(pad_to((4 + quarters) << power) for power in range(4, 29) for quarters in range(4))
+_BUCKETS = tuple(pad_to((16 + part) << power) for power in range(2, 27) for part in range(16))
 
 
 class MoleculeTable(NamedTuple):
