@@ -77,7 +77,6 @@ DATASETS = {
             "steps": 150,
             "eval_every": 15,
         },
-        tuning={"steps": 1000, "eval_every": 200},
     ),
     "debian": Dataset(
         Split(kind="random", validation=0.05, test=0.1),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
 from recsys_ssl.features.batch import FeatureBatch, lay_out
 from recsys_ssl.features.preprocessing import EncodedFeature
@@ -28,7 +29,7 @@ RECORDS = [
 
 
 def make_model(config=CONFIG):
-    tf.random.set_seed(3)
+    keras.utils.set_random_seed(3)  # Keras draws its weights from a generator of its own
     (query, item), num_rows = lay_out([(QUERY, [False, True]), (ITEM, [False, False, True, False])])
     return TwoTower(query, item, num_rows, config)
 
