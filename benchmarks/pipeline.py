@@ -41,7 +41,6 @@ JOBS = {
             "train.temperature=0.06",
             "train.popularity_prior=1",
             "train.ssl_towers=both",
-            "train.ssl_weight=0.1",
             "train.steps=2000",
             "train.eval_every=400",
         ),
