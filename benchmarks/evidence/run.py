@@ -53,7 +53,7 @@ CURVES = {
 CURVE_ARMS = ("cfm", RECOMMENDED)
 CURVE_DATASETS = ("wikispeedia", "chembl-targets")
 CURVE_SEEDS = 1
-# The data set and seeds of the random splits on which the recommended arm is tested against none, as tuned on the first.
+# Data set and seeds of the random splits on which the recommended arm is tested against none, as tuned on the first.
 SPLITS = ("wikispeedia", (0, 1, 2))
 # These give the same answer with every seed; below a share of 1 the seed still draws what they train on.
 DETERMINISTIC = ("popular", "itemknn", "ease")
