@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -171,11 +171,11 @@ def prepare(name: str, split_seed: int = 0, share: float = 1.0, seed: int = 0) -
     split = DATASETS[name].split.model_copy(update={"seed": split_seed})
     spec = spec.model_copy(update={"split": split})
     whole = WORK / "data" / f"{name}-{split_seed}"
-    _make_once(whole, lambda to: _encode(spec, ROOT / "build" / "data" / name, to))
+    make_once(whole, lambda to: _prepare_whole(spec, ROOT / "build" / "data" / name, to))
     if share == 1.0:
         return Prepared(spec, _inputs(whole, whole))
     thinned = WORK / "data" / f"{name}-{split_seed}-{share:g}-{seed}"
-    _make_once(thinned, lambda to: thin(whole, to, share, seed))
+    make_once(thinned, lambda to: thin(whole, to, share, seed))
     return Prepared(spec, _inputs(thinned, whole))
 
 
@@ -209,18 +209,21 @@ def thin(source: Path, to: Path, share: float, seed: int) -> None:
         examples.write_shard(recounted, to / "encoded-catalogue", examples.CATALOGUE_SPLIT, f"part-{number:05d}")
 
 
-def _encode(spec: FeatureSpec, data_dir: Path, to: Path) -> None:
+def _prepare_whole(spec: FeatureSpec, data_dir: Path, to: Path) -> None:
+    encode(spec, data_dir, to)
+    stages.correlate_features(spec, str(to / "encoded-catalogue"), str(to / "correlations"), beam_args=[])
+
+
+def encode(spec: FeatureSpec, data_dir: Path, to: Path) -> None:
+    """Ingests and transforms a log by the pipeline's own stages, into the directories that training reads."""
     interactions, catalogue = str(to / "interactions"), str(to / "catalogue")
     stages.ingest_logs(spec, str(data_dir), interactions, catalogue, str(to / "rejected"), IngestConfig(), [])
-    encoded = str(to / "encoded-catalogue")
     transforms = str(to / "query-transform"), str(to / "item-transform")
-    stages.transform_features(
-        spec, interactions, catalogue, *transforms, str(to / "encoded-interactions"), encoded, beam_args=[]
-    )
-    stages.correlate_features(spec, encoded, str(to / "correlations"), beam_args=[])
+    encoded = str(to / "encoded-interactions"), str(to / "encoded-catalogue")
+    stages.transform_features(spec, interactions, catalogue, *transforms, *encoded, beam_args=[])
 
 
-def _make_once(directory: Path, make) -> None:
+def make_once(directory: Path, make: Callable[[Path], None]) -> None:
     """Calls `make` on a directory that takes its name only when it is whole; the first of two processes wins."""
     if directory.exists():
         return

@@ -14,7 +14,8 @@ import multiprocessing
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.evidence.baseline_settings import GRIDS
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prepare(name)
     # Each round runs what the trials before it have made known: a search step needs the best so far.
     while pending := _list_pending(read_trials(), options):
-        _run_all(pending, options.workers)
+        run_all(pending, run_trial, TRIALS, options.workers)
 
 
 def _list_pending(done: Sequence[Trial], options: argparse.Namespace) -> list[Trial]:
@@ -111,17 +112,38 @@ def search(done: Sequence[Trial], dataset: str, share: float, arm: str) -> tuple
     first of equals. Nothing is missing once the search is over.
     """
     found = {trial.key: trial.validation_recall_at_50 for trial in done}
-    best: dict[str, Any] = {}
     if arm in BASELINES:
         return _search_grid(found, dataset, share, arm)
-    for name, values in SEARCH[arm]:
-        if name in RELATIVE:
-            values = tuple(round(factor * DATASETS[dataset].settings(share)[name], 6) for factor in values)
-        step = [Trial("tune", dataset, arm, share, settings={**best, name: value}) for value in values]
+    steps = [
+        (name, tuple(round(factor * DATASETS[dataset].settings(share)[name], 6) for factor in values))
+        if name in RELATIVE
+        else (name, values)
+        for name, values in SEARCH[arm]
+    ]
+    return search_by_coordinate(found, steps, lambda settings: Trial("tune", dataset, arm, share, settings=settings))
+
+
+def search_by_coordinate(
+    found: Mapping[str, float | None],
+    steps: Sequence[tuple[str, Sequence[Any]]],
+    make_trial: Callable[[dict[str, Any]], Any],
+) -> tuple[dict[str, Any], list[Any]]:
+    """(Best settings, trials of the next step): each step tries the values of one setting at the best before it.
+
+    The first of equals is the best. Nothing is missing once the search is over.
+
+    Args:
+        found: key of a trial -> what decides, the greater the better.
+        steps: setting and its values, in the order of the search.
+        make_trial: settings -> the trial of them.
+    """
+    best: dict[str, Any] = {}
+    for name, values in steps:
+        step = [make_trial({**best, name: value}) for value in values]
         missing = [trial for trial in step if trial.key not in found]
         if missing:
             return best, missing
-        before = [Trial("tune", dataset, arm, share, settings=best)] if best else []
+        before = [make_trial(best)] if best else []
         best = dict(max([*before, *step], key=lambda trial: found[trial.key]).settings)
     return best, []
 
@@ -134,21 +156,26 @@ def _search_grid(
     return ({}, missing) if missing else (dict(max(grid, key=lambda trial: found[trial.key]).settings), [])
 
 
-def _run_all(pending: Sequence[Trial], workers: int) -> None:
-    """Runs trials in processes of one thread, in order; each is recorded as soon as it is done."""
-    TRIALS.parent.mkdir(parents=True, exist_ok=True)
+def run_all(pending: Sequence[Any], run: Callable[[Any], Any], path: Path, workers: int) -> None:
+    """Runs trials in processes of one thread, in order; each is recorded as soon as it is done.
+
+    Args:
+        run: trial -> the trial with what came out; it is pickled.
+        path: receives a line per trial, its `to_json()`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     # A fresh process now and then frees what TensorFlow keeps of the graphs of finished trials.
-    with multiprocessing.get_context("spawn").Pool(workers, _use_one_thread, maxtasksperchild=25) as pool:
-        for count, trial in enumerate(pool.imap_unordered(run_trial, pending), start=1):
-            with TRIALS.open("a", encoding="utf-8") as file:
+    with multiprocessing.get_context("spawn").Pool(workers, use_one_thread, maxtasksperchild=25) as pool:
+        for count, trial in enumerate(pool.imap_unordered(run, pending), start=1):
+            with path.open("a", encoding="utf-8") as file:
                 file.write(trial.to_json() + "\n")
             minutes = (time.monotonic() - started) / 60
             left = minutes / count * (len(pending) - count)
             print(f"{count}/{len(pending)}  {minutes:.0f} min, {left:.0f} left  {trial.describe()}", flush=True)
 
 
-def _use_one_thread() -> None:
+def use_one_thread() -> None:
     """Two processes of one thread finish sooner than one process of two."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
     os.environ["OMP_NUM_THREADS"] = "1"

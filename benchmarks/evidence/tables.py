@@ -10,13 +10,14 @@ A table stands between `<!-- evidence:NAME -->` and `<!-- /evidence:NAME -->`; w
 from __future__ import annotations
 
 import argparse
+import functools
 import json
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import pages
 from benchmarks.claims import RESULTS, ROOT, record
 from benchmarks.evidence import markdown
 from benchmarks.evidence.markdown import Tables
@@ -30,9 +31,6 @@ RENDERERS = {
     "embeddings": lambda tables: render_embeddings(tables.get("embeddings")),
 }
 
-_BLOCK = re.compile(r"(<!-- evidence:([a-z0-9_-]+) -->).*?(<!-- /evidence:\2 -->)", re.DOTALL)
-_MARKER = re.compile(r"<!-- /?evidence:[a-z0-9_-]+ -->")
-
 
 def fill(text: str, tables: Tables) -> str:
     """`text` with each of its evidence tables made anew.
@@ -40,11 +38,7 @@ def fill(text: str, tables: Tables) -> str:
     Raises:
         ValueError: a marker has no partner, or there is no table of its name.
     """
-    filled, count = _BLOCK.subn(lambda found: f"{found[1]}\n{_render(found[2], tables)}\n{found[3]}", text)
-    markers = _MARKER.findall(text)
-    if len(markers) != 2 * count:
-        raise ValueError(f"evidence markers come in pairs. Received: {', '.join(markers)}. Open and close each name.")
-    return filled
+    return pages.fill(text, "evidence", lambda name: _render(name, tables))
 
 
 def _render(name: str, tables: Tables) -> str:
@@ -103,26 +97,15 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("--check", action="store_true", help="only say whether a table is stale")
     options = parser.parse_args(arguments)
     results = root / "benchmarks" / "results"
-    stale = []
     try:
         if not (options.from_json or options.check):
             compute(results)
-        pages = [(path, path.read_text(encoding="utf-8")) for path in (root / "README.md", *root.glob("docs/*.md"))]
-        pages = [(path, text) for path, text in sorted(pages) if _MARKER.search(text)]
-        tables = load(results) if pages else {}
-        for path, text in pages:
-            filled = fill(text, tables)
-            if filled != text:
-                stale.append(str(path.relative_to(root)))
-                if not options.check:
-                    path.write_text(filled, encoding="utf-8")
+        load_once = functools.cache(load)
+        stale = pages.fill_all(root, "evidence", lambda name: _render(name, load_once(results)), options.check)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
-    if stale:
-        names = ", ".join(stale)
-        print(f"tables are stale: {names}, run `make tables`" if options.check else f"tables written: {names}")
-    return int(options.check and bool(stale))
+    return pages.report(stale, options.check)
 
 
 if __name__ == "__main__":

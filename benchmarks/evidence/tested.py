@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,22 @@ CONTROLS = ("none", *PAPER_BASELINES)
 """The regularizers that self-supervision has to beat: one Holm family with a treatment, per data set and share."""
 
 
+Sums = tuple[np.ndarray, np.ndarray]
+"""Numerator and denominator of a metric by user, each [num_users] float64."""
+
+
+class Queries(NamedTuple):
+    """Which ranks and rankings of a test belong to which user."""
+
+    offsets: np.ndarray
+    """[num_rankings + 1] int64, the pairs of each ranking."""
+    cluster: np.ndarray
+    """[num_rankings] int64 user."""
+    user: np.ndarray
+    """[num_pairs] int64 user."""
+    num_users: int
+
+
 class Evidence:
     """The trials that were tested, and their ranks as statistics by user."""
 
@@ -31,7 +48,7 @@ class Evidence:
         for trial in trials:
             if trial.purpose == "test":
                 self.tests[trial.dataset, trial.split_seed, trial.share, trial.arm][trial.seed] = trial
-        self._task_cache: dict[tuple, tuple] = {}
+        self._task_cache: dict[tuple, Queries] = {}
         self._cache: dict[tuple, dict[str, Statistic | None]] = {}
 
     def seeds(self, dataset: str, share: float, arm: str, split_seed: int = 0) -> tuple[int, ...]:
@@ -76,37 +93,55 @@ class Evidence:
         ]
         return found[0], found[1], max(len(common), 1)
 
-    def _sums(self, trial: Trial) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        offsets, cluster, user, num_users = self._task(trial.dataset, trial.split_seed)
+    def _sums(self, trial: Trial) -> dict[str, Sums]:
+        queries = self._task(trial.dataset, trial.split_seed)
         path = self._ranks / f"{trial.key}.npz"
         if not path.exists():
             raise ValueError(
                 f"{path} must hold the ranks of a trial of {trial.arm} on {trial.dataset}. It is missing. "
                 "Run python -m benchmarks.evidence.run, or make the tables again with --from-json."
             )
-        with np.load(path) as stored:
-            ranks, slices = stored["ranks"], stored["slices"]
-        if len(ranks) != len(user):
-            raise ValueError(f"{path} must hold a rank for each of {len(user)} pairs. Received: {len(ranks)}.")
-        by_user = inference.recall_by_user
-        sums = {
-            "recall_at_50": by_user(ranks, user, num_users, 50),
-            "recall_at_10": by_user(ranks, user, num_users, 10),
-            "map_at_10": inference.average_precision_by_user(ranks, offsets, cluster, num_users, 10),
-        }
-        for index, name in enumerate(ITEM_SLICES):
-            sums[name] = by_user(ranks, user, num_users, 50, slices == index)
-        for name in METRICS:
-            again, recorded = sums[name][0].sum() / sums[name][1].sum(), trial.metrics["all"][name]
-            if not math.isclose(again, recorded, rel_tol=1e-4, abs_tol=1e-6):
-                raise ValueError(f"{path} must give the trial's {name} {recorded}. Received: {again}. Run it again.")
-        return sums
+        return sum_by_user(path, queries, trial.metrics["all"])
 
-    def _task(self, dataset: str, split_seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    def _task(self, dataset: str, split_seed: int) -> Queries:
         if (dataset, split_seed) not in self._task_cache:
-            with np.load(self._tasks / f"{dataset}-{split_seed}.npz") as stored:
-                offsets, cluster = stored["offsets"], stored["cluster"]
-            users, cluster = np.unique(cluster, return_inverse=True)
-            user = np.repeat(cluster, np.diff(offsets))
-            self._task_cache[dataset, split_seed] = (offsets, cluster, user, len(users))
+            self._task_cache[dataset, split_seed] = read_queries(self._tasks / f"{dataset}-{split_seed}.npz")
         return self._task_cache[dataset, split_seed]
+
+
+def read_queries(path: Path) -> Queries:
+    """What `judge_ranks` wrote to `task_path`."""
+    with np.load(path) as stored:
+        offsets, cluster = stored["offsets"], stored["cluster"]
+    users, cluster = np.unique(cluster, return_inverse=True)
+    return Queries(offsets, cluster, np.repeat(cluster, np.diff(offsets)), len(users))
+
+
+def sum_by_user(path: Path, queries: Queries, recorded: Mapping[str, float]) -> dict[str, Sums]:
+    """Numerators and denominators of METRICS, and of Recall@50 by item slice, for `inference.measure`.
+
+    Args:
+        path: the ranks of a test, as `judge_ranks` wrote them.
+        recorded: metric -> value of the test; the ranks must give it again.
+
+    Raises:
+        ValueError: the ranks are those of another task or test.
+    """
+    with np.load(path) as stored:
+        ranks, slices = stored["ranks"], stored["slices"]
+    user, num_users = queries.user, queries.num_users
+    if len(ranks) != len(user):
+        raise ValueError(f"{path} must hold a rank for each of {len(user)} pairs. Received: {len(ranks)}.")
+    by_user = inference.recall_by_user
+    sums = {
+        "recall_at_50": by_user(ranks, user, num_users, 50),
+        "recall_at_10": by_user(ranks, user, num_users, 10),
+        "map_at_10": inference.average_precision_by_user(ranks, queries.offsets, queries.cluster, num_users, 10),
+    }
+    for index, name in enumerate(ITEM_SLICES):
+        sums[name] = by_user(ranks, user, num_users, 50, slices == index)
+    for name in METRICS:
+        again = sums[name][0].sum() / sums[name][1].sum()
+        if not math.isclose(again, recorded[name], rel_tol=1e-4, abs_tol=1e-6):
+            raise ValueError(f"{path} must give the trial's {name} {recorded[name]}. Received: {again}. Run it again.")
+    return sums

@@ -187,13 +187,27 @@ def _run_towers(trial: Trial, prepared: Prepared) -> dict[str, Any]:
 
 def judge(trial: Trial, task: RankingTask, ranks: np.ndarray, train_counts: np.ndarray) -> dict[str, dict[str, Any]]:
     """Metrics of a test by slice of the held-out item; keeps the ranks for the paired comparisons."""
-    slices = item_slices(train_counts)[task.positive_rows]
-    RANKS.mkdir(parents=True, exist_ok=True)
-    TASKS.mkdir(parents=True, exist_ok=True)
-    np.savez(RANKS / f"{trial.key}.npz", ranks=ranks.astype(np.float32), slices=slices)
     facts = TASKS / f"{trial.dataset}-{trial.split_seed}.npz"
-    if not facts.exists():
-        np.savez(facts, offsets=task.positive_offsets, cluster=task.cluster)
+    return judge_ranks(task, ranks, train_counts, RANKS / f"{trial.key}.npz", facts)
+
+
+def judge_ranks(
+    task: RankingTask, ranks: np.ndarray, train_counts: np.ndarray, ranks_path: Path, task_path: Path
+) -> dict[str, dict[str, Any]]:
+    """Metrics of ranks, of all pairs and by slice of the held-out item.
+
+    Args:
+        ranks: [num_pairs] float, 1 is best, see `recsys_ssl.evaluation.ranking.rank`.
+        train_counts: [num_items] int, training positives of each item.
+        ranks_path: receives ranks and slices.
+        task_path: receives which query each rank belongs to, unless it is there already.
+    """
+    slices = item_slices(train_counts)[task.positive_rows]
+    ranks_path.parent.mkdir(parents=True, exist_ok=True)
+    task_path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(ranks_path, ranks=ranks.astype(np.float32), slices=slices)
+    if not task_path.exists():
+        np.savez(task_path, offsets=task.positive_offsets, cluster=task.cluster)
     metrics: dict[str, dict[str, Any]] = {"all": {**_recalls(ranks), "pairs": len(ranks)}}
     for k in (10, 50):
         precision, rankings = average_precision(ranks, task.positive_offsets, k)

@@ -86,8 +86,8 @@ def transform(
             train_shards, interactions, query_preprocessing_fn(spec), query_transform_dir
         )
     _delete(os.path.join(directory, _TEMPORARY) for directory in (query_transform_dir, item_transform_dir))
-    _write_encoding(item_transform_dir, _item_encoding(spec, item_transform_dir))
-    _write_encoding(query_transform_dir, _query_encoding(spec, query_transform_dir, item_transform_dir))
+    write_encoding(item_transform_dir, _item_encoding(spec, item_transform_dir))
+    write_encoding(query_transform_dir, _query_encoding(spec, query_transform_dir, item_transform_dir))
 
     interaction_shards = [
         (path, split) for split in examples.INTERACTION_SPLITS for path in examples.list_shards(interactions_dir, split)
@@ -292,7 +292,8 @@ def read_encoding(transform_dir: str) -> tuple[EncodedFeature, ...]:
         return tuple(EncodedFeature(**feature) for feature in json.load(file))
 
 
-def _write_encoding(transform_dir: str, encoding: Sequence[EncodedFeature]) -> None:
+def write_encoding(transform_dir: str, encoding: Sequence[EncodedFeature]) -> None:
+    """Writes what `read_encoding` reads; a part of an encoding lets a tower leave features of a catalogue out."""
     with tf.io.gfile.GFile(os.path.join(transform_dir, _ENCODING_FILE), "w") as file:
         json.dump([asdict(feature) for feature in encoding], file, indent=2)
 

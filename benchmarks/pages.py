@@ -1,0 +1,52 @@
+"""Tables within README.md and docs/*.md, made anew between their markers.
+
+A table stands between `<!-- TOPIC:NAME -->` and `<!-- /TOPIC:NAME -->`; what is between them is replaced.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+Render = Callable[[str], str]
+"""Name of a table -> its Markdown."""
+
+
+def fill(text: str, topic: str, render: Render) -> str:
+    """`text` with each table of a topic made anew.
+
+    Raises:
+        ValueError: a marker has no partner, or `render` knows no table of its name.
+    """
+    block = re.compile(rf"(<!-- {topic}:([a-z0-9_-]+) -->).*?(<!-- /{topic}:\2 -->)", re.DOTALL)
+    filled, count = block.subn(lambda found: f"{found[1]}\n{render(found[2])}\n{found[3]}", text)
+    markers = re.findall(rf"<!-- /?{topic}:[a-z0-9_-]+ -->", text)
+    if len(markers) != 2 * count:
+        raise ValueError(f"{topic} markers come in pairs. Received: {', '.join(markers)}. Open and close each name.")
+    return filled
+
+
+def fill_all(root: Path, topic: str, render: Render, check: bool) -> list[str]:
+    """Fills the pages of a repository and returns the names of those that were stale; raises as `fill`.
+
+    Args:
+        check: leaves the pages as they are.
+    """
+    stale = []
+    for path in sorted([root / "README.md", *root.glob("docs/*.md")]):
+        text = path.read_text(encoding="utf-8")
+        filled = fill(text, topic, render)
+        if filled != text:
+            stale.append(str(path.relative_to(root)))
+            if not check:
+                path.write_text(filled, encoding="utf-8")
+    return stale
+
+
+def report(stale: Sequence[str], check: bool) -> int:
+    """Says on the terminal which pages were stale, and returns the exit status: 1 for stale pages of a check."""
+    if stale:
+        names = ", ".join(stale)
+        print(f"tables are stale: {names}, run `make tables`" if check else f"tables written: {names}")
+    return int(check and bool(stale))
