@@ -18,7 +18,7 @@ DATASET_LABELS = {
 _SHARES = {"full": "all training data", "sparse": "10% of the training data"}
 _METRICS = {"recall_at_50": "Recall@50", "recall_at_10": "Recall@10", "map_at_10": "MAP@10"}
 _SLICES = ("head", "torso", "tail", "cold")
-_GAP = "–"
+GAP = "–"
 
 
 # --- Tables -----------------------------------------------------------------------------------------
@@ -41,7 +41,7 @@ def render_main(tables: Tables) -> str:
                     DATASET_LABELS[dataset],
                     "100%" if share == "full" else "10%",
                     _cell(cells, "none"),
-                    _GAP if best is None else f"{_cell(cells, best)} ({labels[best]})",
+                    GAP if best is None else f"{_cell(cells, best)} ({labels[best]})",
                     *(_cell(cells, arm) for arm in tables["groups"]["treatments"]),
                     _relative(against),
                     _p_value(against),
@@ -91,14 +91,14 @@ def render_slices(tables: Tables) -> str:
                 pairs = next((of["slices"][part]["pairs"] for arm in arms if (of := cells.get(arm))), None)
                 values = {arm: cells[arm]["slices"][part]["recall_at_50"] for arm in arms if arm in cells}
                 best = _best({arm: value[0] for arm, value in values.items() if value})
-                shown = [_bold(_percent((values.get(arm) or [None])[0]), arm in best) for arm in arms]
-                count = _GAP if pairs is None else f"{pairs:,.0f}"
+                shown = [bold(_percent((values.get(arm) or [None])[0]), arm in best) for arm in arms]
+                count = GAP if pairs is None else f"{pairs:,.0f}"
                 rows.append([DATASET_LABELS[dataset], part, count, *shown, _relative(gains.get(part))])
         header = ["Data set", "Items", "Pairs", *(labels[arm] for arm in arms), "gain over none"]
         blocks += [f"Recall@50 in %, with {name}:", grid(header, rows, left=2)]
     note = (
         f"Gain: {labels[tables['recommended']]} over {labels['none']}, relative, with the 95% interval over users and "
-        f"seeds; {_GAP} where there is no pair or an arm finds nothing. Pairs: mean over seeds, since with 10% each "
+        f"seeds; {GAP} where there is no pair or an arm finds nothing. Pairs: mean over seeds, since with 10% each "
         "seed has its own training counts."
     )
     return "\n\n".join([*blocks, note, *_missing(tables, tuple(_SHARES), arms)])
@@ -146,7 +146,7 @@ def render_proposals(tables: Tables) -> str:
                 for arm in arms:
                     row = (found.get(arm) or {}).get("recall_at_50" if part == "all" else part)
                     own = _values_of(cells.get(arm), part)
-                    shown.append(_percent(own) + (f", {_points(row)}" if row else ""))
+                    shown.append(_percent(own) + (f", {points(row)}" if row else ""))
                 rows.append([DATASET_LABELS[dataset], part, _percent(value), *shown])
         header = ["Data set", "Items", "exact logQ", *(labels[arm] for arm in arms)]
         blocks += [f"Recall@50 in %, with {name}:", grid(header, rows, left=2)]
@@ -163,19 +163,19 @@ def render_curves(tables: Tables) -> str:
         rows = []
         for curve in curves:
             points = {point["x"]: point for point in curve["points"]}
-            shown = [_bold(_spread(points[x]["value"]), x == curve["tuned"]) if x in points else _GAP for x in xs]
+            shown = [bold(spread(points[x]["value"]), x == curve["tuned"]) if x in points else GAP for x in xs]
             seeds = sorted({point["seeds"] for point in curve["points"]})
             share = "100%" if curve["share"] == 1.0 else f"{100 * curve['share']:g}%"
             arm = tables["labels"][curve["arm"]]
             count = "–".join(str(n) for n in dict.fromkeys([seeds[0], seeds[-1]]))
-            rows.append([DATASET_LABELS[curve["dataset"]], share, arm, count, _spread(curve["none"]), *shown])
+            rows.append([DATASET_LABELS[curve["dataset"]], share, arm, count, spread(curve["none"]), *shown])
         header = ["Data set", "Trained on", "Arm", "Seeds", tables["labels"]["none"], *(f"{x:g}" for x in xs)]
         blocks += [f"Over `{setting}`:", grid(header, rows, left=3)]
     if not blocks:
         return "No curve was run."
     note = (
         "Recall@50 on the validation split in %, mean ± half of the 95% interval over seeds; the tuned setting in "
-        f"bold. {_GAP}: not run."
+        f"bold. {GAP}: not run."
     )
     return "\n\n".join([*blocks, note])
 
@@ -184,7 +184,7 @@ def render_splits(tables: Tables) -> str:
     """The recommended arm over none on other random splits of one data set."""
     splits, labels = tables["splits"], tables["labels"]
     rows = [
-        [seed, _percent(row["values"][1]), _percent(row["values"][0]), _points(row), _relative(row), _p(row["p"])]
+        [seed, _percent(row["values"][1]), _percent(row["values"][0]), points(row), _relative(row), _p(row["p"])]
         for seed, row in splits["rows"].items()
     ]
     if not rows:
@@ -204,7 +204,7 @@ def render_tuned(tables: Tables) -> str:
             if arm in tables["groups"]["proposals"]:
                 continue
             cells = [_settings(tuned[dataset].get(arm)) for dataset in tables["datasets"]]
-            if any(cell != _GAP for cell in cells):
+            if any(cell != GAP for cell in cells):
                 rows.append([label, *cells])
         header = ["Arm", *(DATASET_LABELS[dataset] for dataset in tables["datasets"])]
         blocks += [f"With {name}:", grid(header, rows)]
@@ -244,7 +244,7 @@ def _values(tables: Tables, share: str, arms: Sequence[str], metric: str) -> str
     for dataset in tables["datasets"]:
         cells = tables["cells"][share][dataset]
         best = _best({arm: cells[arm][metric][0] for arm in arms if arm in cells})
-        columns.append([_bold(_cell(cells, arm, metric), arm in best) for arm in arms])
+        columns.append([bold(_cell(cells, arm, metric), arm in best) for arm in arms])
     rows = [[tables["labels"][arm], *cells] for arm, *cells in zip(arms, *columns)]
     return grid([f"{_METRICS[metric]}, %", *(DATASET_LABELS[name] for name in tables["datasets"])], rows)
 
@@ -255,8 +255,8 @@ def _against(tables: Tables, share: str, treatment: str, arms: Sequence[str]) ->
         cells = []
         for dataset in tables["datasets"]:
             row = _comparison(tables, share, dataset, treatment, arm)
-            text = f"{_points(row)}, p {_p_value(row)}" if row else _GAP
-            cells.append(_bold(text, bool(row) and row["holm"] is not None and row["holm"] < 0.05))
+            text = f"{points(row)}, p {_p_value(row)}" if row else GAP
+            cells.append(bold(text, bool(row) and row["holm"] is not None and row["holm"] < 0.05))
         rows.append([tables["labels"][arm], *cells])
     return grid(["Recall@50", *(DATASET_LABELS[dataset] for dataset in tables["datasets"])], rows)
 
@@ -264,7 +264,7 @@ def _against(tables: Tables, share: str, treatment: str, arms: Sequence[str]) ->
 def _missing(tables: Tables, shares: Sequence[str], arms: Sequence[str]) -> list[str]:
     """A paragraph on the cells that lack seeds (marked †) and a word on those never run (–), or nothing."""
     of_tables = [row for row in tables["missing"] if row["share"] in shares and row["arm"] in arms]
-    lines = [f"{_GAP}: not run."] if any(row["seeds"] == 0 for row in of_tables) else []
+    lines = [f"{GAP}: not run."] if any(row["seeds"] == 0 for row in of_tables) else []
     for share in shares:
         rows = [row for row in of_tables if row["share"] == share and row["seeds"]]
         named = []
@@ -305,28 +305,30 @@ def _best(values: Mapping[str, float]) -> set[str]:
 
 def _cell(cells: Mapping[str, Any], arm: str, metric: str = "recall_at_50") -> str:
     if arm not in cells:
-        return _GAP
-    return _spread(cells[arm][metric]) + ("†" if cells[arm]["seeds"] < cells[arm]["expected"] else "")
+        return GAP
+    return spread(cells[arm][metric]) + ("†" if cells[arm]["seeds"] < cells[arm]["expected"] else "")
 
 
-def _spread(found: Sequence[float | None] | None) -> str:
+def spread(found: Sequence[float | None] | None) -> str:
+    """[mean, half of an interval or None] of a share, in %."""
     if found is None:
-        return _GAP
+        return GAP
     mean, half = found
     return _percent(mean) + ("" if half is None else f" ± {100 * half:.2f}")
 
 
 def _percent(value: float | None) -> str:
-    return _GAP if value is None else f"{100 * value:.2f}"
+    return GAP if value is None else f"{100 * value:.2f}"
 
 
-def _points(row: Mapping[str, Any]) -> str:
+def points(row: Mapping[str, Any]) -> str:
+    """The difference of a comparison with its interval, in percentage points."""
     return _interval(row["difference"], lambda value: _signed(value, ".2f"))
 
 
 def _relative(row: Mapping[str, Any] | None) -> str:
     if row is None or row["relative"] is None:
-        return _GAP
+        return GAP
     return _interval(row["relative"], lambda value: f"{_signed(value, '.1f')}%")
 
 
@@ -340,18 +342,18 @@ def _signed(value: float, form: str) -> str:
 
 
 def _p_value(row: Mapping[str, Any] | None) -> str:
-    return _GAP if row is None else _p(row["holm"])
+    return GAP if row is None else _p(row["holm"])
 
 
 def _p(value: float | None) -> str:
     if value is None:
-        return _GAP
+        return GAP
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _settings(found: Mapping[str, Any] | None) -> str:
     if found is None:
-        return _GAP
+        return GAP
     texts = [", ".join(f"{name} {_setting(value)}" for name, value in of.items()) or "none" for of in found["settings"]]
     return f"{' / '.join(texts)} ({found['tuning_trials']})"
 
@@ -360,8 +362,8 @@ def _setting(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _bold(text: str, wanted: bool) -> str:
-    return f"**{text}**" if wanted and text != _GAP else text
+def bold(text: str, wanted: bool) -> str:
+    return f"**{text}**" if wanted and text != GAP else text
 
 
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:

@@ -72,15 +72,20 @@ def compute(results: Path = RESULTS) -> None:
     write(tables, results)
 
 
-def write(tables: Tables, results: Path = RESULTS) -> None:
-    """Writes the numbers with seven digits, and records the claims."""
-    path = results / TABLES
+def write(tables: Tables, results: Path = RESULTS, topic: str = "evidence", command: str = COMMAND) -> None:
+    """Writes the numbers with seven digits to `results/TOPIC/tables.json`, and records the claims.
+
+    Args:
+        tables: `claims` and `seconds` among them.
+        command: what makes these numbers.
+    """
+    path = results / topic / "tables.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(_rounded(tables), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     for claim in tables["claims"]:
         interval = claim["interval"] and tuple(claim["interval"])
         facts = {**claim, "interval": interval}
-        record("evidence", command=COMMAND, seconds=tables["seconds"], results=results, **facts)
+        record(topic, command=command, seconds=tables["seconds"], results=results, **facts)
 
 
 def _rounded(value: Any) -> Any:
