@@ -20,7 +20,7 @@ TRIALS = RESULTS / "compounds" / "trials.jsonl"
 # Of all arms. Every test compound is new: a popularity prior would put it below each compound of training.
 _COMMON = {
     "feature_dim": 64,
-    "hidden": (128,),
+    "hidden": (),
     "embedding_dim": 64,
     "temperature": 0.15,
     "unknown_query_rate": 0.0,
@@ -32,10 +32,10 @@ _COMMON = {
 _QUICK = {**_COMMON, "batch_size": 1024, "steps": 1000, "eval_every": 100}
 # A step of an encoder takes half a second, and a validation, which encodes the whole catalogue, as long as 50 of them:
 # each activity is seen once.
-_ENCODER = {**_COMMON, "batch_size": 128, "learning_rate": 0.05, "steps": 400, "eval_every": 200}
+_ENCODER = {**_COMMON, "batch_size": 128, "learning_rate": 0.03, "steps": 400, "eval_every": 200}
 
-_RATES = (("learning_rate", (0.05, 0.02, 0.1, 0.2)),)
-_ENCODER_RATES = (("molecule_learning_rate", (3e-4, 1e-4, 1e-3)), ("learning_rate", (0.1,)))
+_RATES = (("learning_rate", (0.03, 0.1, 0.01, 0.003)),)
+_ENCODER_RATES = (("molecule_learning_rate", (3e-4, 1e-4, 1e-3)), ("learning_rate", (0.01,)))
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ ARMS: Mapping[str, Arm] = {
         "GROVER fine-tuned, masked atoms and bonds",
         _STRUCTURE,
         {**_ENCODER, "regularizer": "dropout_only", "ssl_batch_size": 32, "ssl_weight": 0.1},
-        (("molecule_learning_rate", (3e-4, 1e-4)), ("ssl_weight", (0.3,)), ("learning_rate", (0.1,))),
+        (("molecule_learning_rate", (3e-4, 1e-4)), ("ssl_weight", (0.3,)), ("learning_rate", (0.01,))),
         "pretrained",
     ),
     "grover_ecfp": Arm("GROVER frozen and substructures", _BOTH, _FROZEN, _RATES, "pretrained"),
@@ -84,7 +84,7 @@ ARMS: Mapping[str, Arm] = {
         "GROVER frozen and substructures, item masks",
         _BOTH,
         {**_FROZEN, "regularizer": "item_masks", "ssl_weight": 0.1},
-        (("learning_rate", (0.05, 0.1)), ("ssl_weight", (0.3, 1.0))),
+        (("learning_rate", (0.03, 0.01)), ("ssl_weight", (0.3, 1.0))),
         "pretrained",
     ),
 }

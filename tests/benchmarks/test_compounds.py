@@ -88,7 +88,7 @@ def test_an_arm_is_tested_only_once_its_search_is_over():
         done += [dataclasses.replace(trial, validation_recall_at_50=score(trial)) for trial in pending]
     tests = run.list_pending(done, ["grover_finetuned"], 3, ENCODERS)
     assert [(trial.purpose, trial.seed) for trial in tests] == [("test", 0), ("test", 1), ("test", 2)]
-    assert tests[0].settings == {"molecule_learning_rate": 1e-4, "learning_rate": 0.1}
+    assert tests[0].settings == {"molecule_learning_rate": 1e-4, "learning_rate": 0.01}
     assert run.list_pending(done + tests, ["grover_finetuned"], 3, ENCODERS) == []
     other = {**ENCODERS, "pretrained": {"hash": "other"}}
     assert len(run.list_pending(done + tests, ["grover_finetuned"], 3, other)) == 3
