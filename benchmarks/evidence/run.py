@@ -123,6 +123,20 @@ def search(done: Sequence[Trial], dataset: str, share: float, arm: str) -> tuple
     return search_by_coordinate(found, steps, lambda settings: Trial("tune", dataset, arm, share, settings=settings))
 
 
+def drop_replaced(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials without tests of settings that a later search of their arm has replaced."""
+    searches: dict[tuple, tuple[dict[str, Any], list[Trial]]] = {}
+
+    def is_current(test: Trial) -> bool:
+        cell = (test.dataset, test.share, "none" if test.arm in PROPOSALS else test.arm)
+        if cell not in searches:
+            searches[cell] = search(trials, *cell)
+        best, missing = searches[cell]
+        return bool(missing) or dict(test.settings) == best
+
+    return [trial for trial in trials if trial.purpose != "test" or is_current(trial)]
+
+
 def search_by_coordinate(
     found: Mapping[str, float | None],
     steps: Sequence[tuple[str, Sequence[Any]]],

@@ -47,6 +47,15 @@ def test_the_search_takes_one_setting_after_the_other_at_the_best_so_far(share):
     assert missing == []
 
 
+def test_tests_of_settings_that_a_later_search_replaced_are_dropped():
+    _, grid = run.search([], "frappe", 1.0, "ease")
+    done = answer(grid, lambda settings: -abs(settings["l2"] - 300.0))
+    old, new = (Trial("test", "frappe", "ease", settings={"l2": l2}) for l2 in (100.0, 300.0))
+    unsearched = Trial("test", "frappe", "ials", settings={"alpha": 5.0})
+    assert run.drop_replaced([*done, old, new, unsearched]) == [*done, new, unsearched]
+    assert run.drop_replaced([old, new]) == [old, new]
+
+
 def test_a_later_step_that_finds_nothing_better_changes_nothing():
     _, first = run.search([], "frappe", 1.0, "feature_dropout")
     done = answer(first, lambda settings: 0.5)
