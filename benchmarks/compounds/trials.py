@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks import records
 from benchmarks.claims import RESULTS
 from benchmarks.compounds.datasets import ID, WORK, read_prepared
 from benchmarks.evidence.trials import judge_ranks
@@ -122,7 +121,7 @@ class Trial:
         arm = ARMS[self.arm]
         settings = {**arm.settings, **self.settings}
         facts = [self.purpose, self.arm, arm.features, self.seed, settings, dict(self.encoder)]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        return records.hash_facts(facts)
 
     def describe(self) -> str:
         """One line for the terminal."""
@@ -133,21 +132,12 @@ class Trial:
         return f"{self.purpose} {self.arm} seed {self.seed}{settings}{found}, {self.seconds:.0f} s"
 
     def to_json(self) -> str:
-        return json.dumps({"key": self.key, **dataclasses.asdict(self)})
+        return records.to_line(self)
 
 
 def read_trials(path: Path = TRIALS) -> list[Trial]:
     """The trials of a file whose settings are still those of the study; none when there is no file."""
-    if not path.exists():
-        return []
-    trials = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
-        key = record.pop("key")
-        trial = Trial(**record) if record["arm"] in ARMS else None
-        if trial is not None and trial.key == key:
-            trials.append(trial)
-    return trials
+    return records.read_lines(path, lambda facts: Trial(**facts) if facts["arm"] in ARMS else None)
 
 
 def describe_encoder(model: Path) -> dict[str, dict[str, Any]]:

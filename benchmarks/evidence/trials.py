@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -14,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import records
 from benchmarks.claims import RESULTS
 from benchmarks.evidence.datasets import DATASETS, QUERIES_ARE_ITEMS, WORK, Prepared, prepare
 from recsys_ssl.evaluation.metrics import average_precision
@@ -98,7 +97,7 @@ class Trial:
             self.split_seed,
             {**base, **self.settings},
         ]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        return records.hash_facts(facts)
 
     def describe(self) -> str:
         """One line for the terminal."""
@@ -112,21 +111,12 @@ class Trial:
         return f"{what}: {', '.join(found)}, {self.seconds:.0f} s"
 
     def to_json(self) -> str:
-        return json.dumps({"key": self.key, **dataclasses.asdict(self)})
+        return records.to_line(self)
 
 
 def read_trials(path: Path = TRIALS) -> list[Trial]:
     """The trials of a file whose settings are still those of the study; none when there is no file."""
-    if not path.exists():
-        return []
-    trials = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
-        key = record.pop("key")
-        trial = Trial(**record)
-        if trial.key == key:
-            trials.append(trial)
-    return trials
+    return records.read_lines(path, lambda facts: Trial(**facts))
 
 
 def run_trial(trial: Trial) -> Trial:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks import records
 from benchmarks.claims import RESULTS
 from benchmarks.molecules.datasets import DATASETS, Family, load, split
 
@@ -56,7 +56,7 @@ class Trial:
     def key(self) -> str:
         """Names the trial by what was run."""
         facts = [self.dataset, self.family, self.arm, self.seed, dict(self.settings), dict(self.encoder)]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        return records.hash_facts(facts)
 
     def describe(self) -> str:
         """One line for the terminal."""
@@ -64,20 +64,12 @@ class Trial:
         return f"{self.dataset} {self.family} {self.arm} seed {self.seed}{found}"
 
     def to_json(self) -> str:
-        return json.dumps({"key": self.key, **dataclasses.asdict(self)})
+        return records.to_line(self)
 
 
 def read_trials(path: Path = TRIALS) -> list[Trial]:
     """The trials of a file; none when there is no file. A line cut off by a kill is left out."""
-    if not path.exists():
-        return []
-    trials = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n"):
-            facts = json.loads(line)
-            facts.pop("key")
-            trials.append(Trial(**facts))
-    return trials
+    return records.read_lines(path, lambda facts: Trial(**facts))
 
 
 def describe_encoder(model: Path | None, sizes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

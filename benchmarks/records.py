@@ -1,0 +1,43 @@
+"""Trials as lines of JSON: what was run names a trial, so that one that stands in the file is not run again."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+Trial = TypeVar("Trial")
+
+
+def hash_facts(facts: Sequence[Any]) -> str:
+    """The key of a trial: 16 hexadecimal digits of the hash of what was run."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def to_line(trial: Any) -> str:
+    """A trial (a dataclass with a `key`) as JSON."""
+    return json.dumps({"key": trial.key, **dataclasses.asdict(trial)})
+
+
+def read_lines(path: Path, make: Callable[[Mapping[str, Any]], Trial | None]) -> list[Trial]:
+    """The trials of a file whose keys are still those of what was run; none when there is no file.
+
+    A line that a kill cut off is left out.
+
+    Args:
+        make: fields of a trial -> the trial; None for one that the study no longer knows.
+    """
+    if not path.exists():
+        return []
+    trials = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n"):
+            facts = json.loads(line)
+            key = facts.pop("key")
+            trial = make(facts)
+            if trial is not None and trial.key == key:
+                trials.append(trial)
+    return trials
