@@ -28,17 +28,23 @@ def fill(text: str, topic: str, render: Render) -> str:
 
 
 def fill_all(root: Path, topic: str, render: Render, check: bool) -> list[str]:
-    """Fills the pages of a repository and returns the names of those that were stale; raises as `fill`.
+    """Fills the pages of a repository and returns the names of those that were stale.
 
     Args:
         check: leaves the pages as they are.
+
+    Raises:
+        ValueError: as `fill`, and names the page.
     """
     stale = []
-    for path in sorted([root / "README.md", *root.glob("docs/*.md")]):
-        text = path.read_text(encoding="utf-8")
-        filled = fill(text, topic, render)
+    for path in sorted([*root.glob("README.md"), *root.glob("docs/*.md")]):
+        name, text = str(path.relative_to(root)), path.read_text(encoding="utf-8")
+        try:
+            filled = fill(text, topic, render)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
         if filled != text:
-            stale.append(str(path.relative_to(root)))
+            stale.append(name)
             if not check:
                 path.write_text(filled, encoding="utf-8")
     return stale

@@ -7,14 +7,12 @@ A table stands between `<!-- table:TOPIC -->` and `<!-- /table:TOPIC -->`; what 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import pages
 from benchmarks.claims import ROOT, Claim, load
-
-_MARKER = re.compile(r"<!-- (/?)table:([a-z0-9_-]+) -->")
 
 
 def render(claims: Sequence[Claim]) -> str:
@@ -29,47 +27,17 @@ def render(claims: Sequence[Claim]) -> str:
     return "\n".join([*lines, "", f"Measured on {'; '.join(where)}."])
 
 
-def fill(text: str, results: Path) -> str:
-    """`text` with each of its tables made anew.
-
-    Raises:
-        ValueError: a marker has no partner, or a topic has no results.
-    """
-    parts, end, opened = [], 0, None
-    for marker in _MARKER.finditer(text):
-        closes, topic = bool(marker.group(1)), marker.group(2)
-        if closes != (opened is not None) or (closes and topic != opened):
-            raise ValueError(f"table markers come in pairs. Received: {marker.group(0)}. Open and close each topic.")
-        if closes:
-            parts.append(f"\n{render(load(results / f'{topic}.json'))}\n")
-        else:
-            parts.append(text[end : marker.start()])
-        parts.append(marker.group(0))
-        opened, end = (None if closes else topic), marker.end()
-    if opened is not None:
-        raise ValueError(f"table markers come in pairs. Received: no <!-- /table:{opened} -->. Close it.")
-    return "".join([*parts, text[end:]])
-
-
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser = argparse.ArgumentParser(description="Writes the tables of README.md and docs from benchmarks/results.")
     parser.add_argument("--check", action="store_true", help="only say whether a table is stale")
     check = parser.parse_args(arguments).check
-    stale = []
-    for path in sorted([*root.glob("README.md"), *root.glob("docs/*.md")]):
-        text = path.read_text(encoding="utf-8")
-        try:
-            filled = fill(text, root / "benchmarks" / "results")
-        except ValueError as error:
-            print(f"{path.relative_to(root)}: {error}", file=sys.stderr)
-            return 1
-        if filled != text:
-            stale.append(str(path.relative_to(root)))
-            if not check:
-                path.write_text(filled, encoding="utf-8")
-    if stale:
-        print(f"tables {'are stale' if check else 'written'}: {', '.join(stale)}" + (", run `make tables`" * check))
-    return int(check and bool(stale))
+    results = root / "benchmarks" / "results"
+    try:
+        stale = pages.fill_all(root, "table", lambda topic: render(load(results / f"{topic}.json")), check)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return pages.report(stale, check)
 
 
 def _number(value: float) -> str:

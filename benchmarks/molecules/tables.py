@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from scipy.stats import ttest_rel
 
+from benchmarks import pages
 from benchmarks.claims import RESULTS, ROOT
 from benchmarks.evidence.inference import interval_over_seeds
 from benchmarks.evidence.markdown import grid
@@ -30,8 +30,6 @@ from benchmarks.molecules.trials import ARMS, TRIALS, Trial, read_trials
 from recsys_ssl.evaluation.statistics import adjust_holm
 
 _GAP = "–"
-_BLOCK = re.compile(r"(<!-- molecules:([a-z]+) -->).*?(<!-- /molecules:\2 -->)", re.DOTALL)
-_MARKER = re.compile(r"<!-- /?molecules:[a-z]+ -->")
 
 
 class Gain(NamedTuple):
@@ -159,25 +157,10 @@ def _signed(value: float, digits: int = 3) -> str:
     return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def fill(text: str, trials: Sequence[Trial]) -> str:
-    """`text` with each of its tables made anew.
-
-    Raises:
-        ValueError: a marker has no partner, or there is no table of its name.
-    """
-
-    def renew(found: re.Match[str]) -> str:
-        if found[2] not in get_args(Family):
-            raise ValueError(
-                f"a table must be one of {', '.join(get_args(Family))}. Received: {found[2]!r}. Rename it."
-            )
-        return f"{found[1]}\n{render(summarise(trials, found[2]))}\n{found[3]}"
-
-    filled, count = _BLOCK.subn(renew, text)
-    markers = _MARKER.findall(text)
-    if len(markers) != 2 * count:
-        raise ValueError(f"table markers come in pairs. Received: {', '.join(markers)}. Open and close each name.")
-    return filled
+def _render_family(name: str, trials: Sequence[Trial]) -> str:
+    if name not in get_args(Family):
+        raise ValueError(f"a table must be one of {', '.join(get_args(Family))}. Received: {name!r}. Rename it.")
+    return render(summarise(trials, name))
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
@@ -186,30 +169,20 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("--check", action="store_true", help="only say whether a table is stale")
     parser.add_argument("--print", action="store_true", help="show the tables instead")
     options: Any = parser.parse_args(arguments)
-    stale = []
     try:
         trials = read_trials(options.trials)
         if options.print:
-            print("\n\n".join(f"{family}:\n\n{render(summarise(trials, family))}" for family in get_args(Family)))
+            print("\n\n".join(f"{family}:\n\n{_render_family(family, trials)}" for family in get_args(Family)))
             return 0
         results = root / RESULTS.relative_to(ROOT)
         claims = make_claims(trials, results / "molecules")
         if claims and not options.check:
             write_claims(claims, results / "molecules.json")
-        for path in sorted([*root.glob("README.md"), *root.glob("docs/*.md")]):
-            text = path.read_text(encoding="utf-8")
-            filled = fill(text, trials)
-            if filled != text:
-                stale.append(str(path.relative_to(root)))
-                if not options.check:
-                    path.write_text(filled, encoding="utf-8")
+        stale = pages.fill_all(root, "molecules", lambda name: _render_family(name, trials), options.check)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
-    if stale:
-        names = ", ".join(stale)
-        print(f"tables are stale: {names}" if options.check else f"tables written: {names}")
-    return int(options.check and bool(stale))
+    return pages.report(stale, options.check)
 
 
 if __name__ == "__main__":

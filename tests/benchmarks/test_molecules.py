@@ -231,9 +231,13 @@ class TestTables:
         ],
         ids=["alone", "unknown"],
     )
-    def test_bad_markers(self, text, message):
-        with pytest.raises(ValueError, match=message):
-            tables.fill(text, [])
+    def test_bad_markers(self, text, message, tmp_path, capsys):
+        (tmp_path / "README.md").write_text(text)
+        assert tables.main(["--trials", str(tmp_path / "none.jsonl")], tmp_path) == 1
+        error = capsys.readouterr().err
+        assert "README.md: " in error
+        assert message in error
+        assert (tmp_path / "README.md").read_text() == text
 
 
 def test_every_data_set_has_a_file_of_its_name():
