@@ -133,13 +133,18 @@ def render_baselines(tables: Tables) -> str:
 
 
 def render_proposals(tables: Tables) -> str:
-    """How negatives are drawn and corrected: Recall@50 by slice, and the difference from exact logQ."""
+    """How negatives are drawn and corrected: Recall@50 by slice, and the difference from exact logQ.
+
+    Data sets on which no proposal was run are left out.
+    """
     labels, arms = tables["labels"], tables["groups"]["proposals"]
     blocks = []
     for share, name in _SHARES.items():
         rows = []
         for dataset in tables["datasets"]:
             cells, found = tables["cells"][share][dataset], tables["proposals"][share][dataset]
+            if not found:
+                continue
             for part in ("all", *_SLICES):
                 value = _values_of(cells.get("none"), part)
                 shown = []
@@ -239,7 +244,8 @@ RENDERERS: Mapping[str, Callable[[Tables], str]] = {
 
 
 def _values(tables: Tables, share: str, arms: Sequence[str], metric: str) -> str:
-    """One metric: a row per arm, a column per data set, the best of each column in bold."""
+    """One metric: a row per arm that was run, a column per data set, the best of each column in bold."""
+    arms = [arm for arm in arms if any(arm in tables["cells"][share][dataset] for dataset in tables["datasets"])]
     columns = []
     for dataset in tables["datasets"]:
         cells = tables["cells"][share][dataset]
@@ -257,7 +263,8 @@ def _against(tables: Tables, share: str, treatment: str, arms: Sequence[str]) ->
             row = _comparison(tables, share, dataset, treatment, arm)
             text = f"{points(row)}, p {_p_value(row)}" if row else GAP
             cells.append(bold(text, bool(row) and row["holm"] is not None and row["holm"] < 0.05))
-        rows.append([tables["labels"][arm], *cells])
+        if any(cell != GAP for cell in cells):
+            rows.append([tables["labels"][arm], *cells])
     return grid(["Recall@50", *(DATASET_LABELS[dataset] for dataset in tables["datasets"])], rows)
 
 

@@ -172,6 +172,20 @@ class Catalogue:
             num_records=tf.size(rows, tf.int64),
         )
 
+    def encode_molecules(self, embed: Callable[[MoleculeRows], tf.Tensor], most: int) -> dict[str, tf.Tensor]:
+        """Vectors of at most so many molecules of each feature that has one, spread evenly over the catalogue.
+
+        Args:
+            embed: as in `replace_molecules`.
+        """
+        found = {}
+        for name, table in self._molecules.items():
+            present = np.flatnonzero(MoleculeRows(table, tf.range(self.num_items, dtype=tf.int64)).present())
+            if len(present):
+                rows = present[np.linspace(0, len(present) - 1, min(most, len(present))).astype(np.int64)]
+                found[name] = embed(MoleculeRows(table, tf.constant(rows)))
+        return found
+
     def replace_molecules(self, embed: Callable[[MoleculeRows], tf.Tensor]) -> None:
         """Lets vectors stand for the molecules, which are encoded once and dropped; a missing one is all NaN.
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Optional
 
 import tensorflow as tf
+import tf_keras as keras
 
 from recsys_ssl.features.molecule_graph import MoleculeBatch
 from recsys_ssl.features.molecule_table import MoleculeRows, take_molecules
@@ -29,6 +30,28 @@ class MoleculePass(NamedTuple):
 
 
 WHOLE = MoleculePass()
+
+
+class FixedStandardization(keras.layers.Layer):
+    """(x - mean) / deviation in each dimension, by vectors that were shown to it once; before, it changes nothing.
+
+    The dimensions of a readout have means far from zero and differ little between molecules. As they are, all
+    molecules look alike to a projection whose weights begin small, and Adagrad spends its steps on the mean.
+    """
+
+    def build(self, input_shape):
+        self._mean = self.add_weight(name="mean", shape=input_shape[-1:], initializer="zeros", trainable=False)
+        self._scale = self.add_weight(name="scale", shape=input_shape[-1:], initializer="ones", trainable=False)
+        super().build(input_shape)
+
+    def fit(self, vectors: tf.Tensor) -> None:
+        """Takes mean and deviation of [num_vectors, dim] vectors; a constant dimension keeps its scale."""
+        mean, variance = tf.nn.moments(vectors, axes=[0])
+        self._mean.assign(mean)
+        self._scale.assign(tf.where(variance > 1e-12, tf.math.rsqrt(variance), 1.0))
+
+    def call(self, vectors: tf.Tensor) -> tf.Tensor:
+        return (vectors - self._mean) * self._scale
 
 
 def encode_molecules(encoder: GTransformer, molecules: MoleculeRows, how: MoleculePass = WHOLE) -> tf.Tensor:

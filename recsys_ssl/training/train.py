@@ -31,6 +31,9 @@ from recsys_ssl.training.export import export_towers
 from recsys_ssl.training.step import TrainStep
 from recsys_ssl.training.validation import Validator
 
+_STANDARD_MOLECULES = 1024
+"""Molecules of the catalogue by whose first vectors the towers standardise, see `FixedStandardization`."""
+
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called after each validation with the step, the most steps and the newest figures."""
 
@@ -188,9 +191,14 @@ def build_model(spec: FeatureSpec, config: TrainConfig, inputs: TrainInputs) -> 
     catalogue = Catalogue(inputs.catalogue_dir, item_layout)
     prior = PopularityPrior(config.popularity_prior, config.temperature, float(catalogue.train_counts.mean()))
     encoder = _make_molecule_encoder(config, item_layout.features)
-    if encoder is not None and not encoder.trainable:
-        catalogue.replace_molecules(tf.function(partial(encode_molecules, encoder), autograph=False))
-    return TwoTower(query_layout, item_layout, num_rows, config.tower, prior, encoder), catalogue
+    model = TwoTower(query_layout, item_layout, num_rows, config.tower, prior, encoder)
+    if encoder is not None:
+        embed = tf.function(partial(encode_molecules, encoder), autograph=False)
+        for name, vectors in catalogue.encode_molecules(embed, _STANDARD_MOLECULES).items():
+            model.standardize_molecules(name, vectors)
+        if not encoder.trainable:
+            catalogue.replace_molecules(embed)
+    return model, catalogue
 
 
 def _make_molecule_encoder(config: TrainConfig, features: Sequence[EncodedFeature]) -> GTransformer | None:

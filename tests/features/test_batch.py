@@ -208,6 +208,12 @@ def test_vectors_may_stand_for_the_molecules(molecules):
     np.testing.assert_array_equal(batch.dense["structure"], [[1, 1], [np.nan, np.nan], [6, 1], [3, 1]])
 
 
+@pytest.mark.parametrize(("most", "rows"), [(9, [1, 3, 4]), (2, [1, 4]), (1, [1])])
+def test_some_molecules_are_encoded(molecules, most, rows):
+    found = molecules.encode_molecules(lambda rows: rows.rows, most)
+    assert {name: vectors.numpy().tolist() for name, vectors in found.items()} == {"structure": rows}
+
+
 def test_packed_molecules_of_a_server_are_read():
     (layout,), _ = lay_out([((STRUCTURE,), [False])])
     packed = tf.sparse.from_dense(tf.constant([[b""], [to_bytes(GRAPHS[1])], [to_bytes(GRAPHS[3])]]))
