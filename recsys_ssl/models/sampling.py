@@ -34,9 +34,14 @@ def mixed_log_probability(log_probability: tf.Tensor, batch_size: int, num_unifo
 class StreamingFrequency(tf.Module):
     """Estimates how often items occur in a stream of batches, in bounded memory: 16 bytes per bucket and hash.
 
-    For each item of the batch at step t: B[h] <- (1 - rate) B[h] + rate (t - A[h]), A[h] <- t, where A holds the
-    last step and B the mean gap between occurrences; the probability of an item is 1 / max over hashes of B. A
-    collision makes an item look more frequent, and the maximum over hashes takes the least of that.
+    For an item that stands c times in the batch of step t: B[h] <- k B[h] + (1 - k) (t - A[h]) / c, A[h] <- t, where A
+    holds the last step and B the mean gap between occurrences; an item has 1 / max over hashes of B occurrences in a
+    step. A collision makes an item look more frequent, and the maximum over hashes takes the least of that.
+    k = min((1 - rate)^c, N[h] / (N[h] + c)), N[h] <- N[h] + c: a plain mean of all gaps, in which the first guess
+    counts as one, until it has as many as the moving average remembers.
+
+    The paper has c = 1 and k = 1 - rate throughout: an item is as frequent as once a step at most, too little for the
+    popular items of a large batch, and the first guess stands for long where items are rare.
 
     References:
         Yi et al. 2019, RecSys, "Sampling-bias-corrected neural modeling", Algorithm 2.
@@ -46,7 +51,7 @@ class StreamingFrequency(tf.Module):
         """Args:
         num_buckets: buckets per hash; several times the number of items keeps collisions rare.
         initial_gap: expected steps between two occurrences of an item before it was seen.
-        rate: weight of the newest gap, in (0, 1).
+        rate: least weight of the newest occurrence, in (0, 1).
         """
         super().__init__()
         self._rate = rate
@@ -56,22 +61,30 @@ class StreamingFrequency(tf.Module):
         self._offsets = tf.range(num_hashes, dtype=tf.int64) * num_buckets
         self.last_step = tf.Variable(tf.zeros([num_hashes * num_buckets], tf.int64), trainable=False)
         self.gap = tf.Variable(tf.fill([num_hashes * num_buckets], float(initial_gap)), trainable=False)
+        self.num_gaps = tf.Variable(tf.ones([num_hashes * num_buckets]), trainable=False)
 
-    def update(self, rows: tf.Tensor, step: tf.Tensor) -> None:
+    def update(self, rows: tf.Tensor, counts: tf.Tensor, step: tf.Tensor) -> None:
         """Counts one batch.
 
         Args:
             rows: [num_distinct] int64 distinct items of the batch.
+            counts: [num_distinct] float32, how often each stands in it, at least once.
             step: scalar int64, growing by 1 from 1.
         """
-        buckets, _ = tf.unique(tf.reshape(self._buckets(rows), [-1]))
-        seen_gap = tf.cast(step - tf.gather(self.last_step, buckets), tf.float32)
-        gap = (1.0 - self._rate) * tf.gather(self.gap, buckets) + self._rate * seen_gap
-        self.gap.scatter_nd_update(buckets[:, tf.newaxis], gap)
-        self.last_step.scatter_nd_update(buckets[:, tf.newaxis], tf.fill(tf.shape(buckets), step))
+        hashed = self._buckets(rows)
+        buckets, position = tf.unique(tf.reshape(hashed, [-1]))
+        of_hash = tf.repeat(counts, hashed.shape[1])
+        occurrences = tf.math.unsorted_segment_sum(of_hash, position, tf.size(buckets))
+        gap = tf.cast(step - tf.gather(self.last_step, buckets), tf.float32) / occurrences
+        before = tf.gather(self.num_gaps, buckets)
+        kept = tf.minimum((1.0 - self._rate) ** occurrences, before / (before + occurrences))
+        places = buckets[:, tf.newaxis]
+        self.gap.scatter_nd_update(places, kept * tf.gather(self.gap, buckets) + (1.0 - kept) * gap)
+        self.num_gaps.scatter_nd_update(places, before + occurrences)
+        self.last_step.scatter_nd_update(places, tf.fill(tf.shape(buckets), step))
 
     def log_probability(self, rows: tf.Tensor) -> tf.Tensor:
-        """[num_rows] float32, log of the estimated probability that a batch holds the item."""
+        """[num_rows] float32, log of the estimated occurrences of the item in a batch."""
         return -tf.math.log(tf.reduce_max(tf.gather(self.gap, self._buckets(rows)), axis=1))
 
     def _buckets(self, rows: tf.Tensor) -> tf.Tensor:

@@ -53,7 +53,7 @@ class TrainStep(tf.Module):
         self._train_counts = tf.constant(catalogue.train_counts)
         self.frequency = None
         if config.logq == "streaming":
-            initial_gap = max(1.0, catalogue.num_items / config.batch_size)
+            initial_gap = catalogue.num_items / config.batch_size
             self.frequency = sampling.StreamingFrequency(4 * catalogue.num_items, initial_gap)
         if config.ssl_towers == "both" and not same_as_items:
             raise ValueError(
@@ -118,17 +118,17 @@ class TrainStep(tf.Module):
             position[: tf.size(batch.item_rows)],
             counts,
             config.temperature,
-            self._log_proposal(rows, batch),
+            self._log_proposal(rows, counts, batch),
             correct_positive=not config.mixed_negatives,
             example_weight=batch.example_weight,
             item_logits=prior.logits(tf.gather(self._train_counts, rows)) if prior.weight else None,
         )
 
-    def _log_proposal(self, rows: tf.Tensor, batch: Interactions) -> tf.Tensor | None:
+    def _log_proposal(self, rows: tf.Tensor, counts: tf.Tensor, batch: Interactions) -> tf.Tensor | None:
         if self._config.logq == "none":
             return None
         if self.frequency is not None:
-            self.frequency.update(rows, self.step)
+            self.frequency.update(rows, tf.cast(counts, tf.float32), self.step)
             return self.frequency.log_probability(rows)
         exact = tf.gather(self._log_probability, rows)
         if not self._config.mixed_negatives:

@@ -38,6 +38,11 @@ def rows_of(*rows):
     return tf.constant(rows, tf.int64)
 
 
+def once(*rows):
+    """The items of a batch that stand in it once each, and the counts."""
+    return rows_of(*rows), tf.ones([len(rows)])
+
+
 def run(frequency, batches):
     """Feeds [num_steps, batch_size] rows, duplicates and all, as a training run does."""
     batches = tf.constant(batches, tf.int64)
@@ -45,35 +50,60 @@ def run(frequency, batches):
     @tf.function
     def feed():
         for step in tf.range(tf.shape(batches, tf.int64)[0]):
-            frequency.update(tf.unique(batches[step])[0], step + 1)
+            rows, _, counts = tf.unique_with_counts(batches[step])
+            frequency.update(rows, tf.cast(counts, tf.float32), step + 1)
 
     feed()
     return np.exp(frequency.log_probability(tf.range(NUM_ITEMS, dtype=tf.int64)))
 
 
 def power_law_stream(num_steps=4000, batch_size=32, exponent=0.8):
-    """Batches of a power-law log, and the true probability that a batch holds each item."""
+    """Batches of a power-law log, and how often a batch holds each item on average."""
     share = np.arange(1, NUM_ITEMS + 1) ** -exponent
     share /= share.sum()
     batches = np.random.default_rng(0).choice(NUM_ITEMS, [num_steps, batch_size], p=share)
-    return batches, 1 - (1 - share) ** batch_size
+    return batches, batch_size * share
 
 
 def test_the_estimate_by_hand():
-    frequency = StreamingFrequency(num_buckets=64, initial_gap=10.0, rate=0.5, num_hashes=1)
+    frequency = StreamingFrequency(num_buckets=64, initial_gap=10.0, rate=0.4, num_hashes=1)
     np.testing.assert_allclose(frequency.log_probability(rows_of(3)), np.log(1 / 10), rtol=1e-6)
-    frequency.update(rows_of(3), tf.constant(4, tf.int64))
-    np.testing.assert_allclose(frequency.log_probability(rows_of(3)), np.log(1 / (0.5 * 10 + 0.5 * 4)), rtol=1e-6)
-    frequency.update(rows_of(3), tf.constant(6, tf.int64))
-    expected = 0.5 * (0.5 * 10 + 0.5 * 4) + 0.5 * (6 - 4)
-    np.testing.assert_allclose(frequency.log_probability(rows_of(3)), np.log(1 / expected), rtol=1e-6)
+    # The mean of the first guess and of one gap; then 0.4 outweighs a third and a quarter.
+    gap = 10.0
+    for step, seen, kept in ((4, 4, 1 / 2), (6, 2, 0.6), (13, 7, 0.6)):
+        gap = kept * gap + (1 - kept) * seen
+        frequency.update(*once(3), tf.constant(step, tf.int64))
+        np.testing.assert_allclose(frequency.log_probability(rows_of(3)), -np.log(gap), rtol=1e-5)
+
+
+def test_several_occurrences_share_the_gap_and_weigh_as_many():
+    frequency = StreamingFrequency(num_buckets=64, initial_gap=10.0, rate=0.6, num_hashes=2)
+    frequency.update(rows_of(3, 5), tf.constant([3.0, 1.0]), tf.constant(6, tf.int64))
+    expected = [0.4**3 * 10 + (1 - 0.4**3) * 6 / 3, 0.4 * 10 + 0.6 * 6]
+    np.testing.assert_allclose(frequency.log_probability(rows_of(3, 5)), -np.log(expected), rtol=1e-6)
+
+
+def test_few_occurrences_are_averaged_rather_than_left_at_the_first_guess():
+    frequency = StreamingFrequency(num_buckets=1000, initial_gap=2.0, rate=0.01)
+    for step in range(100, 1000, 100):
+        frequency.update(*once(7), tf.constant(step, tf.int64))
+    np.testing.assert_allclose(np.exp(-frequency.log_probability(rows_of(7))), (2 + 9 * 100) / 10, rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [32, 1024])
+def test_the_order_of_popularity_is_not_flattened_by_large_batches(batch_size):
+    batches, truth = power_law_stream(num_steps=1000, batch_size=batch_size)
+    estimate = run(StreamingFrequency(100 * NUM_ITEMS, 1.0, 0.02), batches)
+    # The first ten items stand in each batch of 1,024 many times, and are told apart all the same.
+    np.testing.assert_allclose(estimate[:10], truth[:10], rtol=0.5)
+    assert np.corrcoef(np.log(estimate), np.log(truth))[0, 1] > 0.97
 
 
 @pytest.mark.parametrize("gap", [1, 7])
 def test_an_item_in_every_nth_batch_has_probability_one_nth(gap):
     frequency = StreamingFrequency(num_buckets=1000, initial_gap=50.0, rate=0.1, num_hashes=2)
     for step in range(gap, 120 * gap, gap):
-        frequency.update(rows_of(5), tf.constant(step, tf.int64))
+        frequency.update(*once(5), tf.constant(step, tf.int64))
     np.testing.assert_allclose(np.exp(frequency.log_probability(rows_of(5))), 1 / gap, rtol=1e-3)
 
 
@@ -107,7 +137,7 @@ def test_collisions_only_overestimate_and_more_hashes_overestimate_less():
 def test_two_items_that_share_a_bucket_are_as_frequent_as_both_together():
     frequency = StreamingFrequency(num_buckets=1, initial_gap=9.0, rate=0.5, num_hashes=1)
     for step in range(1, 60):
-        frequency.update(rows_of(step % 2), tf.constant(step, tf.int64))
+        frequency.update(*once(step % 2), tf.constant(step, tf.int64))
     np.testing.assert_allclose(np.exp(frequency.log_probability(rows_of(0, 1))), [1.0, 1.0], rtol=1e-5)
 
 
@@ -129,7 +159,7 @@ def test_the_estimate_is_saved_in_a_checkpoint_and_goes_on_from_it(tmp_path):
 
     def feed(frequency, steps):
         for step in steps:
-            frequency.update(tf.unique(tf.constant([step % 3, step % 7], tf.int64))[0], tf.constant(step, tf.int64))
+            frequency.update(*once(*{step % 3, step % 7}), tf.constant(step, tf.int64))
         return frequency.log_probability(tf.range(8, dtype=tf.int64)).numpy()
 
     first = make()
