@@ -91,7 +91,15 @@ DATASETS = {
     ),
     "complete-journey": Dataset(
         Split(kind="time"),
-        full={**_USERS, **_HALF, "temperature": 0.2, "learning_rate": 0.05, "steps": 300, "eval_every": 75},
+        full={
+            **_USERS,
+            **_HALF,
+            "unknown_query_rate": 0.0,
+            "temperature": 0.3,
+            "learning_rate": 0.1,
+            "steps": 800,
+            "eval_every": 100,
+        },
         sparse={
             **_USERS,
             "temperature": 0.2,
@@ -100,7 +108,6 @@ DATASETS = {
             "steps": 100,
             "eval_every": 20,
         },
-        tuning={"steps": 150, "eval_every": 50},
     ),
     "frappe": Dataset(
         Split(kind="random"),
