@@ -332,8 +332,19 @@ def test_a_table_shows_the_numbers_with_the_best_in_bold(root):
     assert f"| **{100 * mean:.2f} ± {100 * half:.2f}** |" in lines[0]
     popular = numbers["cells"]["full"]["frappe"]["popular"]["recall_at_50"][0]
     assert f"| {ARMS['popular']} | {100 * popular:.2f} |" in text
-    assert f"| {ARMS['ials']} | – | – |" in text
-    assert "–: not run." in text
+    assert ARMS["ials"] not in text  # no data set has it
+
+
+def test_a_gap_is_explained_and_a_data_set_without_any_proposal_is_left_out(study):
+    study.add("frappe", "none")
+    study.add("movielens-small", "none")
+    study.add("movielens-small", "logq_none")
+    found = study.summarise()
+    full, proposals = (tables.RENDERERS[name](found) for name in ("full", "proposals"))
+    assert "–: not run." in full
+    assert "| Frappe |" in full
+    assert "| MovieLens small | all |" in proposals
+    assert "| Frappe |" not in proposals
 
 
 def test_too_few_seeds_are_marked(study):
