@@ -5,12 +5,21 @@ A table stands between `<!-- TOPIC:NAME -->` and `<!-- /TOPIC:NAME -->`; what is
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 Render = Callable[[str], str]
 """Name of a table -> its Markdown."""
+
+
+def parse_options(description: str, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """`--from-json` and `--check` of a command that writes tables from trials."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--from-json", action="store_true", help="from the committed numbers, without trials and ranks")
+    parser.add_argument("--check", action="store_true", help="only say whether a table is stale")
+    return parser.parse_args(arguments)
 
 
 def fill(text: str, topic: str, render: Render) -> str:

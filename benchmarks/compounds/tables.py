@@ -9,7 +9,6 @@ A table stands between `<!-- compounds:NAME -->` and `<!-- /compounds:NAME -->`;
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -90,10 +89,7 @@ def compute(results: Path, trials: Path, work: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--from-json", action="store_true", help="from the committed numbers, without trials and ranks")
-    parser.add_argument("--check", action="store_true", help="only say whether a table is stale")
-    options = parser.parse_args(arguments)
+    options = pages.parse_options(__doc__.splitlines()[0], arguments)
     results = root / "benchmarks" / "results"
     try:
         if not (options.from_json or options.check):

@@ -9,7 +9,6 @@ A table stands between `<!-- evidence:NAME -->` and `<!-- /evidence:NAME -->`; w
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
 import sys
@@ -98,10 +97,7 @@ def _rounded(value: Any) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    parser = argparse.ArgumentParser(description="Writes the evidence tables of README.md and docs.")
-    parser.add_argument("--from-json", action="store_true", help="from the committed numbers, without trials and ranks")
-    parser.add_argument("--check", action="store_true", help="only say whether a table is stale")
-    options = parser.parse_args(arguments)
+    options = pages.parse_options("Writes the evidence tables of README.md and docs.", arguments)
     results = root / "benchmarks" / "results"
     try:
         if not (options.from_json or options.check):
