@@ -41,3 +41,11 @@ def read_lines(path: Path, make: Callable[[Mapping[str, Any]], Trial | None]) ->
             if trial is not None and trial.key == key:
                 trials.append(trial)
     return trials
+
+
+def end_last_line(path: Path) -> None:
+    """Removes a line that a kill cut off, so that the next one stands by itself."""
+    if path.exists():
+        content = path.read_bytes()
+        if not content.endswith(b"\n"):
+            path.write_bytes(content[: content.rfind(b"\n") + 1])

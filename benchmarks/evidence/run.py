@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import records
 from benchmarks.evidence.baseline_settings import GRIDS
 from benchmarks.evidence.datasets import DATASETS, prepare
 from benchmarks.evidence.trials import (
@@ -178,6 +179,7 @@ def run_all(pending: Sequence[Any], run: Callable[[Any], Any], path: Path, worke
         path: receives a line per trial, its `to_json()`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    records.end_last_line(path)
     started = time.monotonic()
     # A fresh process now and then frees what TensorFlow keeps of the graphs of finished trials.
     with multiprocessing.get_context("spawn").Pool(workers, use_one_thread, maxtasksperchild=25) as pool:
@@ -194,7 +196,7 @@ def use_one_thread() -> None:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    warnings.simplefilter("ignore", FutureWarning)
+    warnings.simplefilter("ignore")
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)

@@ -30,13 +30,19 @@ WORKER = Path(__file__).with_name("chemprop_worker.py")
 
 
 def fit_predict(
-    smiles: Sequence[str], targets: np.ndarray, split: Split, task: Task, seed: int, python: str | Path = PYTHON
+    smiles: Sequence[str],
+    targets: np.ndarray,
+    split: Split,
+    task: Task,
+    seed: int,
+    python: str | Path = PYTHON,
+    epochs: int = 50,
 ) -> np.ndarray:
     """[num_molecules, num_tasks] float32 predictions of all molecules, probabilities or values.
 
     All settings are those of chemprop's command line: 300 wide, 3 deep, no dropout, sums of atoms over 100, one hidden
-    layer of 300, batches of 64, 50 epochs, Adam with rates 1e-4, 1e-3, 1e-4 and two epochs of warm-up. The epoch with
-    the lowest validation loss counts. One network learns all tasks; unknown targets are masked, and a regression's are
+    layer of 300, batches of 64, Adam with rates 1e-4, 1e-3, 1e-4 and two epochs of warm-up, one where there are fewer
+    than four. The epoch with the lowest validation loss counts. One network learns all tasks; unknown targets are masked, and a regression's are
     standardised by mean and deviation in train.
 
     Args:
@@ -44,6 +50,7 @@ def fit_predict(
         targets: [num_molecules, num_tasks], NaN where unknown.
         seed: of weights and batches.
         python: the interpreter that has chemprop.
+        epochs: at least 2.
 
     Raises:
         FileNotFoundError: the interpreter is missing.
@@ -59,6 +66,7 @@ def fit_predict(
             validation=split.validation,
             seed=seed,
             task=task,
+            epochs=epochs,
         )
         finished = subprocess.run(
             worker_command(python, "fit", inputs, outputs),

@@ -3,7 +3,7 @@
     python chemprop_worker.py fit INPUTS.npz OUTPUTS.npz
     python chemprop_worker.py time INPUTS.npz
 
-fit: IN `smiles`, `targets`, `train`, `validation`, `seed` and `task`, OUT `predictions` of all molecules.
+fit: IN `smiles`, `targets`, `train`, `validation`, `seed`, `task` and `epochs`, OUT `predictions` of all molecules.
 time: IN `smiles`; prints the number of parameters, then, for each line `train`, `graphs` or `smiles` that it reads,
 the CPU seconds of one pass over the molecules.
 
@@ -25,27 +25,26 @@ from chemprop import data, models, nn
 from lightning import pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-EPOCHS = 50
-
 
 def make_dataset(smiles: Sequence[str], targets: np.ndarray) -> data.MoleculeDataset:
     rows = zip(smiles, targets)
     return data.MoleculeDataset([data.MoleculeDatapoint.from_smi(str(text), row) for text, row in rows])
 
 
-def make_model(task: str, num_tasks: int, scaler=None) -> models.MPNN:
+def make_model(task: str, num_tasks: int, scaler=None, warmup_epochs: int = 2) -> models.MPNN:
     """The defaults of the command line, which differ from those of the classes in the aggregation."""
     if task == "classification":
         predictor = nn.BinaryClassificationFFN(n_tasks=num_tasks)
     else:
         unscale = None if scaler is None else nn.UnscaleTransform.from_standard_scaler(scaler)
         predictor = nn.RegressionFFN(n_tasks=num_tasks, output_transform=unscale)
-    return models.MPNN(nn.BondMessagePassing(), nn.NormAggregation(), predictor)
+    return models.MPNN(nn.BondMessagePassing(), nn.NormAggregation(), predictor, warmup_epochs=warmup_epochs)
 
 
 def fit(inputs: dict[str, np.ndarray]) -> np.ndarray:
     """[num_molecules, num_tasks] float32 of the epoch with the lowest validation loss."""
-    task, seed, targets = str(inputs["task"]), int(inputs["seed"]), inputs["targets"]
+    task, seed, epochs = str(inputs["task"]), int(inputs["seed"]), int(inputs["epochs"])
+    targets = inputs["targets"]
     pl.seed_everything(seed)
     parts = [make_dataset(inputs["smiles"][inputs[part]], targets[inputs[part]]) for part in ("train", "validation")]
     scaler = None
@@ -54,11 +53,11 @@ def fit(inputs: dict[str, np.ndarray]) -> np.ndarray:
         parts[1].normalize_targets(scaler)
     for part in parts:
         part.cache = True
-    model = make_model(task, targets.shape[1], scaler)
+    model = make_model(task, targets.shape[1], scaler, warmup_epochs=2 if epochs >= 4 else 1)
     with tempfile.TemporaryDirectory() as directory:
         best = ModelCheckpoint(directory, monitor="val_loss", mode="min", save_weights_only=True)
         trainer = pl.Trainer(
-            accelerator="cpu", max_epochs=EPOCHS, callbacks=[best], logger=False,
+            accelerator="cpu", max_epochs=epochs, callbacks=[best], logger=False,
             enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
         loaders = data.build_dataloader(parts[0], seed=seed), data.build_dataloader(parts[1], shuffle=False)

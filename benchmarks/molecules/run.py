@@ -5,6 +5,8 @@ python -m benchmarks.molecules.run --data DIR --datasets esol --arms ecfp_rf scr
 
 Two processes of one thread each. A trial that stands in `benchmarks/results/molecules/trials.jsonl` is not run again;
 one that was killed is. Pre-trained and scratch share split, seed, settings and sizes: they differ in the first weights.
+Data sets differ twelvefold in size: --presentations shows a model about as many molecules of each, as few or as many
+epochs as it takes, and shows chemprop as many.
 The arm `chemprop` needs an environment of its own, see `chemprop.py`.
 """
 
@@ -12,11 +14,9 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import multiprocessing
+import math
 import os
 import sys
-import time
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any, get_args
 
 import yaml
 
+from benchmarks.evidence.run import run_all
 from benchmarks.molecules import chemprop
 from benchmarks.molecules.datasets import DATASETS, Family
 from benchmarks.molecules.trials import (
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--families", nargs="+", choices=get_args(Family), default=list(get_args(Family)))
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the fine-tuning")
+    parser.add_argument("--presentations", type=int, help="molecules that a training reads; sets the epochs")
     parser.add_argument("--hidden-dim", type=int, default=64, help="of `scratch` where there is no model")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--trials", type=Path, default=TRIALS, help="file that receives a line per trial")
@@ -65,14 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = read_settings(options.set)
         encoders = describe_encoder(options.model, {"hidden_dim": options.hidden_dim})
+        planned = plan(
+            options.datasets, options.families, options.arms, options.seeds, settings, encoders, options.presentations
+        )
     except (ValueError, TypeError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    planned = plan(options.datasets, options.families, options.arms, options.seeds, settings, encoders)
     known = {trial.key for trial in read_trials(options.trials)}
     pending = [trial for trial in planned if trial.key not in known]
     print(f"{len(planned) - len(pending)} of {len(planned)} trials are done", flush=True)
-    _run_all(pending, options)
+    run_all(pending, partial(run_trial, data=options.data, model=options.model), options.trials, options.workers)
     return 0
 
 
@@ -102,47 +106,37 @@ def plan(
     seeds: int,
     settings: Mapping[str, Any],
     encoders: Mapping[str, Mapping[str, Any]],
+    presentations: int | None = None,
 ) -> list[Trial]:
-    """The trials of a study, seed by seed, so that a study cut short has whole seeds."""
+    """The trials of a study, seed by seed, so that a study cut short has whole seeds.
+
+    Args:
+        settings: of `FinetuneConfig`.
+        presentations: molecules that one training reads; it takes the place of the epochs, two at least.
+
+    Raises:
+        ValueError: a setting is out of range with the epochs of a data set.
+    """
+    from recsys_ssl.training.finetune import FinetuneConfig  # loads TensorFlow
+
+    budgets = {dataset: _count_epochs(dataset, presentations) for dataset in datasets} if presentations else {}
+    settings_of: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for dataset, arm in itertools.product(datasets, arms):
+        epochs = {"epochs": budgets[dataset]} if presentations else {}
+        if arm in ENCODER_ARMS:
+            settings_of[dataset, arm] = {**settings, **epochs}
+            FinetuneConfig(**settings_of[dataset, arm])
+        else:
+            settings_of[dataset, arm] = epochs if arm == "chemprop" else {}
     return [
-        Trial(dataset, family, arm, seed, settings, encoders[arm]) if arm in ENCODER_ARMS
-        else Trial(dataset, family, arm, seed)
+        Trial(dataset, family, arm, seed, settings_of[dataset, arm], encoders.get(arm, {}))
         for seed, dataset, family, arm in itertools.product(range(seeds), datasets, families, arms)
-    ]  # fmt: skip
+    ]
 
 
-def _run_all(pending: Sequence[Trial], options: argparse.Namespace) -> None:
-    """Runs trials in processes of one thread, in order; each is recorded as soon as it is done."""
-    options.trials.parent.mkdir(parents=True, exist_ok=True)
-    _end_last_line(options.trials)
-    started = time.monotonic()
-    run = partial(run_trial, data=options.data, model=options.model)
-    # A fresh process now and then frees what TensorFlow keeps of the graphs of finished trials.
-    with multiprocessing.get_context("spawn").Pool(options.workers, _use_one_thread, maxtasksperchild=25) as pool:
-        for count, trial in enumerate(pool.imap_unordered(run, pending), start=1):
-            with options.trials.open("a", encoding="utf-8") as file:
-                file.write(trial.to_json() + "\n")
-            minutes = (time.monotonic() - started) / 60
-            left = minutes / count * (len(pending) - count)
-            print(f"{count}/{len(pending)}  {minutes:.0f} min, {left:.0f} left  {trial.describe()}", flush=True)
-
-
-def _end_last_line(path: Path) -> None:
-    """Removes a line that a kill cut off, so that the next one stands by itself."""
-    if path.exists():
-        content = path.read_bytes()
-        if not content.endswith(b"\n"):
-            path.write_bytes(content[: content.rfind(b"\n") + 1])
-
-
-def _use_one_thread() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    warnings.simplefilter("ignore")
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+def _count_epochs(dataset: str, presentations: int) -> int:
+    """As many as show the eight tenths of train at least so often; one of them is the warm-up."""
+    return max(2, math.ceil(presentations / (0.8 * DATASETS[dataset].rows[0])))
 
 
 if __name__ == "__main__":

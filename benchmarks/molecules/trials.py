@@ -32,7 +32,8 @@ class Trial:
     Attributes:
         family: of the split; in "balanced" the seed draws the split too.
         seed: of split, weights, batches and forests.
-        settings: what differs from the defaults of `FinetuneConfig`; none for fingerprints.
+        settings: what differs from the defaults of `FinetuneConfig`; of chemprop, its `epochs` alone; none for
+            fingerprints.
         encoder: sizes of the encoder (`GroverConfig`), and for `pretrained` a hash of its weights.
         sizes: molecules in train, validation and test.
         rejected: reason -> rows of the file that gave no molecule.
@@ -110,7 +111,7 @@ def run_trial(trial: Trial, data: Path, model: Path | None) -> Trial:
 
         how = loaded.targets, parts, dataset.task, trial.seed
         if trial.arm == "chemprop":
-            found = chemprop.fit_predict(loaded.smiles, *how)
+            found = chemprop.fit_predict(loaded.smiles, *how, **trial.settings)
         else:
             found = baselines.fit_predict(trial.arm, baselines.ecfp(loaded.smiles), *how)
         rows_of = parts._asdict().items()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
+from benchmarks import records
 from benchmarks.molecules import chemprop, claims, pretrain, run, tables, throughput
 from benchmarks.molecules.baselines import BASELINES, ecfp, fit_predict
 from benchmarks.molecules.datasets import DATASETS, load, split
@@ -91,13 +92,15 @@ class TestChemprop:
         body = (
             "mode, inputs, outputs = sys.argv[3:]\n"
             "given = dict(np.load(inputs))\n"
-            "known = [mode, *given['smiles'], *given['train'], *given['validation'], given['seed'], given['task']]\n"
-            "assert [str(value) for value in known] == ['fit', 'C', 'CC', 'CCC', '0', '2', '5', 'regression'], known\n"
+            "known = [mode, *given['smiles'], *given['train'], *given['validation']]\n"
+            "known += [given['seed'], given['task'], given['epochs']]\n"
+            "expected = ['fit', 'C', 'CC', 'CCC', '0', '2', '5', 'regression', '7']\n"
+            "assert [str(value) for value in known] == expected, known\n"
             "np.savez(outputs, predictions=2 * given['targets'])"
         )
         targets, parts = np.array([[1.0], [np.nan], [3.0]]), Split(np.array([0]), np.array([2]), np.array([1]))
         interpreter = self.make_interpreter(tmp_path, body)
-        found = chemprop.fit_predict(["C", "CC", "CCC"], targets, parts, "regression", 5, interpreter)
+        found = chemprop.fit_predict(["C", "CC", "CCC"], targets, parts, "regression", 5, interpreter, epochs=7)
         np.testing.assert_array_equal(found, 2 * targets)
 
     def test_what_a_failed_worker_printed_is_told(self, tmp_path):
@@ -123,6 +126,16 @@ class TestTrials:
         assert (planned[1].settings, planned[1].encoder["weights"]) == ({"epochs": 3}, "abc")
         assert len({trial.key for trial in planned}) == len(planned) == 8
 
+    def test_presentations_set_the_epochs_of_each_data_set(self):
+        arms, settings = ["ecfp_rf", "chemprop", "scratch"], {"epochs": 9, "warmup_epochs": 1}
+        planned = run.plan(["esol", "tox21"], ["balanced"], arms, 1, settings, ENCODERS, presentations=3000)
+        found = {(trial.dataset, trial.arm): trial.settings for trial in planned}
+        assert found["esol", "ecfp_rf"] == found["tox21", "ecfp_rf"] == {}
+        # 902 molecules in train four times; 6,265 twice, the least.
+        assert found["esol", "chemprop"] == {"epochs": 4}
+        assert found["esol", "scratch"] == {"epochs": 4, "warmup_epochs": 1}
+        assert found["tox21", "scratch"] == {"epochs": 2, "warmup_epochs": 1}
+
     def test_the_key_is_of_what_was_run(self):
         trial = Trial("esol", "balanced", "scratch", 0, {"epochs": 3}, ENCODERS["scratch"])
         assert dataclasses.replace(trial, metrics={"test": 1.0}, seconds=3.0).key == trial.key
@@ -134,7 +147,7 @@ class TestTrials:
         assert read_trials(path) == []
         path.write_text(trial.to_json() + "\n" + trial.to_json()[:20])
         assert [found.key for found in read_trials(path)] == [trial.key]
-        run._end_last_line(path)
+        records.end_last_line(path)
         assert path.read_text() == trial.to_json() + "\n"
 
     def test_fingerprints_are_judged(self, data, monkeypatch):
@@ -163,8 +176,9 @@ class TestTrials:
             (["--arms", "scratch", "--set", "epochs"], "a setting is KEY=VALUE"),
             (["--arms", "scratch", "--set", "epoch=3"], "epoch"),
             (["--arms", "scratch", "--set", "epochs=0"], "must be at least 1"),
+            (["--arms", "scratch", "--presentations", "9"], "must be less than finetune.epochs"),
         ],
-        ids=["model", "form", "key", "value"],
+        ids=["model", "form", "key", "value", "warm-up"],
     )
     def test_bad_options(self, capsys, options, message):
         assert run.main(["--data", "nowhere", *options]) == 1
