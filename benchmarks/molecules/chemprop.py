@@ -42,8 +42,8 @@ def fit_predict(
 
     All settings are those of chemprop's command line: 300 wide, 3 deep, no dropout, sums of atoms over 100, one hidden
     layer of 300, batches of 64, Adam with rates 1e-4, 1e-3, 1e-4 and two epochs of warm-up, one where there are fewer
-    than four. The epoch with the lowest validation loss counts. One network learns all tasks; unknown targets are masked, and a regression's are
-    standardised by mean and deviation in train.
+    than four. The epoch with the lowest validation loss counts. One network learns all tasks; unknown targets are
+    masked, and a regression's are standardised by mean and deviation in train.
 
     Args:
         smiles: [num_molecules].
