@@ -4,8 +4,8 @@ python -m benchmarks.molecules.tables            writes the tables and the claim
 python -m benchmarks.molecules.tables --check    changes nothing and fails when a table is stale
 python -m benchmarks.molecules.tables --print    shows them, whatever pages there are
 
-A table stands between `<!-- molecules:NAME -->` and `<!-- /molecules:NAME -->`, NAME balanced or deterministic; what
-is between them is replaced. Numbers of the two splits must not be compared.
+A table stands between `<!-- molecules:NAME -->` and `<!-- /molecules:NAME -->`, NAME balanced, deterministic or
+masking; what is between them is replaced. Numbers of the two splits must not be compared.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from benchmarks.evidence.inference import interval_over_seeds
 from benchmarks.evidence.markdown import grid
 from benchmarks.molecules.claims import CONTROL, TREATMENT, make_claims, write_claims
 from benchmarks.molecules.datasets import DATASETS, Family
-from benchmarks.molecules.trials import ARMS, TRIALS, Trial, read_trials
+from benchmarks.molecules.trials import ARMS, TRIALS, Trial, read_trials, sizes_of
 from recsys_ssl.evaluation.statistics import adjust_holm
 
+MASKING_FILE = "masking.jsonl"
+"""Beside the trials: those of two frozen encoders, see docs/molecules.md."""
 _GAP = "–"
 
 
@@ -86,8 +88,7 @@ def summarise(trials: Sequence[Trial], family: Family) -> Table:
 
 
 def _check_pair(control: Trial, treatment: Trial) -> None:
-    sizes = [{name: value for name, value in t.encoder.items() if name != "weights"} for t in (control, treatment)]
-    if dict(control.settings) != dict(treatment.settings) or sizes[0] != sizes[1]:
+    if dict(control.settings) != dict(treatment.settings) or sizes_of(control) != sizes_of(treatment):
         raise ValueError(
             "pre-trained and scratch must have the same settings and sizes. Received different ones for "
             f"{control.dataset}, {control.family}, seed {control.seed}. Run both arms in one command."
@@ -139,6 +140,33 @@ def render(table: Table) -> str:
     return "\n\n".join(blocks)
 
 
+def render_masking(trials: Sequence[Trial]) -> str:
+    """A row per data set: frozen encoders whose pre-training saw, or did not see, the inputs of what it predicted."""
+    newest = {(t.dataset, t.encoder["mask_inputs"], t.seed): t for t in trials}
+    rows, relative = [], []
+    for name, dataset in DATASETS.items():
+        seeds = sorted(seed for known, hidden, seed in newest if known == name and hidden)
+        seeds = [seed for seed in seeds if (name, False, seed) in newest]
+        if not seeds:
+            continue
+        for seed in seeds:
+            _check_pair(newest[name, False, seed], newest[name, True, seed])
+        seen, hidden = (np.array([newest[name, how, s].metrics["test"] for s in seeds]) for how in (False, True))
+        gain = _gain(seen, hidden, dataset.task, tuple(seeds))
+        relative.append(float(np.mean(gain.relative)))
+        metric = "ROC-AUC ↑" if dataset.task == "classification" else "RMSE ↓"
+        spreads = [_spread(*interval_over_seeds(list(values))) for values in (seen, hidden)]
+        rows.append([dataset.label, metric, str(len(seeds)), *spreads, _describe(gain, None)[0]])
+    if not rows:
+        return "No pair was run."
+    header = ["Data set", "Metric", "Seeds", "inputs seen (released code)", "inputs hidden (paper)", "gain of hiding"]
+    note = (
+        "Test metric on balanced splits, mean ± half of the 95% interval over seeds; gain paired by seed, positive is "
+        f"better. Mean relative gain over the data sets: {_signed(100 * float(np.mean(relative)), 1)}%."
+    )
+    return "\n\n".join([grid(header, rows, left=2), note])
+
+
 def _describe(gain: Gain | None, p_value: float | None) -> tuple[str, str]:
     if gain is None:
         return _GAP, _GAP
@@ -157,9 +185,12 @@ def _signed(value: float, digits: int = 3) -> str:
     return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _render_family(name: str, trials: Sequence[Trial]) -> str:
+def _render(name: str, trials: Sequence[Trial], masking: Sequence[Trial]) -> str:
+    if name == "masking":
+        return render_masking(masking)
     if name not in get_args(Family):
-        raise ValueError(f"a table must be one of {', '.join(get_args(Family))}. Received: {name!r}. Rename it.")
+        known = ", ".join((*get_args(Family), "masking"))
+        raise ValueError(f"a table must be one of {known}. Received: {name!r}. Rename it.")
     return render(summarise(trials, name))
 
 
@@ -170,15 +201,16 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("--print", action="store_true", help="show the tables instead")
     options: Any = parser.parse_args(arguments)
     try:
-        trials = read_trials(options.trials)
+        trials, masking = read_trials(options.trials), read_trials(options.trials.with_name(MASKING_FILE))
         if options.print:
-            print("\n\n".join(f"{family}:\n\n{_render_family(family, trials)}" for family in get_args(Family)))
+            names = (*get_args(Family), "masking")
+            print("\n\n".join(f"{name}:\n\n{_render(name, trials, masking)}" for name in names))
             return 0
         results = root / RESULTS.relative_to(ROOT)
         claims = make_claims(trials, results / "molecules")
         if claims and not options.check:
             write_claims(claims, results / "molecules.json")
-        stale = pages.fill_all(root, "molecules", lambda name: _render_family(name, trials), options.check)
+        stale = pages.fill_all(root, "molecules", lambda name: _render(name, trials, masking), options.check)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

@@ -34,7 +34,8 @@ class Trial:
         seed: of split, weights, batches and forests.
         settings: what differs from the defaults of `FinetuneConfig`; of chemprop, its `epochs` alone; none for
             fingerprints.
-        encoder: sizes of the encoder (`GroverConfig`), and for `pretrained` a hash of its weights.
+        encoder: sizes of the encoder (`GroverConfig`), and for `pretrained` a hash of its weights and whether its
+            pre-training hid the inputs of what it predicted.
         sizes: molecules in train, validation and test.
         rejected: reason -> rows of the file that gave no molecule.
         metrics: part of the split -> mean ROC-AUC over tasks, or RMSE.
@@ -85,12 +86,18 @@ def describe_encoder(model: Path | None, sizes: Mapping[str, Any]) -> dict[str, 
     """
     if model is None:
         return {"scratch": dict(sizes)}
-    from recsys_ssl.training.molecules import load_encoder
+    from recsys_ssl.training.molecules import load_encoder, read_pretraining
 
     encoder = load_encoder(model)
     digest = hashlib.sha256(b"".join(weight.tobytes() for weight in encoder.get_weights())).hexdigest()[:16]
     sizes = dataclasses.asdict(encoder.config)
-    return {"scratch": sizes, "pretrained": {**sizes, "weights": digest}}
+    facts = {"weights": digest, "mask_inputs": read_pretraining(model).mask_inputs}
+    return {"scratch": sizes, "pretrained": {**sizes, **facts}}
+
+
+def sizes_of(trial: Trial) -> dict[str, Any]:
+    """What `GroverConfig` takes of `trial.encoder`."""
+    return {name: value for name, value in trial.encoder.items() if name not in ("weights", "mask_inputs")}
 
 
 def run_trial(trial: Trial, data: Path, model: Path | None) -> Trial:
@@ -135,8 +142,7 @@ def _finetune(trial: Trial, loaded, parts, task: str, model: Path | None) -> dic
     from recsys_ssl.training.finetune import FinetuneConfig, finetune
     from recsys_ssl.training.molecules import load_encoder
 
-    sizes = {name: value for name, value in trial.encoder.items() if name != "weights"}
-    encoder = load_encoder(model) if trial.arm == "pretrained" else GroverConfig(**sizes)
+    encoder = load_encoder(model) if trial.arm == "pretrained" else GroverConfig(**sizes_of(trial))
     config = FinetuneConfig(**{**trial.settings, "seed": trial.seed})
     found = finetune(encoder, loaded.graphs, loaded.targets, parts, task, config)
     keras.backend.clear_session()

@@ -79,6 +79,15 @@ def load_encoder(directory: str | os.PathLike) -> GTransformer:
     return encoder
 
 
+def read_pretraining(directory: str | os.PathLike) -> PretrainConfig:
+    """The settings that made the encoder of a directory.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    return PretrainConfig(**json.loads((Path(directory) / _CONFIG_FILE).read_text(encoding="utf-8"))["pretrain"])
+
+
 class EmbeddedMolecules(NamedTuple):
     """Some molecules of a stream and their vectors."""
 

@@ -204,6 +204,16 @@ class TestTables:
         # Seed 0 alone is in both data sets.
         assert table.overall[0] == pytest.approx((0.1 / 1.0 + 0.1 / 0.8) / 2)
 
+    def test_hidden_inputs_are_compared_with_seen_ones(self):
+        def make(seed, hidden, value):
+            encoder = {"hidden_dim": 8, "weights": str(hidden), "mask_inputs": hidden}
+            return make_trial("esol", "pretrained", seed, value, encoder=encoder)
+
+        assert tables.render_masking([make(0, True, 1.0)]) == "No pair was run."
+        found = tables.render_masking([make(0, False, 1.0), make(0, True, 0.8), make(7, True, 0.1)])
+        assert "| ESOL | RMSE ↓ | 1 | 1.000 | 0.800 | +0.200 |" in found
+        assert found.endswith("over the data sets: +20.0%.")
+
     def test_the_last_trial_counts(self):
         table = tables.summarise([make_trial("esol", "ecfp_rf", 0, v) for v in (1.0, 2.0)], "balanced")
         assert table.cells == {("esol", "ecfp_rf"): {0: 2.0}}
