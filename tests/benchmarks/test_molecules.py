@@ -13,9 +13,13 @@ from benchmarks import records
 from benchmarks.molecules import chemprop, claims, pretrain, run, tables, throughput
 from benchmarks.molecules.baselines import BASELINES, ecfp, fit_predict
 from benchmarks.molecules.datasets import DATASETS, load, split
-from benchmarks.molecules.trials import Trial, read_trials, run_trial
+from benchmarks.molecules.trials import Trial, describe_encoder, read_trials, run_trial, sizes_of
+from recsys_ssl.features.molecule_contexts import ContextVocabulary
 from recsys_ssl.features.molecule_splits import Split, scaffold_balanced, scaffold_deterministic
+from recsys_ssl.models.grover import GTransformer
 from recsys_ssl.training.finetune import score
+from recsys_ssl.training.molecules import save_encoder
+from recsys_ssl.training.pretrain_config import PretrainConfig
 
 ENCODERS = {"scratch": {"hidden_dim": 8}, "pretrained": {"hidden_dim": 8, "weights": "abc"}}
 
@@ -135,6 +139,16 @@ class TestTrials:
         assert found["esol", "chemprop"] == {"epochs": 4}
         assert found["esol", "scratch"] == {"epochs": 4, "warmup_epochs": 1}
         assert found["tox21", "scratch"] == {"epochs": 2, "warmup_epochs": 1}
+
+    def test_an_encoder_is_told_by_sizes_weights_and_how_it_learnt(self, tmp_path):
+        config = PretrainConfig(hidden_dim=8, num_heads=2, mask_inputs=False)
+        vocabulary = ContextVocabulary(("x",))
+        save_encoder(GTransformer(config.grover), tmp_path / "encoder", config, vocabulary, vocabulary)
+        found = describe_encoder(tmp_path / "encoder", {})
+        assert found["scratch"] == dataclasses.asdict(config.grover)
+        assert found["pretrained"].keys() - found["scratch"].keys() == {"weights", "mask_inputs"}
+        assert found["pretrained"]["mask_inputs"] is False
+        assert sizes_of(Trial("esol", "balanced", "pretrained", encoder=found["pretrained"])) == found["scratch"]
 
     def test_the_key_is_of_what_was_run(self):
         trial = Trial("esol", "balanced", "scratch", 0, {"epochs": 3}, ENCODERS["scratch"])
