@@ -18,6 +18,8 @@ from recsys_ssl.models.grover import GTransformer, embed_molecules
 
 _CHUNK = 128
 """Molecules that are encoded at a time where no gradient is needed, some 4,000 atoms."""
+_WHITENING_FLOOR = 1e-3
+"""Added to the variance of each direction, as a share of their mean, so that noise is not blown up to a signal."""
 
 
 class MoleculePass(NamedTuple):
@@ -32,26 +34,44 @@ class MoleculePass(NamedTuple):
 WHOLE = MoleculePass()
 
 
-class FixedStandardization(keras.layers.Layer):
-    """(x - mean) / deviation in each dimension, by vectors that were shown to it once; before, it changes nothing.
+class FixedWhitening(keras.layers.Layer):
+    """(x - mean) A, by vectors that were shown to it once; before, it changes nothing.
 
-    The dimensions of a readout have means far from zero and differ little between molecules. As they are, all
-    molecules look alike to a projection whose weights begin small, and Adagrad spends its steps on the mean.
+    The dimensions of a readout have means far from zero, differ little between molecules and repeat each other. As
+    they are, all molecules look alike to a projection whose weights begin small, and Adagrad spends its steps on the
+    mean and on the few directions that hold nearly all of the variance.
     """
 
     def build(self, input_shape):
-        self._mean = self.add_weight(name="mean", shape=input_shape[-1:], initializer="zeros", trainable=False)
-        self._scale = self.add_weight(name="scale", shape=input_shape[-1:], initializer="ones", trainable=False)
+        dim = input_shape[-1]
+        self._mean = self.add_weight(name="mean", shape=[dim], initializer="zeros", trainable=False)
+        self._kernel = self.add_weight(name="kernel", shape=[dim, dim], initializer="identity", trainable=False)
         super().build(input_shape)
 
-    def fit(self, vectors: tf.Tensor) -> None:
-        """Takes mean and deviation of [num_vectors, dim] vectors; a constant dimension keeps its scale."""
+    def fit(self, vectors: tf.Tensor, decorrelate: bool) -> None:
+        """Takes mean and A from [num_vectors, dim] vectors.
+
+        Args:
+            decorrelate: A gives the vectors the identity as covariance (ZCA), where a direction has more than some
+                thousandths of the mean variance. Else each dimension gets variance 1 by itself, and a constant one
+                keeps its scale: as an encoder learns, its vectors leave the directions that they began with.
+        """
         mean, variance = tf.nn.moments(vectors, axes=[0])
+        if decorrelate:
+            centred = tf.cast(vectors - mean, tf.float64)
+            covariance = tf.matmul(centred, centred, transpose_a=True) / tf.cast(tf.shape(vectors)[0], tf.float64)
+            variances, directions = tf.linalg.eigh(covariance)
+            floor = _WHITENING_FLOOR * tf.reduce_mean(variances) + 1e-12
+            kernel = tf.matmul(
+                directions * tf.math.rsqrt(tf.maximum(variances, 0.0) + floor), directions, transpose_b=True
+            )
+        else:
+            kernel = tf.linalg.diag(tf.where(variance > 1e-12, tf.math.rsqrt(variance), 1.0))
         self._mean.assign(mean)
-        self._scale.assign(tf.where(variance > 1e-12, tf.math.rsqrt(variance), 1.0))
+        self._kernel.assign(tf.cast(kernel, tf.float32))
 
     def call(self, vectors: tf.Tensor) -> tf.Tensor:
-        return (vectors - self._mean) * self._scale
+        return tf.matmul(vectors - self._mean, self._kernel)
 
 
 def encode_molecules(encoder: GTransformer, molecules: MoleculeRows, how: MoleculePass = WHOLE) -> tf.Tensor:

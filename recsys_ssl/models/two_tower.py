@@ -10,7 +10,7 @@ import tf_keras as keras
 from recsys_ssl.features.batch import FeatureBatch, FeatureLayout
 from recsys_ssl.features.molecule_table import MoleculeRows
 from recsys_ssl.models.grover import GTransformer
-from recsys_ssl.models.molecule_tower import WHOLE, FixedStandardization, MoleculePass, encode_molecules
+from recsys_ssl.models.molecule_tower import WHOLE, FixedWhitening, MoleculePass, encode_molecules
 from recsys_ssl.models.popularity import NO_PRIOR, PopularityPrior
 
 
@@ -48,11 +48,11 @@ class FeatureEncoder(keras.layers.Layer):
         # Of what becomes a vector by other means than the table.
         widths = {f.name: f.dim for f in layout.features if f.dim}
         self._projections = {name: keras.layers.Dense(self._dim, name=name) for name in widths}
-        self._standards = {f.name: FixedStandardization() for f in layout.features if f.is_molecule}
-        for name, standard in self._standards.items():
+        self._whitenings = {f.name: FixedWhitening() for f in layout.features if f.is_molecule}
+        for name, whitening in self._whitenings.items():
             widths[name] = 2 * molecule_encoder.config.hidden_dim
             dense = keras.layers.Dense(self._dim, name=name)
-            self._projections[name] = keras.Sequential([standard, dense], name=f"{name}_projection")
+            self._projections[name] = keras.Sequential([whitening, dense], name=f"{name}_projection")
         # Built at once, so that every weight exists before a checkpoint is restored or a graph is traced.
         for name, width in widths.items():
             self._projections[name].build([None, width])
@@ -63,10 +63,10 @@ class FeatureEncoder(keras.layers.Layer):
             trainable=config.trainable_default,
         )
 
-    def standardize_molecules(self, name: str, vectors: tf.Tensor) -> None:
-        """Standardises the vectors of a molecule feature, where there is one of this name, by [num_molecules, dim]."""
-        if name in self._standards:
-            self._standards[name].fit(vectors)
+    def whiten_molecules(self, name: str, vectors: tf.Tensor, decorrelate: bool) -> None:
+        """Whitens the vectors of a molecule feature, where there is one of this name, by [num_molecules, dim]."""
+        if name in self._whitenings:
+            self._whitenings[name].fit(vectors, decorrelate)
 
     def call(
         self,
@@ -211,14 +211,15 @@ class TwoTower(keras.Model):
         """[num_views * num_records, embedding_dim] float32, rows of length 1; arguments as in FeatureEncoder."""
         return _embed(self.item_encoder, self.item_mlp, batch, visible, kept, molecules)
 
-    def standardize_molecules(self, name: str, vectors: tf.Tensor) -> None:
-        """Standardises the vectors of a molecule feature in both towers, see `FixedStandardization`.
+    def whiten_molecules(self, name: str, vectors: tf.Tensor, decorrelate: bool) -> None:
+        """Whitens the vectors of a molecule feature in both towers, see `FixedWhitening`.
 
         Args:
             vectors: [num_molecules, 2 * hidden_dim] float32, of molecules that stand for all.
+            decorrelate: for an encoder that stays as it is; else each dimension is standardised by itself.
         """
         for encoder in (self.query_encoder, self.item_encoder):
-            encoder.standardize_molecules(name, vectors)
+            encoder.whiten_molecules(name, vectors, decorrelate)
 
     def vectorize_queries(self, batch: FeatureBatch) -> tf.Tensor:
         """[num_records, vector_dim] float32."""

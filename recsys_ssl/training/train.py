@@ -31,8 +31,8 @@ from recsys_ssl.training.export import export_towers
 from recsys_ssl.training.step import TrainStep
 from recsys_ssl.training.validation import Validator
 
-_STANDARD_MOLECULES = 1024
-"""Molecules of the catalogue by whose first vectors the towers standardise, see `FixedStandardization`."""
+_WHITENING_MOLECULES = 1024
+"""Molecules of the catalogue by whose first vectors the towers whiten, see `FixedWhitening`."""
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called after each validation with the step, the most steps and the newest figures."""
@@ -194,8 +194,8 @@ def build_model(spec: FeatureSpec, config: TrainConfig, inputs: TrainInputs) -> 
     model = TwoTower(query_layout, item_layout, num_rows, config.tower, prior, encoder)
     if encoder is not None:
         embed = tf.function(partial(encode_molecules, encoder), autograph=False)
-        for name, vectors in catalogue.encode_molecules(embed, _STANDARD_MOLECULES).items():
-            model.standardize_molecules(name, vectors)
+        for name, vectors in catalogue.encode_molecules(embed, _WHITENING_MOLECULES).items():
+            model.whiten_molecules(name, vectors, decorrelate=not encoder.trainable)
         if not encoder.trainable:
             catalogue.replace_molecules(embed)
     return model, catalogue

@@ -12,7 +12,7 @@ from recsys_ssl.features.molecules import featurise
 from recsys_ssl.features.preprocessing import EncodedFeature
 from recsys_ssl.models import molecule_tower
 from recsys_ssl.models.grover import GroverConfig, GTransformer, embed_molecules
-from recsys_ssl.models.molecule_tower import FixedStandardization, MoleculePass, encode_molecules
+from recsys_ssl.models.molecule_tower import FixedWhitening, MoleculePass, encode_molecules
 from recsys_ssl.models.two_tower import TowerConfig, TwoTower
 
 GRAPHS = [featurise(smiles) for smiles in ("CCO", "c1ccccc1", "CC(=O)O", "CN", "C1CC1C")]
@@ -159,27 +159,39 @@ def test_a_molecule_needs_an_encoder():
         TwoTower(layout, layout, num_rows, CONFIG)
 
 
-class TestStandardization:
+class TestWhitening:
     def test_what_was_shown_gets_mean_0_and_deviation_1(self):
-        layer, rng = FixedStandardization(), np.random.default_rng(0)
+        layer, rng = FixedWhitening(), np.random.default_rng(0)
         vectors = rng.normal([0.8, -3.0, 0.0], [0.07, 2.0, 1e-3], size=[50, 3]).astype(np.float32)
         np.testing.assert_array_equal(layer(vectors), vectors)
-        layer.fit(tf.constant(vectors))
+        layer.fit(tf.constant(vectors), decorrelate=False)
         np.testing.assert_allclose(tf.reduce_mean(layer(vectors), axis=0), 0.0, atol=1e-3)
         np.testing.assert_allclose(tf.math.reduce_std(layer(vectors), axis=0), 1.0, atol=1e-3)
         assert layer.trainable_variables == []
 
     def test_a_constant_dimension_is_centred_and_keeps_its_scale(self):
-        layer = FixedStandardization()
+        layer = FixedWhitening()
         layer.build([None, 2])
-        layer.fit(tf.constant([[2.0, 1.0], [2.0, 3.0]]))
+        layer.fit(tf.constant([[2.0, 1.0], [2.0, 3.0]]), decorrelate=False)
         np.testing.assert_allclose(layer(tf.constant([[5.0, 3.0]])), [[3.0, 1.0]], rtol=1e-6)
+
+    def test_correlated_dimensions_are_decorrelated_and_what_hardly_varies_is_not_blown_up(self):
+        layer, rng = FixedWhitening(), np.random.default_rng(0)
+        first, second, noise = rng.normal(size=[3, 5000, 1])
+        vectors = np.concatenate([5 + first, first + 0.3 * second, first - 0.3 * second + 1e-5 * noise], axis=1)
+        layer.build([None, 3])
+        layer.fit(tf.constant(vectors, tf.float32), decorrelate=True)
+        whitened = layer(tf.constant(vectors, tf.float32)).numpy()
+        np.testing.assert_allclose(whitened.mean(axis=0), 0.0, atol=1e-4)
+        # Two directions with variance 1, and the noise, whose own is far below the floor.
+        np.testing.assert_allclose(np.linalg.eigvalsh(np.cov(whitened.T)), [0.0, 1.0, 1.0], atol=0.05)
+        assert layer.trainable_variables == []
 
     @pytest.mark.parametrize("frozen", [False, True])
     def test_both_towers_standardise_a_molecule_encoded_or_not(self, encoder, vectors, frozen):
         (layout,), num_rows = lay_out([(ITEM, [False, False])])
         model = TwoTower(layout, layout, num_rows, CONFIG, molecule_encoder=encoder)
-        model.standardize_molecules("structure", tf.constant(vectors))
+        model.whiten_molecules("structure", tf.constant(vectors), decorrelate=False)
         batch = make_batch(layout, [None] * 5, PACKED)
         if frozen:
             batch = batch._replace(molecules={}, dense={"structure": tf.constant(vectors)})
