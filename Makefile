@@ -71,8 +71,8 @@ schema: setup  ## write feature_specs/schema.json, which editors check specs by
 
 tables: setup  ## write the tables of README and docs from benchmarks/results
 	@$(BIN)/python -m benchmarks.evidence.tables --from-json
-	@$(BIN)/python -m benchmarks.molecules.tables
 	@$(BIN)/python -m benchmarks.compounds.tables --from-json
+	@$(BIN)/python -m benchmarks.molecules.tables
 	@$(BIN)/python -m benchmarks.tables
 
 clean:  ## remove what can be made again, but .venv
