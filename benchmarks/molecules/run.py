@@ -135,7 +135,7 @@ def plan(
 
 
 def _count_epochs(dataset: str, presentations: int) -> int:
-    """As many as show the eight tenths of train at least so often; one of them is the warm-up."""
+    """Epochs in which a training reads at least so many molecules, eight tenths of the data set in each."""
     return max(2, math.ceil(presentations / (0.8 * DATASETS[dataset].rows[0])))
 
 

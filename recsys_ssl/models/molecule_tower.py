@@ -61,10 +61,10 @@ class FixedWhitening(keras.layers.Layer):
             centred = tf.cast(vectors - mean, tf.float64)
             covariance = tf.matmul(centred, centred, transpose_a=True) / tf.cast(tf.shape(vectors)[0], tf.float64)
             variances, directions = tf.linalg.eigh(covariance)
-            floor = _WHITENING_FLOOR * tf.reduce_mean(variances) + 1e-12
-            kernel = tf.matmul(
-                directions * tf.math.rsqrt(tf.maximum(variances, 0.0) + floor), directions, transpose_b=True
-            )
+            mean_variance = tf.reduce_mean(variances)
+            scales = tf.math.rsqrt(tf.maximum(variances, 0.0) + _WHITENING_FLOOR * mean_variance)
+            scales = tf.where(mean_variance > 1e-12, scales, 1.0)  # vectors that are all alike are centred only
+            kernel = tf.matmul(directions * scales, directions, transpose_b=True)
         else:
             kernel = tf.linalg.diag(tf.where(variance > 1e-12, tf.math.rsqrt(variance), 1.0))
         self._mean.assign(mean)

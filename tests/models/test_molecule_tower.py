@@ -187,6 +187,12 @@ class TestWhitening:
         np.testing.assert_allclose(np.linalg.eigvalsh(np.cov(whitened.T)), [0.0, 1.0, 1.0], atol=0.05)
         assert layer.trainable_variables == []
 
+    def test_vectors_that_are_all_alike_are_centred_only(self):
+        layer = FixedWhitening()
+        layer.build([None, 2])
+        layer.fit(tf.constant([[2.0, 1.0]]), decorrelate=True)
+        np.testing.assert_allclose(layer(tf.constant([[5.0, 3.0]])), [[3.0, 2.0]], rtol=1e-6)
+
     @pytest.mark.parametrize("frozen", [False, True])
     def test_both_towers_standardise_a_molecule_encoded_or_not(self, encoder, vectors, frozen):
         (layout,), num_rows = lay_out([(ITEM, [False, False])])
