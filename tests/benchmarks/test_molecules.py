@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import t as student
 
 from benchmarks import records
+from benchmarks.claims import record
 from benchmarks.molecules import chemprop, claims, pretrain, run, tables, throughput
 from benchmarks.molecules.baselines import BASELINES, ecfp, fit_predict
 from benchmarks.molecules.datasets import DATASETS, load, split
@@ -318,6 +319,12 @@ class TestClaims:
         (found,) = claims.make_claims([], record.parent)
         assert (found.id, found.value, found.unit) == ("pretraining_minutes", 300 * 64 / 32 / 60, "min")
         assert "small encoder on 1,000 molecules" in found.what
+
+    def test_the_bound_on_cold_compounds_is_taken_over(self, tmp_path):
+        for id in ("cold_compound_gain", "cold_compound_gain_lower_bound"):
+            record("compounds", id=id, what="w", value=0.2, command="c", seconds=1.0, results=tmp_path)
+        (found,) = claims.make_claims([], tmp_path / "molecules")
+        assert (found.id, found.value) == ("cold_compound_gain_lower_bound", 0.2)
 
     def test_rates_are_those_of_the_throughput(self, tmp_path):
         seconds = {"grover": np.array([2.0, 4.0, 2.0]), "chemprop": np.array([1.0, 1.0, 1.0])}
