@@ -1,5 +1,6 @@
 """Molecules from raw examples to a served model: transformed, trained on a frozen encoder, exported and embedded."""
 
+import dataclasses
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from recsys_ssl.features.molecules import featurise
 from recsys_ssl.index.embed import embed_items
 from recsys_ssl.index.embeddings import read_items
 from recsys_ssl.models.grover import GTransformer, embed_molecules
+from recsys_ssl.models.molecule_tower import FixedWhitening
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.export import export_towers
 from recsys_ssl.training.molecules import save_encoder
@@ -101,6 +103,15 @@ def test_training_keeps_the_pretrained_weights_of_a_frozen_encoder(run):
     assert np.isnan(vectors[:3]).all()
     graphs = batch_molecules([featurise(smiles) for smiles in SMILES[3:]])
     np.testing.assert_allclose(vectors[3:], embed_molecules(run.encoder, graphs), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("rate", "whitened"), [(0.0, True), (1e-4, False)], ids=["frozen", "trained"])
+def test_vectors_are_whitened_for_a_frozen_encoder_only(run, rate, whitened):
+    model, _ = build_model(SPEC, dataclasses.replace(run.config, molecule_learning_rate=rate), run.inputs)
+    (whitening,) = [layer for layer in model.item_encoder.submodules if isinstance(layer, FixedWhitening)]
+    kernel = next(weight for weight in whitening.weights if "kernel" in weight.name)
+    off_diagonal = kernel.numpy() - np.diag(np.diag(kernel.numpy()))
+    assert (np.abs(off_diagonal).max() > 1e-3) == whitened
 
 
 def test_the_beam_job_embeds_packed_molecules_as_training_does(run):
