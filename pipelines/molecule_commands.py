@@ -81,8 +81,13 @@ def register(app: typer.Typer, session: Session) -> None:
         [dim]recsys-ssl embed molecule --model build/molecules/encoder --data new.smi --to build/vectors.parquet[/dim]
         """
         with session(to.parent, "embed") as (console, lines):
+            lines.start("Load TensorFlow")
+            from recsys_ssl.training.molecules import MoleculeEncoder
+
+            lines.finish()
             lines.start(f"embed {kind.value}")
-            num_embedded, num_rejected = _write_vectors(model, data, to, workers)
+            # No variable of this frame: an import in it that failed inside a library keeps it until the process ends.
+            num_embedded, num_rejected = _write_vectors(MoleculeEncoder.load(model), data, to, workers)
             PROGRESS.info(f"{num_embedded:,} vectors, {num_rejected:,} rejected")
             lines.finish()
             console.print(f"{'vectors':<24} {to}", highlight=False, soft_wrap=True)
@@ -123,8 +128,8 @@ def _rejected_path(to: Path) -> Path:
     return to.with_name(f"{to.name}.rejected.jsonl")
 
 
-def _write_vectors(model: Path, data: Path, to: Path, workers: int) -> tuple[int, int]:
-    """The numbers of molecules embedded and rejected; no file is left half-written."""
+def _write_vectors(encoder, data: Path, to: Path, workers: int) -> tuple[int, int]:
+    """The numbers of molecules that a `MoleculeEncoder` embedded and rejected; no file is left half-written."""
     import itertools
 
     import pyarrow as pa
@@ -132,9 +137,7 @@ def _write_vectors(model: Path, data: Path, to: Path, workers: int) -> tuple[int
 
     from recsys_ssl.features.molecules import Rejection
     from recsys_ssl.features.smiles_file import read_smiles
-    from recsys_ssl.training.molecules import MoleculeEncoder
 
-    encoder = MoleculeEncoder.load(model)
     vector_type = pa.list_(pa.float32(), encoder.dim)
     schema = pa.schema([("row", pa.int64()), ("smiles", pa.string()), ("vector", vector_type)])
     num_embedded, next_row = 0, 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import tensorflow as tf
@@ -91,7 +92,7 @@ class MessagePassing(keras.layers.Layer):
         shape = [self._num_networks, tf.shape(inputs)[0], self._dim]
 
         def receive(sums: tf.Tensor) -> tf.Tensor:
-            messages = prelu(inputs + tf.matmul(sums, self._kernel), self._slope)
+            messages = prelu(inputs + tf.matmul(sums, self._kernel), self._slope, training)
             return self._dropout(messages, training=training)
 
         def take_first_hop() -> tf.Tensor:
@@ -246,9 +247,15 @@ class MultiHeadAttention(keras.layers.Layer):
 # --- Networks of each row --------------------------------------------------------------------------------
 
 
-@tf.custom_gradient
-def prelu(x: tf.Tensor, slope: tf.Tensor):
+def prelu(x: tf.Tensor, slope: tf.Tensor, training: bool = False) -> tf.Tensor:
     """max(x, 0) + slope * min(x, 0); slope has as many axes as x, each of x's length or 1."""
+    return _prelu_with_gradient(x, slope) if training else x + (slope - 1.0) * tf.minimum(x, 0.0)
+
+
+# A graph in which a custom gradient is traced is never freed: a function of its own keeps the model's out of it.
+@partial(tf.function, autograph=False)
+@tf.custom_gradient
+def _prelu_with_gradient(x: tf.Tensor, slope: tf.Tensor):
     negative = tf.minimum(x, 0.0)
     shape = slope.shape
     shared = [axis for axis, length in enumerate(shape) if length == 1]
@@ -268,8 +275,8 @@ class PReLU(keras.layers.PReLU):
     def __init__(self):
         super().__init__(keras.initializers.Constant(_PRELU_SLOPE), shared_axes=[1])
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return prelu(inputs, self.alpha[tf.newaxis])
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        return prelu(inputs, self.alpha[tf.newaxis], training)
 
 
 class Dropout(keras.layers.Dropout):

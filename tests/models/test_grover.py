@@ -1,6 +1,7 @@
 """GROVER's encoder against NumPy loops over atoms and edges that read its weights, on made-up molecules."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -235,13 +236,15 @@ def test_prelu_and_its_gradients_are_those_of_its_formula():
     upstream = tf.constant(rng.normal(size=(2, 5, 3)), tf.float32)
     slope = tf.constant([[[0.25]], [[-0.5]]])
     found = []
-    for function in (grover_layers.prelu, lambda x, slope: tf.maximum(x, 0.0) + slope * tf.minimum(x, 0.0)):
+    formula = lambda x, slope: tf.maximum(x, 0.0) + slope * tf.minimum(x, 0.0)  # noqa: E731
+    for function in (grover_layers.prelu, partial(grover_layers.prelu, training=True), formula):
         with tf.GradientTape() as tape:
             tape.watch([x, slope])
             outputs = function(x, slope)
         found.append([outputs, *tape.gradient(outputs, [x, slope], upstream)])
-    for actual, expected in zip(*found, strict=True):
-        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+    for inference, training, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(inference, expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(training, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_dropout_keeps_the_mean_and_passes_gradients_where_it_keeps():
