@@ -57,7 +57,7 @@ class Table(NamedTuple):
     holm: Mapping[str, float]
     """Data set -> p of its gain after Holm's correction for the data sets."""
     overall: tuple[float, float] | None
-    """Mean relative gain over the data sets and half its 95% interval over the seeds that all of them have."""
+    """Of the gains, see `_average`; None where no seed is common to all data sets."""
 
 
 def summarise(trials: Sequence[Trial], family: Family) -> Table:
@@ -79,12 +79,16 @@ def summarise(trials: Sequence[Trial], family: Family) -> Table:
             gains[dataset] = _gain(*(np.array([cells[dataset, arm][s] for s in seeds]) for arm in (CONTROL, TREATMENT)),
                                    DATASETS[dataset].task, tuple(seeds))  # fmt: skip
     adjusted = adjust_holm(np.array([gain.p_value for gain in gains.values()]))
-    shared = sorted(set.intersection(*(set(gain.seeds) for gain in gains.values()))) if gains else []
-    overall = None
-    if shared:
-        relative = [[g.relative[g.seeds.index(seed)] for seed in shared] for g in gains.values()]
-        overall = interval_over_seeds(np.mean(relative, axis=0))
-    return Table(cells, gains, dict(zip(gains, adjusted)), overall)
+    return Table(cells, gains, dict(zip(gains, adjusted)), _average(list(gains.values())))
+
+
+def _average(gains: Sequence[Gain]) -> tuple[float, float] | None:
+    """Mean relative gain over the data sets and half its 95% interval, over the seeds that all of them have."""
+    shared = sorted(set.intersection(*(set(gain.seeds) for gain in gains))) if gains else []
+    if not shared:
+        return None
+    relative = [[gain.relative[gain.seeds.index(seed)] for seed in shared] for gain in gains]
+    return interval_over_seeds(np.mean(relative, axis=0))
 
 
 def _check_pair(control: Trial, treatment: Trial) -> None:
@@ -126,12 +130,8 @@ def render(table: Table) -> str:
     header = ["Data set", "Metric", "Seeds", *ARMS.values(), "gain of pre-training", "p (Holm)"]
     blocks = [grid(header, rows, left=2)]
     if table.overall is not None:
-        mean, half = table.overall
-        interval = (
-            "" if math.isnan(half) else f" ({_signed(100 * (mean - half), 1)}% to {_signed(100 * (mean + half), 1)}%)"
-        )
         blocks.append(
-            f"Pre-training over scratch, mean relative gain over the data sets: {_signed(100 * mean, 1)}%{interval}."
+            f"Pre-training over scratch, mean relative gain over the data sets: {_describe_average(table.overall)}."
         )
     blocks.append(
         "Test metric, mean ± half of the 95% interval over seeds; best in bold. Gain: paired by seed, positive is "
@@ -143,7 +143,7 @@ def render(table: Table) -> str:
 def render_masking(trials: Sequence[Trial]) -> str:
     """A row per data set: frozen encoders whose pre-training saw, or did not see, the inputs of what it predicted."""
     newest = {(t.dataset, t.encoder["mask_inputs"], t.seed): t for t in trials}
-    rows, relative = [], []
+    rows, gains = [], []
     for name, dataset in DATASETS.items():
         seeds = sorted(seed for known, hidden, seed in newest if known == name and hidden)
         seeds = [seed for seed in seeds if (name, False, seed) in newest]
@@ -153,18 +153,22 @@ def render_masking(trials: Sequence[Trial]) -> str:
             _check_pair(newest[name, False, seed], newest[name, True, seed])
         seen, hidden = (np.array([newest[name, how, s].metrics["test"] for s in seeds]) for how in (False, True))
         gain = _gain(seen, hidden, dataset.task, tuple(seeds))
-        relative.append(float(np.mean(gain.relative)))
+        gains.append(gain)
         metric = "ROC-AUC ↑" if dataset.task == "classification" else "RMSE ↓"
         spreads = [_spread(*interval_over_seeds(list(values))) for values in (seen, hidden)]
         rows.append([dataset.label, metric, str(len(seeds)), *spreads, _describe(gain, None)[0]])
     if not rows:
         return "No pair was run."
     header = ["Data set", "Metric", "Seeds", "inputs seen (released code)", "inputs hidden (paper)", "gain of hiding"]
-    note = (
-        "Test metric on balanced splits, mean ± half of the 95% interval over seeds; gain paired by seed, positive is "
-        f"better. Mean relative gain over the data sets: {_signed(100 * float(np.mean(relative)), 1)}%."
+    blocks = [grid(header, rows, left=2)]
+    average = _average(gains)
+    if average is not None:
+        blocks.append(f"Hidden over seen, mean relative gain over the data sets: {_describe_average(average)}.")
+    blocks.append(
+        "Test metric on balanced splits, mean ± half of the 95% interval over seeds; gain: paired by seed, positive is "
+        "better, with its 95% interval."
     )
-    return "\n\n".join([grid(header, rows, left=2), note])
+    return "\n\n".join(blocks)
 
 
 def _describe(gain: Gain | None, p_value: float | None) -> tuple[str, str]:
@@ -175,6 +179,12 @@ def _describe(gain: Gain | None, p_value: float | None) -> tuple[str, str]:
     )  # fmt: skip
     p = _GAP if p_value is None or math.isnan(p_value) else "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
     return _signed(gain.mean) + interval, p
+
+
+def _describe_average(average: tuple[float, float]) -> str:
+    mean, half = average
+    value, low, high = (f"{_signed(100 * part, 1)}%" for part in (mean, mean - half, mean + half))
+    return value if math.isnan(half) else f"{value} ({low} to {high})"
 
 
 def _spread(mean: float, half: float) -> str:

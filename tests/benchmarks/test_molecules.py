@@ -227,7 +227,10 @@ class TestTables:
         assert tables.render_masking([make(0, True, 1.0)]) == "No pair was run."
         found = tables.render_masking([make(0, False, 1.0), make(0, True, 0.8), make(7, True, 0.1)])
         assert "| ESOL | RMSE ↓ | 1 | 1.000 | 0.800 | +0.200 |" in found
-        assert found.endswith("over the data sets: +20.0%.")
+        assert "over the data sets: +20.0%.\n" in found
+        found = tables.render_masking([make(s, how, 1.0 - how * (0.2 - 0.1 * s)) for s in (0, 1) for how in (0, 1)])
+        half = student.ppf(0.975, 1) * 0.05
+        assert f"over the data sets: +15.0% (−{100 * (half - 0.15):.1f}% to +{100 * (half + 0.15):.1f}%).\n" in found
 
     def test_the_last_trial_counts(self):
         table = tables.summarise([make_trial("esol", "ecfp_rf", 0, v) for v in (1.0, 2.0)], "balanced")
