@@ -1,6 +1,8 @@
 """GROVER's encoder against NumPy loops over atoms and edges that read its weights, on made-up molecules."""
 
+import gc
 import math
+import weakref
 from functools import partial
 
 import numpy as np
@@ -456,6 +458,24 @@ def test_one_trace_serves_all_hop_counts_and_all_batches_of_a_bucket(attention):
     ]
     assert is_finite(losses)
     assert loss_of.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_graph_is_freed_with_its_function(training):
+    model, batch = make_model(dropout=0.1), batch_molecules(GRAPHS)
+
+    def trace():
+        @tf.function(autograph=False)
+        def find_gradients():
+            with tf.GradientTape() as tape:
+                loss = tf.add_n([tf.reduce_sum(output**2) for output in model(batch, training=training)])
+            return tape.gradient(loss, model.trainable_variables)
+
+        return weakref.ref(find_gradients.get_concrete_function().graph)
+
+    graph = trace()
+    gc.collect()
+    assert graph() is None
 
 
 @ATTENTIONS
