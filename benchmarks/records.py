@@ -19,7 +19,7 @@ def hash_facts(facts: Sequence[Any]) -> str:
 
 def to_line(trial: Any) -> str:
     """A trial (a dataclass with a `key`) as JSON."""
-    return json.dumps({"key": trial.key, **dataclasses.asdict(trial)})
+    return json.dumps({"key": trial.key, **dataclasses.asdict(trial)}, separators=(",", ":"))
 
 
 def read_lines(path: Path, make: Callable[[Mapping[str, Any]], Trial | None]) -> list[Trial]:
