@@ -34,5 +34,5 @@ setup(
     package_data={"": ["*.jinja"]},
     install_requires=runtime,
     extras_require={"dev": development},
-    entry_points={"console_scripts": ["recsys-ssl = pipelines.cli:main"]},
+    entry_points={"console_scripts": ["recsys-ssl = pipelines.commands.app:main"]},
 )

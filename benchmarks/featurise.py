@@ -22,7 +22,7 @@ import numpy as np
 from rdkit import Chem
 
 from benchmarks.claims import describe_hardware
-from recsys_ssl.features.molecules import ATOM_PATTERNS, MoleculeError, featurise
+from recsys_ssl.encoders.molecule.smiles import ATOM_PATTERNS, MoleculeError, featurise
 
 _PATTERNS = [Chem.MolFromSmarts(smarts) for smarts in ATOM_PATTERNS.values()]
 

@@ -16,13 +16,13 @@ from tfx.utils import io_utils, path_utils
 
 from pipelines import stages
 from pipelines.config import from_json
-from pipelines.recommendation import Places
 from recsys_ssl import examples
 from recsys_ssl.evaluation.compare import EvaluationConfig
 from recsys_ssl.features.schema import catalogue_schema, interactions_schema
 from recsys_ssl.index.scann_index import IndexConfig
 from recsys_ssl.logs.readers import LogError
 from recsys_ssl.logs.transforms import IngestConfig
+from recsys_ssl.serving.queries import Places
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.training.train import TrainInputs

@@ -13,7 +13,6 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.catalogue import read_catalogue
 from pipelines.console import PROGRESS
 from recsys_ssl.evaluation.compare import EvaluationConfig
 from recsys_ssl.evaluation.evaluate import Arm, evaluate_arms
@@ -22,6 +21,7 @@ from recsys_ssl.features import correlations, preprocessing
 from recsys_ssl.index import embed, export, scann_index
 from recsys_ssl.logs.summary import SUMMARY_FILE, IngestSummary
 from recsys_ssl.logs.transforms import IngestConfig, ingest
+from recsys_ssl.serving.catalogue import read_catalogue
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.training.train import TrainInputs, TrainResult, train

@@ -225,7 +225,7 @@ def cli(capfd):
     """
     from typer.testing import CliRunner
 
-    from pipelines.cli import app
+    from pipelines.commands.app import app
 
     def call(*arguments):
         result = CliRunner().invoke(app, [str(argument) for argument in arguments])

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from recsys_ssl.logs.datasets import DATASETS
+from recsys_ssl.datasets.sources import DATASETS
 from recsys_ssl.spec import RESERVED_NAMES, FeatureSpec, SpecError, json_schema, load_spec
 
 SPECS = Path(__file__).parent.parent / "feature_specs"

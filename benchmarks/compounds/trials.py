@@ -151,7 +151,7 @@ def describe_encoder(model: Path) -> dict[str, dict[str, Any]]:
         FileNotFoundError: there is none.
         ValueError: training from scratch has no such encoder.
     """
-    from recsys_ssl.training.molecules import load_encoder
+    from recsys_ssl.encoders.molecule.embed import load_encoder
     from recsys_ssl.training.train import hash_encoder
 
     config = load_encoder(model).config

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import records
-from benchmarks.evidence.baseline_settings import GRIDS
 from benchmarks.evidence.datasets import DATASETS, prepare
 from benchmarks.evidence.trials import (
     BASELINES,
@@ -31,6 +30,7 @@ from benchmarks.evidence.trials import (
     read_trials,
     run_trial,
 )
+from recsys_ssl.baselines.settings import GRIDS
 
 SHARES = (1.0, 0.1)
 SEEDS = range(5)

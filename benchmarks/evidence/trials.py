@@ -213,7 +213,7 @@ def _recalls(ranks: np.ndarray) -> dict[str, float | None]:
 
 
 def _run_baseline(trial: Trial, prepared: Prepared) -> dict[str, Any]:
-    from benchmarks.evidence import baselines
+    from recsys_ssl.baselines import collaborative as baselines
     from recsys_ssl.training.config import TrainConfig
     from recsys_ssl.training.train import build_model
     from recsys_ssl.training.validation import Validator

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys_ssl.features.molecule_splits import Split
-from recsys_ssl.models.molecule_predictor import Task
+from recsys_ssl.encoders.molecule.scaffolds import Split
+from recsys_ssl.evaluation.prediction import Task
 
 PYTHON = Path("build/chemprop-venv/bin/python")
 WORKER = Path(__file__).with_name("chemprop_worker.py")

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from recsys_ssl.features.molecule_splits import Split, scaffold_balanced, scaffold_deterministic
-from recsys_ssl.features.property_table import PropertyTable, read_properties
+from recsys_ssl.encoders.molecule.properties import PropertyTable, read_properties
+from recsys_ssl.encoders.molecule.scaffolds import Split, scaffold_balanced, scaffold_deterministic
 
 Family = Literal["balanced", "deterministic"]
 

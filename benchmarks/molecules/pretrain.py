@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.claims import RESULTS, describe_commit, describe_hardware
-from recsys_ssl.training.pretrain import RESULT_FILE
+from recsys_ssl.encoders.pretrain import RESULT_FILE
 
 RECORD = RESULTS / "molecules" / "pretrain.json"
 
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def summarise(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What `recsys_ssl.training.pretrain` wrote, less its paths, with the minutes of all steps."""
+    """What `recsys_ssl.encoders.pretrain` wrote, less its paths, with the minutes of all steps."""
     config = result["config"]
     seconds = result["last_step"] * config["batch_size"] / result["molecules_per_second"]
     return {

@@ -30,10 +30,10 @@ from benchmarks.claims import RESULTS, describe_commit, describe_hardware
 from benchmarks.evidence.markdown import grid
 from benchmarks.evidence.step_cost import compare_times
 from benchmarks.molecules import chemprop
-from recsys_ssl.features.molecule_graph import MoleculeGraph, batch_molecules
-from recsys_ssl.features.molecules import featurise
-from recsys_ssl.models.grover import GroverConfig, GTransformer, mean_readout
-from recsys_ssl.training.pretrain_step import MOLECULES_SPEC
+from recsys_ssl.encoders.molecule.graph import MoleculeGraph, batch_molecules
+from recsys_ssl.encoders.molecule.grover import GroverConfig, GTransformer, mean_readout
+from recsys_ssl.encoders.molecule.smiles import featurise
+from recsys_ssl.encoders.pretrain_step import MOLECULES_SPEC
 
 RESULT = RESULTS / "molecules" / "throughput.json"
 COMMAND = "python -m benchmarks.molecules.throughput"

@@ -86,7 +86,7 @@ def describe_encoder(model: Path | None, sizes: Mapping[str, Any]) -> dict[str, 
     """
     if model is None:
         return {"scratch": dict(sizes)}
-    from recsys_ssl.training.molecules import load_encoder, read_pretraining
+    from recsys_ssl.encoders.molecule.embed import load_encoder, read_pretraining
 
     encoder = load_encoder(model)
     digest = hashlib.sha256(b"".join(weight.tobytes() for weight in encoder.get_weights())).hexdigest()[:16]
@@ -113,8 +113,9 @@ def run_trial(trial: Trial, data: Path, model: Path | None) -> Trial:
     if trial.arm in ENCODER_ARMS:
         outcome = _finetune(trial, loaded, parts, dataset.task, model)
     else:
-        from benchmarks.molecules import baselines, chemprop
-        from recsys_ssl.training.finetune import score
+        from benchmarks.molecules import chemprop
+        from recsys_ssl.baselines import fingerprints as baselines
+        from recsys_ssl.evaluation.prediction import score
 
         how = loaded.targets, parts, dataset.task, trial.seed
         if trial.arm == "chemprop":
@@ -138,9 +139,9 @@ def _finetune(trial: Trial, loaded, parts, task: str, model: Path | None) -> dic
     # TensorFlow is loaded by the workers only.
     import tf_keras as keras
 
-    from recsys_ssl.models.grover import GroverConfig
-    from recsys_ssl.training.finetune import FinetuneConfig, finetune
-    from recsys_ssl.training.molecules import load_encoder
+    from recsys_ssl.encoders.finetune import FinetuneConfig, finetune
+    from recsys_ssl.encoders.molecule.embed import load_encoder
+    from recsys_ssl.encoders.molecule.grover import GroverConfig
 
     encoder = load_encoder(model) if trial.arm == "pretrained" else GroverConfig(**sizes_of(trial))
     config = FinetuneConfig(**{**trial.settings, "seed": trial.seed})

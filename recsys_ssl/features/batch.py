@@ -15,7 +15,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from recsys_ssl import examples
-from recsys_ssl.features.molecule_table import MoleculeRows, MoleculeTable, concat_tables, unpack_molecules
+from recsys_ssl.encoders.molecule.table import MoleculeRows, MoleculeTable, concat_tables, unpack_molecules
 from recsys_ssl.features.preprocessing import EncodedFeature
 
 

@@ -184,7 +184,7 @@ def check_table(
 
 def _read_molecules(column: pa.ChunkedArray, feature: TableFeature) -> tuple[pa.LargeListArray, list]:
     """[num_records] lists of packed graphs, and the faults found."""
-    from recsys_ssl.logs.molecules import read_molecules  # RDKit is loaded for this kind only
+    from recsys_ssl.encoders.molecule.column import read_molecules  # RDKit is loaded for this kind only
 
     lists, bad = read_feature(column, feature)
     graphs, found = read_molecules(lists)

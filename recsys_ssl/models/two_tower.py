@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import tensorflow as tf
 import tf_keras as keras
 
+from recsys_ssl.encoders.molecule.encoder import WHOLE, FixedWhitening, MoleculePass, encode_molecules
+from recsys_ssl.encoders.molecule.grover import GTransformer
+from recsys_ssl.encoders.molecule.table import MoleculeRows
 from recsys_ssl.features.batch import FeatureBatch, FeatureLayout
-from recsys_ssl.features.molecule_table import MoleculeRows
-from recsys_ssl.models.grover import GTransformer
-from recsys_ssl.models.molecule_tower import WHOLE, FixedWhitening, MoleculePass, encode_molecules
 from recsys_ssl.models.popularity import NO_PRIOR, PopularityPrior
 
 

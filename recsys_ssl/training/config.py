@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Optional, get_args
 
-from recsys_ssl.models.grover import GroverConfig
+from recsys_ssl.encoders.config import Size
+from recsys_ssl.encoders.molecule.grover import GroverConfig
 from recsys_ssl.models.two_tower import TowerConfig
-from recsys_ssl.training.pretrain_config import Size
 
 Regularizer = Literal[
     "none",

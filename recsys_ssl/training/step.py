@@ -8,13 +8,13 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from recsys_ssl.encoders.molecule.encoder import WHOLE, MoleculePass
+from recsys_ssl.encoders.molecule.grover import draw_hops
+from recsys_ssl.encoders.molecule.pretext import DropoutSeed
+from recsys_ssl.encoders.molecule.views import mask_molecules
 from recsys_ssl.features import views
 from recsys_ssl.features.batch import Catalogue
-from recsys_ssl.features.molecule_views import mask_molecules
 from recsys_ssl.models import losses, sampling
-from recsys_ssl.models.grover import draw_hops
-from recsys_ssl.models.grover_pretrain import DropoutSeed
-from recsys_ssl.models.molecule_tower import WHOLE, MoleculePass
 from recsys_ssl.models.two_tower import TwoTower
 from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.training.data import Interactions

@@ -16,12 +16,12 @@ import tensorflow as tf
 import tf_keras as keras
 
 from recsys_ssl import examples
+from recsys_ssl.encoders.molecule.encoder import encode_molecules
+from recsys_ssl.encoders.molecule.grover import GTransformer
 from recsys_ssl.features.batch import Catalogue, lay_out
 from recsys_ssl.features.correlations import Correlations
 from recsys_ssl.features.preprocessing import EncodedFeature, read_encoding
 from recsys_ssl.features.schema import is_multi_valued
-from recsys_ssl.models.grover import GTransformer
-from recsys_ssl.models.molecule_tower import encode_molecules
 from recsys_ssl.models.popularity import PopularityPrior
 from recsys_ssl.models.two_tower import TwoTower
 from recsys_ssl.spec import Feature, FeatureSpec
@@ -212,7 +212,9 @@ def _make_molecule_encoder(config: TrainConfig, features: Sequence[EncodedFeatur
     if config.molecule_encoder is None:
         encoder = GTransformer(config.grover)
     else:
-        from recsys_ssl.training.molecules import load_encoder  # loads RDKit, which training needs for nothing else
+        from recsys_ssl.encoders.molecule.embed import (
+            load_encoder,  # loads RDKit, which training needs for nothing else
+        )
 
         pretrained = load_encoder(config.molecule_encoder)
         encoder = GTransformer(replace(pretrained.config, dropout=config.molecule_dropout))

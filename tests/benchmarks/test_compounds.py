@@ -13,12 +13,12 @@ from benchmarks.compounds.datasets import ID, load_whole_spec, prepare, read_pre
 from benchmarks.compounds.summary import CANDIDATES, CONTROLS, PRETRAINED, summarise
 from benchmarks.compounds.trials import ARMS, Trial, describe_encoder, make_config, read_trials, run_trial
 from benchmarks.evidence.trials import judge_ranks
+from recsys_ssl.datasets.compounds import describe_compounds
+from recsys_ssl.encoders.config import PretrainConfig
+from recsys_ssl.encoders.molecule.contexts import ContextVocabulary
+from recsys_ssl.encoders.molecule.embed import save_encoder
+from recsys_ssl.encoders.molecule.grover import GTransformer
 from recsys_ssl.evaluation.queries import RankingTask
-from recsys_ssl.features.molecule_contexts import ContextVocabulary
-from recsys_ssl.logs.compounds import describe_compounds
-from recsys_ssl.models.grover import GTransformer
-from recsys_ssl.training.molecules import save_encoder
-from recsys_ssl.training.pretrain_config import PretrainConfig
 
 TINY = PretrainConfig(hidden_dim=4, num_heads=2, depth=2)
 SUBSTITUENTS = ("F", "Cl", "Br", "I", "N#C", "O")

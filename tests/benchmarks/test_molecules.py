@@ -12,15 +12,15 @@ from scipy.stats import t as student
 from benchmarks import records
 from benchmarks.claims import record
 from benchmarks.molecules import chemprop, claims, pretrain, run, tables, throughput
-from benchmarks.molecules.baselines import BASELINES, ecfp, fit_predict
 from benchmarks.molecules.datasets import DATASETS, load, split
 from benchmarks.molecules.trials import Trial, describe_encoder, read_trials, run_trial, sizes_of
-from recsys_ssl.features.molecule_contexts import ContextVocabulary
-from recsys_ssl.features.molecule_splits import Split, scaffold_balanced, scaffold_deterministic
-from recsys_ssl.models.grover import GTransformer
-from recsys_ssl.training.finetune import score
-from recsys_ssl.training.molecules import save_encoder
-from recsys_ssl.training.pretrain_config import PretrainConfig
+from recsys_ssl.baselines.fingerprints import BASELINES, ecfp, fit_predict
+from recsys_ssl.encoders.config import PretrainConfig
+from recsys_ssl.encoders.molecule.contexts import ContextVocabulary
+from recsys_ssl.encoders.molecule.embed import save_encoder
+from recsys_ssl.encoders.molecule.grover import GTransformer
+from recsys_ssl.encoders.molecule.scaffolds import Split, scaffold_balanced, scaffold_deterministic
+from recsys_ssl.evaluation.prediction import score
 
 ENCODERS = {"scratch": {"hidden_dim": 8}, "pretrained": {"hidden_dim": 8, "weights": "abc"}}
 
@@ -168,7 +168,7 @@ class TestTrials:
     def test_fingerprints_are_judged(self, data, monkeypatch):
         from sklearn.ensemble import RandomForestClassifier
 
-        from benchmarks.molecules import baselines
+        from recsys_ssl.baselines import fingerprints as baselines
 
         forest = {"ecfp_rf": lambda task, seed: RandomForestClassifier(20, random_state=seed)}
         monkeypatch.setattr(baselines, "BASELINES", forest)

@@ -19,9 +19,9 @@ import pytest
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
+from recsys_ssl.datasets.simulate import Simulation, simulate
 from recsys_ssl.evaluation.queries import build_task
 from recsys_ssl.examples import list_shards, read_batches
-from recsys_ssl.logs.simulate import Simulation, simulate
 from recsys_ssl.spec import load_spec
 
 # In the order of the runner.
@@ -207,7 +207,7 @@ def test_the_report_is_about_this_run(story, resumed):
 
 ASK = """
 import json, sys
-from recsys_ssl.index.recommend import load_recommender, recommend
+from recsys_ssl.serving.recommender import load_recommender, recommend
 answers = []
 for directory in sys.argv[1:3]:
     found = recommend(load_recommender(directory), **json.loads(sys.argv[3]))

@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 
 from recsys_ssl import examples
+from recsys_ssl.encoders.molecule.graph import batch_molecules, to_bytes
+from recsys_ssl.encoders.molecule.smiles import featurise
+from recsys_ssl.encoders.molecule.table import MoleculeRows, take_molecules
 from recsys_ssl.features.batch import Catalogue, FeatureLayout, batch_from_sparse, lay_out
-from recsys_ssl.features.molecule_graph import batch_molecules, to_bytes
-from recsys_ssl.features.molecule_table import MoleculeRows, take_molecules
-from recsys_ssl.features.molecules import featurise
 from recsys_ssl.features.preprocessing import EncodedFeature
 
 ITEM = (

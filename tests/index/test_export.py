@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from recsys_ssl.index import embeddings, export, raw_inputs, scann_index
-from recsys_ssl.index.recommend import load_recommender, recommend
+from recsys_ssl.serving.recommender import load_recommender, recommend
 
 VARIANTS = ["scann", "brute_force"]
 
@@ -49,7 +49,7 @@ def rank(towers_dir, items_dir):
 
 ASK = """
 import json, sys
-from recsys_ssl.index.recommend import load_recommender, recommend
+from recsys_ssl.serving.recommender import load_recommender, recommend
 answer = recommend(load_recommender(sys.argv[1]), json.loads(sys.argv[2]), k=5, exclude=json.loads(sys.argv[3]))
 print(json.dumps([answer.item_ids, answer.scores, sorted({name.split(".")[0] for name in sys.modules})]))
 """

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recsys_ssl.encoders.molecule.graph import to_bytes
+from recsys_ssl.encoders.molecule.smiles import featurise
 from recsys_ssl.examples import list_shards, read_batches
-from recsys_ssl.features.molecule_graph import to_bytes
-from recsys_ssl.features.molecules import featurise
 from recsys_ssl.logs.readers import LogError
 from recsys_ssl.logs.sinks import delete_outputs
 from recsys_ssl.logs.summary import IngestSummary

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recsys_ssl.models.grover import GroverConfig
+from recsys_ssl.encoders.molecule.grover import GroverConfig
 from recsys_ssl.models.two_tower import TowerConfig
 from recsys_ssl.training.config import TrainConfig
 

@@ -1,0 +1,1 @@
+"""IN interactions, or raw content. OUT rankings and predictions of models without towers."""

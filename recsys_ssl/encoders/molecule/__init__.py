@@ -1,0 +1,1 @@
+"""IN SMILES. OUT graphs, GROVER's encoder of them, and what it learns without labels."""

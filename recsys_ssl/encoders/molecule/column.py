@@ -1,0 +1,30 @@
+"""SMILES of an item table become packed graphs, once: no later stage, and no server, needs RDKit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from recsys_ssl.encoders.molecule.graph import to_bytes
+from recsys_ssl.encoders.molecule.smiles import MoleculeError, featurise
+
+
+def read_molecules(smiles: pa.LargeListArray) -> tuple[pa.LargeListArray, dict[str, np.ndarray]]:
+    """The graphs of a column of SMILES; about 0.4 ms and 1 kB for a drug-like molecule.
+
+    Args:
+        smiles: [num_records] lists of at most one text; an empty list is a missing molecule.
+
+    Returns:
+        [num_records] lists of at most one graph packed by `to_bytes`, as large_binary; and reason (see
+        `MoleculeError`) -> [num_records] bool, the records whose SMILES gives no molecule.
+    """
+    graphs: list[list[bytes]] = []
+    reasons: dict[str, np.ndarray] = {}
+    for row, values in enumerate(smiles.to_pylist()):
+        try:
+            graphs.append([to_bytes(featurise(text)) for text in values])
+        except MoleculeError as error:
+            graphs.append([])
+            reasons.setdefault(error.reason, np.zeros(len(smiles), bool))[row] = True
+    return pa.array(graphs, pa.large_list(pa.large_binary())), reasons

@@ -1,0 +1,1 @@
+"""IN an exported recommender and a query. OUT the best items, with their titles."""

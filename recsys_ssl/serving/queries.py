@@ -1,0 +1,106 @@
+"""Asking a finished run's recommender for a query of its own log."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from recsys_ssl import examples
+from recsys_ssl.serving.catalogue import read_catalogue
+from recsys_ssl.serving.recommender import load_recommender, recommend
+from recsys_ssl.spec import Feature, FeatureSpec
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a working directory keeps what a recommendation needs (places.json)."""
+
+    interactions_dir: str
+    catalogue_dir: str
+    recommender_dir: str
+
+    def write(self, workdir: str) -> None:
+        Path(workdir, "places.json").write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, workdir: str) -> Places:
+        path = Path(workdir, "places.json")
+        if not path.exists():
+            raise FileNotFoundError(
+                f"no places.json in {workdir}. Finish `recsys-ssl run` or `recsys-ssl index` first."
+            )
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """Recommendations for one query of the log, best first."""
+
+    query_id: str
+    chosen_titles: list[str]
+    """What the query had chosen before, newest last where the spec has an item sequence."""
+    item_ids: list[str]
+    titles: list[str]
+    scores: list[float]
+
+
+def recommend_to_query(spec: FeatureSpec, places: Places, query_id: str | None, k: int) -> Recommended:
+    """The k best items for a query of the test split, with the features of its last held-out event.
+
+    Args:
+        query_id: as in the log; None takes the first query of the split that has seen something.
+
+    Raises:
+        ValueError: the test split has no such query.
+    """
+    event = _find_event(places.interactions_dir, query_id)
+    query_id = event["query_id"][0].decode("utf-8")
+    catalogue = read_catalogue(spec, places.catalogue_dir)
+    own = [query_id] if spec.queries.same_as_items else []
+    seen = [catalogue.item_ids[row] for row in event.get("seen_rows") or []]
+    if spec.queries.same_as_items:
+        record, features = catalogue.record(event["query_row"][0]), spec.item_features
+    else:
+        record, features = event, spec.query_features
+    chosen = [item_id for item_id in seen if item_id not in own]
+    if spec.item_sequences:
+        chosen = _to_values(event.get(spec.item_sequences[0].name))
+    found = recommend(
+        load_recommender(places.recommender_dir),
+        {feature.name: [_to_feature(record, feature)] for feature in features},
+        k,
+        exclude=[seen if spec.evaluation.mask_seen else own],
+    )
+    return Recommended(
+        query_id,
+        [catalogue.title_of(item_id) for item_id in chosen],
+        found.item_ids[0],
+        [catalogue.title_of(item_id) for item_id in found.item_ids[0]],
+        found.scores[0],
+    )
+
+
+def _find_event(interactions_dir: str, query_id: str | None) -> dict[str, Any]:
+    """The last event of a query in the test split."""
+    events = []
+    for batch in examples.read_batches(examples.list_shards(interactions_dir, "test")):
+        ids = [values[0].decode("utf-8") for values in batch["query_id"].to_pylist()]
+        seen = batch["seen_rows"].to_pylist() if "seen_rows" in batch.schema.names else [None] * len(ids)
+        if query_id is None:
+            query_id = next((id_ for id_, rows in zip(ids, seen, strict=True) if rows), None)
+        rows = [row for row, id_ in enumerate(ids) if id_ == query_id]
+        events += [{name: batch[name][row].as_py() for name in batch.schema.names} for row in rows]
+    if not events:
+        raise ValueError(f"the query must be in the test split. Received: {query_id!r}. Leave --query out for any.")
+    return max(events, key=lambda event: event.get("timestamp_us") or [0])
+
+
+def _to_feature(record: dict[str, Any], feature: Feature) -> list:
+    values = record.get(feature.name)
+    return values or [] if feature.kind == "molecule" else _to_values(values)  # a packed molecule is no text
+
+
+def _to_values(values: list | None) -> list:
+    return [value.decode("utf-8") if isinstance(value, bytes) else value for value in values or []]

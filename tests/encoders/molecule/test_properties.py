@@ -1,0 +1,73 @@
+import gzip
+
+import numpy as np
+import pytest
+
+from recsys_ssl.encoders.molecule.properties import read_properties
+from recsys_ssl.encoders.molecule.smiles import Rejection, featurise
+
+CSV = "id,mol,soluble,mass\n1,CCO,1,46\n2,c1ccccc1,0,\n3,[Na+],,22.99\n"
+NAN = np.nan
+
+
+@pytest.fixture
+def path(tmp_path):
+    file = tmp_path / "molecules.csv"
+    file.write_text(CSV)
+    return file
+
+
+def test_reads_graphs_and_targets(path):
+    table = read_properties(path, "mol", ["mass", "soluble"])
+    assert table.smiles == ["CCO", "c1ccccc1", "[Na+]"]
+    assert table.rows.tolist() == [0, 1, 2]
+    assert table.names == ["mass", "soluble"]
+    np.testing.assert_array_equal(table.targets, np.array([[46, 1], [NAN, 0], [22.99, NAN]], np.float32))
+    assert table.targets.dtype == np.float32
+    for graph, smiles in zip(table.graphs, table.smiles):
+        np.testing.assert_array_equal(graph.atoms, featurise(smiles).atoms)
+    assert table.rejections == []
+
+
+def test_all_other_columns_are_targets_and_gzip_is_read(path, tmp_path):
+    zipped = tmp_path / "molecules.csv.gz"
+    zipped.write_bytes(gzip.compress(CSV.encode()))
+    assert read_properties(zipped, "mol").names == ["id", "soluble", "mass"]
+
+
+def test_rows_without_a_molecule_are_told(tmp_path):
+    path = tmp_path / "molecules.csv"
+    smiles = ["C" * n for n in range(1, 40)]
+    path.write_text(
+        "smiles,y\n" + "\n".join(f"{text},{i}" for i, text in enumerate([*smiles[:5], "C1CC", *smiles[5:]]))
+    )
+    table = read_properties(path, "smiles")
+    assert table.rejections == [Rejection(5, "unparsable", "C1CC")]
+    assert table.rows.tolist() == [row for row in range(40) if row != 5]
+    assert table.targets[:, 0].tolist() == table.rows.tolist()
+    assert table.smiles == smiles
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "message"),
+    [
+        (CSV, ("smiles", ["mass"]), "and smiles missing"),
+        (CSV, ("mol", ["mass", "mass"]), "distinct columns of targets"),
+        (CSV, ("mol", []), "columns of targets"),
+        ("mol,y\n", ("mol", None), "Received: 0 rows"),
+        (CSV.replace("22.99", "heavy"), ("mol", ["mass"]), "Received: 'heavy' in row 2"),
+        (CSV.replace("22.99", "inf"), ("mol", ["mass"]), "Received: 'inf' in row 2"),
+        (CSV, ("id", ["mass"]), "3 unparsable of 3, the first in row 0: '1'. Is 'id' the column"),
+        (CSV.replace("[Na+]", ""), ("mol", ["mass"]), "1 empty of 3"),
+    ],
+    ids=["column", "repeated", "no target", "no rows", "text", "infinite", "wrong column", "too many"],
+)
+def test_bad_tables(path, text, columns, message):
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_properties(path, *columns)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="must be a CSV file"):
+        read_properties(tmp_path / "nowhere.csv", "smiles")

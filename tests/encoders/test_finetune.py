@@ -1,0 +1,177 @@
+"""Fine-tuning on molecules whose property is known: whether there is a nitrogen, and the share of oxygens."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from recsys_ssl.encoders.finetune import (
+    FinetuneConfig,
+    finetune,
+    load_predictor,
+    predict,
+    save_predictor,
+)
+from recsys_ssl.encoders.molecule.grover import GroverConfig, GTransformer
+from recsys_ssl.encoders.molecule.scaffolds import Split
+from recsys_ssl.encoders.molecule.smiles import featurise
+from recsys_ssl.evaluation.prediction import score
+
+NAN = np.nan
+ENCODER = GroverConfig(16, num_heads=2)
+SMALL = FinetuneConfig(
+    epochs=20, batch_size=16, learning_rate=3e-3, warmup_epochs=1, dropout=0.0, attn_hidden=8, attn_out=2, ffn_hidden=16
+)
+
+
+def make_molecules(count=96):
+    """(graphs, [count, 2] share of oxygens and nitrogen, split): chains of C with O and N at random places."""
+    rng = np.random.default_rng(0)
+    # Each other molecule has a nitrogen; oxygens never touch each other.
+    chains = [[rng.choice(["C", "CO"]) for _ in range(rng.integers(2, 6))] for _ in range(count)]
+    smiles = ["".join([*chain[:1], "N" if i % 2 else "C", *chain[1:], "C"]) for i, chain in enumerate(chains)]
+    targets = np.array([[text.count("O") / len(text), float("N" in text)] for text in smiles])
+    split = Split(np.arange(0, 64), np.arange(64, 80), np.arange(80, count))
+    return [featurise(text) for text in smiles], targets, split
+
+
+GRAPHS, TARGETS, SPLIT = make_molecules()
+
+
+@pytest.fixture
+def eagerly():
+    """A few steps take less time without a trace."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def take_one_step(encoder, **changes):
+    """The result of a single step over 16 molecules."""
+    split = Split(np.arange(16), np.arange(16, 32), np.arange(32, 48))
+    config = dataclasses.replace(SMALL, epochs=1, warmup_epochs=0, **changes)
+    return finetune(encoder, GRAPHS[:48], TARGETS[:48, 1:], split, "classification", config)
+
+
+class TestLearning:
+    @pytest.fixture(scope="class")
+    def regression(self):
+        """One run on the share of oxygens, a tenth of the training targets unknown, beside a task of chance."""
+        targets = np.column_stack([TARGETS[:, 0] * 1000 + 100, np.random.default_rng(1).normal(size=len(TARGETS))])
+        targets[SPLIT.train[::10], 0] = NAN
+        seen = []
+        found = finetune(ENCODER, GRAPHS, targets, SPLIT, "regression", SMALL, lambda *of: seen.append(of))
+        return found, seen, targets
+
+    def test_the_known_property_is_learned(self, regression):
+        found, _, targets = regression
+        rmse = score(targets[SPLIT.test, :1], found.predictions[SPLIT.test, :1], "regression")
+        assert rmse < 0.5 * targets[SPLIT.test, 0].std()
+
+    def test_metrics_are_those_of_the_predictions(self, regression):
+        found, _, targets = regression
+        assert set(found.metrics) == {"train", "validation", "test"}
+        for part, rows in SPLIT._asdict().items():
+            expected = score(targets[rows], found.predictions[rows], "regression")
+            assert found.metrics[part] == pytest.approx(expected, rel=1e-6)
+
+    def test_the_best_epoch_is_kept(self, regression):
+        found, seen, _ = regression
+        history = [figures["validation_rmse"] for _, _, figures in seen]
+        assert [epoch for epoch, _, _ in seen] == list(range(1, found.last_epoch + 1))
+        assert found.best_epoch == 1 + int(np.argmin(history))
+        assert found.metrics["validation"] == pytest.approx(min(history), rel=1e-5)
+        assert seen[-1][2]["loss"] < seen[0][2]["loss"]
+
+    def test_a_saved_predictor_predicts_the_same(self, regression, tmp_path):
+        found, _, _ = regression
+        save_predictor(found.model, SMALL.heads, ["oxygens", "chance"], str(tmp_path / "predictor"))
+        model, names = load_predictor(str(tmp_path / "predictor"))
+        assert names == ["oxygens", "chance"]
+        np.testing.assert_allclose(predict(model, GRAPHS), found.predictions, rtol=1e-5)
+        assert predict(model, []).shape == (0, 2)
+
+    def test_a_class_is_learned(self):
+        found = finetune(GTransformer(ENCODER), GRAPHS, TARGETS[:, 1:], SPLIT, "classification", SMALL)
+        assert found.metrics["test"] > 0.9
+        assert 0.0 <= found.predictions.min() <= found.predictions.max() <= 1.0
+
+
+@pytest.mark.usefixtures("eagerly")
+class TestEncoder:
+    def test_a_seed_repeats_and_another_differs(self):
+        encoder = GTransformer(ENCODER)
+        runs = [take_one_step(encoder, seed=seed).predictions for seed in (0, 0, 1)]
+        np.testing.assert_array_equal(runs[0], runs[1])
+        assert not np.array_equal(runs[0], runs[2])
+
+    @pytest.mark.parametrize("scale", [1.0, 0.1, 0.0])
+    def test_its_own_learning_rate_is_a_true_multiple(self, scale):
+        encoder = GTransformer(ENCODER)
+        before = encoder.get_weights()
+        found = take_one_step(encoder, encoder_lr_scale=scale, learning_rate=1e-3)
+        after = found.model.encoder.get_weights()
+        # Adam's first step moves a weight by the learning rate, whatever its gradient.
+        moved = max(np.abs(new - old).max() for new, old in zip(after, before))
+        assert moved == pytest.approx(1e-3 * scale, rel=1e-2)
+        for old, kept in zip(before, encoder.get_weights()):
+            np.testing.assert_array_equal(old, kept)  # the given encoder stays as it is
+
+    def test_from_scratch_its_weights_are_drawn(self):
+        first, second = (take_one_step(ENCODER, seed=seed, learning_rate=1e-9).model.encoder for seed in (0, 1))
+        assert first.config.hidden_dim == 16
+        assert any(np.abs(a - b).max() > 0.01 for a, b in zip(first.get_weights(), second.get_weights()))
+
+    def test_its_dropout_is_that_of_the_config(self):
+        assert take_one_step(ENCODER, dropout=0.25).model.encoder.config.dropout == 0.25
+
+    def test_training_stops_when_validation_does_not_improve(self):
+        split = Split(np.arange(16), np.arange(16, 32), np.arange(32, 48))
+        config = dataclasses.replace(SMALL, epochs=9, patience=2, learning_rate=1e-12)
+        found = finetune(ENCODER, GRAPHS, TARGETS[:, 1:], split, "classification", config)
+        assert (found.best_epoch, found.last_epoch) == (1, 3)
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"epochs": 0}, "finetune.epochs must be at least 1"),
+            ({"learning_rate": NAN}, "finetune.learning_rate must be positive"),
+            ({"encoder_lr_scale": -0.1}, "finetune.encoder_lr_scale must not be negative"),
+            ({"warmup_epochs": 50}, "warmup_epochs must be less than finetune.epochs"),
+            ({"ffn_layers": 0}, "ffn_layers must be 1 or more"),
+        ],
+        ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+    )
+    def test_bad_settings(self, changes, message):
+        with pytest.raises(ValueError, match=message):
+            FinetuneConfig(**changes)
+
+    @pytest.mark.parametrize(
+        ("targets", "task", "message"),
+        [
+            (TARGETS[:, 1:], "ranking", "task must be one of classification, regression"),
+            (TARGETS[:90], "regression", "a row per graph. Received: .90, 2. for 96 graphs"),
+            (TARGETS[:, 0], "regression", "must be .num_molecules, num_tasks."),
+            (TARGETS + np.inf, "regression", "must be finite, or NaN"),
+            (TARGETS * 2, "classification", "must be 0 or 1. Received: 0, "),
+            (TARGETS[:, 1:] * 0, "classification", "validation must have a task with both classes"),
+            (np.where(np.arange(96)[:, None] < 64, NAN, TARGETS), "regression", "must have a target in train"),
+            (np.where(np.arange(96)[:, None] < 80, TARGETS, NAN), "regression", "test must have a target. "),
+        ],
+        ids=["task", "rows", "shape", "infinite", "counts", "one class", "no train", "no test"],
+    )
+    def test_bad_targets(self, targets, task, message):
+        with pytest.raises(ValueError, match=message):
+            finetune(ENCODER, GRAPHS, targets, SPLIT, task, SMALL)
+
+    def test_an_empty_part(self):
+        split = SPLIT._replace(validation=np.arange(0))
+        with pytest.raises(ValueError, match="must have molecules. Received: none in validation"):
+            finetune(ENCODER, GRAPHS, TARGETS, split, "regression", SMALL)
+
+    def test_a_directory_without_a_predictor(self, tmp_path):
+        with pytest.raises(ValueError, match="no config.json. Fine-tune first"):
+            load_predictor(str(tmp_path))

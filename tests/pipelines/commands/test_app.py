@@ -1,0 +1,269 @@
+"""The command line: help, the commands that need no TensorFlow, and errors as one message with exit status 1.
+
+Stages on real input are in tests/e2e.
+"""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from rich.console import Console
+
+from pipelines.commands import app as module
+from recsys_ssl.datasets.sources import DATASETS
+from recsys_ssl.spec import json_schema
+
+COMMANDS = sorted(typer.main.get_command(module.app).commands)
+SPECS = sorted((Path(__file__).parents[2] / "feature_specs").glob("*.yaml"))
+SPEC = """
+version: 1
+name: films
+events:
+  paths: [events*.csv]
+  query_id: user
+  item_id: film
+  timestamp: {column: time}
+items:
+  table: {paths: [films.csv]}
+  id: film
+  features:
+    - {name: film, kind: id}
+    - {name: genre, column: "a [b] genre", kind: categorical}
+queries:
+  id: user
+  features:
+    - {name: user, kind: id}
+"""
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # nothing wraps
+    monkeypatch.setenv("TERM", "dumb")  # nor has colours
+
+
+@pytest.fixture
+def spec(tmp_path):
+    path = tmp_path / "films.yaml"
+    path.write_text(SPEC)
+    return path
+
+
+def check_error(result, *parts):
+    """One message, exit status 1, no trace."""
+    assert result.status == 1
+    assert "Traceback" not in result.output
+    assert result.output.count("error: ") == 1
+    missing = [part for part in parts if part not in result.output]
+    assert missing == [], result.output
+
+
+class TestHelp:
+    def test_every_command_of_the_readme_exists(self):
+        stages = {"ingest", "transform", "correlate", "train", "index", "evaluate"}
+        molecules = {"pretrain", "embed", "finetune"}
+        others = {"run", "data", "validate-spec", "spec-schema", "report", "recommend"}
+        assert others | stages | molecules == set(COMMANDS)
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_says_what_it_does_and_shows_an_example(self, cli, command):
+        result = cli(command, "--help")
+        assert result.status == 0
+        assert f"Usage: recsys-ssl {command}" in result.output or f"Usage: root {command}" in result.output
+        assert f"recsys-ssl {command} " in result.output.split("Usage:")[1].split("\n", 1)[1]
+        assert "[dim]" not in result.output
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_its_example_is_a_valid_command_line(self, command):
+        """The example's options exist and no argument is missing: click parses it, nothing runs."""
+        click_command = typer.main.get_command(module.app).commands[command]
+        example = click_command.help.split("[dim]")[1].split("[/dim]")[0].split(">")[0].split()
+        assert example[:2] == ["recsys-ssl", command]
+        click_command.make_context(command, example[2:])
+
+    def test_without_a_command_the_list_is_shown(self, cli):
+        result = cli()
+        assert [command for command in COMMANDS if command not in result.output] == []
+
+    def test_a_process_of_its_own_needs_no_tensorflow_for_help(self):
+        heavy = "{'tensorflow', 'tfx', 'apache_beam'}"
+        script = (
+            "import sys; from pipelines.commands.app import app\n"
+            f"try: app(['--help'])\nfinally: print(set(sys.modules) & {heavy})"
+        )
+        process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        assert process.stdout.splitlines()[-1] == "set()"
+        assert process.stderr == ""
+
+
+class TestValidateSpec:
+    @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+    def test_shipped_specs_are_valid(self, cli, path):
+        result = cli("validate-spec", path)
+        assert result.status == 0
+        assert f"{path.stem}: valid" in result.output
+
+    def test_says_what_the_spec_means(self, cli, spec):
+        result = cli("validate-spec", spec)
+        assert result.status == 0
+        rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.output.splitlines() if "│" in line]
+        assert rows == [
+            ["query", "user", "id", "user"],
+            ["item", "film", "id", "film"],
+            ["item", "genre", "categorical", "a [b] genre"],
+        ]
+
+    def test_looks_for_the_files(self, cli, spec, tmp_path):
+        for name in ("events-2.csv", "events-1.csv", "films.csv"):
+            (tmp_path / name).touch()
+        result = cli("validate-spec", spec, "--data", tmp_path)
+        assert result.status == 0
+        assert "events*.csv: events-1.csv, events-2.csv\nfilms.csv: films.csv\n" in result.output
+
+    @pytest.mark.parametrize("pattern", ["films.csv", "/nowhere/films.csv"])
+    def test_a_file_that_is_missing_is_an_error(self, cli, spec, tmp_path, pattern):
+        spec.write_text(SPEC.replace("films.csv", pattern))
+        (tmp_path / "events.csv").touch()
+        check_error(cli("validate-spec", spec, "--data", tmp_path), f"no file matches {pattern} in {tmp_path}")
+
+    @pytest.mark.parametrize(
+        ("old", "new", "parts"),
+        [
+            (
+                "  query_id: user",
+                "  query: user",
+                ["films.yaml:4: events.query_id: ", "films.yaml:6: events.query: unknown key"],
+            ),
+            ("kind: categorical", "kind: categoric", ["films.yaml:14: ", "'categoric'", "'categorical'"]),
+            ("kind: categorical", "kind: image", ["films.yaml:14: ", "not yet available. Remove feature 'genre'"]),
+            ("name: films", "name: films\nname2: [x, [/b]]", ["films.yaml:4: name2: unknown key. Check its spelling"]),
+            ("items:", "items: [", ["films.yaml:", "this is not valid YAML", "Mend the syntax"]),
+        ],
+        ids=["typo in key", "typo in kind", "reserved kind", "unknown key", "broken YAML"],
+    )
+    def test_a_fault_is_told_with_its_line(self, cli, spec, old, new, parts):
+        spec.write_text(SPEC.replace(old, new))
+        check_error(cli("validate-spec", spec), *parts)
+
+    def test_a_message_with_brackets_is_shown_whole(self, cli, spec):
+        spec.write_text(SPEC.replace("  query_id", "  header: false\n  query_id"))
+        check_error(cli("validate-spec", spec), "Set columns: [name, ...].")
+
+    def test_a_spec_that_is_not_there(self, cli, tmp_path):
+        check_error(cli("validate-spec", tmp_path / "none.yaml"), "none.yaml: the spec cannot be read")
+
+    def test_the_schema_for_editors_is_the_shipped_one(self, cli):
+        result = cli("spec-schema")
+        assert result.status == 0
+        assert result.output == json_schema() == (SPECS[0].parent / "schema.json").read_text(encoding="utf-8")
+
+
+class TestData:
+    def test_an_unknown_name_lists_the_known(self, cli, tmp_path):
+        check_error(cli("data", "netflix", "--to", tmp_path), "Received: 'netflix'", *DATASETS)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_source_that_is_not_there(self, cli, tmp_path):
+        check_error(
+            cli("data", "frappe", "--to", tmp_path / "a", "--source", tmp_path / "b"), "--source must be a directory"
+        )
+
+    def test_a_target_that_is_a_file(self, cli, tmp_path):
+        (tmp_path / "file").touch()
+        check_error(cli("data", "frappe", "--to", tmp_path / "file", "--source", tmp_path), str(tmp_path / "file"))
+
+
+class TestErrors:
+    def test_a_missing_data_directory(self, cli, spec, tmp_path):
+        for command in ("run", "ingest"):
+            result = cli(command, spec, "--data", tmp_path / "none", "--workdir", tmp_path / "work")
+            check_error(result, "--data must be a directory", str(tmp_path / "none"))
+
+    def test_a_working_directory_that_is_a_file(self, cli, spec, tmp_path):
+        result = cli("ingest", spec, "--data", tmp_path, "--workdir", spec)
+        check_error(result, "--workdir must be a directory", str(spec))
+
+    @pytest.mark.parametrize("command", ["train", "index"])
+    def test_an_unknown_arm(self, cli, spec, tmp_path, command):
+        result = cli(command, spec, "--workdir", tmp_path, "--arm", "placebo")
+        check_error(result, "--arm must be control or treatment. Received: 'placebo'.")
+
+    def test_an_unknown_setting(self, cli, spec, tmp_path):
+        result = cli("ingest", spec, "--data", tmp_path, "--workdir", tmp_path, "--set", "ingest.partitions=3")
+        check_error(result, "unknown setting ingest.partitions. Use one of: num_partitions, rows_per_batch.")
+        assert "✗ ingest" in result.output
+        # The trace is in the log.
+        assert "Traceback" in (tmp_path / "logs" / "ingest.log").read_text()
+
+    @pytest.mark.parametrize("command", ["train", "evaluate", "index", "correlate", "transform", "recommend"])
+    def test_a_stage_whose_input_is_not_there_yet(self, cli, spec, tmp_path, command):
+        result = cli(command, spec, "--workdir", tmp_path / "work")
+        check_error(result, f"{tmp_path}/work")
+        assert "Run the stage that writes" in result.output or "Finish `recsys-ssl run`" in result.output
+
+    def test_a_report_that_is_not_there_yet(self, cli, tmp_path):
+        result = cli("report", "--workdir", tmp_path)
+        check_error(
+            result, f"no {tmp_path}/report/report.json. Finish `recsys-ssl run` or `recsys-ssl evaluate` first."
+        )
+
+    def test_what_no_message_foresaw_points_to_the_log(self, cli, spec, tmp_path, monkeypatch):
+        def load_spec(path):
+            raise RuntimeError("out of [paper]")
+
+        monkeypatch.setattr(module, "load_spec", load_spec)
+        result = cli("recommend", spec, "--workdir", tmp_path)
+        check_error(result, "RuntimeError: out of [paper]", f"The whole story is in {tmp_path}/logs/recommend.log.")
+
+    def test_an_interrupted_command_says_how_to_go_on(self, cli, spec, tmp_path, monkeypatch):
+        def load_spec(path):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(module, "load_spec", load_spec)
+        check_error(cli("recommend", spec, "--workdir", tmp_path), "Run the same command again to go on.")
+
+
+def test_the_report_table_holds_every_number_and_text_with_brackets(tmp_path):
+    report = {
+        "floor": [{"metric": "recall_at_10", "popularity": 0.125}],
+        "metrics": [
+            {"metric": "recall_at_10", "label": "Recall@10", "control": 0.25, "treatment": 0.5, "difference": 0.25,
+             "interval": [-0.125, 0.375], "adjusted_p": 0.0625},
+            {"metric": "mrr", "label": "MRR", "control": None, "treatment": 0.75, "difference": None,
+             "interval": None, "adjusted_p": None},
+        ],
+        "verdict": {"word": "hold", "reasons": ["Because [of] this.", "And [/that]."]},
+    }  # fmt: skip
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.json").write_text(json.dumps(report))
+    (tmp_path / "pushed" / "films" / "17").mkdir(parents=True)
+    (tmp_path / "tfx").mkdir()
+    console = Console(file=io.StringIO(), width=200, color_system=None)
+    module._show_report(console, tmp_path)
+    shown = console.file.getvalue()
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if "│" in line]
+    assert rows == [
+        ["Recall@10", "0.1250", "0.2500", "0.5000", "+0.2500", "-0.1250 +0.3750", "0.062"],
+        ["MRR", "–", "–", "0.7500", "–", "–", "–"],
+    ]
+    assert "hold: Because [of] this. And [/that]." in shown
+    assert f"report.json {' ' * 12} {tmp_path}/report/report.json" in shown
+    assert f"pushed model {' ' * 11} {tmp_path}/pushed/films/17" in shown
+
+
+def test_a_librarys_error_names_its_kind_and_the_log_and_ours_stands_alone(tmp_path):
+    from pipelines.config import ConfigError, parse_overrides
+
+    with pytest.raises(ValueError) as foreign:
+        json.loads("{")
+    with pytest.raises(ConfigError) as own:
+        parse_overrides(["nonsense"])
+    log = tmp_path / "run.log"
+    shown = module._explain(foreign.value, log)
+    assert shown.startswith("JSONDecodeError: ")
+    assert shown.endswith(f"The whole story is in {log}.")
+    assert module._explain(own.value, log) == str(own.value)

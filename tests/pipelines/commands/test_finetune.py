@@ -1,0 +1,87 @@
+"""`recsys-ssl finetune molecule` on a made-up table and an encoder that was never trained."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recsys_ssl.encoders.config import PretrainConfig
+from recsys_ssl.encoders.finetune import load_predictor, predict
+from recsys_ssl.encoders.molecule.contexts import ContextVocabulary
+from recsys_ssl.encoders.molecule.embed import save_encoder
+from recsys_ssl.encoders.molecule.grover import GTransformer
+from recsys_ssl.encoders.molecule.scaffolds import scaffold_balanced
+from recsys_ssl.encoders.molecule.smiles import featurise_all
+
+SETTINGS = [f"--set=finetune.{text}" for text in ("epochs=2", "warmup_epochs=1", "ffn_hidden=8", "attn_hidden=4")]
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERM", "dumb")
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    config, none = PretrainConfig(hidden_dim=8, num_heads=2), ContextVocabulary(())
+    save_encoder(GTransformer(config.grover), tmp_path / "encoder", config, none, none)
+    return tmp_path / "encoder"
+
+
+@pytest.fixture
+def data(tmp_path):
+    """60 rings of their own size and substituents, one SMILES that is none; `size` and `even` are known."""
+    smiles = [f"C1{'C' * (2 + i)}1{'N' * (i % 2)}" for i in range(60)]
+    table = pd.DataFrame({"smiles": smiles, "size": range(60), "even": [i % 2 for i in range(60)]})
+    table.loc[60] = ["C1CC", 1, 1]
+    table.to_csv(tmp_path / "rings.csv", index=False)
+    return tmp_path / "rings.csv"
+
+
+def test_writes_predictor_predictions_and_metrics(cli, encoder, data, tmp_path):
+    workdir = tmp_path / "work"
+    options = ["--smiles", "smiles", "--target", "size", "--workdir", workdir, *SETTINGS]
+    result = cli("finetune", "molecule", "--model", encoder, "--data", data, *options)
+    assert result.status == 0, result.output
+    facts = json.loads((workdir / "metrics.json").read_text())
+    assert (facts["task"], facts["metric"], facts["rejected"]) == ("regression", "rmse", 1)
+    assert f"{facts['metrics']['test']:.4f}" in result.output
+
+    table = pd.read_csv(workdir / "predictions.csv")
+    parts = scaffold_balanced(table["smiles"].tolist())
+    assert np.flatnonzero(table["part"] == "test").tolist() == parts.test.tolist()
+    error = (table["size"] - table["size (predicted)"])[parts.test]
+    assert facts["metrics"]["test"] == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-4)
+    model, names = load_predictor(str(workdir / "predictor"))
+    assert names == ["size"]
+    predicted = predict(model, list(featurise_all(table["smiles"])))
+    np.testing.assert_allclose(predicted[:, 0], table["size (predicted)"], rtol=1e-4)
+    assert json.loads((workdir / "rejected.jsonl").read_text()) == {"row": 60, "reason": "unparsable", "smiles": "C1CC"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--target", "weight"], "and weight missing"),
+        (["--target", "size", "--task", "classification"], "must be 0 or 1"),
+        (["--target", "size", "--set", "finetune.epoch=3"], "unknown setting finetune.epoch. Use one of: seed, epochs"),
+        (["--target", "size", "--set", "finetune.epochs=0"], "finetune.epochs must be at least 1. Received: 0"),
+    ],
+    ids=["column", "task", "key", "value"],
+)
+def test_a_mistake_is_one_message(cli, encoder, data, tmp_path, options, message):
+    named = ["--model", encoder, "--data", data, "--smiles", "smiles", "--workdir", tmp_path / "work"]
+    result = cli("finetune", "molecule", *named, *options)
+    assert result.status == 1
+    assert result.output.count("error: ") == 1
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_directory_without_an_encoder(cli, data, tmp_path):
+    named = ["--model", tmp_path, "--data", data, "--smiles", "smiles", "--target", "size", "--workdir", tmp_path]
+    result = cli("finetune", "molecule", *named)
+    assert result.status == 1
+    assert "a molecule encoder must have config.json" in result.output

@@ -1,0 +1,170 @@
+"""Recommending to a query of the log, with a recommender that writes down what it is asked."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from recsys_ssl import examples
+from recsys_ssl.serving import queries as recommendation
+from recsys_ssl.serving.queries import Places, Recommended, recommend_to_query
+from recsys_ssl.spec import FeatureSpec
+
+SPEC = {
+    "name": "films",
+    "events": {
+        "paths": ["e.csv"],
+        "query_id": "user",
+        "item_id": "film",
+        "timestamp": {"column": "time"},
+        "features": [{"name": "device", "kind": "categorical"}],
+    },
+    "items": {
+        "table": {"paths": ["i.csv"]},
+        "id": "film",
+        "title": "title",
+        "features": [
+            {"name": "film", "kind": "id"},
+            {"name": "title", "kind": "text"},
+            {"name": "length", "kind": "numeric"},
+        ],
+    },
+    "queries": {
+        "id": "user",
+        "features": [{"name": "user", "kind": "id"}, {"name": "history", "kind": "item_sequence"}],
+    },
+}
+# Two shards; in the second no film has a title, so that column holds nulls only.
+FILMS = (
+    {"item_row": [[0], [1]], "item_id": [[b"f\t0"], [b"f1"]], "film": [[b"f\t0"], [b"f1"]],
+     "title": [["Zoë 🍕".encode()], [b"One"]], "length": [[90.0], []]},
+    {"item_row": [[2]], "item_id": [[b"f2"]], "film": [[b"f2"]], "title": [[]], "length": [[80.0]]},
+)  # fmt: skip
+# u1's last held-out event is the second record.
+EVENTS = {
+    "query_id": [[b"u0"], [b"u1"], [b"u1"]],
+    "item_row": [[1], [2], [0]],
+    "timestamp_us": [[5], [9], [7]],
+    "user": [[b"u0"], [b"u1"], [b"u1"]],
+    "device": [[b"tv"], [b"phone"], []],
+    "history": [[], [b"f1", b"f\t0"], [b"f1"]],
+    "seen_rows": [[], [0, 1], [1]],
+}
+
+
+@pytest.fixture
+def places(tmp_path, make_records):
+    for shard, films in enumerate(FILMS):
+        examples.write_shard(make_records(films), str(tmp_path / "catalogue"), "catalogue", f"part-{shard}")
+    examples.write_shard(make_records(EVENTS), str(tmp_path / "interactions"), "test", "part-0")
+    return Places(str(tmp_path / "interactions"), str(tmp_path / "catalogue"), str(tmp_path / "recommender"))
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Calls of a recommender that answers f2, then f<tab>0."""
+    calls = []
+
+    def answer(model, features, k, exclude):
+        calls.append(SimpleNamespace(model=model, features=features, k=k, exclude=exclude))
+        return SimpleNamespace(item_ids=[["f2", "f\t0"][:k]], scores=[[0.5, 0.25][:k]])
+
+    monkeypatch.setattr(recommendation, "load_recommender", lambda directory: directory)
+    monkeypatch.setattr(recommendation, "recommend", answer)
+    return calls
+
+
+def make_spec(**changes):
+    return FeatureSpec.model_validate({**SPEC, **changes})
+
+
+def test_asks_with_the_raw_features_of_the_last_held_out_event(places, asked):
+    found = recommend_to_query(make_spec(), places, "u1", 2)
+    assert found == Recommended("u1", ["One", "Zoë 🍕"], ["f2", "f\t0"], ["f2", "Zoë 🍕"], [0.5, 0.25])
+    (call,) = asked
+    assert call.model == places.recommender_dir
+    assert call.features == {"user": [["u1"]], "device": [["phone"]], "history": [["f1", "f\t0"]]}
+    assert call.exclude == [["f\t0", "f1"]]
+    assert call.k == 2
+
+
+def test_without_a_query_the_first_that_has_seen_something_is_taken(places, asked):
+    assert recommend_to_query(make_spec(), places, None, 1).query_id == "u1"
+
+
+def test_a_query_that_has_seen_nothing_can_be_asked_for(places, asked):
+    found = recommend_to_query(make_spec(), places, "u0", 1)
+    assert (found.query_id, found.chosen_titles) == ("u0", [])
+    assert asked[0].features == {"user": [["u0"]], "device": [["tv"]], "history": [[]]}
+    assert asked[0].exclude == [[]]
+
+
+def test_seen_items_may_come_again_when_the_spec_does_not_mask_them(places, asked):
+    found = recommend_to_query(make_spec(evaluation={"mask_seen": False}), places, "u1", 1)
+    assert found.chosen_titles == ["One", "Zoë 🍕"]
+    assert asked[0].exclude == [[]]
+
+
+def test_without_an_item_sequence_the_seen_items_are_what_was_chosen(places, asked):
+    queries = {"id": "user", "features": [{"name": "user", "kind": "id"}]}
+    found = recommend_to_query(make_spec(queries=queries), places, "u1", 1)
+    assert sorted(found.chosen_titles) == ["One", "Zoë 🍕"]
+    assert asked[0].features == {"user": [["u1"]], "device": [["phone"]]}
+
+
+def test_an_unknown_query_is_an_error_that_names_it(places, asked):
+    with pytest.raises(ValueError, match="Received: 'u7'. Leave --query out"):
+        recommend_to_query(make_spec(), places, "u7", 1)
+    assert asked == []
+
+
+@pytest.mark.parametrize("mask_seen", [True, False])
+def test_a_query_that_is_an_item_has_the_items_features_and_is_never_recommended(
+    tmp_path, places, asked, make_records, mask_seen
+):
+    events = {
+        "query_id": [[b"f1"]],
+        "item_row": [[0]],
+        "timestamp_us": [[5]],
+        "query_row": [[1]],
+        "seen_rows": [[1, 2]],
+    }
+    examples.write_shard(make_records(events), str(tmp_path / "pages"), "test", "part-0")
+    places = Places(str(tmp_path / "pages"), places.catalogue_dir, places.recommender_dir)
+    log = {name: value for name, value in SPEC["events"].items() if name != "features"}
+    evaluation = {"mask_seen": mask_seen}
+    found = recommend_to_query(
+        make_spec(events=log, queries={"same_as_items": True}, evaluation=evaluation), places, "f1", 1
+    )
+    assert found.chosen_titles == ["f2"]
+    assert asked[0].features == {"film": [["f1"]], "title": [["One"]], "length": [[]]}
+    assert asked[0].exclude == [["f1", "f2"] if mask_seen else ["f1"]]
+
+
+def test_a_query_that_is_a_compound_is_asked_for_by_its_packed_molecule(tmp_path, asked, make_records):
+    packed = b"\xff\x00 no text"
+    compounds = {"item_row": [[0], [1], [2]], "item_id": [[b"f\t0"], [b"f1"], [b"f2"]], "structure": [[], [packed], []]}
+    events = {"query_id": [[b"f1"]], "item_row": [[0]], "query_row": [[1]], "seen_rows": [[1]]}
+    examples.write_shard(make_records(compounds), str(tmp_path / "catalogue"), "catalogue", "part-0")
+    examples.write_shard(make_records(events), str(tmp_path / "interactions"), "test", "part-0")
+    items = {**SPEC["items"], "title": None, "features": [{"name": "structure", "kind": "molecule"}]}
+    log = {name: value for name, value in SPEC["events"].items() if name not in ("features", "timestamp")}
+    spec = make_spec(events=log, items=items, queries={"same_as_items": True}, split={"kind": "random"})
+    places = Places(str(tmp_path / "interactions"), str(tmp_path / "catalogue"), "towers")
+    assert recommend_to_query(spec, places, "f1", 2).titles == ["f2", "f\t0"]
+    assert asked[0].features == {"structure": [[packed]]}
+
+
+def test_without_titles_ids_are_shown(places, asked):
+    items = {**SPEC["items"], "title": None}
+    assert recommend_to_query(make_spec(items=items), places, "u1", 2).titles == ["f2", "f\t0"]
+
+
+def test_places_are_written_and_read(tmp_path):
+    with pytest.raises(FileNotFoundError, match="Finish `recsys-ssl run`"):
+        Places.read(str(tmp_path))
+    places = Places("a", "b", "c")
+    places.write(str(tmp_path))
+    assert Places.read(str(tmp_path)) == places
+    names = {"interactions_dir": "a", "catalogue_dir": "b", "recommender_dir": "c"}
+    assert json.loads((tmp_path / "places.json").read_text()) == names
