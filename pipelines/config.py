@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter
 
-from pipelines.settings import build_section
 from recsys_ssl.evaluation.compare import EvaluationConfig
 from recsys_ssl.index.scann_index import IndexConfig
 from recsys_ssl.logs.transforms import IngestConfig
-from recsys_ssl.training.config import TrainConfig
+from recsys_ssl.settings import build, parse
+from recsys_ssl.training.config import SslConfig, TrainConfig
 
 # What decides the weights of a model; validation during training ranks by the rules of the evaluation.
 MODEL_SOURCES = (
@@ -26,22 +25,14 @@ MODEL_SOURCES = (
     *(f"recsys_ssl/evaluation/{name}.py" for name in ("queries", "ranking", "metrics")),
 )
 
-# Settings that an arm without regularizer does not read: they need not retrain the control.
-_REGULARIZER_SETTINGS = frozenset(
-    {
-        "ssl_weight",
-        "ssl_temperature",
-        "ssl_batch_size",
-        "value_dropout",
-        "feature_dropout",
-        "correlation",
-        "molecule_mask_rate",
-    }
-)
-
-
-class ConfigError(ValueError):
-    """A setting that does not exist or cannot have the given value."""
+_TYPES = {
+    "ingest": IngestConfig,
+    "train": TrainConfig,
+    "control": TrainConfig,
+    "index": IndexConfig,
+    "evaluation": EvaluationConfig,
+}
+_NO_SSL = SslConfig(regularizer="none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +42,12 @@ class RunConfig:
     Attributes:
         train: the treatment.
         control: the arm that the treatment is compared with; everything that is not set is as in `train`,
-            but without a regularizer and its settings.
+            but without `train.ssl.*`.
     """
 
     ingest: IngestConfig = dataclasses.field(default_factory=IngestConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
-    control: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(regularizer="none"))
+    control: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(ssl=_NO_SSL))
     index: IndexConfig = dataclasses.field(default_factory=IndexConfig)
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
 
@@ -67,23 +58,13 @@ def parse_overrides(overrides: Sequence[str]) -> RunConfig:
     Raises:
         ConfigError: no `section.key=value`, an unknown key or a value of the wrong type or range.
     """
-    values: dict[str, dict[str, Any]] = {field.name: {} for field in dataclasses.fields(RunConfig)}
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        section, dot, name = key.partition(".")
-        if not equals or not dot or section not in values:
-            raise ConfigError(
-                f"a setting is SECTION.KEY=VALUE with a section of {', '.join(values)}. Received: {override!r}."
-            )
-        try:
-            values[section][name] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{key}: the value must be YAML. Received: {text!r}. Quote it for the shell.") from error
-    shared = {key: value for key, value in values["train"].items() if key not in _REGULARIZER_SETTINGS}
-    if values["control"].get("regularizer", "none") != "none":
-        shared = values["train"]
-    values["control"] = {**shared, "regularizer": "none", **values["control"]}
-    return RunConfig(**{field.name: _build(field.name, values[field.name]) for field in dataclasses.fields(RunConfig)})
+    values = parse(overrides, list(_TYPES))
+    ssl = values["control"].pop("ssl", {})
+    if ssl.get("regularizer", "none") != "none":
+        ssl = {**values["train"].get("ssl", {}), **ssl}
+    shared = {key: value for key, value in values["train"].items() if key != "ssl"}
+    values["control"] = {**shared, **values["control"], "ssl": {"regularizer": "none", **ssl}}
+    return RunConfig(**{section: build(section, kind, values[section]) for section, kind in _TYPES.items()})
 
 
 def to_json(config: Any) -> str:
@@ -111,19 +92,3 @@ def source_hash(*packages: str) -> str:
             source = path.read_bytes()
             digest.update(f"{path.relative_to(root)} {len(source)} ".encode() + source)
     return digest.hexdigest()[:16]
-
-
-_TYPES = {
-    "ingest": IngestConfig,
-    "train": TrainConfig,
-    "control": TrainConfig,
-    "index": IndexConfig,
-    "evaluation": EvaluationConfig,
-}
-
-
-def _build(section: str, values: dict[str, Any]) -> Any:
-    try:
-        return build_section(section, _TYPES[section], values)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error

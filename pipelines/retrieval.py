@@ -15,17 +15,17 @@ from tfx.proto import pusher_pb2
 from pipelines import components
 from pipelines.config import MODEL_SOURCES, RunConfig, source_hash, to_json
 from pipelines.stages import data_fingerprint
+from recsys_ssl.encoders.store import hash_encoder
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.config import TrainConfig
-from recsys_ssl.training.train import hash_encoder
 
 _COMMON = ("recsys_ssl/spec.py", "recsys_ssl/examples.py", "pipelines/stages.py", "pipelines/components.py")
 
 
 def _training_code(config: TrainConfig) -> str:
-    """What decides a model besides its settings and data: sources, and a pre-trained encoder of molecules."""
+    """What decides a model besides its settings and data: sources, and pre-trained encoders."""
     code = source_hash(*_COMMON, *MODEL_SOURCES)
-    return code if config.molecule_encoder is None else f"{code} {hash_encoder(config.molecule_encoder)}"
+    return " ".join([code, *(hash_encoder(directory) for directory in config.pretrained.values())])
 
 
 def create_pipeline(

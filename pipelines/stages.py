@@ -18,13 +18,15 @@ from recsys_ssl.evaluation.compare import EvaluationConfig
 from recsys_ssl.evaluation.evaluate import Arm, evaluate_arms
 from recsys_ssl.evaluation.report import write_report
 from recsys_ssl.features import correlations, preprocessing
+from recsys_ssl.features.encoding import EncodedFeature, read_encoding
 from recsys_ssl.index import embed, export, scann_index
 from recsys_ssl.logs.summary import SUMMARY_FILE, IngestSummary
 from recsys_ssl.logs.transforms import IngestConfig, ingest
+from recsys_ssl.loop import Outcome
 from recsys_ssl.serving.catalogue import read_catalogue
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.config import TrainConfig
-from recsys_ssl.training.train import TrainInputs, TrainResult, train
+from recsys_ssl.training.train import RECALL, TrainInputs, train
 
 CORRELATIONS_FILE = "correlations.json"
 RESULT_FILE = "train_result.json"
@@ -71,19 +73,19 @@ def transform_features(
         encoded_catalogue_dir,
         _options(beam_args),
     )
-    encoding = preprocessing.read_encoding(item_transform_dir)
+    encoding = read_encoding(item_transform_dir)
     PROGRESS.info(", ".join(map(_describe_encoding, encoding)))
 
 
-def _describe_encoding(feature: preprocessing.EncodedFeature) -> str:
-    return f"{feature.name} graph" if feature.is_molecule else f"{feature.name} {feature.size or feature.dim:,}"
+def _describe_encoding(feature: EncodedFeature) -> str:
+    return f"{feature.name} {feature.content}" if feature.content else f"{feature.name} {feature.size or feature.dim:,}"
 
 
 def correlate_features(
     spec: FeatureSpec, encoded_catalogue_dir: str, out_dir: str, beam_args: Sequence[str]
 ) -> correlations.Correlations:
     """Encoded catalogue -> mutual information between its features, and a heat map."""
-    features = [feature.name for feature in spec.item_features if feature.kind not in ("dense", "molecule")]
+    features = [feature.name for feature in spec.item_features if feature.is_coded]
     found = correlations.correlate(encoded_catalogue_dir, features, out_dir, _pipeline(beam_args))
     near_unique = ", ".join(found.near_unique) or "none"
     PROGRESS.info(f"{len(features)} features, near-unique: {near_unique}")
@@ -97,20 +99,20 @@ def train_arm(
     towers_dir: str,
     checkpoint_dir: str,
     log_dir: str,
-) -> TrainResult:
+) -> Outcome:
     """Encoded interactions and catalogue -> SavedModel of both towers."""
 
     def report(step: int, steps: int, figures: dict[str, float]) -> None:
         PROGRESS.info(
             f"step {step:,}/{steps:,}  loss {figures['loss']:.3f}  validation recall@50 "
-            f"{figures['validation_recall_at_50']:.4f}  {figures['examples_per_second']:,.0f} examples/s"
+            f"{figures[RECALL]:.4f}  {figures['examples_per_second']:,.0f} examples/s"
         )
 
     result = train(spec, config, inputs, towers_dir, checkpoint_dir, log_dir, report)
     Path(log_dir).mkdir(parents=True, exist_ok=True)
     Path(log_dir, RESULT_FILE).write_text(json.dumps(dataclasses.asdict(result), indent=2) + "\n", encoding="utf-8")
     PROGRESS.info(
-        f"{config.regularizer}: best validation recall@50 {result.best_recall:.4f} at step {result.best_step:,} "
+        f"{config.ssl.regularizer}: best validation recall@50 {result.best_score:.4f} at step {result.best_step:,} "
         f"of {result.last_step:,}"
     )
     return result
@@ -193,7 +195,7 @@ def _arm(name: str, dirs: ArmDirs, config: TrainConfig) -> Arm:
         text = Path(dirs.index_dir, "index.json").read_text(encoding="utf-8")
         recall = scann_index.IndexReport.from_json(text).recall
     settings = dataclasses.asdict(config)
-    return Arm(f"{name} ({config.regularizer})", dirs.items_dir, dirs.queries_dir, settings, recall)
+    return Arm(f"{name} ({config.ssl.regularizer})", dirs.items_dir, dirs.queries_dir, settings, recall)
 
 
 def _options(beam_args: Sequence[str]) -> PipelineOptions:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal, Optional, Union
+from typing import Annotated, ClassVar, Literal, Optional, Union
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from recsys_ssl.encoders.kinds import KINDS, PLANNED
 
 SPEC_VERSION = 1
 
@@ -76,6 +78,11 @@ class Files(_Strict):
 
 
 class _Feature(_Strict):
+    is_content: ClassVar[bool] = False
+    """Whether values are content for an encoder, packed at ingestion."""
+    is_coded: ClassVar[bool] = True
+    """Whether values become codes of a vocabulary or buckets."""
+
     name: _Name
     column: Optional[str] = Field(default=None, description="Column of the table; the feature's name when absent.")
     min_presence: Optional[_Share] = Field(
@@ -135,6 +142,8 @@ class NumericFeature(_Feature):
 class DenseFeature(_Feature):
     """A vector of fixed length, standardised per element."""
 
+    is_coded: ClassVar[bool] = False
+
     kind: Literal["dense"]
     dim: _Count
     separator: Annotated[str, Field(min_length=1)] = Field(
@@ -145,22 +154,28 @@ class DenseFeature(_Feature):
 class ItemSequenceFeature(_Strict):
     """The query's last `length` positive items strictly before the event."""
 
+    is_content: ClassVar[bool] = False
+    is_coded: ClassVar[bool] = True
+
     kind: Literal["item_sequence"]
     name: _Name
     length: _Count = 20
 
 
-class MoleculeFeature(_Feature):
-    """The structure of an item, as SMILES."""
+class ContentFeature(_Feature):
+    """Content of an item that an encoder turns into a vector, see docs/new_encoder.md; a `molecule` is a SMILES."""
 
-    kind: Literal["molecule"]
+    is_content: ClassVar[bool] = True
+    is_coded: ClassVar[bool] = False
+
+    kind: Literal[tuple(KINDS)]  # type: ignore[valid-type]
 
 
 class ReservedFeature(_Strict):
     """A kind whose encoder does not exist yet."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    kind: Literal["image"]
+    kind: Literal[PLANNED]  # type: ignore[valid-type]
     name: _Name
 
     @model_validator(mode="after")
@@ -176,12 +191,12 @@ Feature = Annotated[
         NumericFeature,
         DenseFeature,
         ItemSequenceFeature,
-        MoleculeFeature,
+        ContentFeature,
         ReservedFeature,
     ],
     Field(discriminator="kind"),
 ]
-TableFeature = Union[IdFeature, CategoricalFeature, TextFeature, NumericFeature, DenseFeature, MoleculeFeature]
+TableFeature = Union[IdFeature, CategoricalFeature, TextFeature, NumericFeature, DenseFeature, ContentFeature]
 
 
 # --- Log, tables, split ----------------------------------------------------------------------------
@@ -317,6 +332,11 @@ class FeatureSpec(_Strict):
         return tuple(self.items.features)
 
     @property
+    def content_kinds(self) -> tuple[str, ...]:
+        """The kinds of content that items have, each once."""
+        return tuple(dict.fromkeys(f.kind for f in self.item_features if f.is_content))
+
+    @property
     def item_sequences(self) -> tuple[ItemSequenceFeature, ...]:
         return tuple(f for f in self.query_features if f.kind == "item_sequence")
 
@@ -337,8 +357,9 @@ class FeatureSpec(_Strict):
                 raise ValueError(f"{side} feature names {reserved} are reserved. Rename them and set their column.")
         if any(f.kind == "item_sequence" for f in (*self.items.features, *self.events.features)):
             raise ValueError("an item_sequence is a feature of queries. Move it to queries.features.")
-        if any(f.kind == "molecule" for f in self.query_features):
-            raise ValueError("a molecule is a feature of items. Move it to items.features.")
+        for feature in self.query_features:
+            if feature.is_content:
+                raise ValueError(f"a {feature.kind} is a feature of items. Move it to items.features.")
         if self.item_sequences and self.events.timestamp is None:
             raise ValueError("an item_sequence needs events.timestamp. Name the column or remove the sequence.")
         if self.item_sequences and self.item_id_feature is None:
@@ -349,7 +370,7 @@ class FeatureSpec(_Strict):
             raise ValueError("same_as_items takes the items' features. Remove the other query features and the table.")
         if not self.queries.same_as_items and not self.query_features:
             raise ValueError("the query needs at least one feature. Add queries.features or same_as_items: true.")
-        known = all(f.source_column == self.items.id and f.kind != "molecule" for f in self.items.features)
+        known = all(f.source_column == self.items.id and not f.is_content for f in self.items.features)
         if self.items.table is None and not known:
             raise ValueError("without items.table only the id column is known. Add the table or drop other features.")
         own_columns = {self.queries.id, *(f.name for f in self.item_sequences)}
@@ -376,7 +397,7 @@ class FeatureSpec(_Strict):
         unknown = sorted(set(self.evaluation.slices) - sliceable)
         if unknown:
             raise ValueError(f"evaluation.slices must be categorical query features. Received: {unknown}.")
-        readable = {f.name for f in self.item_features if f.kind != "molecule"}
+        readable = {f.name for f in self.item_features if not f.is_content}
         if self.items.title is not None and self.items.title not in readable:
             raise ValueError(f"items.title must name an item feature. Received: {self.items.title!r}.")
         return self
@@ -431,7 +452,7 @@ def json_schema() -> str:
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"
 
 
-_KINDS = ("id", "categorical", "text", "numeric", "dense", "item_sequence", "molecule", "image")
+_KINDS = ("id", "categorical", "text", "numeric", "dense", "item_sequence", *KINDS, *PLANNED)
 
 
 def _describe(path: Path, root: yaml.Node, fault: dict) -> str:

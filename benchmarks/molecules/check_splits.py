@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, cases in KNOWN.items():
         loaded = load(name, options.data)
         for (family, seed), known in cases.items():
-            parts = split(loaded.smiles, family, seed)
+            parts = split(loaded.texts, family, seed)
             shares = [round(float(loaded.targets[rows, 0].mean()), 2) for rows in parts]
             matches = all(value is None or value == share for value, share in zip(known, shares))
             wrong += not matches

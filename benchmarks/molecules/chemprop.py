@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys_ssl.encoders.molecule.scaffolds import Split
+from recsys_ssl.evaluation.prediction import Split
 from recsys_ssl.evaluation.prediction import Task
 
 PYTHON = Path("build/chemprop-venv/bin/python")

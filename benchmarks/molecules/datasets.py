@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from recsys_ssl.encoders.molecule.properties import PropertyTable, read_properties
-from recsys_ssl.encoders.molecule.scaffolds import Split, scaffold_balanced, scaffold_deterministic
+from recsys_ssl.encoders.molecule.scaffolds import scaffold_balanced, scaffold_deterministic
+from recsys_ssl.evaluation.prediction import Split
 
 Family = Literal["balanced", "deterministic"]
 

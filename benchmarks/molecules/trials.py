@@ -109,7 +109,7 @@ def run_trial(trial: Trial, data: Path, model: Path | None) -> Trial:
     """
     started, dataset = time.perf_counter(), DATASETS[trial.dataset]
     loaded = load(trial.dataset, data)
-    parts = split(loaded.smiles, trial.family, trial.seed)
+    parts = split(loaded.texts, trial.family, trial.seed)
     if trial.arm in ENCODER_ARMS:
         outcome = _finetune(trial, loaded, parts, dataset.task, model)
     else:
@@ -119,9 +119,9 @@ def run_trial(trial: Trial, data: Path, model: Path | None) -> Trial:
 
         how = loaded.targets, parts, dataset.task, trial.seed
         if trial.arm == "chemprop":
-            found = chemprop.fit_predict(loaded.smiles, *how, **trial.settings)
+            found = chemprop.fit_predict(loaded.texts, *how, **trial.settings)
         else:
-            found = baselines.fit_predict(trial.arm, baselines.ecfp(loaded.smiles), *how)
+            found = baselines.fit_predict(trial.arm, baselines.ecfp(loaded.texts), *how)
         rows_of = parts._asdict().items()
         outcome = {"metrics": {part: score(loaded.targets[rows], found[rows], dataset.task) for part, rows in rows_of}}
     outcome["metrics"] = {part: round(value, 6) for part, value in outcome["metrics"].items()}
@@ -145,6 +145,6 @@ def _finetune(trial: Trial, loaded, parts, task: str, model: Path | None) -> dic
 
     encoder = load_encoder(model) if trial.arm == "pretrained" else GroverConfig(**sizes_of(trial))
     config = FinetuneConfig(**{**trial.settings, "seed": trial.seed})
-    found = finetune(encoder, loaded.graphs, loaded.targets, parts, task, config)
+    found = finetune(encoder, loaded.contents, loaded.targets, parts, task, config)
     keras.backend.clear_session()
     return {"metrics": found.metrics, "best_epoch": found.best_epoch, "last_epoch": found.last_epoch}

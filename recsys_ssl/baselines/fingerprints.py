@@ -11,9 +11,8 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import StandardScaler
 
-from recsys_ssl.encoders.molecule.scaffolds import Split
 from recsys_ssl.encoders.molecule.smiles import parse
-from recsys_ssl.evaluation.prediction import Task, score
+from recsys_ssl.evaluation.prediction import Split, Task, score
 
 _RADIUS, _BITS = 2, 2048
 _EPOCHS, _PATIENCE = 50, 10

@@ -1,234 +1,212 @@
-"""Fine-tuning: measured properties of molecules, learned on a pre-trained encoder or from scratch."""
+"""Fine-tuning: measured properties of content, learned on a pre-trained encoder or from scratch."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
-import time
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from recsys_ssl.encoders.molecule.graph import MoleculeGraph, batch_molecules
-from recsys_ssl.encoders.molecule.grover import GroverConfig, GTransformer, draw_hops
-from recsys_ssl.encoders.molecule.predictor import HeadConfig, MoleculePredictor, two_head_loss
-from recsys_ssl.encoders.molecule.scaffolds import Split
-from recsys_ssl.encoders.pretrain_step import MOLECULES_SPEC
+from recsys_ssl import seeds
+from recsys_ssl.encoders import kinds
+from recsys_ssl.encoders.config import FinetuneConfig
+from recsys_ssl.encoders.contract import PredictModule, Predictor
+from recsys_ssl.encoders.dropout import DropoutSeed
 from recsys_ssl.encoders.schedules import WarmUpThenDecay
-from recsys_ssl.evaluation.prediction import METRICS, Task, score
-
-Progress = Callable[[int, int, dict[str, float]], None]
-"""Called after each epoch with the epoch, the most epochs and the newest figures."""
+from recsys_ssl.evaluation.prediction import METRICS, Split, Task, score
+from recsys_ssl.loop import Progress, Schedule, run_steps
 
 _PREDICTION_BATCH = 128
-# Streams of random numbers of one seed.
-_SHUFFLE, _HOPS = 0, 1
-
-
-@dataclass(frozen=True)
-class FinetuneConfig:
-    """Settings of one fine-tuning run.
-
-    Attributes:
-        epochs: passes over the training molecules; the schedule of the learning rate ends with the last one.
-        learning_rate: the largest one. It rises from a tenth over `warmup_epochs` and falls to a tenth at the end.
-        encoder_lr_scale: factor on the learning rate of the encoder; 0 leaves the encoder as it is.
-        dist_coff: weight of the disagreement of the two heads.
-        dropout: of encoder and heads.
-        attn_hidden, attn_out, ffn_hidden, ffn_layers: see `HeadConfig`.
-        patience: epochs without a better validation metric after which training stops.
-    """
-
-    seed: int = 0
-    epochs: int = 50
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    warmup_epochs: int = 2
-    encoder_lr_scale: float = 1.0
-    dist_coff: float = 0.1
-    dropout: float = 0.1
-    attn_hidden: int = 128
-    attn_out: int = 4
-    ffn_hidden: int = 256
-    ffn_layers: int = 2
-    patience: int = 10
-
-    def __post_init__(self):
-        for name in ("batch_size", "patience", "epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"finetune.{name} must be at least 1. Received: {getattr(self, name)}.")
-        # Written so that NaN is refused too.
-        for name in ("seed", "warmup_epochs", "encoder_lr_scale", "dist_coff"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"finetune.{name} must not be negative. Received: {getattr(self, name)}.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"finetune.learning_rate must be positive. Received: {self.learning_rate}. Use 1e-4-1e-3.")
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(
-                "finetune.warmup_epochs must be less than finetune.epochs. "
-                f"Received: {self.warmup_epochs} of {self.epochs}. Train longer or warm up for fewer epochs."
-            )
-        self.heads  # noqa: B018  (checks the sizes)
-
-    @property
-    def heads(self) -> HeadConfig:
-        return HeadConfig(self.attn_hidden, self.attn_out, self.ffn_hidden, self.ffn_layers, self.dropout)
+_CONFIG_FILE, _WEIGHTS_FILE = "config.json", "weights"
 
 
 class Finetuned(NamedTuple):
     """A trained predictor, with the weights of the best validation."""
 
-    model: MoleculePredictor
+    model: Predictor
     predictions: np.ndarray
-    """[num_molecules, num_tasks] float32 of all molecules, the training ones too."""
+    """[num_records, num_tasks] float32 of all records, the training ones too."""
     metrics: dict[str, float]
-    """Part of the split -> ROC-AUC or RMSE, see `score`."""
+    """Part of the split -> ROC-AUC or RMSE, see `evaluation.prediction.score`."""
     best_epoch: int
     last_epoch: int
     seconds: float
 
 
 def finetune(
-    encoder: GTransformer | GroverConfig,
-    graphs: Sequence[MoleculeGraph],
+    kind: str,
+    encoder: Any,
+    contents: Sequence[Any],
     targets: np.ndarray,
     split: Split,
     task: Task,
     config: FinetuneConfig | None = None,
+    directory: str | os.PathLike | None = None,
     progress: Progress | None = None,
 ) -> Finetuned:
-    """Trains two heads and the encoder below them; the epoch with the best validation metric is kept.
+    """Trains heads and the encoder below them; the epoch with the best validation metric is kept.
 
-    The given encoder stays as it is: a copy is trained. The same seed gives the same result on the same machine.
+    The given encoder stays as it is: a copy is trained. The same seed gives the same result on the same machine, also
+    to a run that was killed and goes on from a checkpoint of the same records and settings in `directory`.
 
     Args:
-        encoder: a pre-trained encoder, or sizes of one to be trained from scratch. Its dropout is replaced.
-        graphs: [num_molecules].
-        targets: [num_molecules, num_tasks] float, NaN where not measured; 0 or 1 in a classification.
+        kind: of content, see `kinds`.
+        encoder: a pre-trained encoder, or the sizes of one to be trained from scratch. Its dropout is replaced.
+        contents: [num_records].
+        targets: [num_records, num_tasks] float, NaN where not measured; 0 or 1 in a classification.
         split: rows of train, validation and test; other rows are predicted only.
         task: "classification" or "regression", which standardises the targets by mean and deviation in train.
+        config: the kind's FinetuneConfig.
+        directory: receives checkpoints; None: none is kept.
+        progress: called after each epoch with the step.
 
     Raises:
-        ValueError: targets do not fit the molecules or the task, a part of the split has too few to be judged, or the
+        ValueError: targets do not fit the records or the task, a part of the split has too few to be judged, or the
             loss is not finite.
     """
-    config = config or FinetuneConfig()
+    module: PredictModule = kinds.load(kind, "predict")
+    config = config or kinds.load(kind, "settings").FinetuneConfig()
     targets = np.asarray(targets, np.float32)
-    _check(graphs, targets, split, task)
+    _check(contents, targets, split, task)
 
     # --- Model -----------------------------------------------------------------------------------
-    # Above 0, see `recsys_ssl.training.train.fit`.
-    keras.utils.set_random_seed(config.seed + 1)
-    sizes = encoder.config if isinstance(encoder, GTransformer) else encoder
-    sizes = dataclasses.replace(sizes, dropout=config.dropout)
-    model = MoleculePredictor(sizes, targets.shape[1], task, config.heads)
-    if isinstance(encoder, GTransformer):
-        model.encoder.set_weights(encoder.get_weights())
+    seeds.set_initial_weights(config.seed)
+    model = module.make(encoder, targets.shape[1], task, config)
     if task == "regression":
         scale = np.nanstd(targets[split.train], axis=0)
         model.standardise(np.nanmean(targets[split.train], axis=0), np.where(scale > 0, scale, 1.0))
     steps_per_epoch = math.ceil(len(split.train) / config.batch_size)
-    take_step = _make_step(model, config, steps_per_epoch)
-    predict_rows = _make_predict(model)
+    step = _FinetuneStep(model, module, config, steps_per_epoch)
+    predict_rows = _compile_prediction(model, module)
+    name = f"validation_{METRICS[task]}"
+
+    def validate() -> dict[str, float]:
+        return {name: score(targets[split.validation], predict_rows(contents, split.validation), task)}
+
+    def make_batches(first_step: int) -> Iterator[tuple[Any, np.ndarray]]:
+        for epoch in range(first_step // steps_per_epoch, config.epochs):
+            for place, rows in enumerate(_draw_batches(split.train, config, epoch)):
+                if epoch * steps_per_epoch + place >= first_step:
+                    yield module.batch([contents[row] for row in rows]), targets[rows]
 
     # --- Loop ------------------------------------------------------------------------------------
-    started = time.perf_counter()
-    best, best_epoch, best_weights, sign = -np.inf, 0, model.get_weights(), 1 if task == "classification" else -1
-    for epoch in range(1, config.epochs + 1):
-        losses = []
-        for rows in _draw_batches(split.train, config, epoch):
-            step = (epoch - 1) * steps_per_epoch + len(losses)
-            batch = batch_molecules([graphs[row] for row in rows])
-            losses.append(float(take_step(batch, targets[rows], [config.seed * 2 + _HOPS, step])))
-        loss = float(np.mean(losses))
-        if not np.isfinite(loss):
-            raise ValueError(
-                f"the loss must be finite. Received: {loss} in epoch {epoch}. Lower finetune.learning_rate."
-            )
-        validation = score(targets[split.validation], predict_rows(graphs, split.validation), task)
-        if sign * validation > best:
-            best, best_epoch, best_weights = sign * validation, epoch, model.get_weights()
-        if progress is not None:
-            rate = epoch * len(split.train) / (time.perf_counter() - started)
-            name = f"validation_{METRICS[task]}"
-            progress(epoch, config.epochs, {"loss": loss, name: validation, "molecules_per_second": rate})
-        if epoch - best_epoch >= config.patience:
-            break
-    model.set_weights(best_weights)
+    with tempfile.TemporaryDirectory() as scratch:
+        take = step.compile()
+        outcome = run_steps(
+            step,
+            model,
+            make_batches,
+            lambda batch: take(*batch),
+            validate,
+            Schedule(
+                steps=config.epochs * steps_per_epoch,
+                eval_every=steps_per_epoch,
+                score=name,
+                larger_is_better=task == "classification",
+                examples_per_step=config.batch_size,
+                advice="Lower finetune.learning_rate.",
+                patience=config.patience,
+            ),
+            os.path.join(directory or scratch, _fingerprint(kind, encoder, targets, split, task, config)),
+            progress=progress,
+        )
 
-    predictions = predict_rows(graphs, np.arange(len(graphs)))
+    predictions = predict_rows(contents, np.arange(len(contents)))
     metrics = {part: score(targets[rows], predictions[rows], task) for part, rows in split._asdict().items()}
-    return Finetuned(model, predictions, metrics, best_epoch, epoch, time.perf_counter() - started)
+    epochs = outcome.best_step // steps_per_epoch, outcome.last_step // steps_per_epoch
+    return Finetuned(model, predictions, metrics, *epochs, outcome.seconds)
 
 
-def predict(model: MoleculePredictor, graphs: Sequence[MoleculeGraph]) -> np.ndarray:
-    """[num_molecules, num_tasks] float32 probabilities, or values in the unit of the targets."""
-    return _make_predict(model)(graphs, np.arange(len(graphs)))
+def predict(kind: str, model: Predictor, contents: Sequence[Any]) -> np.ndarray:
+    """[num_records, num_tasks] float32 probabilities, or values in the unit of the targets."""
+    return _compile_prediction(model, kinds.load(kind, "predict"))(contents, np.arange(len(contents)))
 
 
-def _make_predict(model: MoleculePredictor) -> Callable[[Sequence[MoleculeGraph], np.ndarray], np.ndarray]:
-    """(graphs, rows) -> [num_rows, num_tasks] float32; one trace serves batches of all sizes."""
-    predict_batch = tf.function(model.predict_targets, input_signature=[MOLECULES_SPEC], autograph=False)
+def _compile_prediction(model: Predictor, module: PredictModule) -> Callable[[Sequence[Any], np.ndarray], np.ndarray]:
+    """(contents, rows) -> [num_rows, num_tasks] float32; one trace serves batches of all sizes."""
+    predict_batch = tf.function(model.predict_targets, input_signature=[module.BATCH_SPEC], autograph=False)
 
-    def predict_rows(graphs: Sequence[MoleculeGraph], rows: np.ndarray) -> np.ndarray:
+    def predict_rows(contents: Sequence[Any], rows: np.ndarray) -> np.ndarray:
         found = [np.zeros([0, model.num_tasks], np.float32)]
         for start in range(0, len(rows), _PREDICTION_BATCH):
-            batch = batch_molecules([graphs[row] for row in rows[start : start + _PREDICTION_BATCH]])
+            batch = module.batch([contents[row] for row in rows[start : start + _PREDICTION_BATCH]])
             found.append(predict_batch(batch).numpy())
         return np.concatenate(found)
 
     return predict_rows
 
 
-def _make_step(model: MoleculePredictor, config: FinetuneConfig, steps_per_epoch: int) -> Callable:
-    """(batch, targets, seed of the hops) -> loss; one trace serves batches of all sizes."""
-    steps, warmup = config.epochs * steps_per_epoch, config.warmup_epochs * steps_per_epoch
+class _FinetuneStep(tf.Module):
+    """Model and optimizers, and the function that advances them; what a checkpoint holds."""
 
-    def make_optimizer(largest: float) -> keras.optimizers.Optimizer:
-        return keras.optimizers.legacy.Adam(WarmUpThenDecay(largest / 10, largest, largest / 10, warmup, steps))
+    def __init__(self, model: Predictor, module: PredictModule, config: FinetuneConfig, steps_per_epoch: int):
+        super().__init__()
+        self.model, self._config, self._batch_spec = model, config, module.BATCH_SPEC
+        self._dropout = DropoutSeed(model)
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        steps, warmup = config.epochs * steps_per_epoch, config.warmup_epochs * steps_per_epoch
 
-    # Two optimizers, since Adam undoes a factor on gradients; what is frozen has none.
-    trained = [(model.head_variables, make_optimizer(config.learning_rate))]
-    if config.encoder_lr_scale > 0:
-        rate = config.learning_rate * config.encoder_lr_scale
-        trained.append((model.encoder.trainable_variables, make_optimizer(rate)))
+        def make_optimizer(largest: float) -> keras.optimizers.Optimizer:
+            return keras.optimizers.legacy.Adam(WarmUpThenDecay(largest / 10, largest, largest / 10, warmup, steps))
 
-    targets_spec, seed_spec = tf.TensorSpec([None, model.num_tasks], tf.float32), tf.TensorSpec([2], tf.int32)
+        # Two optimizers, since Adam undoes a factor on gradients; what is frozen has none.
+        self.head_optimizer, self.encoder_optimizer = make_optimizer(config.learning_rate), None
+        if config.encoder_lr_scale > 0:
+            self.encoder_optimizer = make_optimizer(config.learning_rate * config.encoder_lr_scale)
 
-    @tf.function(input_signature=[MOLECULES_SPEC, targets_spec, seed_spec], autograph=False)
-    def take_step(batch, targets, seed):
-        hops = draw_hops(model.encoder.config.depth, seed)
+    def compile(self) -> Callable[[Any, np.ndarray], dict[str, tf.Tensor]]:
+        """`take` as a graph; one trace serves batches of all sizes."""
+        targets_spec = tf.TensorSpec([None, self.model.num_tasks], tf.float32)
+        return tf.function(self.take, input_signature=[self._batch_spec, targets_spec], autograph=False)
+
+    def take(self, batch: Any, targets: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Takes one optimiser step and returns the loss before it."""
+        seed = self._config.seed
+        self._dropout.reset(seeds.number_of(seed, seeds.FinetuneStream.DROPOUT), self.step)
         with tf.GradientTape() as tape:
-            outputs = model(batch, training=True, hops=hops)
-            loss = two_head_loss(outputs, model.to_outputs(targets), model.task, config.dist_coff)
-        gradients = tape.gradient(loss, [variables for variables, _ in trained])
-        for (variables, optimizer), of_variables in zip(trained, gradients):
-            # The bond vectors do not reach the heads.
+            training_seed = seeds.of_step(seed, seeds.FinetuneStream.ENCODER, self.step)
+            loss = self.model.loss(batch, self.model.to_outputs(targets), self._config, training_seed)
+        trained = [(self.head_optimizer, self.model.head_variables)]
+        if self.encoder_optimizer is not None:
+            trained.append((self.encoder_optimizer, self.model.encoder.trainable_variables))
+        gradients = tape.gradient(loss, [variables for _, variables in trained])
+        for (optimizer, variables), of_variables in zip(trained, gradients):
+            # Not every output of an encoder reaches the heads.
             optimizer.apply_gradients((g, v) for g, v in zip(of_variables, variables) if g is not None)
-        return loss
-
-    return take_step
+        self.step.assign_add(1)
+        return {"loss": loss}
 
 
 def _draw_batches(rows: np.ndarray, config: FinetuneConfig, epoch: int) -> Iterator[np.ndarray]:
     """Rows of each batch of an epoch, a function of seed and epoch; the last batch may be smaller."""
-    shuffled = np.random.default_rng([config.seed, _SHUFFLE, epoch]).permutation(rows)
+    shuffled = seeds.generator(config.seed, seeds.FinetuneStream.SHUFFLE, epoch + 1).permutation(rows)
     return (shuffled[start : start + config.batch_size] for start in range(0, len(rows), config.batch_size))
 
 
-def _check(graphs: Sequence[MoleculeGraph], targets: np.ndarray, split: Split, task: Task) -> None:
+def _fingerprint(kind: str, encoder: Any, targets: np.ndarray, split: Split, task: Task, config: FinetuneConfig) -> str:
+    """Names a run by what it is made of: settings, targets, split, and the weights that it begins with."""
+    digest = hashlib.sha256(json.dumps([kind, task, dataclasses.asdict(config)], sort_keys=True).encode())
+    weights = encoder.get_weights() if isinstance(encoder, keras.Model) else [np.frombuffer(repr(encoder).encode())]
+    for array in (targets, *split, *weights):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _check(contents: Sequence[Any], targets: np.ndarray, split: Split, task: Task) -> None:
     if task not in METRICS:
         raise ValueError(f"task must be one of {', '.join(METRICS)}. Received: {task!r}.")
-    if targets.ndim != 2 or len(targets) != len(graphs) or not targets.shape[1]:
+    if targets.ndim != 2 or len(targets) != len(contents) or not targets.shape[1]:
         raise ValueError(
-            "targets must be [num_molecules, num_tasks] with a row per graph. "
-            f"Received: {targets.shape} for {len(graphs)} graphs. Leave out targets of rejected molecules."
+            "targets must be [num_records, num_tasks] with a row per record. "
+            f"Received: {targets.shape} for {len(contents)} records. Leave out targets of rejected records."
         )
     values = targets[~np.isnan(targets)]
     if not np.isfinite(values).all():
@@ -238,7 +216,7 @@ def _check(graphs: Sequence[MoleculeGraph], targets: np.ndarray, split: Split, t
         raise ValueError(f"targets of a classification must be 0 or 1. Received: {found}. Choose regression.")
     for part, rows in split._asdict().items():
         if not len(rows):
-            raise ValueError(f"each part of the split must have molecules. Received: none in {part}. Use more data.")
+            raise ValueError(f"each part of the split must have records. Received: none in {part}. Use more data.")
     if np.isnan(targets[split.train]).all(axis=0).any():
         raise ValueError("each task must have a target in train. Received: one without. Leave that task out.")
     for part in ("validation", "test"):
@@ -251,29 +229,54 @@ def _check(graphs: Sequence[MoleculeGraph], targets: np.ndarray, split: Split, t
 # --- Files -----------------------------------------------------------------------------------------------
 
 
-def save_predictor(model: MoleculePredictor, heads: HeadConfig, targets: Sequence[str], directory: str) -> None:
+class StoredPredictor(NamedTuple):
+    """What `save_predictor` wrote."""
+
+    model: Predictor
+    task: Task
+    targets: list[str]
+    """[num_tasks] names."""
+    column: str
+    """Of the raw content in the table that it learned from."""
+
+
+def save_predictor(
+    model: Predictor, kind: str, config: FinetuneConfig, targets: Sequence[str], column: str, directory: str
+) -> None:
     """Writes weights and `config.json`; `targets` names the tasks."""
     os.makedirs(directory, exist_ok=True)
-    tf.train.Checkpoint(model=model).write(os.path.join(directory, "weights"))
-    facts = {"encoder": asdict(model.encoder.config), "heads": asdict(heads), "task": model.task}
-    with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:
-        json.dump({**facts, "targets": list(targets)}, file, indent=2)
+    tf.train.Checkpoint(model=model).write(os.path.join(directory, _WEIGHTS_FILE))
+    facts = {
+        "kind": kind,
+        "encoder": dataclasses.asdict(model.encoder.config),
+        "finetune": dataclasses.asdict(config),
+        "task": model.task,
+        "targets": list(targets),
+        "column": column,
+    }
+    with open(os.path.join(directory, _CONFIG_FILE), "w", encoding="utf-8") as file:
+        json.dump(facts, file, indent=2)
 
 
-def load_predictor(directory: str) -> tuple[MoleculePredictor, list[str]]:
-    """The predictor that `save_predictor` wrote, and the names of its targets.
+def load_predictor(directory: str | os.PathLike, kind: str) -> StoredPredictor:
+    """The predictor that `save_predictor` wrote, a fine-tuning to WORKDIR/predictor.
 
     Raises:
-        ValueError: the directory holds none.
+        FileNotFoundError: the directory holds none.
+        ValueError: it is one of another kind.
     """
-    path = os.path.join(directory, "config.json")
+    path = os.path.join(directory, _CONFIG_FILE)
     if not os.path.exists(path):
-        raise ValueError(f"there must be a predictor in {directory!r}. Received: no config.json. Fine-tune first.")
+        raise FileNotFoundError(
+            f"a predictor must have {_CONFIG_FILE}. Received: {str(directory)!r}. "
+            f"Name the directory predictor/ of a finished `recsys-ssl finetune {kind}`."
+        )
     with open(path, encoding="utf-8") as file:
         facts = json.load(file)
-    targets = facts["targets"]
-    model = MoleculePredictor(
-        GroverConfig(**facts["encoder"]), len(targets), facts["task"], HeadConfig(**facts["heads"])
-    )
-    tf.train.Checkpoint(model=model).read(os.path.join(directory, "weights")).assert_consumed()
-    return model, targets
+    if facts["kind"] != kind:
+        raise ValueError(f"the predictor must be one of kind {kind}. Received: {facts['kind']!r} in {directory}.")
+    config = kinds.load(kind, "settings").FinetuneConfig(**facts["finetune"])
+    module: PredictModule = kinds.load(kind, "predict")
+    model = module.restore(facts["encoder"], len(facts["targets"]), facts["task"], config)
+    tf.train.Checkpoint(model=model).read(os.path.join(directory, _WEIGHTS_FILE)).assert_consumed()
+    return StoredPredictor(model, facts["task"], facts["targets"], facts["column"])

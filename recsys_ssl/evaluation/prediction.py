@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy.stats import mannwhitneyu
 
 Task = Literal["classification", "regression"]
 METRICS = {"classification": "roc_auc", "regression": "rmse"}
+
+
+class Split(NamedTuple):
+    """Rows of the three parts, ascending; each row is in one part."""
+
+    train: np.ndarray
+    """[num_train] int64."""
+    validation: np.ndarray
+    """[num_validation] int64."""
+    test: np.ndarray
+    """[num_test] int64."""
 
 
 def score(targets: np.ndarray, predictions: np.ndarray, task: Task) -> float:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
 from recsys_ssl import examples
-from recsys_ssl.encoders.molecule.table import MoleculeRows, MoleculeTable, concat_tables, unpack_molecules
-from recsys_ssl.features.preprocessing import EncodedFeature
+from recsys_ssl.encoders import kinds
+from recsys_ssl.features.encoding import EncodedFeature
 
 
 class FeatureBatch(NamedTuple):
@@ -29,9 +29,9 @@ class FeatureBatch(NamedTuple):
     slots: tf.Tensor
     """[num_values] int64 slot (position of the feature) of the value."""
     dense: dict[str, tf.Tensor]
-    """name -> [num_records, dim] float32; a missing vector is all NaN. Molecules too, where their vectors are known."""
-    molecules: dict[str, MoleculeRows]
-    """name -> the molecules of the records, to be encoded."""
+    """name -> [num_records, dim] float32; a missing vector is all NaN. Of content too, where its vectors are known."""
+    contents: dict[str, Any]
+    """name -> `contract.Content` of the records, to be encoded."""
     num_records: tf.Tensor
     """Scalar int64."""
 
@@ -86,10 +86,10 @@ def batch_from_sparse(
     """Flattens the encoded features of a batch of records.
 
     Args:
-        sparse: name -> [num_records, width] codes (int64), elements (float32) of a dense feature, or packed graphs
-            (string) of a molecule.
+        sparse: name -> [num_records, width] codes (int64), elements (float32) of a dense feature, or packed content
+            (string).
     """
-    codes, records, slots, dense, molecules = [], [], [], {}, {}
+    codes, records, slots, dense, contents = [], [], [], {}, {}
     num_records = tf.cast(num_records, tf.int64)
     for slot, (feature, offset) in enumerate(zip(layout.features, layout.offsets)):
         tensor = sparse[feature.name]
@@ -97,9 +97,9 @@ def batch_from_sparse(
             rows = tf.fill([num_records, feature.dim], np.nan)
             dense[feature.name] = tf.tensor_scatter_nd_update(rows, tensor.indices, tensor.values)
             continue
-        if feature.is_molecule:
+        if feature.content:
             packed = tf.tensor_scatter_nd_update(tf.fill([num_records], ""), tensor.indices[:, :1], tensor.values)
-            molecules[feature.name] = MoleculeRows(unpack_molecules(packed), tf.range(num_records))
+            contents[feature.name] = kinds.load(feature.content, "encoder").unpack(packed)
             continue
         codes.append(tensor.values + offset)
         records.append(tensor.indices[:, 0])
@@ -110,7 +110,7 @@ def batch_from_sparse(
         records=tf.concat([empty, *records], axis=0),
         slots=tf.concat([empty, *slots], axis=0),
         dense=dense,
-        molecules=molecules,
+        contents=contents,
         num_records=num_records,
     )
 
@@ -118,8 +118,7 @@ def batch_from_sparse(
 class Catalogue:
     """The encoded catalogue in memory: 16 bytes per feature value and 16 bytes per item, plus the ids.
 
-    A molecule of 30 atoms and 33 bonds takes 1.1 kB, see `MoleculeTable`; 8 * hidden_dim bytes once vectors stand for
-    the molecules, see `replace_molecules`.
+    Content takes what its kind says of it, and 4 bytes an element once vectors stand for it, see `replace_contents`.
 
     Attributes:
         item_ids: [num_items] bytes.
@@ -135,7 +134,8 @@ class Catalogue:
         self.layout = layout
         rows, ids, counts, parts = [], [], [], []
         dense: dict[str, list[np.ndarray]] = {f.name: [] for f in layout.features if f.dim}
-        tables: dict[str, list[MoleculeTable]] = {f.name: [] for f in layout.features if f.is_molecule}
+        contents: dict[str, list] = {f.name: [] for f in layout.features if f.content}
+        modules = {f.name: kinds.load(f.content, "encoder") for f in layout.features if f.content}
         for batch in examples.read_batches(examples.list_shards(catalogue_dir, examples.CATALOGUE_SPLIT)):
             first_record = sum(len(part) for part in rows)
             rows.append(_flat(batch, "item_row")[0])
@@ -144,8 +144,8 @@ class Catalogue:
             parts.append(_flatten_records(batch, layout, first_record))
             for name, vectors in dense.items():
                 vectors.append(_dense_rows(batch, name, next(f.dim for f in layout.features if f.name == name)))
-            for name, pieces in tables.items():
-                pieces.append(unpack_molecules(tf.constant(_packed_rows(batch, name), tf.string)))
+            for name, pieces in contents.items():
+                pieces.append(modules[name].unpack(tf.constant(_packed_rows(batch, name), tf.string)))
         self.item_ids = np.concatenate(ids)
         self.train_counts = np.concatenate(counts)
         if not np.array_equal(np.concatenate(rows), np.arange(self.num_items)):
@@ -154,7 +154,7 @@ class Catalogue:
         splits = np.searchsorted(records, np.arange(self.num_items + 1))
         self._splits, self._slots, self._codes = (tf.constant(x, tf.int64) for x in (splits, slots, codes))
         self._dense = {name: tf.constant(np.concatenate(vectors)) for name, vectors in dense.items()}
-        self._molecules = {name: concat_tables(pieces) for name, pieces in tables.items()}
+        self._contents = {name: modules[name].concat(pieces) for name, pieces in contents.items()}
 
     @property
     def num_items(self) -> int:
@@ -168,37 +168,36 @@ class Catalogue:
             records=positions.value_rowids(),
             slots=tf.gather(self._slots, positions.flat_values),
             dense={name: tf.gather(vectors, rows) for name, vectors in self._dense.items()},
-            molecules={name: MoleculeRows(table, rows) for name, table in self._molecules.items()},
+            contents={name: content.gather(rows) for name, content in self._contents.items()},
             num_records=tf.size(rows, tf.int64),
         )
 
-    def encode_molecules(self, embed: Callable[[MoleculeRows], tf.Tensor], most: int) -> dict[str, tf.Tensor]:
-        """Vectors of at most so many molecules of each feature that has one, spread evenly over the catalogue.
+    def encode_some(self, name: str, embed: Callable[[Any], tf.Tensor], most: int) -> tf.Tensor | None:
+        """Vectors of the content of at most so many items, spread evenly over the catalogue; None where none has any.
 
         Args:
-            embed: as in `replace_molecules`.
+            name: of the feature.
+            embed: as in `replace_contents`.
         """
-        found = {}
-        for name, table in self._molecules.items():
-            present = np.flatnonzero(MoleculeRows(table, tf.range(self.num_items, dtype=tf.int64)).present())
-            if len(present):
-                rows = present[np.linspace(0, len(present) - 1, min(most, len(present))).astype(np.int64)]
-                found[name] = embed(MoleculeRows(table, tf.constant(rows)))
-        return found
+        content = self._contents[name]
+        present = np.flatnonzero(content.present())
+        if not len(present):
+            return None
+        rows = present[np.linspace(0, len(present) - 1, min(most, len(present))).astype(np.int64)]
+        return embed(content.gather(tf.constant(rows)))
 
-    def replace_molecules(self, embed: Callable[[MoleculeRows], tf.Tensor]) -> None:
-        """Lets vectors stand for the molecules, which are encoded once and dropped; a missing one is all NaN.
+    def replace_contents(self, name: str, embed: Callable[[Any], tf.Tensor]) -> None:
+        """Lets vectors stand for the content, which is encoded once and dropped; a missing one is all NaN.
 
         Args:
-            embed: molecules that are all present -> [num_molecules, dim] float32.
+            name: of the feature.
+            embed: content that is all present -> [num_records, dim] float32.
         """
-        for name, table in self._molecules.items():
-            every = MoleculeRows(table, tf.range(self.num_items, dtype=tf.int64))
-            present = tf.where(every.present())
-            vectors = embed(MoleculeRows(table, present[:, 0]))
-            missing = tf.fill([self.num_items, vectors.shape[1]], np.nan)
-            self._dense[name] = tf.tensor_scatter_nd_update(missing, present, vectors)
-        self._molecules = {}
+        content = self._contents.pop(name)
+        present = tf.where(content.present())
+        vectors = embed(content.gather(present[:, 0]))
+        missing = tf.fill([self.num_items, vectors.shape[1]], np.nan)
+        self._dense[name] = tf.tensor_scatter_nd_update(missing, present, vectors)
 
 
 def _flat(batch, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -216,7 +215,7 @@ def _flatten_records(batch, layout: FeatureLayout, first_record: int) -> tuple[n
     # Begins with no values, for a layout of dense features only.
     columns = [(np.zeros(0, np.int64),) * 3]
     for slot, (feature, offset) in enumerate(zip(layout.features, layout.offsets)):
-        if feature.dim or feature.is_molecule:
+        if feature.dim or feature.content:
             continue
         values, lengths = _flat(batch, feature.name)
         records = np.repeat(np.arange(batch.num_rows), lengths)
@@ -234,7 +233,7 @@ def _dense_rows(batch, name: str, dim: int) -> np.ndarray:
 
 
 def _packed_rows(batch, name: str) -> np.ndarray:
-    """[num_records] object, the packed graph of each record, b"" where it is missing."""
+    """[num_records] object, the packed content of each record, b"" where it is missing."""
     values, lengths = _flat(batch, name)
     packed = np.full(batch.num_rows, b"", object)
     packed[lengths > 0] = values

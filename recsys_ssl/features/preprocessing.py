@@ -1,16 +1,14 @@
 """Raw features to integer codes with TensorFlow Transform; the same graph serves inside the exported model.
 
 Every feature becomes a list per record: vocabulary indices (id, categorical, text n-grams), a quantile
-bucket (numeric), the standardised vector (dense), the packed graph as it is (molecule) or the catalogue's own id
-indices (item_sequence). A missing feature is an empty list.
+bucket (numeric), the standardised vector (dense), packed content as it is, or the catalogue's own id indices
+(item_sequence). A missing feature is an empty list.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 
 import apache_beam as beam
 import numpy as np
@@ -23,33 +21,12 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.public import tfxio
 
 from recsys_ssl import examples
+from recsys_ssl.features.encoding import EncodedFeature, write_encoding
 from recsys_ssl.features.schema import catalogue_schema, interactions_schema, is_multi_valued
 from recsys_ssl.spec import Feature, FeatureSpec
 
-_ENCODING_FILE = "encoding.json"
 _TEMPORARY = "tmp"
 _RECORDS_PER_BATCH = 4096
-
-
-@dataclass(frozen=True)
-class EncodedFeature:
-    """A feature after the transformation.
-
-    Attributes:
-        name: the feature's name.
-        vocabulary: name of its index space; features with the same name share it.
-        size: number of indices in that space, out-of-vocabulary buckets included; 0 for a dense feature or molecule.
-        dim: length of a dense feature; 0 for the others.
-        unknown: number of out-of-vocabulary buckets, the last indices, of an id feature; 0 for the others.
-        is_molecule: whether values are graphs packed by `molecule_graph.to_bytes`.
-    """
-
-    name: str
-    vocabulary: str
-    size: int
-    dim: int = 0
-    unknown: int = 0
-    is_molecule: bool = False
 
 
 # --- The two transformations ----------------------------------------------------------------------
@@ -181,7 +158,7 @@ def _encode(feature: Feature, values: tf.SparseTensor) -> tf.SparseTensor:
         )
     if feature.kind == "numeric":
         return tft.bucketize(values, feature.buckets)
-    if feature.kind == "molecule":
+    if feature.is_content:
         return values
     return _standardise(feature, values)
 
@@ -286,18 +263,6 @@ def _to_record_batch(tensors: dict[str, tf.SparseTensor]) -> pa.RecordBatch:
 # --- Encodings ------------------------------------------------------------------------------------------
 
 
-def read_encoding(transform_dir: str) -> tuple[EncodedFeature, ...]:
-    """The encoded features that a transformation makes, in the order of the spec."""
-    with tf.io.gfile.GFile(os.path.join(transform_dir, _ENCODING_FILE)) as file:
-        return tuple(EncodedFeature(**feature) for feature in json.load(file))
-
-
-def write_encoding(transform_dir: str, encoding: Sequence[EncodedFeature]) -> None:
-    """Writes what `read_encoding` reads; a part of an encoding lets a tower leave features of a catalogue out."""
-    with tf.io.gfile.GFile(os.path.join(transform_dir, _ENCODING_FILE), "w") as file:
-        json.dump([asdict(feature) for feature in encoding], file, indent=2)
-
-
 def _item_encoding(spec: FeatureSpec, transform_dir: str) -> tuple[EncodedFeature, ...]:
     output = tft.TFTransformOutput(transform_dir)
     return tuple(_encoded(feature, f"item/{feature.name}", output) for feature in spec.item_features)
@@ -318,8 +283,8 @@ def _query_encoding(spec: FeatureSpec, transform_dir: str, item_transform_dir: s
 def _encoded(feature: Feature, vocabulary: str, output: tft.TFTransformOutput) -> EncodedFeature:
     if feature.kind == "dense":
         return EncodedFeature(feature.name, vocabulary, 0, feature.dim)
-    if feature.kind == "molecule":
-        return EncodedFeature(feature.name, vocabulary, 0, is_molecule=True)
+    if feature.is_content:
+        return EncodedFeature(feature.name, vocabulary, 0, content=feature.kind)
     if feature.kind == "numeric":
         return EncodedFeature(feature.name, vocabulary, feature.buckets)
     size = output.vocabulary_size_by_name(feature.name) + feature.oov_buckets
@@ -333,7 +298,7 @@ def serving_signature(features: Sequence[Feature]) -> dict[str, tf.TensorSpec]:
     """The dense tensors that stand for raw features at serving: "" and NaN mean missing.
 
     Returns:
-        name -> string [batch_size] for one value (of a molecule its packed graph), string [batch_size, width] for
+        name -> string [batch_size] for one value (of content its packed bytes), string [batch_size, width] for
         several, float32 [batch_size] for a numeric and [batch_size, dim] for a dense feature.
     """
     signature = {}

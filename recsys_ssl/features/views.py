@@ -81,9 +81,8 @@ def draw_per_item(num_records: tf.Tensor, num_features: int, seed: tf.Tensor) ->
     return (draws >= 0.5) | (draws >= tf.reduce_max(draws, axis=-1, keepdims=True))
 
 
-def show_all(num_features: int, seed: tf.Tensor) -> tf.Tensor:
+def show_all(num_features: int) -> tf.Tensor:
     """Two views that hide no feature (dropout only)."""
-    del seed
     return tf.ones([2, num_features], tf.bool)
 
 

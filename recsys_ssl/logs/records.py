@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys_ssl.encoders import kinds
 from recsys_ssl.logs.readers import Batch, Reject
 from recsys_ssl.spec import FeatureSpec, TableFeature
 
@@ -160,14 +161,14 @@ def check_table(
         group_column: of an item table, the column that a split by groups of items reads.
 
     Returns:
-        Table of _id text, _file int32, _line int64, the features (see `read_feature`; packed graphs of molecules, see
-        `molecules.read_molecules`) and, with a group column, _group text, "" where it is missing.
+        Table of _id text, _file int32, _line int64, the features (see `read_feature`; content packed by the
+        `column` of its kind) and, with a group column, _group text, "" where it is missing.
     """
     ids = as_text(batch.columns[id_column])
     faults, columns = [(_is_empty(ids), f"{side} id is empty")], {}
     for feature in features:
-        if feature.kind == "molecule":
-            columns[feature.name], found = _read_molecules(batch.columns[feature.source_column], feature)
+        if feature.is_content:
+            columns[feature.name], found = _read_content(batch.columns[feature.source_column], feature)
             faults += found
         elif feature.kind != "item_sequence":
             columns[feature.name], bad = read_feature(batch.columns[feature.source_column], feature)
@@ -182,14 +183,12 @@ def check_table(
     return Checked(table.filter(pa.array(reasons == "")), rejects)
 
 
-def _read_molecules(column: pa.ChunkedArray, feature: TableFeature) -> tuple[pa.LargeListArray, list]:
-    """[num_records] lists of packed graphs, and the faults found."""
-    from recsys_ssl.encoders.molecule.column import read_molecules  # RDKit is loaded for this kind only
-
+def _read_content(column: pa.ChunkedArray, feature: TableFeature) -> tuple[pa.LargeListArray, list]:
+    """[num_records] lists of packed content, and the faults found."""
     lists, bad = read_feature(column, feature)
-    graphs, found = read_molecules(lists)
-    reasons = [(mask, f"{feature.name} is no molecule: {reason}") for reason, mask in found.items()]
-    return graphs, [(bad, _feature_reason(feature)), *reasons]
+    packed, found = kinds.load(feature.kind, "column").read(lists)
+    reasons = [(mask, f"{feature.name} is no {feature.kind}: {reason}") for reason, mask in found.items()]
+    return packed, [(bad, _feature_reason(feature)), *reasons]
 
 
 def deduplicate_ids(table: pa.Table) -> tuple[pa.Table, pa.Table]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import tensorflow as tf
 import tf_keras as keras
 
-from recsys_ssl.encoders.molecule.encoder import WHOLE, FixedWhitening, MoleculePass, encode_molecules
-from recsys_ssl.encoders.molecule.grover import GTransformer
-from recsys_ssl.encoders.molecule.table import MoleculeRows
+from recsys_ssl.encoders.contract import WHOLE, Encoder, Pass
+from recsys_ssl.encoders.whitening import FixedWhitening
 from recsys_ssl.features.batch import FeatureBatch, FeatureLayout
+from recsys_ssl.features.encoding import EncodedFeature
 from recsys_ssl.models.popularity import NO_PRIOR, PopularityPrior
+
+Passes = Mapping[str, Pass]
+"""Kind of content -> how it is encoded; a kind that is not named is encoded whole."""
+_ALL_WHOLE: Passes = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -40,19 +46,21 @@ class FeatureEncoder(keras.layers.Layer):
         table: tf.Variable,
         config: TowerConfig,
         side: str,
-        molecule_encoder: GTransformer | None = None,
+        encoders: Mapping[str, Encoder],
     ):
         super().__init__(name=side)
         self._layout, self._table, self._dim = layout, table, config.feature_dim
-        self._molecule_encoder = molecule_encoder
+        self._encoders = dict(encoders)
         # Of what becomes a vector by other means than the table.
         widths = {f.name: f.dim for f in layout.features if f.dim}
         self._projections = {name: keras.layers.Dense(self._dim, name=name) for name in widths}
-        self._whitenings = {f.name: FixedWhitening() for f in layout.features if f.is_molecule}
-        for name, whitening in self._whitenings.items():
-            widths[name] = 2 * molecule_encoder.config.hidden_dim
-            dense = keras.layers.Dense(self._dim, name=name)
-            self._projections[name] = keras.Sequential([whitening, dense], name=f"{name}_projection")
+        self._whitenings = {f.name: FixedWhitening() for f in layout.features if f.content}
+        for feature in layout.features:
+            if feature.content:
+                widths[feature.name] = encoders[feature.content].dim
+                dense = keras.layers.Dense(self._dim, name=feature.name)
+                whitened = [self._whitenings[feature.name], dense]
+                self._projections[feature.name] = keras.Sequential(whitened, name=f"{feature.name}_projection")
         # Built at once, so that every weight exists before a checkpoint is restored or a graph is traced.
         for name, width in widths.items():
             self._projections[name].build([None, width])
@@ -63,8 +71,8 @@ class FeatureEncoder(keras.layers.Layer):
             trainable=config.trainable_default,
         )
 
-    def whiten_molecules(self, name: str, vectors: tf.Tensor, decorrelate: bool) -> None:
-        """Whitens the vectors of a molecule feature, where there is one of this name, by [num_molecules, dim]."""
+    def whiten(self, name: str, vectors: tf.Tensor, decorrelate: bool) -> None:
+        """Whitens the vectors of a feature's content, where there is one of this name, by [num_records, dim]."""
         if name in self._whitenings:
             self._whitenings[name].fit(vectors, decorrelate)
 
@@ -73,7 +81,7 @@ class FeatureEncoder(keras.layers.Layer):
         batch: FeatureBatch,
         visible: tf.Tensor | None = None,
         kept: tf.Tensor | None = None,
-        molecules: MoleculePass = WHOLE,
+        passes: Passes = _ALL_WHOLE,
     ) -> tf.Tensor:
         """Embeds `num_views` views of the records; what a view does not show is not even looked up, or encoded.
 
@@ -81,7 +89,7 @@ class FeatureEncoder(keras.layers.Layer):
             batch: the records' features.
             visible: [num_views, num_records or 1, num_slots] bool; None shows everything.
             kept: [num_values, num_views] bool, whether a view keeps the value; None keeps everything.
-            molecules: how they are encoded.
+            passes: how content is encoded.
 
         Returns:
             [num_views, num_records, num_slots * feature_dim] float32; one view when both arguments are None.
@@ -104,7 +112,8 @@ class FeatureEncoder(keras.layers.Layer):
         for slot, feature in enumerate(self._layout.features):
             if feature.name in self._projections:
                 shown = None if visible is None else visible[..., slot]
-                vectors, known = self._embed_vectors(batch, feature.name, shown, molecules)
+                how = passes.get(feature.content, WHOLE)
+                vectors, known = self._embed_vectors(batch, feature, shown, how)
                 in_slot = tf.one_hot(slot, num_slots)[:, tf.newaxis]
                 means += vectors[:, :, tf.newaxis] * in_slot
                 present |= known[:, :, tf.newaxis, tf.newaxis] & tf.cast(in_slot, tf.bool)
@@ -114,9 +123,9 @@ class FeatureEncoder(keras.layers.Layer):
         return tf.reshape(embedded, [num_views, batch.num_records, num_slots * self._dim])
 
     def _embed_vectors(
-        self, batch: FeatureBatch, name: str, shown: tf.Tensor | None, how: MoleculePass
+        self, batch: FeatureBatch, feature: EncodedFeature, shown: tf.Tensor | None, how: Pass
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The projected vectors of a dense feature or molecule, and where there is one.
+        """The projected vectors of a dense feature or of content, and where there is one.
 
         Args:
             shown: [num_views, num_records or 1] bool, whether a view shows the feature; None: all do.
@@ -124,20 +133,20 @@ class FeatureEncoder(keras.layers.Layer):
         Returns:
             [num_views or 1, num_records, feature_dim] float32 and [num_views or 1, num_records] bool.
         """
-        if name in batch.dense:
-            vectors = batch.dense[name]
+        project = self._projections[feature.name]
+        if feature.name in batch.dense:
+            vectors = batch.dense[feature.name]
             known = tf.math.is_finite(vectors[:, 0])
-            projected = self._projections[name](tf.where(known[:, tf.newaxis], vectors, 0.0))
+            projected = project(tf.where(known[:, tf.newaxis], vectors, 0.0))
             return projected[tf.newaxis], known[tf.newaxis]
-        table, rows = batch.molecules[name]
-        encoded = batch.molecules[name].present()[tf.newaxis]
+        content = batch.contents[feature.name]
+        encoded = content.present()[tf.newaxis]
         if shown is not None:
             encoded &= shown if how.mask is not None else tf.reduce_any(shown, axis=0, keepdims=True)
         places = tf.where(encoded)
-        wanted = MoleculeRows(table, tf.gather(rows, places[:, 1]))
-        projected = self._projections[name](encode_molecules(self._molecule_encoder, wanted, how))
+        vectors = self._encoders[feature.content].encode(content.gather(places[:, 1]), how)
         shape = tf.concat([tf.shape(encoded, tf.int64), [self._dim]], axis=0)
-        return tf.scatter_nd(places, projected, shape), encoded
+        return tf.scatter_nd(places, project(vectors), shape), encoded
 
 
 def _shown_values(batch: FeatureBatch, visible: tf.Tensor | None, kept: tf.Tensor | None) -> tf.Tensor | None:
@@ -155,7 +164,7 @@ class TwoTower(keras.Model):
     """Query and item tower over one shared embedding table.
 
     The table has `num_rows` rows of feature_dim float32: 4 * num_rows * feature_dim bytes, and as many
-    again for Adagrad's accumulator. All molecules of both towers share one encoder.
+    again for Adagrad's accumulator. All content of a kind, in both towers, shares one encoder.
 
     `embed_*` give what the losses compare, `vectorize_*` what is exported, indexed and searched: the embedding
     and, where there is one, the coordinate of the popularity prior.
@@ -168,26 +177,32 @@ class TwoTower(keras.Model):
         num_rows: int,
         config: TowerConfig,
         prior: PopularityPrior = NO_PRIOR,
-        molecule_encoder: GTransformer | None = None,
+        encoders: Mapping[str, Encoder] = MappingProxyType({}),
     ):
         """Makes the weights.
 
+        Args:
+            encoders: kind of content -> its encoder.
+
         Raises:
-            ValueError: a layout has a molecule, but there is no encoder.
+            ValueError: a layout has content of a kind without an encoder.
         """
         super().__init__(name="two_tower")
-        molecules = [f.name for f in (*query_layout.features, *item_layout.features) if f.is_molecule]
-        if molecules and molecule_encoder is None:
-            raise ValueError(f"molecules need an encoder. Received: molecule_encoder=None, {molecules}. Pass one.")
-        self.prior, self.molecule_encoder = prior, molecule_encoder
+        for feature in (*query_layout.features, *item_layout.features):
+            if feature.content and feature.content not in encoders:
+                raise ValueError(
+                    f"content needs an encoder of its kind. Received: feature {feature.name!r} of kind "
+                    f"{feature.content!r}, encoders of {sorted(encoders)}. Pass one."
+                )
+        self.prior, self.encoders = prior, dict(encoders)
         self.query_layout, self.item_layout = query_layout, item_layout
         self.table = self.add_weight(
             name="table",
             shape=[num_rows, config.feature_dim],
             initializer=keras.initializers.RandomNormal(stddev=config.feature_dim**-0.5),
         )
-        self.query_encoder = FeatureEncoder(query_layout, self.table, config, "query_encoder", molecule_encoder)
-        self.item_encoder = FeatureEncoder(item_layout, self.table, config, "item_encoder", molecule_encoder)
+        self.query_encoder = FeatureEncoder(query_layout, self.table, config, "query_encoder", encoders)
+        self.item_encoder = FeatureEncoder(item_layout, self.table, config, "item_encoder", encoders)
         self.query_mlp = _mlp(query_layout, config, name="query_mlp")
         self.item_mlp = _mlp(item_layout, config, name="item_mlp")
 
@@ -196,30 +211,30 @@ class TwoTower(keras.Model):
         batch: FeatureBatch,
         visible: tf.Tensor | None = None,
         kept: tf.Tensor | None = None,
-        molecules: MoleculePass = WHOLE,
+        passes: Passes = _ALL_WHOLE,
     ) -> tf.Tensor:
         """[num_views * num_records, embedding_dim] float32, rows of length 1; arguments as in FeatureEncoder."""
-        return _embed(self.query_encoder, self.query_mlp, batch, visible, kept, molecules)
+        return _embed(self.query_encoder, self.query_mlp, batch, visible, kept, passes)
 
     def embed_items(
         self,
         batch: FeatureBatch,
         visible: tf.Tensor | None = None,
         kept: tf.Tensor | None = None,
-        molecules: MoleculePass = WHOLE,
+        passes: Passes = _ALL_WHOLE,
     ) -> tf.Tensor:
         """[num_views * num_records, embedding_dim] float32, rows of length 1; arguments as in FeatureEncoder."""
-        return _embed(self.item_encoder, self.item_mlp, batch, visible, kept, molecules)
+        return _embed(self.item_encoder, self.item_mlp, batch, visible, kept, passes)
 
-    def whiten_molecules(self, name: str, vectors: tf.Tensor, decorrelate: bool) -> None:
-        """Whitens the vectors of a molecule feature in both towers, see `FixedWhitening`.
+    def whiten(self, name: str, vectors: tf.Tensor, decorrelate: bool) -> None:
+        """Whitens the vectors of a feature's content in both towers, see `FixedWhitening`.
 
         Args:
-            vectors: [num_molecules, 2 * hidden_dim] float32, of molecules that stand for all.
+            vectors: [num_records, dim] float32, of content that stands for all.
             decorrelate: for an encoder that stays as it is; else each dimension is standardised by itself.
         """
         for encoder in (self.query_encoder, self.item_encoder):
-            encoder.whiten_molecules(name, vectors, decorrelate)
+            encoder.whiten(name, vectors, decorrelate)
 
     def vectorize_queries(self, batch: FeatureBatch) -> tf.Tensor:
         """[num_records, vector_dim] float32."""
@@ -230,9 +245,9 @@ class TwoTower(keras.Model):
         return self.prior.extend_items(self.embed_items(batch), train_counts)
 
 
-def _embed(encoder: FeatureEncoder, mlp: keras.Sequential, batch: FeatureBatch, visible, kept, molecules) -> tf.Tensor:
+def _embed(encoder: FeatureEncoder, mlp: keras.Sequential, batch: FeatureBatch, visible, kept, passes) -> tf.Tensor:
     """All views go through the MLP in one pass."""
-    views = encoder(batch, visible, kept, molecules)
+    views = encoder(batch, visible, kept, passes)
     return tf.math.l2_normalize(mlp(tf.reshape(views, [-1, views.shape[-1]])), axis=-1)
 
 

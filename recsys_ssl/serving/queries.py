@@ -99,7 +99,7 @@ def _find_event(interactions_dir: str, query_id: str | None) -> dict[str, Any]:
 
 def _to_feature(record: dict[str, Any], feature: Feature) -> list:
     values = record.get(feature.name)
-    return values or [] if feature.kind == "molecule" else _to_values(values)  # a packed molecule is no text
+    return values or [] if feature.is_content else _to_values(values)  # packed content is no text
 
 
 def _to_values(values: list | None) -> list:

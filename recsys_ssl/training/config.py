@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Optional, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
-from recsys_ssl.encoders.config import Size
-from recsys_ssl.encoders.molecule.grover import GroverConfig
+from recsys_ssl.encoders import kinds
+from recsys_ssl.encoders.config import EncoderConfig
 from recsys_ssl.models.two_tower import TowerConfig
+from recsys_ssl.settings import build
+from recsys_ssl.training.regularizers import REGULARIZERS
 
-Regularizer = Literal[
-    "none",
-    "cfm",
-    "cfm_no_dropout",
-    "rfm",
-    "rfm_no_complement",
-    "item_masks",
-    "masked_spread_out",
-    "dropout_only",
-    "feature_dropout",
-    "spread_out",
-    "spread_out_square",
-]
 SslTowers = Literal["item", "both"]
 Schedule = Literal["constant", "linear"]
 Correlation = Literal["raw", "normalised"]
@@ -29,8 +19,48 @@ LogQ = Literal["none", "exact", "streaming"]
 
 
 @dataclass(frozen=True)
+class SslConfig:
+    """The regularizer and its settings, which an arm without one does not read: none of them retrains the control.
+
+    Attributes:
+        regularizer: `cfm`, `rfm`, `rfm_no_complement`, `cfm_no_dropout` and `dropout_only` are the paper's
+            self-supervised variants; `feature_dropout`, `spread_out` and `spread_out_square` its baselines;
+            `item_masks` hides other features of every item, and `masked_spread_out` contrasts such a view with the
+            whole items, which spread out. `item_masks` did best in docs/evidence.
+        towers: towers of the two views: the `item` tower for both (the paper's), or `both`: one view through the
+            query tower, one through the item tower, for data sets whose queries are items.
+        weight: alpha, weight of the auxiliary loss (Eq. 5).
+        alignment_weight: weight of the masked views beside the spread-out term (`masked_spread_out` only).
+        temperature: of the auxiliary loss.
+        batch_size: items drawn uniformly from the catalogue for the auxiliary loss of a step.
+        value_dropout: probability that a value of a multi-valued feature is dropped from a view.
+        feature_dropout: probability that a feature is hidden in the supervised task (`feature_dropout` only).
+        correlation: mutual information `raw` (the paper's) or `normalised` by the entropies (`cfm` only).
+        mask_rate: share of the parts of an item's content (atoms and bonds, ...) that a masked view hides.
+    """
+
+    regularizer: str = "item_masks"
+    towers: SslTowers = "item"
+    weight: float = 0.3
+    alignment_weight: float = 0.3
+    temperature: float = 0.07
+    batch_size: int = 512
+    value_dropout: float = 0.3
+    feature_dropout: float = 0.1
+    correlation: Correlation = "raw"
+    mask_rate: float = 0.15
+
+    def __post_init__(self):
+        _check(self, "train.ssl", choices={"towers": SslTowers, "correlation": Correlation})
+        if self.regularizer not in REGULARIZERS:
+            raise ValueError(
+                f"train.ssl.regularizer must be one of {', '.join(REGULARIZERS)}. Received: {self.regularizer!r}."
+            )
+
+
+@dataclass(frozen=True)
 class TrainConfig:
-    """Settings of one training run; the defaults did well on the logs of docs/evidence.md.
+    """Settings of one training run; the defaults did well on the logs of docs/evidence.
 
     Attributes:
         initial_accumulator: what Adagrad adds to the sum of squared gradients of every weight. The gradient of a mean
@@ -38,30 +68,11 @@ class TrainConfig:
         schedule: of the learning rate: `constant`, or `linear` from `learning_rate` down to 0 at `steps`.
         unknown_query_rate: share of query ids that a step takes for unknown, for the sake of queries that appear
             only after training.
-        regularizer: `cfm`, `rfm`, `rfm_no_complement`, `cfm_no_dropout` and `dropout_only` are the paper's
-            self-supervised variants; `feature_dropout`, `spread_out` and `spread_out_square` its baselines;
-            `item_masks` hides other features of every item, and `masked_spread_out` contrasts such a view with the
-            whole items, which spread out. `item_masks` did best in docs/evidence.md.
-        ssl_towers: towers of the two views: the `item` tower for both (the paper's), or `both`: one view through the
-            query tower, one through the item tower, for data sets whose queries are items.
-        ssl_weight: alpha, weight of the auxiliary loss (Eq. 5).
-        alignment_weight: weight of the masked views beside the spread-out term (`masked_spread_out` only).
-        ssl_temperature: temperature of the auxiliary loss.
-        ssl_batch_size: items drawn uniformly from the catalogue for the auxiliary loss of a step.
-        value_dropout: probability that a value of a multi-valued feature is dropped from a view.
-        feature_dropout: probability that a feature is hidden in the supervised task (`feature_dropout` only).
-        correlation: mutual information `raw` (the paper's) or `normalised` by the entropies (`cfm` only).
         logq: sampling-bias correction: `none`, `exact` counts or the `streaming` estimate.
         mixed_negatives: items drawn uniformly from the catalogue as further candidates of the main softmax.
-        molecule_encoder: directory of a pre-trained encoder of the molecules, which decides its sizes; None: an encoder
-            of the sizes below, from scratch.
-        molecule_size, molecule_hidden_dim, molecule_num_heads, molecule_num_blocks, molecule_depth: see
-            `PretrainConfig`.
-        molecule_dropout: of the encoder, in training.
-        molecule_learning_rate: of Adam for the encoder, by the same schedule; the towers keep `learning_rate`. 0: the
-            encoder stays as it is and each molecule is encoded once for the whole run, without masks and dropout.
-        molecule_mask_rate: share of the atoms and of the bonds of a molecule that a masked view hides.
         popularity_prior: weight of log p(item) in the score (`models.popularity`); 0: the towers learn popularity too.
+        ssl: what the treatment has and the control has not.
+        encoder: kind of content -> settings of its encoder, those of the kind's EncoderConfig.
         eval_every: steps between validations; also the checkpoint interval.
         patience: validations without a better Recall@50 after which training stops.
         validation_queries: held-out rankings of a validation, drawn once.
@@ -80,82 +91,74 @@ class TrainConfig:
     embedding_dim: int = 64
     trainable_default: bool = True
     unknown_query_rate: float = 0.2
-    regularizer: Regularizer = "item_masks"
-    ssl_towers: SslTowers = "item"
-    ssl_weight: float = 0.3
-    alignment_weight: float = 0.3
-    ssl_temperature: float = 0.07
-    ssl_batch_size: int = 512
-    value_dropout: float = 0.3
-    feature_dropout: float = 0.1
-    correlation: Correlation = "raw"
     logq: LogQ = "exact"
     mixed_negatives: int = 0
     popularity_prior: float = 0.5
-    molecule_encoder: Optional[str] = None
-    molecule_size: Size = "tiny"
-    molecule_hidden_dim: Optional[int] = None
-    molecule_num_heads: int = 4
-    molecule_num_blocks: int = 1
-    molecule_depth: int = 3
-    molecule_dropout: float = 0.1
-    molecule_learning_rate: float = 1e-3
-    molecule_mask_rate: float = 0.15
+    ssl: SslConfig = field(default_factory=SslConfig)
+    encoder: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     eval_every: int = 100
     patience: int = 5
     validation_queries: int = 2000
     shuffle_buffer: int = 100_000
 
     def __post_init__(self):
-        sizes = ("batch_size", "ssl_batch_size", "feature_dim", "embedding_dim", "shuffle_buffer", "validation_queries")
-        for name in (*sizes, "steps", "eval_every", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"train.{name} must be at least 1. Received: {getattr(self, name)}.")
+        _check(self, "train", choices={"schedule": Schedule, "logq": LogQ})
         if any(width < 1 for width in self.hidden):
             raise ValueError(f"train.hidden must be widths of at least 1. Received: {self.hidden}.")
-        # Written so that NaN is refused too.
-        for name in ("learning_rate", "initial_accumulator", "temperature", "ssl_temperature"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"train.{name} must be positive. Received: {getattr(self, name)}. Raise it.")
-        for name in ("value_dropout", "feature_dropout", "unknown_query_rate", "molecule_mask_rate"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"train.{name} must be in [0, 1). Received: {getattr(self, name)}.")
-        not_negative = ("seed", "ssl_weight", "alignment_weight", "mixed_negatives", "popularity_prior")
-        for name in (*not_negative, "molecule_learning_rate"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"train.{name} must not be negative. Received: {getattr(self, name)}.")
-        choices_of = {
-            "regularizer": Regularizer,
-            "schedule": Schedule,
-            "ssl_towers": SslTowers,
-            "correlation": Correlation,
-            "logq": LogQ,
-            "molecule_size": Size,
-        }
-        for name, choices in choices_of.items():
-            if getattr(self, name) not in get_args(choices):
-                raise ValueError(
-                    f"train.{name} must be one of {', '.join(get_args(choices))}. Received: {getattr(self, name)!r}."
-                )
         if self.mixed_negatives and self.logq != "exact":
             raise ValueError(
                 "mixed negatives need exact sampling probabilities. "
                 f"Received: logq={self.logq!r}. Set train.logq=exact."
             )
-        _ = self.grover  # its settings are checked there
+        for kind in self.encoder:
+            self.encoder_config(kind)  # its settings are checked there
 
     @property
     def tower(self) -> TowerConfig:
         return TowerConfig(self.feature_dim, tuple(self.hidden), self.embedding_dim, self.trainable_default)
 
+    def encoder_config(self, kind: str) -> EncoderConfig:
+        """The settings of the encoder of a kind.
+
+        Raises:
+            ValueError: there is no such kind, a setting is unknown, or has the wrong type or range.
+        """
+        config = kinds.load(kind, "settings").EncoderConfig
+        return build(f"train.encoder.{kind}", config, self.encoder.get(kind, {}))
+
     @property
-    def grover(self) -> GroverConfig:
-        """Of an encoder of molecules from scratch."""
-        hidden_dim = self.molecule_hidden_dim
-        return GroverConfig(
-            hidden_dim=GroverConfig.SIZES[self.molecule_size] if hidden_dim is None else hidden_dim,
-            num_heads=self.molecule_num_heads,
-            num_blocks=self.molecule_num_blocks,
-            depth=self.molecule_depth,
-            dropout=self.molecule_dropout,
-        )
+    def pretrained(self) -> dict[str, str]:
+        """Kind -> directory of the pre-trained encoder, where there is one."""
+        found = {kind: self.encoder_config(kind).pretrained for kind in self.encoder}
+        return {kind: directory for kind, directory in found.items() if directory is not None}
+
+
+_AT_LEAST_1 = (
+    *("batch_size", "feature_dim", "embedding_dim", "shuffle_buffer", "validation_queries"),
+    *("steps", "eval_every", "patience"),
+)
+_POSITIVE = ("learning_rate", "initial_accumulator", "temperature")
+_RATES = ("value_dropout", "feature_dropout", "unknown_query_rate", "mask_rate")
+_NOT_NEGATIVE = ("seed", "weight", "alignment_weight", "mixed_negatives", "popularity_prior")
+
+
+def _check(config: Any, section: str, choices: Mapping[str, Any]) -> None:
+    """Checks the ranges of the settings that a config has; written so that NaN is refused too."""
+    values = vars(config)
+    for name in _AT_LEAST_1:
+        if name in values and values[name] < 1:
+            raise ValueError(f"{section}.{name} must be at least 1. Received: {values[name]}.")
+    for name in _POSITIVE:
+        if name in values and not values[name] > 0:
+            raise ValueError(f"{section}.{name} must be positive. Received: {values[name]}. Raise it.")
+    for name in _RATES:
+        if name in values and not 0 <= values[name] < 1:
+            raise ValueError(f"{section}.{name} must be in [0, 1). Received: {values[name]}.")
+    for name in _NOT_NEGATIVE:
+        if name in values and not values[name] >= 0:
+            raise ValueError(f"{section}.{name} must not be negative. Received: {values[name]}.")
+    for name, allowed in choices.items():
+        if values[name] not in get_args(allowed):
+            raise ValueError(
+                f"{section}.{name} must be one of {', '.join(get_args(allowed))}. Received: {values[name]!r}."
+            )

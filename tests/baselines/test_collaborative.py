@@ -12,7 +12,7 @@ from recsys_ssl.baselines.collaborative import BASELINES, Pairs, build_profiles,
 from recsys_ssl.baselines.settings import DEFAULTS, GRIDS, complete
 from recsys_ssl.evaluation.queries import RankingTask
 from recsys_ssl.features.batch import Catalogue, lay_out
-from recsys_ssl.features.preprocessing import read_encoding
+from recsys_ssl.features.encoding import read_encoding
 from recsys_ssl.spec import Evaluation
 from recsys_ssl.training.validation import Validator
 

@@ -19,7 +19,8 @@ from recsys_ssl.encoders.config import PretrainConfig
 from recsys_ssl.encoders.molecule.contexts import ContextVocabulary
 from recsys_ssl.encoders.molecule.embed import save_encoder
 from recsys_ssl.encoders.molecule.grover import GTransformer
-from recsys_ssl.encoders.molecule.scaffolds import Split, scaffold_balanced, scaffold_deterministic
+from recsys_ssl.encoders.molecule.scaffolds import scaffold_balanced, scaffold_deterministic
+from recsys_ssl.evaluation.prediction import Split
 from recsys_ssl.evaluation.prediction import score
 
 ENCODERS = {"scratch": {"hidden_dim": 8}, "pretrained": {"hidden_dim": 8, "weights": "abc"}}
@@ -42,12 +43,12 @@ def make_trial(dataset, arm, seed, value, family="balanced", **changes):
 class TestDatasets:
     def test_rejected_rows_are_kept_apart(self, data):
         loaded = load("bbbp", data)
-        assert len(loaded.smiles) == len(loaded.graphs) == len(loaded.targets) == 60
+        assert len(loaded.texts) == len(loaded.contents) == len(loaded.targets) == 60
         assert [rejection.row for rejection in loaded.rejections] == [60]
         assert loaded.targets[:4, 0].tolist() == [0, 1, 0, 1]
 
     def test_a_seed_draws_the_balanced_split_only(self, data):
-        smiles = load("bbbp", data).smiles
+        smiles = load("bbbp", data).texts
         assert split(smiles, "balanced", 3).test.tolist() == scaffold_balanced(smiles, seed=3).test.tolist()
         assert split(smiles, "deterministic", 3).test.tolist() == scaffold_deterministic(smiles).test.tolist()
 

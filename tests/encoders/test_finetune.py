@@ -14,7 +14,7 @@ from recsys_ssl.encoders.finetune import (
     save_predictor,
 )
 from recsys_ssl.encoders.molecule.grover import GroverConfig, GTransformer
-from recsys_ssl.encoders.molecule.scaffolds import Split
+from recsys_ssl.evaluation.prediction import Split
 from recsys_ssl.encoders.molecule.smiles import featurise
 from recsys_ssl.evaluation.prediction import score
 

@@ -11,7 +11,7 @@ from recsys_ssl.encoders.molecule.graph import batch_molecules, to_bytes
 from recsys_ssl.encoders.molecule.smiles import featurise
 from recsys_ssl.encoders.molecule.table import MoleculeRows, take_molecules
 from recsys_ssl.features.batch import Catalogue, FeatureLayout, batch_from_sparse, lay_out
-from recsys_ssl.features.preprocessing import EncodedFeature
+from recsys_ssl.features.encoding import EncodedFeature
 
 ITEM = (
     EncodedFeature("id", "item/id", 5),
@@ -161,7 +161,7 @@ def test_a_layout_counts_its_slots():
 # --- Molecules ----------------------------------------------------------------------------------------
 
 GRAPHS = {row: featurise(smiles) for row, smiles in ((1, "CCO"), (3, "c1ccccc1"), (4, "C"))}
-STRUCTURE = EncodedFeature("structure", "item/structure", 0, is_molecule=True)
+STRUCTURE = EncodedFeature("structure", "item/structure", 0, content="molecule")
 
 
 @pytest.fixture

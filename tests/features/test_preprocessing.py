@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from recsys_ssl import examples
 from recsys_ssl.features import preprocessing
-from recsys_ssl.features.preprocessing import EncodedFeature, raw_to_sparse, read_encoding, serving_signature
+from recsys_ssl.features.encoding import EncodedFeature, read_encoding
+from recsys_ssl.features.preprocessing import raw_to_sparse, serving_signature
 from recsys_ssl.spec import FeatureSpec
 
 

@@ -9,7 +9,7 @@ from scipy.stats import chi2
 
 from recsys_ssl.features import views
 from recsys_ssl.features.batch import FeatureBatch, FeatureLayout
-from recsys_ssl.features.preprocessing import EncodedFeature
+from recsys_ssl.features.encoding import EncodedFeature
 
 NUM_DRAWS = 3000
 

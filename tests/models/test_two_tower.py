@@ -6,7 +6,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from recsys_ssl.features.batch import FeatureBatch, lay_out
-from recsys_ssl.features.preprocessing import EncodedFeature
+from recsys_ssl.features.encoding import EncodedFeature
 from recsys_ssl.models.two_tower import FeatureEncoder, TowerConfig, TwoTower
 
 DIM = 4

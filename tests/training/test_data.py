@@ -7,7 +7,7 @@ import pytest
 
 from recsys_ssl import examples
 from recsys_ssl.features.batch import lay_out
-from recsys_ssl.features.preprocessing import EncodedFeature
+from recsys_ssl.features.encoding import EncodedFeature
 from recsys_ssl.training.data import count_examples, stream
 
 NUM_EXAMPLES, BATCH_SIZE = 103, 10

@@ -11,7 +11,7 @@ from recsys_ssl.encoders.molecule.graph import to_bytes
 from recsys_ssl.encoders.molecule.grover import GTransformer, embed_molecules
 from recsys_ssl.encoders.molecule.smiles import featurise
 from recsys_ssl.features.batch import Catalogue, FeatureBatch, lay_out
-from recsys_ssl.features.preprocessing import EncodedFeature
+from recsys_ssl.features.encoding import EncodedFeature
 from recsys_ssl.models.two_tower import TwoTower
 from recsys_ssl.training.data import Interactions
 from recsys_ssl.training.step import TrainStep
@@ -20,7 +20,7 @@ SMILES = ["CCO", "c1ccccc1", "", "CC(=O)O", "CN", "C1CC1C", "CCCl", "C"]
 NUM_ITEMS, BATCH_SIZE = len(SMILES), 6
 ITEM = (
     EncodedFeature("brand", "item/brand", 4),
-    EncodedFeature("structure", "item/structure", 0, is_molecule=True),
+    EncodedFeature("structure", "item/structure", 0, content="molecule"),
 )
 QUERY = (EncodedFeature("user", "query/user", 3),)
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from recsys_ssl import examples
 from recsys_ssl.features import views
 from recsys_ssl.features.batch import Catalogue, FeatureBatch, lay_out
-from recsys_ssl.features.preprocessing import EncodedFeature
+from recsys_ssl.features.encoding import EncodedFeature
 from recsys_ssl.models.popularity import PopularityPrior
 from recsys_ssl.models.two_tower import TwoTower
 from recsys_ssl.training.data import Interactions

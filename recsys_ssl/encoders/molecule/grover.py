@@ -13,10 +13,8 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import ClassVar, Literal, NamedTuple, get_args
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -33,48 +31,20 @@ from recsys_ssl.encoders.molecule.graph import (
     MoleculeBatch,
 )
 from recsys_ssl.encoders.molecule.grover_layers import Edges, SizeGroup, sum_incoming, sum_neighbours, sum_previous
+from recsys_ssl.encoders.molecule.settings import GroverConfig
 
 EDGE_DIM = ATOM_DIM + BOND_DIM
 
-Attention = Literal["atoms", "heads"]
-
-
-@dataclass(frozen=True)
-class GroverConfig:
-    """Sizes of the encoder.
-
-    Attributes:
-        hidden_dim: length of the outputs; GroverConfig.SIZES names some. The paper's are base (48.4 M parameters) and
-            large (107.1 M); tiny and small train on a CPU.
-        num_heads: must divide hidden_dim.
-        num_blocks: of message passing and attention, in each view.
-        depth: depth - 1 hops of messages at inference, about as many in training, see `hop_probabilities`.
-        attention: "atoms" (the paper's): over the atoms or edges of a molecule; "heads" (the released code's): over
-            the heads of each atom or edge.
-        dropout: of messages, attention weights and outputs.
-    """
-
-    SIZES: ClassVar[Mapping[str, int]] = MappingProxyType({"tiny": 64, "small": 128, "base": 800, "large": 1200})
-
-    hidden_dim: int
-    num_heads: int = 4
-    num_blocks: int = 1
-    depth: int = 3
-    attention: Attention = "atoms"
-    dropout: float = 0.1
-
-    def __post_init__(self):
-        if min(self.hidden_dim, self.num_heads, self.num_blocks, self.depth) < 1:
-            raise ValueError(f"hidden_dim, num_heads, num_blocks and depth must be 1 or more. Received: {self}.")
-        if self.hidden_dim % self.num_heads:
-            raise ValueError(
-                "num_heads must divide hidden_dim. "
-                f"Received: num_heads={self.num_heads}, hidden_dim={self.hidden_dim}. Use a multiple as hidden_dim."
-            )
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"dropout must be in [0, 1). Received: dropout={self.dropout}. Use 0-0.2.")
-        if self.attention not in get_args(Attention):
-            raise ValueError(f"attention must be one of {get_args(Attention)}. Received: {self.attention!r}.")
+MOLECULES_SPEC = MoleculeBatch(
+    atoms=tf.TensorSpec([None, len(ATOM_COLUMNS)], tf.uint8),
+    masses=tf.TensorSpec([None], tf.float32),
+    bonds=tf.TensorSpec([None, len(BOND_COLUMNS)], tf.uint8),
+    sources=tf.TensorSpec([None], tf.int32),
+    targets=tf.TensorSpec([None], tf.int32),
+    molecules=tf.TensorSpec([None], tf.int32),
+    num_molecules=tf.TensorSpec([], tf.int32),
+)
+"""Any molecules: a function of this signature is traced once."""
 
 
 class GroverOutputs(NamedTuple):

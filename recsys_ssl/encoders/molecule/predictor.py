@@ -6,7 +6,6 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -14,33 +13,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 from recsys_ssl.encoders.molecule.graph import MoleculeBatch
-from recsys_ssl.encoders.molecule.grover import GroverConfig, GTransformer, SelfAttentiveReadout
+from recsys_ssl.encoders.molecule.grover import GTransformer, SelfAttentiveReadout, draw_hops
+from recsys_ssl.encoders.molecule.settings import FinetuneConfig, GroverConfig, HeadConfig
 from recsys_ssl.evaluation.prediction import Task
-
-
-@dataclass(frozen=True)
-class HeadConfig:
-    """Sizes of what stands on the encoder; the paper tuned attn_out 4 or 8, ffn_hidden 500-1300 and ffn_layers 2 or 3.
-
-    Attributes:
-        attn_hidden: hidden units of the self-attentive readout.
-        attn_out: weighted means per molecule; a head reads attn_out * hidden_dim numbers.
-        ffn_hidden: width of the hidden layers of a head.
-        ffn_layers: dense layers of a head, the last one among them.
-        dropout: before each dense layer of a head.
-    """
-
-    attn_hidden: int = 128
-    attn_out: int = 4
-    ffn_hidden: int = 256
-    ffn_layers: int = 2
-    dropout: float = 0.1
-
-    def __post_init__(self):
-        if min(self.attn_hidden, self.attn_out, self.ffn_hidden, self.ffn_layers) < 1:
-            raise ValueError(f"attn_hidden, attn_out, ffn_hidden and ffn_layers must be 1 or more. Received: {self}.")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"dropout must be in [0, 1). Received: dropout={self.dropout}. Use 0-0.2.")
 
 
 class HeadOutputs(NamedTuple):
@@ -106,6 +81,11 @@ class MoleculePredictor(keras.Model):
         return HeadOutputs(
             apply(self._from_atom, encoded.atom_from_atom), apply(self._from_bond, encoded.atom_from_bond)
         )
+
+    def loss(self, batch: MoleculeBatch, targets: tf.Tensor, config: FinetuneConfig, seed: tf.Tensor) -> tf.Tensor:
+        """`two_head_loss` in training; targets are in the unit of the heads, the seed draws the hops."""
+        outputs = self(batch, training=True, hops=draw_hops(self.encoder.config.depth, seed))
+        return two_head_loss(outputs, targets, self.task, config.dist_coff)
 
     def predict_targets(self, batch: MoleculeBatch) -> tf.Tensor:
         """[num_molecules, num_tasks] float32: mean of both heads, as probabilities or in the unit of the targets."""

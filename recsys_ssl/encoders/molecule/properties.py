@@ -22,9 +22,9 @@ class PropertyTable(NamedTuple):
 
     rows: np.ndarray
     """[num_molecules] int64 row of the file, its first one below the header 0."""
-    smiles: list[str]
-    """[num_molecules]."""
-    graphs: list[MoleculeGraph]
+    texts: list[str]
+    """[num_molecules] SMILES."""
+    contents: list[MoleculeGraph]
     """[num_molecules]."""
     targets: np.ndarray
     """[num_molecules, num_tasks] float32, NaN where the file has nothing."""
@@ -42,7 +42,7 @@ def read_properties(
     All molecules are in memory: about 1 kB each.
 
     Args:
-        target_columns: None takes all columns but that of the SMILES.
+        target_columns: none for molecules alone; None takes all columns but that of the SMILES.
         workers: processes that featurise, see `recsys_ssl.encoders.molecule.smiles.featurise_all`.
 
     Raises:
@@ -54,12 +54,14 @@ def read_properties(
     frame = pd.read_csv(path, dtype=str)
     names = [name for name in frame.columns if name != smiles_column] if target_columns is None else [*target_columns]
     missing = [name for name in (smiles_column, *names) if name not in frame]
-    if missing or not names or len(set(names)) < len(names) or not len(frame):
+    nothing = not names and target_columns is None
+    if missing or nothing or len(set(names)) < len(names) or not len(frame):
         raise ValueError(
             f"a table must have rows, a column of SMILES and distinct columns of targets. Received: {len(frame)} rows, "
             f"columns {', '.join(frame.columns)}, and {', '.join(missing) or 'none'} missing. Name others."
         )
-    targets = np.stack([_read_numbers(frame[name], name) for name in names], axis=1)
+    columns = [_read_numbers(frame[name], name) for name in names]
+    targets = np.stack(columns, axis=1) if columns else np.zeros([len(frame), 0], np.float32)
     smiles = frame[smiles_column].fillna("").tolist()
     results = list(featurise_all(smiles, workers))
     rejections = [result for result in results if isinstance(result, Rejection)]

@@ -14,25 +14,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from random import Random
-from typing import NamedTuple
 
 import numpy as np
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
 from recsys_ssl.encoders.molecule.smiles import parse
+from recsys_ssl.evaluation.prediction import Split
 
 SIZES = (0.8, 0.1, 0.1)
-
-
-class Split(NamedTuple):
-    """Rows of the three parts, ascending; each row is in one part."""
-
-    train: np.ndarray
-    """[num_train] int64."""
-    validation: np.ndarray
-    """[num_validation] int64."""
-    test: np.ndarray
-    """[num_test] int64."""
 
 
 def scaffold(smiles: str) -> str:

@@ -17,13 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys_ssl.encoders.config import PretrainConfig
+from recsys_ssl import seeds
 from recsys_ssl.encoders.molecule.contexts import ContextVocabulary, count_contexts
 from recsys_ssl.encoders.molecule.files import read_smiles
 from recsys_ssl.encoders.molecule.graph import batch_molecules
+from recsys_ssl.encoders.molecule.grover_pretrain import NO_TARGET, PretrainBatch
 from recsys_ssl.encoders.molecule.labels import MAX_CLASSES, LabelledMolecule, label_all, unpack
-from recsys_ssl.encoders.molecule.pretext import NO_TARGET, PretrainBatch
+from recsys_ssl.encoders.molecule.settings import PretrainConfig
 from recsys_ssl.encoders.molecule.smiles import Rejection
+from recsys_ssl.seeds import ShardStream
 
 SHARD_ROWS = 32_768
 """SMILES of a shard, about 40 MB; what a killed run loses of its preparation."""
@@ -32,9 +34,6 @@ REJECTED_FILE = "rejected.jsonl"
 _SUMMARY_FILE = "summary.json"
 _FORMAT = 1
 _TELL_EVERY = 2_000
-
-# Independent random streams: every draw is a function of (stream, seed, step or epoch).
-_ORDER, _TRAIN_TARGETS, _VALIDATION, _VALIDATION_TARGETS = range(4)
 
 Tell = Callable[[int, int], None]
 """Called now and then with the number of SMILES done and of all."""
@@ -203,8 +202,12 @@ class PretrainData:
     """Prepared molecules, their vocabularies and their batches."""
 
     def __init__(self, directory: Path):
-        self.directory = directory
+        self.directory, self.name = directory, directory.name
         self.atom_vocabulary, self.bond_vocabulary = _read_vocabularies(directory)
+        self.files = {
+            ATOM_VOCABULARY_FILE: self.atom_vocabulary.to_json(),
+            BOND_VOCABULARY_FILE: self.bond_vocabulary.to_json(),
+        }
         self.summary = Summary(**json.loads((directory / _SUMMARY_FILE).read_text(encoding="utf-8")))
         self._shards = [Shard(path) for path in _list_shards(directory)]
         self._ends = np.cumsum([len(shard) for shard in self._shards])
@@ -217,26 +220,27 @@ class PretrainData:
         steps_per_epoch = len(self._train) // config.batch_size
         epoch, place = divmod(step, steps_per_epoch)
         if self._epoch is None or self._epoch[0] != (config.seed, epoch):
-            order = np.random.default_rng([_ORDER, config.seed, epoch]).permutation(self._train)
+            order = seeds.generator(ShardStream.ORDER, config.seed, epoch).permutation(self._train)
             self._epoch = (config.seed, epoch), order
         rows = self._epoch[1][place * config.batch_size : (place + 1) * config.batch_size]
-        return self._batch(rows, config.mask_rate, [_TRAIN_TARGETS, config.seed, step])
+        return self._batch(rows, config.mask_rate, seeds.generator(ShardStream.TRAIN_TARGETS, config.seed, step))
 
     def validation_batches(self, config: PretrainConfig) -> list[PretrainBatch]:
-        """At most config.validation_molecules molecules, with targets drawn once; all in memory."""
-        rows = np.random.default_rng([_VALIDATION, config.seed]).permutation(self._validation)
-        rows = rows[: config.validation_molecules]
-        return [
-            self._batch(rows[i : i + config.batch_size], config.mask_rate, [_VALIDATION_TARGETS, config.seed, i])
-            for i in range(0, len(rows), config.batch_size)
-        ]
+        """At most config.validation_size molecules, with targets drawn once; all in memory."""
+        rows = seeds.generator(ShardStream.VALIDATION, config.seed).permutation(self._validation)
+        rows = rows[: config.validation_size]
+        batches = []
+        for i in range(0, len(rows), config.batch_size):
+            rng = seeds.generator(ShardStream.VALIDATION_TARGETS, config.seed, i)
+            batches.append(self._batch(rows[i : i + config.batch_size], config.mask_rate, rng))
+        return batches
 
-    def _batch(self, rows: np.ndarray, mask_rate: float, seed: list[int]) -> PretrainBatch:
+    def _batch(self, rows: np.ndarray, mask_rate: float, rng: np.random.Generator) -> PretrainBatch:
         shards = np.searchsorted(self._ends, rows, side="right")
         molecules = [
             self._shards[shard][row - self._ends[shard] + len(self._shards[shard])] for shard, row in zip(shards, rows)
         ]
-        return make_batch(molecules, mask_rate, np.random.default_rng(seed))
+        return make_batch(molecules, mask_rate, rng)
 
 
 def make_batch(molecules: Sequence[LabelledMolecule], mask_rate: float, rng: np.random.Generator) -> PretrainBatch:

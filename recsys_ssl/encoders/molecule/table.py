@@ -49,6 +49,10 @@ class MoleculeRows(NamedTuple):
         splits = self.table.atom_splits
         return tf.gather(splits, self.rows + 1) > tf.gather(splits, self.rows)
 
+    def gather(self, records: tf.Tensor) -> MoleculeRows:
+        """The molecules of the records at these places, [num_chosen] int64."""
+        return self._replace(rows=tf.gather(self.rows, records))
+
 
 # --- Unpacking -------------------------------------------------------------------------------------------
 

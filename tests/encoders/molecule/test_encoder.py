@@ -12,14 +12,14 @@ from recsys_ssl.encoders.molecule.smiles import featurise
 from recsys_ssl.encoders.molecule.table import MoleculeRows, unpack_molecules
 from recsys_ssl.encoders.molecule.views import mask_molecules
 from recsys_ssl.features.batch import batch_from_sparse, lay_out
-from recsys_ssl.features.preprocessing import EncodedFeature
+from recsys_ssl.features.encoding import EncodedFeature
 from recsys_ssl.models.two_tower import TowerConfig, TwoTower
 
 GRAPHS = [featurise(smiles) for smiles in ("CCO", "c1ccccc1", "CC(=O)O", "CN", "C1CC1C")]
 PACKED = [to_bytes(graph) for graph in GRAPHS]
 ITEM = (
     EncodedFeature("brand", "item/brand", 4),
-    EncodedFeature("structure", "item/structure", 0, is_molecule=True),
+    EncodedFeature("structure", "item/structure", 0, content="molecule"),
 )
 CONFIG = TowerConfig(3, (), 4, trainable_default=True)
 

@@ -19,12 +19,12 @@ def path(tmp_path):
 
 def test_reads_graphs_and_targets(path):
     table = read_properties(path, "mol", ["mass", "soluble"])
-    assert table.smiles == ["CCO", "c1ccccc1", "[Na+]"]
+    assert table.texts == ["CCO", "c1ccccc1", "[Na+]"]
     assert table.rows.tolist() == [0, 1, 2]
     assert table.names == ["mass", "soluble"]
     np.testing.assert_array_equal(table.targets, np.array([[46, 1], [NAN, 0], [22.99, NAN]], np.float32))
     assert table.targets.dtype == np.float32
-    for graph, smiles in zip(table.graphs, table.smiles):
+    for graph, smiles in zip(table.contents, table.texts):
         np.testing.assert_array_equal(graph.atoms, featurise(smiles).atoms)
     assert table.rejections == []
 
@@ -45,7 +45,7 @@ def test_rows_without_a_molecule_are_told(tmp_path):
     assert table.rejections == [Rejection(5, "unparsable", "C1CC")]
     assert table.rows.tolist() == [row for row in range(40) if row != 5]
     assert table.targets[:, 0].tolist() == table.rows.tolist()
-    assert table.smiles == smiles
+    assert table.texts == smiles
 
 
 @pytest.mark.parametrize(

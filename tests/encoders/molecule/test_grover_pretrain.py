@@ -12,7 +12,7 @@ from recsys_ssl.encoders.molecule import contexts as molecule_contexts
 from recsys_ssl.encoders.molecule.graph import ATOM_COLUMNS, NUM_MOTIFS, MoleculeGraph, batch_molecules
 from recsys_ssl.encoders.molecule.grover import GroverConfig, expand_atoms, expand_bonds
 from recsys_ssl.encoders.molecule.grover_layers import Dropout
-from recsys_ssl.encoders.molecule.pretext import (
+from recsys_ssl.encoders.molecule.grover_pretrain import (
     LOSS_WEIGHTS,
     NO_TARGET,
     OTHER,

@@ -1,0 +1,112 @@
+"""A pre-trained encoder on disk: its settings, its weights, and what its kind keeps beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from recsys_ssl.encoders import kinds
+
+_CONFIG_FILE, _WEIGHTS_FILE = "config.json", "weights.npz"
+
+
+def save(
+    encoder, kind: str, settings: Any, directory: str | os.PathLike, pretraining: Any, files: Mapping[str, str] = {}
+) -> None:
+    """Writes an encoder; replaces what was there.
+
+    Args:
+        settings: a dataclass; the kind's `restore` makes an encoder of its fields.
+        pretraining: the settings that made the weights.
+        files: name -> text of what is kept beside them.
+    """
+    directory = Path(directory)
+    unfinished = directory.with_name(f"{directory.name}.{os.getpid()}.tmp")
+    unfinished.mkdir(parents=True)
+    facts = {
+        "kind": kind,
+        "encoder": dataclasses.asdict(settings),
+        "pretrain": dataclasses.asdict(pretraining),
+    }
+    (unfinished / _CONFIG_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    for name, text in files.items():
+        (unfinished / name).write_text(text, encoding="utf-8")
+    np.savez(unfinished / _WEIGHTS_FILE, *encoder.get_weights())
+    if directory.exists():
+        shutil.rmtree(directory)
+    unfinished.replace(directory)
+
+
+def load(directory: str | os.PathLike, kind: str | None = None):
+    """The encoder that `save` wrote, a pre-training run to WORKDIR/encoder.
+
+    Args:
+        kind: which it must be; None: any.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is one of another kind, or its weights are those of another encoder.
+    """
+    directory, facts = Path(directory), _read_facts(directory, kind)
+    encoder = kinds.load(facts["kind"], "encoder").restore(facts["encoder"])
+    with np.load(directory / _WEIGHTS_FILE) as stored:
+        weights = [stored[f"arr_{i}"] for i in range(len(stored.files))]
+    if [weight.shape for weight in weights] != [weight.shape for weight in encoder.weights]:
+        raise ValueError(
+            f"{_WEIGHTS_FILE} must fit {_CONFIG_FILE}. Received: {len(weights)} weights, {len(encoder.weights)} "
+            f"expected, in {str(directory)!r}. Write the encoder again."
+        )
+    encoder.set_weights(weights)
+    return encoder
+
+
+def read_kind(directory: str | os.PathLike) -> str:
+    """The kind of content that the encoder of a directory encodes.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    return _read_facts(Path(directory), None)["kind"]
+
+
+def read_pretraining(directory: str | os.PathLike) -> Any:
+    """The PretrainConfig that made the encoder of a directory.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    facts = _read_facts(Path(directory), None)
+    return kinds.load(facts["kind"], "settings").PretrainConfig(**facts["pretrain"])
+
+
+def _read_facts(directory: Path, kind: str | None) -> dict[str, Any]:
+    if not (directory / _CONFIG_FILE).is_file() or not (directory / _WEIGHTS_FILE).is_file():
+        raise FileNotFoundError(
+            f"an encoder must have {_CONFIG_FILE} and {_WEIGHTS_FILE}. Received: {str(directory)!r}. "
+            f"Name the directory encoder/ of a finished `recsys-ssl pretrain {kind or 'KIND'}`."
+        )
+    facts = json.loads((directory / _CONFIG_FILE).read_text(encoding="utf-8"))
+    if kind is not None and facts.get("kind") != kind:
+        raise ValueError(
+            f"the encoder must be one of kind {kind}. Received: {facts.get('kind')!r} in {str(directory)!r}. "
+            "Name another directory."
+        )
+    return facts
+
+
+def hash_encoder(directory: str | os.PathLike) -> str:
+    """A hash of the files of a pre-trained encoder, so that another one in its place begins a run of its own."""
+    digest = hashlib.sha256()
+    for path in sorted(tf.io.gfile.glob(os.path.join(directory, "*"))):
+        with tf.io.gfile.GFile(path, "rb") as file:
+            digest.update(file.read())
+    return digest.hexdigest()[:16]
