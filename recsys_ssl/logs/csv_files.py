@@ -1,10 +1,10 @@
-"""CSV: lines to records."""
+"""CSV: a block of plain lines is parsed at once, any other one line by line; both give the same records."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple, Optional
 
@@ -12,12 +12,23 @@ import numpy as np
 import pyarrow as pa
 
 from recsys_ssl.logs.batches import Batch, Reject, check_columns
+from recsys_ssl.logs.csv_blocks import parse_block
 from recsys_ssl.logs.text_blocks import Block, as_raw, decode, is_text, split_lines, why_unreadable
 from recsys_ssl.spec import Files
 
 
-def read_csv(blocks: Iterator[Block], file: str, files: Files, columns: Mapping[str, str]) -> Iterator[Batch]:
-    """Yields the records of each block of lines; arguments as in `readers.read_batches`."""
+def read_csv(
+    blocks: Iterator[Block],
+    file: str,
+    files: Files,
+    columns: Mapping[str, str],
+    parse_plain: Callable[[bytes, Files, int, Sequence[int]], Optional[pa.Table]] = parse_block,
+) -> Iterator[Batch]:
+    """Yields the records of each block of lines; the other arguments are those of `readers.read_batches`.
+
+    Args:
+        parse_plain: see `parse_block`; with one that always returns None, every block is read line by line.
+    """
     names, rest = files.columns, []
     if names is not None:
         check_columns(file, columns, names)
@@ -29,6 +40,12 @@ def read_csv(blocks: Iterator[Block], file: str, files: Files, columns: Mapping[
                     yield Batch(_to_text(columns, [[]] * len(columns)), np.zeros(0, np.int64), block.rejects)
                 continue
             check_columns(file, columns, names)
+        wanted = [names.index(column) for column in columns]
+        table = None if rest else parse_plain(block.data, files, len(names), wanted)
+        if table is not None:
+            lines = block.first + np.arange(table.num_rows)
+            yield Batch(table.rename_columns(list(columns)), lines, block.rejects)
+            continue
         first, lines = block.first - len(rest), rest + split_lines(block.data, files.encoding)
         if files.quoting == "none":
             parsed = _split_rows(lines, files)
@@ -37,7 +54,7 @@ def read_csv(blocks: Iterator[Block], file: str, files: Files, columns: Mapping[
         rest = lines[parsed.num_used :]
         rejects = block.rejects + [Reject(why, file, first + i, as_raw(lines[i])) for why, i in parsed.rejected]
         rows, starts = _check_rows(parsed, lines, first, file, len(names), rejects)
-        picked = [list(map(itemgetter(names.index(column)), rows)) for column in columns]
+        picked = [list(map(itemgetter(place), rows)) for place in wanted]
         yield Batch(_to_text(columns, picked), first + starts, rejects)
 
 
