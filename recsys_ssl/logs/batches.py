@@ -1,0 +1,45 @@
+"""What the readers of every format yield: batches of records, with the rejects of the same lines or rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+
+class LogError(ValueError):
+    """Input that cannot be used; the message is for the owner of the data: where, what came, what to do."""
+
+
+class Reject(NamedTuple):
+    """A record that was left out, and why."""
+
+    reason: str
+    file: str
+    line: int
+    """1 for the first line of a text file or the first row of a Parquet file."""
+    record: object
+    """Raw text, or the columns that were read."""
+
+
+class Batch(NamedTuple):
+    """Records of one file."""
+
+    columns: pa.Table
+    """[num_records] the asked columns as text, or lists of text; Parquet keeps its own types."""
+    lines: np.ndarray
+    """[num_records] int64, the line where each record begins."""
+    rejects: list[Reject]
+
+
+def check_columns(file: str, columns: Mapping[str, str], present: Sequence[str]) -> None:
+    for column, key in columns.items():
+        if column not in present:
+            raise LogError(
+                f"{file}: {key} needs column {column!r}. The file has: {', '.join(map(repr, sorted(present)))}. "
+                f"Correct {key} in the spec or the file's header, delimiter or format."
+            )
+        if list(present).count(column) > 1:
+            raise LogError(f"{file}: column {column!r} ({key}) occurs twice. Rename one of them.")

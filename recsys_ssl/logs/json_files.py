@@ -1,0 +1,85 @@
+"""JSON lines: an object a line; a line that is none is a reject."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Optional
+
+import numpy as np
+import pyarrow as pa
+
+from recsys_ssl.logs.batches import Batch, Reject, check_columns
+from recsys_ssl.logs.text_blocks import UNREADABLE, Block, as_raw, is_text, split_lines, why_unreadable
+
+# Numbers stay the text that they are in the file: no id or timestamp is rounded.
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
+
+
+def read_json(blocks: Iterator[Block], file: str, encoding: str, columns: Mapping[str, str]) -> Iterator[Batch]:
+    """Yields the records of each block of lines; arguments as in `readers.read_batches`."""
+    checked = False
+    for block in blocks:
+        lines = split_lines(block.data, encoding)
+        kept = np.flatnonzero([bool(line.strip()) for line in lines])
+        try:
+            records = [_DECODER.decode(lines[i]) for i in kept.tolist()]
+            reasons = [None if isinstance(record, dict) else "not a JSON object" for record in records]
+            if not is_text(lines):
+                raise ValueError
+        except (ValueError, RecursionError):
+            records, reasons = zip(*(_decode_json(lines[i]) for i in kept.tolist()))
+        picked = [
+            [_json_text(record.get(column)) if not why else None for record, why in zip(records, reasons)]
+            for column in columns
+        ]
+        reasons = _find_lone_surrogates(picked, reasons)
+        rejects = block.rejects + [
+            Reject(why, file, block.first + i, as_raw(lines[i])) for i, why in zip(kept.tolist(), reasons) if why
+        ]
+        sound = [i for i, why in enumerate(reasons) if not why]
+        if sound and not checked:
+            check_columns(file, columns, list(dict.fromkeys(chain.from_iterable(records[i] for i in sound))))
+            checked = True
+        picked = [[values[i] for i in sound] for values in picked] if len(sound) < len(kept) else picked
+        table = pa.table({column: _to_column(values) for column, values in zip(columns, picked)})
+        yield Batch(table, block.first + kept[sound], rejects)
+
+
+def _decode_json(line: str) -> tuple[object, Optional[str]]:
+    if why := why_unreadable(line):
+        return None, why
+    try:
+        record = _DECODER.decode(line)
+    except (ValueError, RecursionError):
+        return None, "not valid JSON"
+    return record, None if isinstance(record, dict) else "not a JSON object"
+
+
+def _to_column(values: Sequence) -> pa.Array:
+    if any(isinstance(value, list) for value in values):
+        lists = [value if value is None or isinstance(value, list) else [value] for value in values]
+        return pa.array(lists, pa.large_list(pa.large_string()))
+    return pa.array(values, pa.large_string())
+
+
+def _find_lone_surrogates(columns: list[list], reasons: Sequence[Optional[str]]) -> list[Optional[str]]:
+    """JSON can spell half a character ("\\ud83d"), which is no text."""
+    try:
+        for values in columns:
+            _to_column(values)
+        return list(reasons)
+    except UnicodeEncodeError:
+        texts = (json.dumps(row, ensure_ascii=False) for row in zip(*columns))
+        return [why or ("not valid UTF-8" if UNREADABLE.search(text) else None) for text, why in zip(texts, reasons)]
+
+
+def _json_text(value: object) -> object:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return [_json_text(element) for element in value if element is not None]
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value, ensure_ascii=False)
