@@ -22,8 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys_ssl.evaluation.prediction import Split
-from recsys_ssl.evaluation.prediction import Task
+from recsys_ssl.evaluation.prediction import Split, Task
 
 PYTHON = Path("build/chemprop-venv/bin/python")
 WORKER = Path(__file__).with_name("chemprop_worker.py")

@@ -20,8 +20,7 @@ from recsys_ssl.encoders.molecule.contexts import ContextVocabulary
 from recsys_ssl.encoders.molecule.embed import save_encoder
 from recsys_ssl.encoders.molecule.grover import GTransformer
 from recsys_ssl.encoders.molecule.scaffolds import scaffold_balanced, scaffold_deterministic
-from recsys_ssl.evaluation.prediction import Split
-from recsys_ssl.evaluation.prediction import score
+from recsys_ssl.evaluation.prediction import Split, score
 
 ENCODERS = {"scratch": {"hidden_dim": 8}, "pretrained": {"hidden_dim": 8, "weights": "abc"}}
 

@@ -14,9 +14,8 @@ from recsys_ssl.encoders.finetune import (
     save_predictor,
 )
 from recsys_ssl.encoders.molecule.grover import GroverConfig, GTransformer
-from recsys_ssl.evaluation.prediction import Split
 from recsys_ssl.encoders.molecule.smiles import featurise
-from recsys_ssl.evaluation.prediction import score
+from recsys_ssl.evaluation.prediction import Split, score
 
 NAN = np.nan
 ENCODER = GroverConfig(16, num_heads=2)

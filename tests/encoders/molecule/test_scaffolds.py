@@ -9,8 +9,8 @@ from rdkit import Chem
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
 from recsys_ssl.encoders.molecule.scaffolds import scaffold, scaffold_balanced, scaffold_deterministic
-from recsys_ssl.evaluation.prediction import Split
 from recsys_ssl.encoders.molecule.smiles import MoleculeError
+from recsys_ssl.evaluation.prediction import Split
 
 SPLITS = pytest.mark.parametrize("split", [scaffold_balanced, scaffold_deterministic])
 
