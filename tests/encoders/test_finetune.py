@@ -6,14 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_ssl.encoders.finetune import (
-    FinetuneConfig,
-    finetune,
-    load_predictor,
-    predict,
-    save_predictor,
-)
-from recsys_ssl.encoders.molecule.grover import GroverConfig, GTransformer
+from recsys_ssl.encoders.finetune import finetune as finetune_kind
+from recsys_ssl.encoders.finetune import load_predictor, predict, save_predictor
+from recsys_ssl.encoders.molecule.grover import GTransformer
+from recsys_ssl.encoders.molecule.settings import FinetuneConfig, GroverConfig
 from recsys_ssl.encoders.molecule.smiles import featurise
 from recsys_ssl.evaluation.prediction import Split, score
 
@@ -22,6 +18,10 @@ ENCODER = GroverConfig(16, num_heads=2)
 SMALL = FinetuneConfig(
     epochs=20, batch_size=16, learning_rate=3e-3, warmup_epochs=1, dropout=0.0, attn_hidden=8, attn_out=2, ffn_hidden=16
 )
+
+
+def finetune(*arguments, **options):
+    return finetune_kind("molecule", *arguments, **options)
 
 
 def make_molecules(count=96):
@@ -60,7 +60,7 @@ class TestLearning:
         targets = np.column_stack([TARGETS[:, 0] * 1000 + 100, np.random.default_rng(1).normal(size=len(TARGETS))])
         targets[SPLIT.train[::10], 0] = NAN
         seen = []
-        found = finetune(ENCODER, GRAPHS, targets, SPLIT, "regression", SMALL, lambda *of: seen.append(of))
+        found = finetune(ENCODER, GRAPHS, targets, SPLIT, "regression", SMALL, progress=lambda *of: seen.append(of))
         return found, seen, targets
 
     def test_the_known_property_is_learned(self, regression):
@@ -78,23 +78,59 @@ class TestLearning:
     def test_the_best_epoch_is_kept(self, regression):
         found, seen, _ = regression
         history = [figures["validation_rmse"] for _, _, figures in seen]
-        assert [epoch for epoch, _, _ in seen] == list(range(1, found.last_epoch + 1))
+        assert [step for step, _, _ in seen] == [4 * epoch for epoch in range(1, found.last_epoch + 1)]
         assert found.best_epoch == 1 + int(np.argmin(history))
         assert found.metrics["validation"] == pytest.approx(min(history), rel=1e-5)
         assert seen[-1][2]["loss"] < seen[0][2]["loss"]
 
     def test_a_saved_predictor_predicts_the_same(self, regression, tmp_path):
         found, _, _ = regression
-        save_predictor(found.model, SMALL.heads, ["oxygens", "chance"], str(tmp_path / "predictor"))
-        model, names = load_predictor(str(tmp_path / "predictor"))
-        assert names == ["oxygens", "chance"]
-        np.testing.assert_allclose(predict(model, GRAPHS), found.predictions, rtol=1e-5)
-        assert predict(model, []).shape == (0, 2)
+        names = ["oxygens", "chance"]
+        save_predictor(found.model, "molecule", SMALL, names, "smiles", str(tmp_path / "predictor"))
+        stored = load_predictor(tmp_path / "predictor", "molecule")
+        assert (stored.task, stored.targets, stored.column) == ("regression", names, "smiles")
+        np.testing.assert_allclose(predict("molecule", stored.model, GRAPHS), found.predictions, rtol=1e-5)
+        assert predict("molecule", stored.model, []).shape == (0, 2)
 
     def test_a_class_is_learned(self):
         found = finetune(GTransformer(ENCODER), GRAPHS, TARGETS[:, 1:], SPLIT, "classification", SMALL)
         assert found.metrics["test"] > 0.9
         assert 0.0 <= found.predictions.min() <= found.predictions.max() <= 1.0
+
+
+@pytest.mark.usefixtures("eagerly")
+class TestResuming:
+    CONFIG = dataclasses.replace(SMALL, epochs=3, warmup_epochs=1, dropout=0.2)
+    PARTS = Split(np.arange(30), np.arange(30, 48), np.arange(48, 66))
+
+    def run(self, directory, progress=None, **changes):
+        config = dataclasses.replace(self.CONFIG, **changes)
+        targets = TARGETS[:66, 1:]
+        return finetune(ENCODER, GRAPHS[:66], targets, self.PARTS, "classification", config, directory, progress)
+
+    @staticmethod
+    def die_at(step):
+        def die(now, *_):
+            if now == step:
+                raise KeyboardInterrupt
+
+        return die
+
+    def test_a_killed_run_ends_like_an_unharmed_one(self, tmp_path):
+        unharmed = self.run(None)
+        with pytest.raises(KeyboardInterrupt):
+            self.run(tmp_path, self.die_at(4))
+        seen = []
+        resumed = self.run(tmp_path, lambda *of: seen.append(of))
+        assert [step for step, _, _ in seen] == [6]
+        assert (resumed.best_epoch, resumed.last_epoch) == (unharmed.best_epoch, unharmed.last_epoch)
+        np.testing.assert_array_equal(resumed.predictions, unharmed.predictions)
+
+    def test_other_settings_are_another_run(self, tmp_path):
+        self.run(tmp_path, epochs=2)
+        seen = []
+        self.run(tmp_path, lambda *of: seen.append(of), epochs=2, seed=1)
+        assert [step for step, _, _ in seen] == [2, 4]
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -152,8 +188,8 @@ class TestErrors:
         ("targets", "task", "message"),
         [
             (TARGETS[:, 1:], "ranking", "task must be one of classification, regression"),
-            (TARGETS[:90], "regression", "a row per graph. Received: .90, 2. for 96 graphs"),
-            (TARGETS[:, 0], "regression", "must be .num_molecules, num_tasks."),
+            (TARGETS[:90], "regression", "a row per record. Received: .90, 2. for 96 records"),
+            (TARGETS[:, 0], "regression", "must be .num_records, num_tasks."),
             (TARGETS + np.inf, "regression", "must be finite, or NaN"),
             (TARGETS * 2, "classification", "must be 0 or 1. Received: 0, "),
             (TARGETS[:, 1:] * 0, "classification", "validation must have a task with both classes"),
@@ -168,9 +204,9 @@ class TestErrors:
 
     def test_an_empty_part(self):
         split = SPLIT._replace(validation=np.arange(0))
-        with pytest.raises(ValueError, match="must have molecules. Received: none in validation"):
+        with pytest.raises(ValueError, match="must have records. Received: none in validation"):
             finetune(ENCODER, GRAPHS, TARGETS, split, "regression", SMALL)
 
     def test_a_directory_without_a_predictor(self, tmp_path):
-        with pytest.raises(ValueError, match="no config.json. Fine-tune first"):
-            load_predictor(str(tmp_path))
+        with pytest.raises(FileNotFoundError, match="Name the directory predictor/ of a finished `recsys-ssl finetune"):
+            load_predictor(tmp_path, "molecule")

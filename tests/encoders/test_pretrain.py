@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_ssl.encoders.config import PretrainConfig
-from recsys_ssl.encoders.molecule.embed import load_encoder
+from recsys_ssl.encoders import store
+from recsys_ssl.encoders.molecule.settings import PretrainConfig
 from recsys_ssl.encoders.pretrain import pretrain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +51,7 @@ def smiles_file(tmp_path_factory):
 def unharmed(smiles_file, tmp_path_factory):
     """A run that nothing interrupts."""
     workdir, told = tmp_path_factory.mktemp("unharmed"), []
-    result = pretrain(smiles_file, CONFIG, workdir, progress=lambda *news: told.append(news))
+    result = pretrain("molecule", smiles_file, CONFIG, workdir, progress=lambda *news: told.append(news))
     return SimpleNamespace(result=result, told=told, workdir=workdir)
 
 
@@ -74,7 +74,7 @@ def test_contexts_of_hidden_atoms_and_bonds_are_learnt(unharmed):
 
 def test_progress_and_tensorboard_tell_every_validation(unharmed):
     phases = [(phase, done, most) for phase, done, most, _ in unharmed.told]
-    assert phases == [("count", 0, 122), ("write", 0, 122), *(("train", step, 120) for step in (30, 60, 90, 120))]
+    assert phases == [("count contexts", 0, 122), ("write shards", 0, 122), *(("train", step, 120) for step in (30, 60, 90, 120))]
     logged = {}
     for path in Path(unharmed.workdir).glob("tensorboard/*/*"):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
@@ -82,7 +82,7 @@ def test_progress_and_tensorboard_tell_every_validation(unharmed):
                 logged[event.step, value.tag] = tf.make_ndarray(value.tensor).item()
     for phase, now, _, figures in unharmed.told:
         if phase == "train":
-            assert figures["molecules_per_second"] > 0
+            assert figures["examples_per_second"] > 0
             assert figures["seconds_left"] >= 0
             for name, value in figures.items():
                 assert logged[now, name] == pytest.approx(value, rel=1e-5)
@@ -98,7 +98,7 @@ def test_the_result_is_that_of_the_best_step(unharmed):
     stored = json.loads((unharmed.workdir / "pretrain.json").read_text())
     assert stored["figures"] == unharmed.result.figures
     assert stored["config"]["hidden_dim"] == 16
-    for ours, theirs in zip(load_encoder(unharmed.result.encoder_dir).get_weights(), weights_of(unharmed.workdir)):
+    for ours, theirs in zip(store.load(unharmed.result.encoder_dir).get_weights(), weights_of(unharmed.workdir)):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -113,23 +113,28 @@ def test_the_learning_rate_rises_over_the_warm_up_and_falls_to_the_last_step(unh
 KILLED = """
 import json, os, signal, sys
 import recsys_ssl
+from recsys_ssl.encoders.molecule.settings import PretrainConfig
 from recsys_ssl.encoders.pretrain import pretrain
-from recsys_ssl.encoders.config import PretrainConfig
 from recsys_ssl.encoders.pretrain_step import PretrainStep
 
 config, smiles_file, workdir = json.loads(sys.argv[1])
-validate = PretrainStep.validate
+compile_validation = PretrainStep.compile_validation
 
 
-def validate_or_die(step, batches):
-    # Steps after a checkpoint are lost.
-    if int(step.step) == 90:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return validate(step, batches)
+def compile_deadly_validation(step, batches):
+    validate = compile_validation(step, batches)
+
+    def validate_or_die():
+        # Steps after a checkpoint are lost.
+        if int(step.step) == 90:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return validate()
+
+    return validate_or_die
 
 
-PretrainStep.validate = validate_or_die
-pretrain(smiles_file, PretrainConfig(**config), workdir)
+PretrainStep.compile_validation = compile_deadly_validation
+pretrain("molecule", smiles_file, PretrainConfig(**config), workdir)
 """
 
 
@@ -139,7 +144,7 @@ def test_a_killed_run_ends_like_an_unharmed_one(smiles_file, unharmed, tmp_path)
     assert child.returncode == -signal.SIGKILL, child.stderr[-2000:]
     assert not (tmp_path / "encoder").exists()
     told = []
-    result = pretrain(smiles_file, CONFIG, tmp_path, progress=lambda *news: told.append(news))
+    result = pretrain("molecule", smiles_file, CONFIG, tmp_path, progress=lambda *news: told.append(news))
     assert [(phase, done) for phase, done, *_ in told] == [("train", 90), ("train", 120)]
     assert (result.best_step, result.figures) == (unharmed.result.best_step, unharmed.result.figures)
     for ours, theirs in zip(weights_of(tmp_path), weights_of(unharmed.workdir), strict=True):
@@ -148,6 +153,6 @@ def test_a_killed_run_ends_like_an_unharmed_one(smiles_file, unharmed, tmp_path)
 
 def test_a_run_that_cannot_begin_says_why(smiles_file, tmp_path):
     with pytest.raises(ValueError, match="Set pretrain.batch_size to at most"):
-        pretrain(smiles_file, dataclasses.replace(CONFIG, batch_size=500), tmp_path)
+        pretrain("molecule", smiles_file, dataclasses.replace(CONFIG, batch_size=500), tmp_path)
     with pytest.raises(ValueError, match="there must be molecules to validate on"):
-        pretrain(smiles_file, dataclasses.replace(CONFIG, validation_share=1e-9), tmp_path)
+        pretrain("molecule", smiles_file, dataclasses.replace(CONFIG, validation_share=1e-9), tmp_path)

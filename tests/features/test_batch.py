@@ -180,7 +180,7 @@ def assert_same_batches(found, expected):
 @pytest.mark.parametrize("rows", [[1, 3, 4], [4, 0, 4, 3, 2], [0, 2]], ids=["all", "repeated", "missing"])
 def test_gathered_rows_have_the_molecules_of_their_items(molecules, rows):
     def gather(rows):
-        found = molecules.gather(rows).molecules["structure"]
+        found = molecules.gather(rows).contents["structure"]
         return found.present(), take_molecules(MoleculeRows(found.table, tf.boolean_mask(found.rows, found.present())))
 
     expected = batch_molecules([GRAPHS[row] for row in rows if row in GRAPHS])
@@ -202,22 +202,22 @@ def test_vectors_may_stand_for_the_molecules(molecules):
         sizes = tf.math.bincount(batch.molecules, minlength=batch.num_molecules + 1)[:-1]
         return tf.stack([tf.cast(sizes, tf.float32), tf.ones_like(sizes, tf.float32)], axis=1)
 
-    molecules.replace_molecules(embed)
+    molecules.replace_contents("structure", embed)
     batch = molecules.gather(tf.constant([4, 0, 3, 1], tf.int64))
-    assert batch.molecules == {}
+    assert batch.contents == {}
     np.testing.assert_array_equal(batch.dense["structure"], [[1, 1], [np.nan, np.nan], [6, 1], [3, 1]])
 
 
 @pytest.mark.parametrize(("most", "rows"), [(9, [1, 3, 4]), (2, [1, 4]), (1, [1])])
 def test_some_molecules_are_encoded(molecules, most, rows):
-    found = molecules.encode_molecules(lambda rows: rows.rows, most)
-    assert {name: vectors.numpy().tolist() for name, vectors in found.items()} == {"structure": rows}
+    found = molecules.encode_some("structure", lambda content: content.rows, most)
+    assert found.numpy().tolist() == rows
 
 
 def test_packed_molecules_of_a_server_are_read():
     (layout,), _ = lay_out([((STRUCTURE,), [False])])
     packed = tf.sparse.from_dense(tf.constant([[b""], [to_bytes(GRAPHS[1])], [to_bytes(GRAPHS[3])]]))
-    found = batch_from_sparse(layout, {"structure": packed}, 3).molecules["structure"]
+    found = batch_from_sparse(layout, {"structure": packed}, 3).contents["structure"]
     assert found.present().numpy().tolist() == [False, True, True]
     rows = MoleculeRows(found.table, tf.constant([1, 2], tf.int64))
     assert_same_batches(take_molecules(rows), batch_molecules([GRAPHS[1], GRAPHS[3]]))

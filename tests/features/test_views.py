@@ -118,7 +118,7 @@ def test_rfm_without_complement_draws_two_independent_halves():
 
 
 def test_dropout_only_hides_no_feature():
-    assert views.show_all(3, seed(0)).numpy().tolist() == [[True] * 3] * 2
+    assert views.show_all(3).numpy().tolist() == [[True] * 3] * 2
 
 
 # --- Dropout ------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from recsys_ssl.features.batch import Catalogue
 from recsys_ssl.features.correlations import Correlations
+from recsys_ssl.settings import build, nest
 from recsys_ssl.training import train as train_module
 from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.training.train import TrainInputs, build_model, train
@@ -25,7 +26,7 @@ TINY = {
 }
 # 150 steps are almost four epochs of 40 batches.
 CFM = {
-    "regularizer": "cfm",
+    "ssl_regularizer": "cfm",
     "logq": "streaming",
     "steps": 150,
     "eval_every": 30,
@@ -38,7 +39,9 @@ CFM = {
 @pytest.fixture(scope="session")
 def make_config():
     def make(**changes):
-        return TrainConfig(**TINY | changes)
+        """Settings whose names begin with `ssl_` are those of `train.ssl`."""
+        settings = {name.replace("ssl_", "ssl.", 1): value for name, value in (TINY | changes).items()}
+        return build("train", TrainConfig, nest(settings))
 
     return make
 
@@ -99,7 +102,7 @@ def run_training(shop, embed_shop):
                 progress=lambda *news: told.append(news),
                 **options,
             )
-        figures = (result.best_step, result.best_recall, result.last_step)
+        figures = (result.best_step, result.best_score, result.last_step)
         return SimpleNamespace(
             result=result, figures=figures, told=told, embeddings=exported[0], directory=str(directory)
         )

@@ -10,19 +10,19 @@ import pytest
 import tensorflow as tf
 
 from recsys_ssl import examples
-from recsys_ssl.encoders.config import PretrainConfig
-from recsys_ssl.encoders.molecule.contexts import ContextVocabulary
-from recsys_ssl.encoders.molecule.embed import save_encoder
-from recsys_ssl.encoders.molecule.encoder import FixedWhitening
+from recsys_ssl.encoders import store
+from recsys_ssl.encoders.molecule.encoder import MoleculeEncoder
 from recsys_ssl.encoders.molecule.graph import batch_molecules, to_bytes
-from recsys_ssl.encoders.molecule.grover import GTransformer, embed_molecules
+from recsys_ssl.encoders.molecule.grover import embed_molecules
+from recsys_ssl.encoders.molecule.settings import PretrainConfig
 from recsys_ssl.encoders.molecule.smiles import featurise
+from recsys_ssl.encoders.whitening import FixedWhitening
 from recsys_ssl.features import preprocessing
 from recsys_ssl.index.embed import embed_items
 from recsys_ssl.index.embeddings import read_items
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.export import export_towers
-from recsys_ssl.training.train import TrainInputs, build_model, fit, hash_encoder
+from recsys_ssl.training.train import TrainInputs, build_model, fit
 
 SPEC = FeatureSpec.model_validate(
     {
@@ -69,6 +69,10 @@ def raw_events(num_events):
     }
 
 
+def save(encoder, directory):
+    store.save(encoder, "molecule", PRETRAINING.grover, directory, PRETRAINING)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, make_records, make_config):
     root = tmp_path_factory.mktemp("compounds")
@@ -86,18 +90,18 @@ def run(tmp_path_factory, make_records, make_config):
     )
     inputs = TrainInputs(encoded.interactions, encoded.catalogue, encoded.query, encoded.item)
 
-    encoder, vocabulary = GTransformer(PRETRAINING.grover), ContextVocabulary(("x",))
-    save_encoder(encoder, root / "encoder", PRETRAINING, vocabulary, vocabulary)
-    settings = {"molecule_encoder": str(root / "encoder"), "molecule_learning_rate": 0.0, "popularity_prior": 0.5}
-    config = make_config(steps=4, eval_every=2, batch_size=16, ssl_batch_size=8, **settings)
+    encoder = MoleculeEncoder(PRETRAINING.grover)
+    save(encoder, root / "encoder")
+    settings = {"molecule": {"pretrained": str(root / "encoder"), "learning_rate": 0.0}}
+    config = make_config(steps=4, eval_every=2, batch_size=16, ssl_batch_size=8, encoder=settings, popularity_prior=0.5)
     fitted = fit(SPEC, config, inputs, str(root / "checkpoints"))
     export_towers(fitted.model, SPEC, encoded.query, encoded.item, str(root / "towers"))
     return SimpleNamespace(root=root, raw=raw, inputs=inputs, config=config, encoder=encoder, fitted=fitted)
 
 
 def test_training_keeps_the_pretrained_weights_of_a_frozen_encoder(run):
-    assert run.fitted.result.last_step == 4
-    for found, expected in zip(run.fitted.model.molecule_encoder.get_weights(), run.encoder.get_weights()):
+    assert run.fitted.outcome.last_step == 4
+    for found, expected in zip(run.fitted.model.encoders["molecule"].get_weights(), run.encoder.get_weights()):
         np.testing.assert_array_equal(found, expected)
     vectors = run.fitted.catalogue.gather(tf.range(len(SMILES), dtype=tf.int64)).dense["structure"].numpy()
     assert np.isnan(vectors[:3]).all()
@@ -107,7 +111,8 @@ def test_training_keeps_the_pretrained_weights_of_a_frozen_encoder(run):
 
 @pytest.mark.parametrize(("rate", "whitened"), [(0.0, True), (1e-4, False)], ids=["frozen", "trained"])
 def test_vectors_are_whitened_for_a_frozen_encoder_only(run, rate, whitened):
-    model, _ = build_model(SPEC, dataclasses.replace(run.config, molecule_learning_rate=rate), run.inputs)
+    settings = {**run.config.encoder["molecule"], "learning_rate": rate}
+    model, _ = build_model(SPEC, dataclasses.replace(run.config, encoder={"molecule": settings}), run.inputs)
     (whitening,) = [layer for layer in model.item_encoder.submodules if isinstance(layer, FixedWhitening)]
     kernel = next(weight for weight in whitening.weights if "kernel" in weight.name)
     off_diagonal = kernel.numpy() - np.diag(np.diag(kernel.numpy()))
@@ -153,20 +158,31 @@ def test_a_server_needs_neither_rdkit_nor_this_package(run):
 
 
 def test_another_encoder_in_its_place_is_another_run(run, tmp_path):
-    vocabulary = ContextVocabulary(("x",))
-    save_encoder(run.encoder, tmp_path / "encoder", PRETRAINING, vocabulary, vocabulary)
-    same = hash_encoder(str(tmp_path / "encoder"))
-    assert same == hash_encoder(run.config.molecule_encoder)
-    save_encoder(GTransformer(PRETRAINING.grover), tmp_path / "encoder", PRETRAINING, vocabulary, vocabulary)
-    assert hash_encoder(str(tmp_path / "encoder")) != same
+    save(run.encoder, tmp_path / "encoder")
+    same = store.hash_encoder(tmp_path / "encoder")
+    assert same == store.hash_encoder(run.config.pretrained["molecule"])
+    save(MoleculeEncoder(PRETRAINING.grover), tmp_path / "encoder")
+    assert store.hash_encoder(tmp_path / "encoder") != same
 
 
-def test_an_encoder_without_molecules_is_refused(shop, shop_inputs, make_config):
-    with pytest.raises(ValueError, match=r"molecule_encoder needs an item feature of kind molecule\. Received: 'd'"):
-        build_model(shop.spec, make_config(molecule_encoder="d"), shop_inputs)
+def test_an_encoder_without_content_is_refused(shop, shop_inputs, make_config):
+    config = make_config(encoder={"molecule": {"pretrained": "d"}})
+    with pytest.raises(
+        ValueError, match=r"train\.encoder\.molecule needs an item feature of kind molecule\. Received: "
+    ):
+        build_model(shop.spec, config, shop_inputs)
 
 
 def test_an_encoder_that_is_not_there_is_refused(run, make_config):
-    config = make_config(molecule_encoder=str(run.root / "nowhere"))
-    with pytest.raises(FileNotFoundError, match=r"a molecule encoder must have config\.json and weights\.npz"):
+    config = make_config(encoder={"molecule": {"pretrained": str(run.root / "nowhere")}})
+    with pytest.raises(FileNotFoundError, match=r"an encoder must have config\.json and weights\.npz"):
+        build_model(SPEC, config, run.inputs)
+
+
+def test_an_encoder_of_another_kind_is_refused(run, make_config, tmp_path):
+    save(run.encoder, tmp_path / "encoder")
+    path = tmp_path / "encoder" / "config.json"
+    path.write_text(path.read_text().replace('"kind": "molecule"', '"kind": "image"'))
+    config = make_config(encoder={"molecule": {"pretrained": str(tmp_path / "encoder")}})
+    with pytest.raises(ValueError, match="the encoder must be one of kind molecule. Received: 'image'"):
         build_model(SPEC, config, run.inputs)

@@ -5,10 +5,9 @@ import pytest
 import tensorflow as tf
 
 from recsys_ssl import examples
-from recsys_ssl.encoders.molecule import encoder as molecule_tower
-from recsys_ssl.encoders.molecule.encoder import encode_molecules
+from recsys_ssl.encoders.molecule import encoder as molecule
 from recsys_ssl.encoders.molecule.graph import to_bytes
-from recsys_ssl.encoders.molecule.grover import GTransformer, embed_molecules
+from recsys_ssl.encoders.molecule.grover import embed_molecules
 from recsys_ssl.encoders.molecule.smiles import featurise
 from recsys_ssl.features.batch import Catalogue, FeatureBatch, lay_out
 from recsys_ssl.features.encoding import EncodedFeature
@@ -46,18 +45,19 @@ def catalogue_dir(tmp_path_factory, make_records):
 def make_step(catalogue_dir, make_config):
     """A step whose weights are always the same at first."""
 
-    def make(**changes):
-        sizes = {"molecule_hidden_dim": 4, "molecule_num_heads": 2, "molecule_depth": 2, "hidden": ()}
-        config = make_config(batch_size=BATCH_SIZE, ssl_batch_size=8, **sizes | changes)
+    def make(learning_rate=0.1, encoder_rate=1e-3, dropout=0.1, **changes):
+        sizes = {"hidden_dim": 4, "num_heads": 2, "depth": 2, "learning_rate": encoder_rate, "dropout": dropout}
+        settings = {"batch_size": BATCH_SIZE, "ssl_batch_size": 8, "hidden": (), "encoder": {"molecule": sizes}}
+        config = make_config(learning_rate=learning_rate, **settings | changes)
         (query, item), num_rows = lay_out([(QUERY, [False]), (ITEM, [False, False])])
-        catalogue, encoder = Catalogue(catalogue_dir, item), GTransformer(config.grover)
-        encoder.trainable = config.molecule_learning_rate > 0
-        model = TwoTower(query, item, num_rows, config.tower, molecule_encoder=encoder)
+        catalogue, encoder = Catalogue(catalogue_dir, item), molecule.make(config.encoder_config("molecule"))
+        encoder.trainable = encoder_rate > 0
+        model = TwoTower(query, item, num_rows, config.tower, encoders={"molecule": encoder})
         rng = np.random.default_rng(1)
         for variable in model.variables:
             variable.assign(rng.normal(scale=0.5, size=variable.shape))
         if not encoder.trainable:
-            catalogue.replace_molecules(lambda molecules: encode_molecules(encoder, molecules))
+            catalogue.replace_contents("structure", encoder.encode)
         return TrainStep(model, catalogue, config, False, None)
 
     return make
@@ -84,7 +84,7 @@ def encoded(monkeypatch):
         calls.append((batch, how))
         return embed_molecules(encoder, batch, **how)
 
-    monkeypatch.setattr(molecule_tower, "embed_molecules", record)
+    monkeypatch.setattr(molecule, "embed_molecules", record)
     return calls
 
 
@@ -98,8 +98,8 @@ def values_of(variables):
 
 
 def test_the_encoder_moves_by_adam_and_the_towers_by_adagrad(make_step):
-    step = make_step(regularizer="none", molecule_learning_rate=1e-3, learning_rate=0.3)
-    encoder, projection = step.model.molecule_encoder, step.model.item_encoder.submodules
+    step = make_step(ssl_regularizer="none", encoder_rate=1e-3, learning_rate=0.3)
+    encoder, projection = step.model.encoders["molecule"], step.model.item_encoder.submodules
     kernel = next(layer.kernel for layer in projection if layer.name == "structure")
     before, kernel_before = values_of(encoder.trainable_variables), kernel.numpy()
     step.take(make_batch())
@@ -111,18 +111,18 @@ def test_the_encoder_moves_by_adam_and_the_towers_by_adagrad(make_step):
 
 
 def test_both_learning_rates_follow_the_schedule(make_step):
-    step = make_step(regularizer="none", schedule="linear", steps=4, learning_rate=0.2, molecule_learning_rate=0.01)
+    step = make_step(ssl_regularizer="none", schedule="linear", steps=4, learning_rate=0.2, encoder_rate=0.01)
     rates = []
     for iteration in range(4):
-        for optimizer in (step.optimizer, step.molecule_optimizer):
+        for optimizer in (step.optimizer, step.encoder_optimizers["molecule"]):
             optimizer.iterations.assign(iteration)
-        rates.append([float(o._decayed_lr(tf.float32)) for o in (step.optimizer, step.molecule_optimizer)])
+        rates.append([float(o._decayed_lr(tf.float32)) for o in (step.optimizer, step.encoder_optimizers["molecule"])])
     np.testing.assert_allclose(rates, np.outer([1, 0.75, 0.5, 0.25], [0.2, 0.01]), rtol=1e-6)
 
 
 def test_each_distinct_item_is_encoded_once_and_whole_for_the_main_loss(make_step, encoded):
     batch = make_batch()
-    make_step(regularizer="none").take(batch)
+    make_step(ssl_regularizer="none").take(batch)
     ((molecules, how),) = encoded
     known = {row for row in batch.item_rows.numpy() if SMILES[row]}
     assert int(molecules.num_molecules) == len(known) < BATCH_SIZE
@@ -132,7 +132,7 @@ def test_each_distinct_item_is_encoded_once_and_whole_for_the_main_loss(make_ste
 
 @pytest.mark.parametrize("rate", [0.0, 0.3])
 def test_masked_views_hide_parts_of_the_molecules_that_they_show(make_step, encoded, rate):
-    make_step(regularizer="dropout_only", molecule_mask_rate=rate, seed=3).take(make_batch())
+    make_step(ssl_regularizer="dropout_only", ssl_mask_rate=rate, seed=3).take(make_batch())
     (main, how), (views, how_views) = encoded
     assert count_masked(main) == 0
     assert int(how["hops"]) == int(how_views["hops"])
@@ -152,27 +152,27 @@ def test_masked_views_hide_parts_of_the_molecules_that_they_show(make_step, enco
 
 def test_the_main_loss_of_a_frozen_encoder_is_that_of_one_without_dropout(make_step, encoded):
     """Vectors that were computed once are what encoding at inference gives; at depth 2 training may draw one hop."""
-    frozen = make_step(regularizer="none", molecule_learning_rate=0.0)
+    frozen = make_step(ssl_regularizer="none", encoder_rate=0.0)
     del encoded[:]
-    before = values_of(frozen.model.molecule_encoder.variables)
+    before = values_of(frozen.model.encoders["molecule"].variables)
     figures = frozen.take(make_batch())
     assert encoded == []
-    assert frozen.molecule_optimizer is None
-    other = make_step(regularizer="none")
-    other.molecule_optimizer = None  # encodes as at serving
+    assert frozen.encoder_optimizers == {}
+    other = make_step(ssl_regularizer="none")
+    other._trained_kinds = []  # encodes as at serving
     np.testing.assert_allclose(other._supervised_loss(make_batch()), figures["supervised_loss"], rtol=1e-4)
-    for after, expected in zip(values_of(frozen.model.molecule_encoder.variables), before):
+    for after, expected in zip(values_of(frozen.model.encoders["molecule"].variables), before):
         np.testing.assert_array_equal(after, expected)
 
 
 def test_a_frozen_encoder_shows_whole_molecules_in_masked_views(make_step):
-    figures = make_step(regularizer="item_masks", molecule_learning_rate=0.0).take(make_batch())
-    other = make_step(regularizer="item_masks", molecule_learning_rate=0.0, molecule_mask_rate=0.5).take(make_batch())
+    figures = make_step(ssl_regularizer="item_masks", encoder_rate=0.0).take(make_batch())
+    other = make_step(ssl_regularizer="item_masks", encoder_rate=0.0, ssl_mask_rate=0.5).take(make_batch())
     assert float(figures["auxiliary_loss"]) == float(other["auxiliary_loss"]) > 0
 
 
 def test_graph_and_eager_steps_agree(make_step):
-    settings = {"regularizer": "item_masks", "molecule_dropout": 0.3}
+    settings = {"ssl_regularizer": "item_masks", "dropout": 0.3}
     eager, compiled = make_step(**settings), make_step(**settings)
     specs = tf.nest.map_structure(lambda x: tf.TensorSpec([None] * x.shape.rank, x.dtype), make_batch())
     take = compiled.compile(specs)
@@ -183,7 +183,7 @@ def test_graph_and_eager_steps_agree(make_step):
 
 
 def test_a_step_with_molecules_goes_on_from_a_checkpoint(make_step, tmp_path):
-    settings = {"regularizer": "item_masks", "molecule_dropout": 0.3, "molecule_learning_rate": 0.01}
+    settings = {"ssl_regularizer": "item_masks", "dropout": 0.3, "encoder_rate": 0.01}
     first = make_step(**settings)
     for seed in range(2):
         first.take(make_batch(seed))

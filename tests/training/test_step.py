@@ -153,7 +153,7 @@ def test_the_self_supervised_loss_is_equation_3_on_two_views_of_uniform_items(
     monkeypatch, make_step, slow_towers, regularizer
 ):
     step, towers = (
-        make_step(regularizer=regularizer, value_dropout=0.4, ssl_weight=0.7),
+        make_step(ssl_regularizer=regularizer, ssl_value_dropout=0.4, ssl_weight=0.7),
         Towers(make_step(), slow_towers),
     )
     masks = Spy(monkeypatch, views, DRAWS[regularizer])
@@ -181,7 +181,7 @@ def test_the_self_supervised_loss_is_equation_3_on_two_views_of_uniform_items(
 
 
 def test_one_view_may_go_through_the_query_tower(monkeypatch, make_step, slow_towers):
-    settings = {"regularizer": "item_masks", "ssl_towers": "both", "value_dropout": 0.4}
+    settings = {"ssl_regularizer": "item_masks", "ssl_towers": "both", "ssl_value_dropout": 0.4}
     step, towers = make_step(same_as_items=True, **settings), Towers(make_step(same_as_items=True), slow_towers)
     masks, dropped = Spy(monkeypatch, views, "draw_per_item"), Spy(monkeypatch, views, "drop_values")
     gathered = Spy(monkeypatch, step._catalogue, "gather")
@@ -194,7 +194,7 @@ def test_one_view_may_go_through_the_query_tower(monkeypatch, make_step, slow_to
 
 @pytest.mark.parametrize("ssl_towers", ["item", "both"])
 def test_whole_items_spread_out_and_a_masked_view_finds_its_own(monkeypatch, make_step, slow_towers, ssl_towers):
-    settings = {"regularizer": "masked_spread_out", "ssl_towers": ssl_towers, "alignment_weight": 0.4}
+    settings = {"ssl_regularizer": "masked_spread_out", "ssl_towers": ssl_towers, "ssl_alignment_weight": 0.4}
     step, towers = make_step(same_as_items=True, **settings), Towers(make_step(same_as_items=True), slow_towers)
     masks, dropped = Spy(monkeypatch, views, "draw_per_item"), Spy(monkeypatch, views, "drop_values")
     gathered = Spy(monkeypatch, step._catalogue, "gather")
@@ -213,13 +213,13 @@ def test_whole_items_spread_out_and_a_masked_view_finds_its_own(monkeypatch, mak
 
 def test_both_towers_need_queries_that_are_items(make_step):
     with pytest.raises(ValueError, match="same_as_items"):
-        make_step(regularizer="item_masks", ssl_towers="both")
+        make_step(ssl_regularizer="item_masks", ssl_towers="both")
 
 
 def test_the_learning_rate_falls_to_zero_or_stays(make_step):
     moves = {}
     for schedule in ("constant", "linear"):
-        step = make_step(regularizer="none", schedule=schedule, steps=4, learning_rate=0.2)
+        step = make_step(ssl_regularizer="none", schedule=schedule, steps=4, learning_rate=0.2)
         for number in range(4):
             step.optimizer.iterations.assign(number)
             moves[schedule, number] = float(step.optimizer._decayed_lr(tf.float32))
@@ -230,7 +230,7 @@ def test_the_learning_rate_falls_to_zero_or_stays(make_step):
 def test_a_small_initial_accumulator_lets_rare_features_learn(make_step):
     moved = {}
     for accumulator in (0.1, 1e-6):
-        step = make_step(regularizer="none", initial_accumulator=accumulator)
+        step = make_step(ssl_regularizer="none", initial_accumulator=accumulator)
         before = step.model.table.numpy()
         step.take(make_batch())
         moved[accumulator] = np.abs(step.model.table.numpy() - before).max()
@@ -240,7 +240,7 @@ def test_a_small_initial_accumulator_lets_rare_features_learn(make_step):
 
 @pytest.mark.parametrize("regularizer", ["spread_out", "spread_out_square"])
 def test_spread_out_is_on_whole_uniform_items(monkeypatch, make_step, slow_towers, regularizer):
-    step, towers = make_step(regularizer=regularizer), Towers(make_step(), slow_towers)
+    step, towers = make_step(ssl_regularizer=regularizer), Towers(make_step(), slow_towers)
     gathered = Spy(monkeypatch, step._catalogue, "gather")
     figures = step.take(make_batch())
     (items,) = towers.embed_items(gathered.arguments[-1][0].numpy())
@@ -251,7 +251,7 @@ def test_spread_out_is_on_whole_uniform_items(monkeypatch, make_step, slow_tower
 
 @pytest.mark.parametrize("regularizer", ["none", "feature_dropout"])
 def test_no_auxiliary_loss(make_step, regularizer):
-    figures = make_step(regularizer=regularizer).take(make_batch())
+    figures = make_step(ssl_regularizer=regularizer).take(make_batch())
     assert float(figures["auxiliary_loss"]) == 0.0
     assert float(figures["loss"]) == float(figures["supervised_loss"])
 
@@ -275,7 +275,7 @@ EXACT = np.log(np.maximum(TRAIN_COUNTS, 0.5) / TRAIN_COUNTS.sum())
 @pytest.mark.parametrize("same_as_items", [False, True])
 @pytest.mark.parametrize("logq", ["none", "exact", "streaming"])
 def test_the_supervised_loss_is_the_corrected_batch_softmax(make_step, slow_towers, logq, same_as_items):
-    step, batch = make_step(same_as_items, logq=logq, regularizer="none"), make_batch()
+    step, batch = make_step(same_as_items, logq=logq, ssl_regularizer="none"), make_batch()
     towers, rows = Towers(make_step(same_as_items), slow_towers), np.arange(NUM_ITEMS)
     (items,) = towers.embed_items(rows)
     query_batch = step._catalogue.gather(batch.query_rows) if same_as_items else batch.query
@@ -296,7 +296,7 @@ def test_the_supervised_loss_is_the_corrected_batch_softmax(make_step, slow_towe
 
 
 def test_some_query_ids_are_taken_for_unknown(monkeypatch, make_step, slow_towers):
-    step, batch = make_step(regularizer="none", unknown_query_rate=0.5), make_batch()
+    step, batch = make_step(ssl_regularizer="none", unknown_query_rate=0.5), make_batch()
     towers = Towers(make_step(), slow_towers)
     hidden = Spy(monkeypatch, views, "hide_ids")
     loss = step.take(batch)["supervised_loss"]
@@ -309,7 +309,7 @@ def test_some_query_ids_are_taken_for_unknown(monkeypatch, make_step, slow_tower
 
 
 def test_mixed_negatives_join_with_the_mixed_proposal(monkeypatch, make_step, slow_towers):
-    step, batch = make_step(regularizer="none", mixed_negatives=6), make_batch()
+    step, batch = make_step(ssl_regularizer="none", mixed_negatives=6), make_batch()
     towers = Towers(make_step(), slow_towers)
     (items,) = towers.embed_items(np.arange(NUM_ITEMS))
     queries = towers.embed_queries(batch.query)
@@ -326,8 +326,8 @@ def test_mixed_negatives_join_with_the_mixed_proposal(monkeypatch, make_step, sl
 
 def test_the_popularity_prior_joins_the_scores(make_step, slow_towers):
     """Half the prior in the score and the whole correction: half of log p is left to correct."""
-    step, batch = make_step(regularizer="none", popularity_prior=0.5), make_batch()
-    towers = Towers(make_step(regularizer="none"), slow_towers)
+    step, batch = make_step(ssl_regularizer="none", popularity_prior=0.5), make_batch()
+    towers = Towers(make_step(ssl_regularizer="none"), slow_towers)
     (items,), queries = towers.embed_items(np.arange(NUM_ITEMS)), towers.embed_queries(batch.query)
     positives = batch.item_rows.numpy()
     expected = softmax(queries, items, positives, positives, batch.example_weight, 0.2, 0.5 * EXACT, True)
@@ -335,7 +335,7 @@ def test_the_popularity_prior_joins_the_scores(make_step, slow_towers):
 
 
 def test_feature_dropout_hides_features_of_the_supervised_items(monkeypatch, make_step, slow_towers):
-    step, batch = make_step(regularizer="feature_dropout", feature_dropout=0.5), make_batch()
+    step, batch = make_step(ssl_regularizer="feature_dropout", ssl_feature_dropout=0.5), make_batch()
     towers = Towers(make_step(), slow_towers)
     hidden = Spy(monkeypatch, views, "drop_features")
     gathered = Spy(monkeypatch, step._catalogue, "gather")
@@ -355,7 +355,7 @@ def test_feature_dropout_hides_features_of_the_supervised_items(monkeypatch, mak
 
 
 def test_self_supervision_moves_the_item_tower_alone(make_step):
-    step, batch = make_step(regularizer="rfm"), make_batch()
+    step, batch = make_step(ssl_regularizer="rfm"), make_batch()
     before = {variable.ref(): variable.numpy() for variable in step.model.variables}
     step.take(batch._replace(example_weight=tf.zeros(BATCH_SIZE)))
     moved = {variable.ref() for variable in step.model.variables if (variable.numpy() != before[variable.ref()]).any()}
@@ -369,7 +369,7 @@ def test_self_supervision_moves_the_item_tower_alone(make_step):
 
 
 def test_nothing_moves_without_weights_and_without_regularizer(make_step):
-    step = make_step(regularizer="none")
+    step = make_step(ssl_regularizer="none")
     before = [variable.numpy() for variable in step.model.variables]
     step.take(make_batch()._replace(example_weight=tf.zeros(BATCH_SIZE)))
     for variable, value in zip(step.model.variables, before):
@@ -377,7 +377,7 @@ def test_nothing_moves_without_weights_and_without_regularizer(make_step):
 
 
 def test_an_adagrad_step_by_hand(make_step):
-    step, batch = make_step(regularizer="none", learning_rate=0.1), make_batch()
+    step, batch = make_step(ssl_regularizer="none", learning_rate=0.1), make_batch()
     kernel = step.model.query_mlp.layers[-1].kernel
     before = kernel.numpy()
     with tf.GradientTape() as tape:
@@ -390,7 +390,7 @@ def test_an_adagrad_step_by_hand(make_step):
 
 @pytest.mark.parametrize("regularizer", ["cfm", "feature_dropout"])
 def test_graph_and_eager_steps_agree_and_the_loss_falls(make_step, regularizer):
-    eager, compiled = make_step(regularizer=regularizer), make_step(regularizer=regularizer)
+    eager, compiled = make_step(ssl_regularizer=regularizer), make_step(ssl_regularizer=regularizer)
     batch = make_batch()
     specs = tf.nest.map_structure(lambda x: tf.TensorSpec([None] * x.shape.rank, x.dtype), batch)
     take = compiled.compile(specs)
@@ -414,11 +414,11 @@ def test_draws_are_a_function_of_the_seed_and_the_step(make_step):
 
 
 def test_a_step_goes_on_from_a_checkpoint(make_step, tmp_path):
-    first = make_step(regularizer="cfm", logq="streaming")
+    first = make_step(ssl_regularizer="cfm", logq="streaming")
     for seed in range(3):
         first.take(make_batch(seed))
     path = tf.train.Checkpoint(train=first).write(str(tmp_path / "checkpoint"))
-    second = make_step(regularizer="cfm", logq="streaming")
+    second = make_step(ssl_regularizer="cfm", logq="streaming")
     for variable in second.model.variables:
         variable.assign(tf.zeros_like(variable))
     tf.train.Checkpoint(train=second).read(path)
@@ -435,13 +435,13 @@ def test_a_step_goes_on_from_a_checkpoint(make_step, tmp_path):
 
 @pytest.mark.parametrize("regularizer", ["cfm", "cfm_no_dropout"])
 def test_correlated_masking_needs_correlations(make_step, regularizer):
-    with pytest.raises(ValueError, match=rf"train\.regularizer='{regularizer}' needs the correlations"):
-        make_step(regularizer=regularizer, mutual_information=None)
+    with pytest.raises(ValueError, match=rf"train\.ssl\.regularizer='{regularizer}' needs the correlations"):
+        make_step(ssl_regularizer=regularizer, mutual_information=None)
 
 
 @pytest.mark.parametrize("regularizer", ["rfm", "rfm_no_complement", "cfm"])
 def test_masking_needs_two_features(catalogues, make_config, regularizer):
     (item,), num_rows = lay_out([(ITEM[:1], [False])])
-    config = make_config(regularizer=regularizer)
-    with pytest.raises(ValueError, match=r"at least two item features\. Received: 1\. .*train\.regularizer=none"):
+    config = make_config(ssl_regularizer=regularizer)
+    with pytest.raises(ValueError, match=r"at least two item features\. Received: 1\. .*train\.ssl\.regularizer=none"):
         TrainStep(TwoTower(item, item, num_rows, config.tower), catalogues[True], config, True, np.eye(1))

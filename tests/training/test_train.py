@@ -35,14 +35,14 @@ def popularity_recall(shop, shop_inputs, make_config):
 
 def test_self_supervised_towers_find_the_items_of_the_query_taste(unharmed, popularity_recall):
     assert 0.3 < popularity_recall < 0.7
-    assert unharmed.result.best_recall > popularity_recall + 0.25
+    assert unharmed.result.best_score > popularity_recall + 0.25
 
 
 def test_towers_without_regularizer_find_them_too(shop_inputs, make_config, run_training, popularity_recall, tmp_path):
-    config = make_config(regularizer="none", learning_rate=0.3, steps=100, eval_every=30)
+    config = make_config(ssl_regularizer="none", learning_rate=0.3, steps=100, eval_every=30)
     inputs = dataclasses.replace(shop_inputs, correlations_path=None)
     done = run_training(inputs, config, tmp_path)
-    assert done.result.best_recall > popularity_recall + 0.25
+    assert done.result.best_score > popularity_recall + 0.25
     # The last steps are validated too.
     assert [now for now, _, _ in done.told] == [30, 60, 90, 100]
 
@@ -164,7 +164,7 @@ def test_correlations_are_matched_to_the_features_by_name(
 
     monkeypatch.setattr("recsys_ssl.training.train.TrainStep", construct)
     with pytest.raises(Constructed) as constructed:
-        run_training(shop_inputs, make_config(regularizer="cfm", correlation=correlation), tmp_path)
+        run_training(shop_inputs, make_config(ssl_regularizer="cfm", ssl_correlation=correlation), tmp_path)
     (matrix,) = constructed.value.args
     written = json.loads(Path(shop_inputs.correlations_path).read_text())
     values = written["mutual_information_nats" if correlation == "raw" else "normalised_mutual_information"]
@@ -207,7 +207,7 @@ def test_a_batch_larger_than_the_split_is_refused(shop_inputs, make_config, run_
 def test_correlated_masking_without_correlations_is_refused(shop_inputs, make_config, run_training, tmp_path):
     inputs = dataclasses.replace(shop_inputs, correlations_path=None)
     with pytest.raises(ValueError, match="needs the correlations of the catalogue"):
-        run_training(inputs, make_config(regularizer="cfm"), tmp_path)
+        run_training(inputs, make_config(ssl_regularizer="cfm"), tmp_path)
 
 
 @pytest.mark.parametrize("loss", [np.nan, np.inf])

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from recsys_ssl.encoders.molecule.column import read_molecules
+from recsys_ssl.encoders.molecule.column import read
 from recsys_ssl.encoders.molecule.graph import from_bytes
 from recsys_ssl.encoders.molecule.smiles import MAX_ATOMS, featurise
 
@@ -13,7 +13,7 @@ def as_lists(values):
 
 
 def test_a_smiles_becomes_its_graph_and_a_missing_one_nothing():
-    graphs, reasons = read_molecules(as_lists([["CCO"], [], ["c1ccccc1"]]))
+    graphs, reasons = read(as_lists([["CCO"], [], ["c1ccccc1"]]))
     assert graphs.type == pa.large_list(pa.large_binary())
     assert reasons == {}
     ethanol, missing, benzene = graphs.to_pylist()
@@ -25,12 +25,12 @@ def test_a_smiles_becomes_its_graph_and_a_missing_one_nothing():
 
 def test_each_reason_names_its_records():
     texts = [["C"], ["C1CC"], [" "], ["C" * (MAX_ATOMS + 1)], ["no molecule"], []]
-    graphs, reasons = read_molecules(as_lists(texts))
+    graphs, reasons = read(as_lists(texts))
     found = {reason: np.flatnonzero(mask).tolist() for reason, mask in reasons.items()}
     assert found == {"unparsable": [1, 4], "empty": [2], "too_large": [3]}
     assert [len(values) for values in graphs.to_pylist()] == [1, 0, 0, 0, 0, 0]
 
 
 def test_no_record_gives_no_graph():
-    graphs, reasons = read_molecules(as_lists([]))
+    graphs, reasons = read(as_lists([]))
     assert (len(graphs), graphs.type, reasons) == (0, pa.large_list(pa.large_binary()), {})

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import tf_keras as keras
 
-from recsys_ssl.encoders.config import PretrainConfig
+from recsys_ssl.encoders import store
 from recsys_ssl.encoders.molecule.contexts import ContextVocabulary
-from recsys_ssl.encoders.molecule.embed import MoleculeEncoder, load_encoder, read_pretraining, save_encoder
+from recsys_ssl.encoders.molecule.embed import Embedder
+from recsys_ssl.encoders.molecule.encoder import MoleculeEncoder
 from recsys_ssl.encoders.molecule.graph import batch_molecules
-from recsys_ssl.encoders.molecule.grover import GTransformer
+from recsys_ssl.encoders.molecule.settings import PretrainConfig
 from recsys_ssl.encoders.molecule.smiles import featurise
 
 SMILES = [
@@ -27,7 +28,7 @@ SMILES = [
     "O",
 ]
 CONFIG = PretrainConfig(hidden_dim=16, num_heads=2)
-ATOMS, BONDS = ContextVocabulary(("C_C-SINGLE1",)), ContextVocabulary(("x", "y"))
+FILES = {"atom_vocabulary.json": ContextVocabulary(("C_C-SINGLE1",)).to_json()}
 
 
 @pytest.fixture(scope="module")
@@ -36,25 +37,24 @@ def stored(tmp_path_factory):
     directory = tmp_path_factory.mktemp("run") / "encoder"
     for seed in (0, 1):
         keras.utils.set_random_seed(seed)
-        model = GTransformer(CONFIG.grover)
-        save_encoder(model, directory, CONFIG, ATOMS, BONDS)
+        model = MoleculeEncoder(CONFIG.grover)
+        store.save(model, "molecule", CONFIG.grover, directory, CONFIG, FILES)
     return SimpleNamespace(model=model, directory=directory)
 
 
 @pytest.fixture(scope="module")
 def encoder(stored):
-    return MoleculeEncoder.load(stored.directory)
+    return Embedder(store.load(stored.directory))
 
 
 def test_an_encoder_is_read_as_it_was_written(stored):
-    assert read_pretraining(stored.directory) == CONFIG
-    loaded = load_encoder(stored.directory)
+    assert store.read_pretraining(stored.directory) == CONFIG
+    loaded = store.load(stored.directory)
     assert loaded.config == stored.model.config
     for ours, theirs in zip(loaded.get_weights(), stored.model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    for name, vocabulary in (("atom", ATOMS), ("bond", BONDS)):
-        text = (stored.directory / f"{name}_vocabulary.json").read_text()
-        assert ContextVocabulary.from_json(text) == vocabulary
+    for name, text in FILES.items():
+        assert (stored.directory / name).read_text() == text
     assert [path.name for path in stored.directory.parent.iterdir()] == ["encoder"]
 
 
@@ -90,15 +90,15 @@ def test_rejected_smiles_are_an_error_or_listed(encoder):
 
 
 def test_no_encoder_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match="a molecule encoder must have config.json"):
-        MoleculeEncoder.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="an encoder must have config.json"):
+        store.load(tmp_path)
 
 
 def test_weights_of_another_encoder_are_an_error(stored, tmp_path):
     directory = stored.directory
     settings = json.loads((directory / "config.json").read_text())
-    settings["grover"]["hidden_dim"] = 8
+    settings["encoder"]["hidden_dim"] = 8
     (tmp_path / "config.json").write_text(json.dumps(settings))
     (tmp_path / "weights.npz").write_bytes((directory / "weights.npz").read_bytes())
     with pytest.raises(ValueError, match="weights.npz must fit config.json"):
-        load_encoder(tmp_path)
+        store.load(tmp_path)

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_ssl.encoders.molecule import encoder as molecule_tower
-from recsys_ssl.encoders.molecule.encoder import FixedWhitening, MoleculePass, encode_molecules
+from recsys_ssl.encoders.contract import Mask, Pass
+from recsys_ssl.encoders.molecule import encoder as molecule
+from recsys_ssl.encoders.molecule.encoder import MoleculeEncoder
 from recsys_ssl.encoders.molecule.graph import batch_molecules, to_bytes
-from recsys_ssl.encoders.molecule.grover import GroverConfig, GTransformer, embed_molecules
+from recsys_ssl.encoders.molecule.grover import embed_molecules
+from recsys_ssl.encoders.molecule.settings import GroverConfig
 from recsys_ssl.encoders.molecule.smiles import featurise
 from recsys_ssl.encoders.molecule.table import MoleculeRows, unpack_molecules
 from recsys_ssl.encoders.molecule.views import mask_molecules
@@ -26,13 +28,13 @@ CONFIG = TowerConfig(3, (), 4, trainable_default=True)
 
 @pytest.fixture(scope="module")
 def encoder():
-    return GTransformer(GroverConfig(hidden_dim=4, num_heads=2, depth=2, dropout=0.0))
+    return MoleculeEncoder(GroverConfig(hidden_dim=4, num_heads=2, depth=2, dropout=0.0))
 
 
 @pytest.fixture(scope="module")
 def model(encoder):
     (layout,), num_rows = lay_out([(ITEM, [False, False])])
-    return TwoTower(layout, layout, num_rows, CONFIG, molecule_encoder=encoder)
+    return TwoTower(layout, layout, num_rows, CONFIG, encoders={"molecule": encoder})
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def encoded_batches(monkeypatch):
         batches.append(batch)
         return embed_molecules(encoder, batch, **how)
 
-    monkeypatch.setattr(molecule_tower, "embed_molecules", record)
+    monkeypatch.setattr(molecule, "embed_molecules", record)
     return batches
 
 
@@ -78,9 +80,9 @@ def defaults_of(model):
 
 @pytest.mark.parametrize("rows", [[0, 1, 2, 3, 4], [3, 3, 0], [2], []], ids=["all", "repeated", "one", "none"])
 def test_chunks_give_the_vectors_of_one_batch(monkeypatch, encoder, vectors, rows):
-    monkeypatch.setattr(molecule_tower, "_CHUNK", 2)
+    monkeypatch.setattr(molecule, "_CHUNK", 2)
     molecules = MoleculeRows(unpack_molecules(tf.constant(PACKED)), tf.constant(rows, tf.int64))
-    found = encode_molecules(encoder, molecules)
+    found = encoder.encode(molecules)
     assert found.shape == (len(rows), 8)
     np.testing.assert_allclose(found, vectors[rows], rtol=1e-5, atol=1e-6)
 
@@ -99,7 +101,7 @@ def test_vectors_that_are_known_give_the_same_embeddings_and_nothing_is_encoded(
     expected = model.embed_items(batch)
     assert len(encoded_batches) == 1
     known = np.stack([vectors[4], np.full(8, np.nan), vectors[1]]).astype(np.float32)
-    frozen = batch._replace(molecules={}, dense={"structure": tf.constant(known)})
+    frozen = batch._replace(contents={}, dense={"structure": tf.constant(known)})
     np.testing.assert_allclose(model.embed_items(frozen), expected, rtol=1e-4, atol=1e-6)
     assert len(encoded_batches) == 1
 
@@ -122,10 +124,13 @@ def test_what_no_view_shows_is_not_encoded(model, vectors, encoded_batches):
 def test_masked_molecules_are_encoded_once_for_each_view_that_shows_them(model, encoder, encoded_batches):
     batch = make_batch(model.item_layout, [0, 1, 2, 3], [*PACKED[:3], b""])
 
-    def mask(molecules):
-        return mask_molecules(molecules, 0.4, tf.constant([1, 2], tf.int64))
+    seed = tf.constant([1, 2], tf.int64)
 
-    found = model.item_encoder(batch, tf.constant(VISIBLE), None, MoleculePass(mask=mask)).numpy().reshape(2, 4, 2, 3)
+    def mask(molecules):
+        return mask_molecules(molecules, 0.4, seed)
+
+    passes = {"molecule": Pass(mask=Mask(0.4, seed))}
+    found = model.item_encoder(batch, tf.constant(VISIBLE), None, passes).numpy().reshape(2, 4, 2, 3)
     (encoded,) = encoded_batches
     shown = batch_molecules([GRAPHS[0], GRAPHS[0], GRAPHS[1]])
     for ours, theirs in zip(encoded, mask(shown)):
@@ -139,9 +144,9 @@ def test_masked_molecules_are_encoded_once_for_each_view_that_shows_them(model, 
 @pytest.mark.parametrize("masked", [False, True])
 def test_views_without_any_molecule_are_defaults(model, masked):
     batch = make_batch(model.item_layout, [0, 1], PACKED[:2])
-    how = MoleculePass(mask=lambda molecules: mask_molecules(molecules, 0.4, tf.constant([1, 3], tf.int64)))
+    passes = {"molecule": Pass(mask=Mask(0.4, tf.constant([1, 3], tf.int64)))}
     visible = tf.constant([[[True, False]], [[True, False]]])
-    found = model.item_encoder(batch, visible, None, how if masked else MoleculePass()).numpy().reshape(2, 2, 2, 3)
+    found = model.item_encoder(batch, visible, None, passes if masked else {}).numpy().reshape(2, 2, 2, 3)
     np.testing.assert_array_equal(found[:, :, 1], np.broadcast_to(defaults_of(model)[1], [2, 2, 3]))
 
 
@@ -155,53 +160,22 @@ def test_both_towers_share_one_encoder(model, encoder):
 
 def test_a_molecule_needs_an_encoder():
     (layout,), num_rows = lay_out([(ITEM, [False, False])])
-    with pytest.raises(ValueError, match=r"molecules need an encoder\. Received: molecule_encoder=None"):
+    with pytest.raises(
+        ValueError,
+        match=r"content needs an encoder of its kind\. Received: feature 'structure'",
+    ):
         TwoTower(layout, layout, num_rows, CONFIG)
 
 
-class TestWhitening:
-    def test_what_was_shown_gets_mean_0_and_deviation_1(self):
-        layer, rng = FixedWhitening(), np.random.default_rng(0)
-        vectors = rng.normal([0.8, -3.0, 0.0], [0.07, 2.0, 1e-3], size=[50, 3]).astype(np.float32)
-        np.testing.assert_array_equal(layer(vectors), vectors)
-        layer.fit(tf.constant(vectors), decorrelate=False)
-        np.testing.assert_allclose(tf.reduce_mean(layer(vectors), axis=0), 0.0, atol=1e-3)
-        np.testing.assert_allclose(tf.math.reduce_std(layer(vectors), axis=0), 1.0, atol=1e-3)
-        assert layer.trainable_variables == []
-
-    def test_a_constant_dimension_is_centred_and_keeps_its_scale(self):
-        layer = FixedWhitening()
-        layer.build([None, 2])
-        layer.fit(tf.constant([[2.0, 1.0], [2.0, 3.0]]), decorrelate=False)
-        np.testing.assert_allclose(layer(tf.constant([[5.0, 3.0]])), [[3.0, 1.0]], rtol=1e-6)
-
-    def test_correlated_dimensions_are_decorrelated_and_what_hardly_varies_is_not_blown_up(self):
-        layer, rng = FixedWhitening(), np.random.default_rng(0)
-        first, second, noise = rng.normal(size=[3, 5000, 1])
-        vectors = np.concatenate([5 + first, first + 0.3 * second, first - 0.3 * second + 1e-5 * noise], axis=1)
-        layer.build([None, 3])
-        layer.fit(tf.constant(vectors, tf.float32), decorrelate=True)
-        whitened = layer(tf.constant(vectors, tf.float32)).numpy()
-        np.testing.assert_allclose(whitened.mean(axis=0), 0.0, atol=1e-4)
-        # Two directions with variance 1, and the noise, whose own is far below the floor.
-        np.testing.assert_allclose(np.linalg.eigvalsh(np.cov(whitened.T)), [0.0, 1.0, 1.0], atol=0.05)
-        assert layer.trainable_variables == []
-
-    def test_vectors_that_are_all_alike_are_centred_only(self):
-        layer = FixedWhitening()
-        layer.build([None, 2])
-        layer.fit(tf.constant([[2.0, 1.0]]), decorrelate=True)
-        np.testing.assert_allclose(layer(tf.constant([[5.0, 3.0]])), [[3.0, 2.0]], rtol=1e-6)
-
-    @pytest.mark.parametrize("frozen", [False, True])
-    def test_both_towers_standardise_a_molecule_encoded_or_not(self, encoder, vectors, frozen):
-        (layout,), num_rows = lay_out([(ITEM, [False, False])])
-        model = TwoTower(layout, layout, num_rows, CONFIG, molecule_encoder=encoder)
-        model.whiten_molecules("structure", tf.constant(vectors), decorrelate=False)
-        batch = make_batch(layout, [None] * 5, PACKED)
-        if frozen:
-            batch = batch._replace(molecules={}, dense={"structure": tf.constant(vectors)})
-        for tower in (model.query_encoder, model.item_encoder):
-            kernel, bias = next(layer for layer in tower.submodules if layer.name == "structure").get_weights()
-            expected = (vectors - vectors.mean(axis=0)) / vectors.std(axis=0) @ kernel + bias
-            np.testing.assert_allclose(tower(batch)[0, :, CONFIG.feature_dim :], expected, rtol=1e-3, atol=1e-4)
+@pytest.mark.parametrize("frozen", [False, True])
+def test_both_towers_standardise_a_molecule_encoded_or_not(encoder, vectors, frozen):
+    (layout,), num_rows = lay_out([(ITEM, [False, False])])
+    model = TwoTower(layout, layout, num_rows, CONFIG, encoders={"molecule": encoder})
+    model.whiten("structure", tf.constant(vectors), decorrelate=False)
+    batch = make_batch(layout, [None] * 5, PACKED)
+    if frozen:
+        batch = batch._replace(contents={}, dense={"structure": tf.constant(vectors)})
+    for tower in (model.query_encoder, model.item_encoder):
+        kernel, bias = next(layer for layer in tower.submodules if layer.name == "structure").get_weights()
+        expected = (vectors - vectors.mean(axis=0)) / vectors.std(axis=0) @ kernel + bias
+        np.testing.assert_allclose(tower(batch)[0, :, CONFIG.feature_dim :], expected, rtol=1e-3, atol=1e-4)

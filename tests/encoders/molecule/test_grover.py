@@ -21,7 +21,6 @@ from recsys_ssl.encoders.molecule.graph import (
 )
 from recsys_ssl.encoders.molecule.grover import (
     Features,
-    GroverConfig,
     GTransformer,
     SelfAttentiveReadout,
     draw_hops,
@@ -31,6 +30,7 @@ from recsys_ssl.encoders.molecule.grover import (
     hop_probabilities,
     mean_readout,
 )
+from recsys_ssl.encoders.molecule.settings import GroverConfig
 from tests.encoders.molecule.grover_by_loop import (
     attend_over_heads_by_loop,
     attend_within_molecules_by_loop,

@@ -8,15 +8,16 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from recsys_ssl.encoders.dropout import DropoutSeed
 from recsys_ssl.encoders.molecule import contexts as molecule_contexts
+from recsys_ssl.encoders.molecule.encoder import MoleculeEncoder
 from recsys_ssl.encoders.molecule.graph import ATOM_COLUMNS, NUM_MOTIFS, MoleculeGraph, batch_molecules
-from recsys_ssl.encoders.molecule.grover import GroverConfig, expand_atoms, expand_bonds
+from recsys_ssl.encoders.molecule.grover import expand_atoms, expand_bonds
 from recsys_ssl.encoders.molecule.grover_layers import Dropout
 from recsys_ssl.encoders.molecule.grover_pretrain import (
     LOSS_WEIGHTS,
     NO_TARGET,
     OTHER,
-    DropoutSeed,
     GroverPretrainer,
     Predictions,
     PretrainBatch,
@@ -26,6 +27,7 @@ from recsys_ssl.encoders.molecule.grover_pretrain import (
     summarise_counts,
     total_loss,
 )
+from recsys_ssl.encoders.molecule.settings import GroverConfig
 
 CONFIG = GroverConfig(hidden_dim=8, num_heads=2, dropout=0.0)
 NUM_ATOM_CLASSES, NUM_BOND_CLASSES = 5, 4
@@ -69,7 +71,7 @@ def model(request):
 
 def make_model(mask_inputs, config=CONFIG):
     keras.utils.set_random_seed(1)
-    model = GroverPretrainer(config, NUM_ATOM_CLASSES, NUM_BOND_CLASSES, mask_inputs)
+    model = GroverPretrainer(MoleculeEncoder(config), NUM_ATOM_CLASSES, NUM_BOND_CLASSES, mask_inputs)
     rng = np.random.default_rng(2)
     for variable in model.trainable_variables:
         variable.assign_add(rng.normal(scale=0.2, size=variable.shape))

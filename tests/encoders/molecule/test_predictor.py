@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from recsys_ssl.encoders.molecule.graph import batch_molecules
-from recsys_ssl.encoders.molecule.grover import GroverConfig
-from recsys_ssl.encoders.molecule.predictor import HeadConfig, HeadOutputs, MoleculePredictor, two_head_loss
+from recsys_ssl.encoders.molecule.predictor import HeadOutputs, MoleculePredictor, two_head_loss
+from recsys_ssl.encoders.molecule.settings import GroverConfig, HeadConfig
 from recsys_ssl.encoders.molecule.smiles import featurise
 
 NAN = math.nan

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_ssl.encoders.config import PretrainConfig
 from recsys_ssl.encoders.molecule import shards as pretrain_data
 from recsys_ssl.encoders.molecule.contexts import OTHER, ContextVocabulary
 from recsys_ssl.encoders.molecule.labels import label_molecule
+from recsys_ssl.encoders.molecule.settings import PretrainConfig
 from recsys_ssl.encoders.molecule.shards import PretrainData, draw_targets, is_held_out, make_batch, prepare
 
 CHAINS = ("C", "CC", "C=C", "CCC", "CC(C)C", "C#C")
@@ -215,7 +215,7 @@ def test_targets_are_rounded_up(rate, size, expected):
         ({"max_learning_rate": math.nan}, "pretrain.max_learning_rate must be positive"),
         ({"weight_decay": -1.0}, "pretrain.weight_decay must not be negative"),
         ({"max_rejected_share": 2.0}, "pretrain.max_rejected_share must be in"),
-        ({"size": "huge"}, "pretrain.size must be one of tiny, small, base, large"),
+        ({"size": "huge"}, "size must be one of tiny, small, base, large"),
         ({"num_heads": 3}, "num_heads must divide hidden_dim"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from recsys_ssl.encoders.molecule.graph import MoleculeGraph, batch_molecules, pad_to, to_bytes
-from recsys_ssl.encoders.molecule.grover import GroverConfig, GTransformer, embed_molecules
+from recsys_ssl.encoders.molecule.grover import GTransformer, embed_molecules
+from recsys_ssl.encoders.molecule.settings import GroverConfig
 from recsys_ssl.encoders.molecule.smiles import featurise
 from recsys_ssl.encoders.molecule.table import (
     MoleculeRows,

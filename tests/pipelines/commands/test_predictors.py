@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recsys_ssl.encoders.config import PretrainConfig
+from recsys_ssl.encoders import store
 from recsys_ssl.encoders.finetune import load_predictor, predict
-from recsys_ssl.encoders.molecule.contexts import ContextVocabulary
-from recsys_ssl.encoders.molecule.embed import save_encoder
-from recsys_ssl.encoders.molecule.grover import GTransformer
+from recsys_ssl.encoders.molecule.encoder import MoleculeEncoder
 from recsys_ssl.encoders.molecule.scaffolds import scaffold_balanced
+from recsys_ssl.encoders.molecule.settings import PretrainConfig
 from recsys_ssl.encoders.molecule.smiles import featurise_all
 
 SETTINGS = [f"--set=finetune.{text}" for text in ("epochs=2", "warmup_epochs=1", "ffn_hidden=8", "attn_hidden=4")]
@@ -25,8 +24,8 @@ def wide_terminal(monkeypatch):
 
 @pytest.fixture
 def encoder(tmp_path):
-    config, none = PretrainConfig(hidden_dim=8, num_heads=2), ContextVocabulary(())
-    save_encoder(GTransformer(config.grover), tmp_path / "encoder", config, none, none)
+    config = PretrainConfig(hidden_dim=8, num_heads=2)
+    store.save(MoleculeEncoder(config.grover), "molecule", config.grover, tmp_path / "encoder", config)
     return tmp_path / "encoder"
 
 
@@ -42,7 +41,7 @@ def data(tmp_path):
 
 def test_writes_predictor_predictions_and_metrics(cli, encoder, data, tmp_path):
     workdir = tmp_path / "work"
-    options = ["--smiles", "smiles", "--target", "size", "--workdir", workdir, *SETTINGS]
+    options = ["--column", "smiles", "--target", "size", "--workdir", workdir, *SETTINGS]
     result = cli("finetune", "molecule", "--model", encoder, "--data", data, *options)
     assert result.status == 0, result.output
     facts = json.loads((workdir / "metrics.json").read_text())
@@ -50,15 +49,31 @@ def test_writes_predictor_predictions_and_metrics(cli, encoder, data, tmp_path):
     assert f"{facts['metrics']['test']:.4f}" in result.output
 
     table = pd.read_csv(workdir / "predictions.csv")
-    parts = scaffold_balanced(table["smiles"].tolist())
+    parts = scaffold_balanced(table["text"].tolist())
     assert np.flatnonzero(table["part"] == "test").tolist() == parts.test.tolist()
     error = (table["size"] - table["size (predicted)"])[parts.test]
     assert facts["metrics"]["test"] == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-4)
-    model, names = load_predictor(str(workdir / "predictor"))
-    assert names == ["size"]
-    predicted = predict(model, list(featurise_all(table["smiles"])))
+    stored = load_predictor(workdir / "predictor", "molecule")
+    assert (stored.task, stored.targets, stored.column) == ("regression", ["size"], "smiles")
+    predicted = predict("molecule", stored.model, list(featurise_all(table["text"])))
     np.testing.assert_allclose(predicted[:, 0], table["size (predicted)"], rtol=1e-4)
     assert json.loads((workdir / "rejected.jsonl").read_text()) == {"row": 60, "reason": "unparsable", "smiles": "C1CC"}
+
+    # `predict` reads what `finetune` wrote.
+    new = pd.DataFrame({"smiles": [table["text"][3], "C1CC", table["text"][7]], "other": [1, 2, 3]})
+    new.to_csv(tmp_path / "new.csv", index=False)
+    to = tmp_path / "found" / "sizes.csv"
+    result = cli("predict", "molecule", "--model", workdir / "predictor", "--data", tmp_path / "new.csv", "--to", to)
+    assert result.status == 1  # one of three is more than may be rejected
+    assert "at most 5% of the rows may give no molecule. Received: 1 unparsable of 3" in result.output
+    pd.concat([table[["text"]].rename(columns={"text": "smiles"}), new[1:2]]).to_csv(tmp_path / "new.csv", index=False)
+    result = cli("predict", "molecule", "--model", workdir / "predictor", "--data", tmp_path / "new.csv", "--to", to)
+    assert result.status == 0, result.output
+    found = pd.read_csv(to)
+    assert found["text"].tolist() == table["text"].tolist()
+    np.testing.assert_allclose(found["size"], table["size (predicted)"], rtol=1e-4)
+    rejected = json.loads((to.parent / "sizes.csv.rejected.jsonl").read_text())
+    assert rejected == {"row": 60, "reason": "unparsable", "smiles": "C1CC"}
 
 
 @pytest.mark.parametrize(
@@ -67,12 +82,13 @@ def test_writes_predictor_predictions_and_metrics(cli, encoder, data, tmp_path):
         (["--target", "weight"], "and weight missing"),
         (["--target", "size", "--task", "classification"], "must be 0 or 1"),
         (["--target", "size", "--set", "finetune.epoch=3"], "unknown setting finetune.epoch. Use one of: seed, epochs"),
+        (["--target", "size", "--split", "random"], "--split must be one of balanced, deterministic. Received: 'random'"),
         (["--target", "size", "--set", "finetune.epochs=0"], "finetune.epochs must be at least 1. Received: 0"),
     ],
-    ids=["column", "task", "key", "value"],
+    ids=["column", "task", "key", "split", "value"],
 )
 def test_a_mistake_is_one_message(cli, encoder, data, tmp_path, options, message):
-    named = ["--model", encoder, "--data", data, "--smiles", "smiles", "--workdir", tmp_path / "work"]
+    named = ["--model", encoder, "--data", data, "--column", "smiles", "--workdir", tmp_path / "work"]
     result = cli("finetune", "molecule", *named, *options)
     assert result.status == 1
     assert result.output.count("error: ") == 1
@@ -81,7 +97,7 @@ def test_a_mistake_is_one_message(cli, encoder, data, tmp_path, options, message
 
 
 def test_a_directory_without_an_encoder(cli, data, tmp_path):
-    named = ["--model", tmp_path, "--data", data, "--smiles", "smiles", "--target", "size", "--workdir", tmp_path]
+    named = ["--model", tmp_path, "--data", data, "--column", "smiles", "--target", "size", "--workdir", tmp_path]
     result = cli("finetune", "molecule", *named)
     assert result.status == 1
-    assert "a molecule encoder must have config.json" in result.output
+    assert "an encoder must have config.json" in result.output
