@@ -157,6 +157,51 @@ def test_benjamini_hochberg_by_hand():
     np.testing.assert_allclose(adjusted, [0.04, 0.03, 0.04])
 
 
+def holm_by_loop(p_values):
+    """Rejects from the smallest up; NaN is no member of the family."""
+    family = sorted((p, at) for at, p in enumerate(p_values) if p == p)
+    adjusted, least = [float("nan")] * len(p_values), 0.0
+    for rank, (p, at) in enumerate(family):
+        least = max(least, min(1.0, (len(family) - rank) * p))
+        adjusted[at] = least
+    return adjusted
+
+
+def benjamini_hochberg_by_loop(p_values):
+    """Accepts from the largest down; NaN is no member of the family."""
+    family = sorted((p, at) for at, p in enumerate(p_values) if p == p)
+    adjusted, most = [float("nan")] * len(p_values), 1.0
+    for rank, (p, at) in reversed(list(enumerate(family, 1))):
+        most = min(most, p * len(family) / rank)
+        adjusted[at] = most
+    return adjusted
+
+
+@pytest.mark.parametrize(
+    ("adjust", "by_loop"),
+    [
+        (statistics.adjust_holm, holm_by_loop),
+        (statistics.adjust_benjamini_hochberg, benjamini_hochberg_by_loop),
+    ],
+    ids=["holm", "benjamini-hochberg"],
+)
+@pytest.mark.parametrize("seed", range(20))
+def test_corrections_agree_with_a_loop_whatever_ties_and_gaps(adjust, by_loop, seed):
+    rng = np.random.default_rng(seed)
+    p_values = rng.random(rng.integers(1, 60)) ** rng.integers(1, 6)
+    if seed % 2:
+        p_values = np.ceil(20 * p_values) / 20  # ties, 1.0 among them
+    p_values[rng.random(len(p_values)) < 0.2] = np.nan
+    np.testing.assert_allclose(adjust(p_values), by_loop(p_values.tolist()), rtol=1e-14)
+
+
+@pytest.mark.parametrize("adjust", [statistics.adjust_holm, statistics.adjust_benjamini_hochberg])
+def test_a_family_of_nothing_stays_so(adjust):
+    assert adjust(np.array([])).tolist() == []
+    assert np.isnan(adjust(np.full(3, np.nan))).all()
+    assert adjust(np.array([0.0, 1.0])).tolist() == [0.0, 1.0]
+
+
 @pytest.mark.parametrize("adjust", [statistics.adjust_holm, statistics.adjust_benjamini_hochberg])
 def test_an_undefined_p_value_is_left_out_of_the_family(adjust):
     adjusted = adjust(np.array([np.nan, 0.01, 0.02]))
