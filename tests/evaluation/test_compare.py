@@ -146,6 +146,32 @@ def test_holm_is_over_the_metrics_and_bh_over_the_slices():
     assert largest["adjusted_p"] == pytest.approx(largest["p"])
 
 
+def test_corrections_are_over_all_rows_that_have_a_p_value():
+    task = make_task()
+    size = np.where(np.arange(task.num_rankings) < 20, "few", "many").astype(object)
+    task = RankingTask(**{**task.__dict__, "slices": {**task.slices, "size": size}})
+    report = compare(task, *(make_arm(task, scale) for scale in (33, 30, 900)), COUNTS, (), CONFIG)
+    for rows, adjust in (
+        (report["metrics"], statistics.adjust_holm),
+        (report["slices"], statistics.adjust_benjamini_hochberg),
+    ):
+        known = [row for row in rows if row["p"] is not None]
+        expected = adjust(np.array([row["p"] for row in known]))
+        assert [row["adjusted_p"] for row in known] == pytest.approx(expected.tolist())
+        assert {row["adjusted_p"] for row in rows if row["p"] is None} <= {None}
+        assert min(expected) < 1
+    assert any(row["p"] is None for row in report["slices"])
+
+
+def test_the_recall_curve_ends_at_the_last_item():
+    task = make_task(60)
+    task = RankingTask(**{**task.__dict__, "num_items": 100, "positive_rows": task.positive_rows % 100})
+    arms = [Ranked(arm.ranks, arm.top_rows % 100) for arm in (make_arm(task, scale) for scale in (10, 10, 20))]
+    curve = compare(task, *arms, np.arange(100), (), CONFIG)["recall_curve"]
+    assert curve["k"] == [1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 50, 70, 100]
+    assert curve["control"] == [sum(arms[0].ranks <= k) / task.num_pairs for k in curve["k"]]
+
+
 def test_slices_add_up_to_the_whole():
     report = judge(40, 30)
     for metric in ("recall_at_10", "recall_at_50"):
@@ -351,12 +377,32 @@ def test_the_result_is_plain_json():
     [
         {"primary": "recall"},
         {"bootstrap_samples": 10},
+        {"bootstrap_samples": 99},
         {"confidence": 1.0},
+        {"confidence": 0.49},
         {"non_inferiority_margin": -0.1},
+        {"non_inferiority_margin": 1.0},
         {"min_index_recall": 1.1},
+        {"min_index_recall": -0.1},
     ],
-    ids=lambda wrong: next(iter(wrong)),
+    ids=lambda wrong: " ".join(f"{name}={value}" for name, value in wrong.items()),
 )
 def test_settings_that_cannot_work_are_an_error(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         EvaluationConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        {"bootstrap_samples": 100},
+        {"confidence": 0.5},
+        {"non_inferiority_margin": 0.99},
+        {"min_index_recall": 0.0},
+        {"min_index_recall": 1.0},
+    ],
+    ids=lambda right: " ".join(f"{name}={value}" for name, value in right.items()),
+)
+def test_settings_at_their_borders_are_accepted(right):
+    (name,) = right
+    assert getattr(EvaluationConfig(**right), name) == right[name]

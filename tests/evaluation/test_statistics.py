@@ -97,6 +97,12 @@ def test_intervals_and_p_values_agree_with_scipy():
 def test_the_least_p_value_counts_the_observed_draw():
     ones = np.ones((60, 1))
     assert compare_paired(0 * ones, ones, ones, samples=199).p_value[0] == 1 / 200
+    assert compare_paired(0 * ones, ones, ones).p_value[0] == 1 / 1001
+
+
+def test_a_gain_of_zero_is_never_significant_by_rounding():
+    gain = np.array([0.1, 0.2, -0.3] * 3)[:, None]  # some orders of the sum give 0, and others 1e-17
+    assert compare_paired(np.zeros((9, 1)), gain, np.ones((9, 1))).p_value[0] == 1
 
 
 def test_the_interval_agrees_with_the_normal_one_on_a_large_sample():
@@ -111,6 +117,16 @@ def test_the_standard_error_of_a_mean_is_the_textbook_one():
     gain = np.array([0.3, -0.1, 0.4, 0.0])
     error = statistics.standard_error(gain[:, None], np.ones((4, 1)))
     assert error[0] == pytest.approx(gain.std(ddof=1) / np.sqrt(4))
+
+
+def test_a_cluster_without_a_denominator_is_none():
+    gain, pairs = np.array([0.3, -0.1, 0.4, 0.0]), np.array([1.0, 2.0, 1.0, 3.0])
+    alone = statistics.standard_error(gain[:, None], pairs[:, None])
+    padded = statistics.standard_error(np.append(gain, [0, 0])[:, None], np.append(pairs, [0, 0])[:, None])
+    residual = gain - gain.sum() / 7 * pairs
+    assert alone[0] == pytest.approx(np.sqrt(4 / 3 * (residual**2).sum()) / 7)
+    assert padded[0] == pytest.approx(alone[0])
+    assert np.isnan(statistics.standard_error(np.ones((1, 1)), np.ones((1, 1)))).all()
 
 
 def test_clusters_not_rankings_are_resampled():
