@@ -1,4 +1,4 @@
-"""Writes every table of README.md and docs/*.md from `benchmarks/results`, without trials or data.
+"""Writes every table of README.md and docs/*.md from the committed numbers in `benchmarks/results`.
 
 python -m benchmarks.tables           writes the tables (`make tables`)
 python -m benchmarks.tables --check   changes nothing and fails when a table is stale (`make check-tables`)
