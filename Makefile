@@ -10,11 +10,11 @@ DEMO_FLAGS ?= --set train.temperature=0.2 --set train.batch_size=512 --set train
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format lock schema tables clean
+.PHONY: help setup demo test lint format lock schema tables check-tables clean
 
 help:  ## list the targets
 	@echo "Usage: make TARGET"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## make .venv from requirements.lock (Python 3.10; PYTHON=... to name it)
 
@@ -70,10 +70,10 @@ schema: setup  ## write feature_specs/schema.json, which editors check specs by
 	@$(BIN)/python -c 'from recsys_ssl.spec import json_schema; print(json_schema(), end="")' > feature_specs/schema.json
 
 tables: setup  ## write the tables of README and docs from benchmarks/results
-	@$(BIN)/python -m benchmarks.evidence.tables --from-json
-	@$(BIN)/python -m benchmarks.compounds.tables --from-json
-	@$(BIN)/python -m benchmarks.molecules.tables
 	@$(BIN)/python -m benchmarks.tables
+
+check-tables: setup  ## fail when a table of README or docs is not what benchmarks/results give
+	@$(BIN)/python -m benchmarks.tables --check
 
 clean:  ## remove what can be made again, but .venv
 	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 Render = Callable[[str], str]
 """Name of a table -> its Markdown."""
+
+_MARKER = re.compile(r"<!--\s*/?\s*[\w-]+\s*:\s*[\w.-]+\s*-->")
+"""What looks like the marker of a table, whoever renders it and however it is written."""
 
 
 def parse_options(description: str, arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -46,7 +49,7 @@ def fill_all(root: Path, topic: str, render: Render, check: bool) -> list[str]:
         ValueError: as `fill`, and names the page.
     """
     stale = []
-    for path in sorted([*root.glob("README.md"), *root.glob("docs/*.md")]):
+    for path in list_pages(root):
         name, text = str(path.relative_to(root)), path.read_text(encoding="utf-8")
         try:
             filled = fill(text, topic, render)
@@ -59,9 +62,32 @@ def fill_all(root: Path, topic: str, render: Render, check: bool) -> list[str]:
     return stale
 
 
-def report(stale: Sequence[str], check: bool) -> int:
-    """Says on the terminal which pages were stale, and returns the exit status: 1 for stale pages of a check."""
+def list_pages(root: Path) -> list[Path]:
+    """README.md and docs/*.md of a repository, those that there are."""
+    return sorted([*root.glob("README.md"), *root.glob("docs/*.md")])
+
+
+def find_strangers(root: Path, topics: Collection[str]) -> list[str]:
+    """`PAGE: MARKER` of each marker that no topic fills: of another topic, or not written as `fill` reads it.
+
+    A table between such markers would never be made anew, nor found to be stale.
+    """
+    known = re.compile(rf"<!-- /?(?:{'|'.join(map(re.escape, topics))}):[a-z0-9_-]+ -->")
+    return [
+        f"{path.relative_to(root)}: {marker}"
+        for path in list_pages(root)
+        for marker in _MARKER.findall(path.read_text(encoding="utf-8"))
+        if not known.fullmatch(marker)
+    ]
+
+
+def report(stale: Sequence[str], check: bool, topic: str | None = None) -> int:
+    """Says on the terminal which pages were stale, and returns the exit status: 1 for stale pages of a check.
+
+    Args:
+        topic: whose tables they are, where several are told of.
+    """
     if stale:
-        names = ", ".join(stale)
-        print(f"tables are stale: {names}, run `make tables`" if check else f"tables written: {names}")
+        names, whose = ", ".join(stale), f"{topic}: " if topic else ""
+        print(f"{whose}tables are stale: {names}, run `make tables`" if check else f"{whose}tables written: {names}")
     return int(check and bool(stale))

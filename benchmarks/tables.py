@@ -1,18 +1,24 @@
-"""Writes the tables of README.md and docs/*.md from `benchmarks/results` (`make tables`).
+"""Writes every table of README.md and docs/*.md from the committed numbers in `benchmarks/results`.
 
-A table stands between `<!-- table:TOPIC -->` and `<!-- /table:TOPIC -->`; what is between them is replaced.
-`python -m benchmarks.tables --check` changes nothing and fails when a table is stale.
+python -m benchmarks.tables           writes the tables (`make tables`)
+python -m benchmarks.tables --check   changes nothing and fails when a table is stale (`make check-tables`)
+
+A table of claims stands between `<!-- table:TOPIC -->` and `<!-- /table:TOPIC -->`; what is between them is replaced.
+Tables of another kind have their own word for `table` and their own module, which also computes their numbers.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import pages
 from benchmarks.claims import ROOT, Claim, load
+from benchmarks.compounds import tables as compounds
+from benchmarks.evidence import tables as evidence
+from benchmarks.molecules import tables as molecules
 
 
 def render(claims: Sequence[Claim]) -> str:
@@ -27,17 +33,37 @@ def render(claims: Sequence[Claim]) -> str:
     return "\n".join([*lines, "", f"Measured on {'; '.join(where)}."])
 
 
+def fill_pages(root: Path, check: bool) -> list[str]:
+    """Fills the tables of claims and returns the stale pages; see `pages.fill_all`."""
+    results = root / "benchmarks" / "results"
+    return pages.fill_all(root, "table", lambda topic: render(load(results / f"{topic}.json")), check)
+
+
+# A claim of the compounds is among those of the molecules, and these are shown as a table of claims: in this order.
+KINDS: Mapping[str, Callable[[Path, bool], list[str]]] = {
+    "compounds": compounds.fill_pages,
+    "molecules": molecules.fill_pages,
+    "evidence": evidence.fill_pages,
+    "table": fill_pages,
+}
+"""The word in the markers -> what fills the pages of a repository and returns the stale ones."""
+
+
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    parser = argparse.ArgumentParser(description="Writes the tables of README.md and docs from benchmarks/results.")
+    parser = argparse.ArgumentParser(description="Writes every table of README.md and docs from benchmarks/results.")
     parser.add_argument("--check", action="store_true", help="only say whether a table is stale")
     check = parser.parse_args(arguments).check
-    results = root / "benchmarks" / "results"
-    try:
-        stale = pages.fill_all(root, "table", lambda topic: render(load(results / f"{topic}.json")), check)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return pages.report(stale, check)
+    failed = 0
+    for kind, fill in KINDS.items():
+        try:
+            failed |= pages.report(fill(root, check), check, kind)
+        except ValueError as error:
+            print(f"{kind}: {error}", file=sys.stderr)
+            failed = 1
+    for stranger in pages.find_strangers(root, KINDS):
+        print(f"{stranger} must be `<!-- KIND:NAME -->`, KIND one of {', '.join(KINDS)}. Rename it.", file=sys.stderr)
+        failed = 1
+    return failed
 
 
 def _number(value: float) -> str:

@@ -88,14 +88,19 @@ def compute(results: Path, trials: Path, work: Path) -> None:
     write(summarise(read_trials(trials), work), results, TOPIC, COMMAND)
 
 
+def fill_pages(root: Path, check: bool) -> list[str]:
+    """Fills the pages from the committed numbers and returns the stale ones; see `pages.fill_all`."""
+    tables = load(root / "benchmarks" / "results")
+    return pages.fill_all(root, TOPIC, lambda name: _render(name, tables), check)
+
+
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     options = pages.parse_options(__doc__.splitlines()[0], arguments)
     results = root / "benchmarks" / "results"
     try:
         if not (options.from_json or options.check):
             compute(results, results / TOPIC / "trials.jsonl", root / "build" / TOPIC)
-        tables = load(results)
-        stale = pages.fill_all(root, TOPIC, lambda name: _render(name, tables), options.check)
+        stale = fill_pages(root, options.check)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

@@ -96,14 +96,19 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
+def fill_pages(root: Path, check: bool) -> list[str]:
+    """Fills the pages from the committed numbers and returns the stale ones; see `pages.fill_all`."""
+    load_once = functools.cache(load)
+    results = root / "benchmarks" / "results"
+    return pages.fill_all(root, "evidence", lambda name: _render(name, load_once(results)), check)
+
+
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     options = pages.parse_options("Writes the evidence tables of README.md and docs.", arguments)
-    results = root / "benchmarks" / "results"
     try:
         if not (options.from_json or options.check):
-            compute(results)
-        load_once = functools.cache(load)
-        stale = pages.fill_all(root, "evidence", lambda name: _render(name, load_once(results)), options.check)
+            compute(root / "benchmarks" / "results")
+        stale = fill_pages(root, options.check)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

@@ -21,7 +21,7 @@ import numpy as np
 from scipy.stats import ttest_rel
 
 from benchmarks import pages
-from benchmarks.claims import RESULTS, ROOT
+from benchmarks.claims import RESULTS, ROOT, keep_recorded, load
 from benchmarks.evidence.inference import interval_over_seeds
 from benchmarks.evidence.markdown import grid
 from benchmarks.molecules.claims import CONTROL, TREATMENT, make_claims, write_claims
@@ -204,6 +204,25 @@ def _render(name: str, trials: Sequence[Trial], masking: Sequence[Trial]) -> str
     return render(summarise(trials, name))
 
 
+def fill_pages(root: Path, check: bool, trials_file: Path | None = None) -> list[str]:
+    """Fills the pages and `results/molecules.json` from trials and returns those that were stale.
+
+    Args:
+        check: leaves the files as they are.
+        trials_file: the committed trials when None; those of the masking stand beside it.
+    """
+    results = root / RESULTS.relative_to(ROOT)
+    trials_file = trials_file or results / TRIALS.relative_to(RESULTS)
+    trials, masking = read_trials(trials_file), read_trials(trials_file.with_name(MASKING_FILE))
+    stale, recorded = [], results / "molecules.json"
+    claims = keep_recorded(make_claims(trials, results / "molecules"), recorded)
+    if claims and not (recorded.exists() and claims == load(recorded)):
+        stale.append(str(recorded.relative_to(root)))
+        if not check:
+            write_claims(claims, recorded)
+    return stale + pages.fill_all(root, "molecules", lambda name: _render(name, trials, masking), check)
+
+
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser = argparse.ArgumentParser(description="Writes the tables of molecules in README.md and docs.")
     parser.add_argument("--trials", type=Path, default=TRIALS)
@@ -211,16 +230,12 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("--print", action="store_true", help="show the tables instead")
     options: Any = parser.parse_args(arguments)
     try:
-        trials, masking = read_trials(options.trials), read_trials(options.trials.with_name(MASKING_FILE))
         if options.print:
+            trials, masking = read_trials(options.trials), read_trials(options.trials.with_name(MASKING_FILE))
             names = (*get_args(Family), "masking")
             print("\n\n".join(f"{name}:\n\n{_render(name, trials, masking)}" for name in names))
             return 0
-        results = root / RESULTS.relative_to(ROOT)
-        claims = make_claims(trials, results / "molecules")
-        if claims and not options.check:
-            write_claims(claims, results / "molecules.json")
-        stale = pages.fill_all(root, "molecules", lambda name: _render(name, trials, masking), options.check)
+        stale = fill_pages(root, options.check, options.trials)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

@@ -111,12 +111,24 @@ def decide(metric_rows: list[Row], floor: list[Row], checks: Sequence[Row], conf
         "blessed": blessed,
         "reasons": reasons,
         "primary": config.primary,
-        "rule": (
-            f"Launch if and only if the {level} interval of the relative difference in {label} lies above {zero}, "
-            "the treatment's interval over most-popular lies above zero, and no validity check fails. No launch if "
-            "the treatment is significantly worse, is not shown to beat most-popular, or a check fails. Else hold."
-        ),
+        "rule": describe_rule(config),
     }
+
+
+def describe_rule(config: EvaluationConfig) -> str:
+    """The rule of `decide` in words; fixed before the run, so it follows from the settings alone."""
+    margin, interval = config.non_inferiority_margin, f"the {config.confidence:.0%} interval"
+    least, of_zero, worse = "zero", "", ""
+    if margin:
+        least = _percent(-margin)
+        of_zero = " above zero"
+        worse = f" and not shown to lose less than {margin:.2%}"
+    return (
+        f"Launch if and only if {interval} of the relative difference in {metrics.LABELS[config.primary]} lies above "
+        f"{least} (over a control of 0, that of the difference{of_zero}), the treatment's interval over most-popular "
+        f"lies above zero, and no validity check fails. No launch if the treatment is significantly worse{worse}, is "
+        "not shown to beat most-popular, or a check fails. Else hold."
+    )
 
 
 def list_guardrails(

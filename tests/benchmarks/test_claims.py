@@ -43,6 +43,35 @@ def test_a_second_record_replaces_its_own_id_in_place_and_appends_another(tmp_pa
 
 
 @pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ({}, True),
+        ({"value": 0.25 * (1 + 1e-12), "seconds": 12.3 * (1 - 1e-12)}, True),
+        ({"interval": (0.2, 0.3 * (1 - 1e-12))}, True),
+        ({"value": 0.2500001}, False),
+        ({"interval": (0.2, 0.31)}, False),
+        ({"interval": None}, False),
+        ({"seconds": 12.4}, False),
+        ({"what": "Recall@10"}, False),
+        ({"unit": "%"}, False),
+        ({"command": "make it"}, False),
+        ({"id": "another"}, False),
+    ],
+    ids=lambda value: ", ".join(value) or "same" if isinstance(value, dict) else "",
+)
+def test_a_claim_keeps_its_machine_and_commit_while_its_numbers_stay(tmp_path, monkeypatch, change, kept):
+    monkeypatch.setattr(claims, "describe_hardware", lambda: "another machine")
+    known = claims.record("demo", id="recall", interval=(0.2, 0.3), results=tmp_path, **FACTS)
+    again = claims.Claim(**{**known.model_dump(), "hardware": "this machine", "commit": "now", **change})
+    assert claims.keep_recorded([again], tmp_path / "demo.json") == [known if kept else again]
+
+
+def test_without_a_results_file_no_claim_is_known(tmp_path):
+    claim = claims.record("demo", id="recall", results=tmp_path, **FACTS)
+    assert claims.keep_recorded([claim], tmp_path / "absent.json") == [claim]
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"value": float("nan")}, "finite"),

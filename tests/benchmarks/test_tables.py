@@ -1,3 +1,7 @@
+import json
+import re
+import shutil
+
 import pytest
 
 from benchmarks import claims, tables
@@ -94,3 +98,147 @@ def test_numbers_have_four_digits_and_thousands_are_whole(value, text):
 
 def test_the_tables_of_this_project_are_current(capsys):
     assert tables.main(["--check"]) == 0, capsys.readouterr()
+
+
+# --- All kinds, on a copy of this project ----------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path):
+    """The pages and results of this project, to be changed."""
+    shutil.copytree(claims.RESULTS, tmp_path / "benchmarks" / "results")
+    (tmp_path / "docs").mkdir()
+    for page in (claims.ROOT / "README.md", *(claims.ROOT / "docs").glob("*.md")):
+        shutil.copy(page, tmp_path / page.relative_to(claims.ROOT))
+    return tmp_path
+
+
+def read_all(root):
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def falsify(page, kind):
+    """Changes the first number in the first table of a kind and returns it."""
+    text = page.read_text(encoding="utf-8")
+    before, opening, rest = text.partition(f"<!-- {kind}:")
+    block, closing, after = rest.partition(f"<!-- /{kind}:")
+    number = re.search(r"\d+\.\d+", block)
+    changed = block[: number.start()] + "99.99" + block[number.end() :]
+    page.write_text(before + opening + changed + closing + after, encoding="utf-8")
+    return number[0]
+
+
+def test_the_headline_of_the_readme_is_checked(project, capsys):
+    numbers = json.loads((project / "benchmarks" / "results" / "evidence" / "tables.json").read_text())
+    recall = numbers["cells"]["full"]["wikispeedia"]["none"]["recall_at_50"][0]
+    assert falsify(project / "README.md", "evidence") == f"{100 * recall:.2f}"
+    assert tables.main(["--check"], project) == 1
+    assert capsys.readouterr().out == "evidence: tables are stale: README.md, run `make tables`\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "page"),
+    [
+        ("table", "README.md"),
+        ("table", "docs/molecules.md"),
+        ("evidence", "docs/evidence.md"),
+        ("compounds", "docs/molecules.md"),
+        ("molecules", "docs/molecules.md"),
+    ],
+)
+def test_a_changed_number_of_each_kind_is_found_and_written_anew(project, kind, page, capsys):
+    before = read_all(project)
+    falsify(project / page, kind)
+    falsified = read_all(project)
+    assert falsified != before
+    assert tables.main(["--check"], project) == 1
+    assert capsys.readouterr().out == f"{kind}: tables are stale: {page}, run `make tables`\n"
+    assert read_all(project) == falsified
+    assert tables.main([], project) == 0
+    assert capsys.readouterr().out == f"{kind}: tables written: {page}\n"
+    assert read_all(project) == before
+
+
+def test_every_stale_page_is_told_whatever_else_is_wrong(project, capsys):
+    for kind in ("table", "evidence"):
+        falsify(project / "README.md", kind)
+    falsify(project / "docs" / "evidence.md", "evidence")
+    with (project / "docs" / "molecules.md").open("a") as page:
+        page.write("<!-- compounds:absent --><!-- /compounds:absent -->\n<!-- moleculse:balanced -->\n")
+    assert tables.main(["--check"], project) == 1
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [
+        "evidence: tables are stale: README.md, docs/evidence.md, run `make tables`",
+        "table: tables are stale: README.md, run `make tables`",
+    ]
+    first, second = told.err.splitlines()
+    assert first.startswith("compounds: docs/molecules.md: a table of compounds must be one of results, differences.")
+    assert second.startswith("docs/molecules.md: <!-- moleculse:balanced --> must be")
+
+
+def test_making_tables_again_changes_no_byte(project, capsys):
+    before = read_all(project)
+    assert tables.main([], project) == 0
+    assert capsys.readouterr().out == ""
+    assert read_all(project) == before
+
+
+def test_claims_of_molecules_are_those_of_the_trials(project, capsys):
+    """They are made of trials and of the claims of compounds, and are shown in turn."""
+    results = project / "benchmarks" / "results"
+    recorded = json.loads((results / "molecules.json").read_text())
+    recorded["claims"][-1]["value"] += 0.01
+    (results / "molecules.json").write_text(json.dumps(recorded))
+    assert tables.main(["--check"], project) == 1
+    out = capsys.readouterr().out
+    assert "molecules: tables are stale: benchmarks/results/molecules.json, run" in out
+    assert "table: tables are stale: docs/molecules.md, run" in out
+
+    page = (project / "docs" / "molecules.md").read_text()
+    assert tables.main([], project) == 0
+    assert tables.main(["--check"], project) == 0
+    assert (project / "docs" / "molecules.md").read_text().split("Measured on")[0] == page.split("Measured on")[0]
+
+    compounds = json.loads((results / "compounds.json").read_text())
+    (claim,) = (claim for claim in compounds["claims"] if claim["id"] == "cold_compound_gain_lower_bound")
+    claim["value"] = 0.5678
+    (results / "compounds.json").write_text(json.dumps(compounds))
+    assert tables.main(["--check"], project) == 1
+    assert tables.main([], project) == 0
+    assert "0.5678" in (project / "docs" / "molecules.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "marker",
+    [
+        "<!-- evidnce:main -->",
+        "<!-- /evidnce:main -->",
+        "<!-- evidence:Main -->",
+        "<!--table:demo-->",
+        "<!-- table: demo -->",
+    ],
+)
+def test_a_marker_that_nobody_renders_fails(root, marker, capsys):
+    tables.main([], root)
+    (root / "docs" / "plain.md").write_text(f"{marker}\n| 1 |\n")
+    capsys.readouterr()
+    for arguments in (["--check"], []):
+        assert tables.main(arguments, root) == 1
+        error = capsys.readouterr().err
+        assert error.startswith(f"docs/plain.md: {marker} must be `<!-- KIND:NAME -->`, KIND one of compounds, ")
+
+
+@pytest.mark.parametrize(
+    "comment", ["<!-- demo-output -->", "<!-- see https://example.org/a -->", "<!-- https://a.b -->"]
+)
+def test_other_comments_are_no_markers(root, comment):
+    tables.main([], root)
+    (root / "docs" / "plain.md").write_text(comment)
+    assert tables.main(["--check"], root) == 0
+
+
+def test_what_every_change_passes_checks_the_tables():
+    steps = (claims.ROOT / ".ci" / "run").read_text().splitlines()
+    assert steps.index("make lint") < steps.index("make check-tables") < steps.index("make test")
+    makefile = (claims.ROOT / "Makefile").read_text()
+    assert re.search(r"^check-tables:.*\n\t@\$\(BIN\)/python -m benchmarks\.tables --check$", makefile, re.MULTILINE)

@@ -3,11 +3,12 @@ import json
 import numpy as np
 import pytest
 
-from recsys_ssl.evaluation import metrics
+from recsys_ssl.evaluation import metrics, statistics
 from recsys_ssl.evaluation.compare import MIN_QUERIES, compare
 from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.evaluation.queries import RankingTask
 from recsys_ssl.evaluation.ranking import Ranked
+from recsys_ssl.evaluation.slices import ITEM_SLICES, item_slices
 
 NUM_ITEMS = 400
 
@@ -145,6 +146,32 @@ def test_holm_is_over_the_metrics_and_bh_over_the_slices():
     assert largest["adjusted_p"] == pytest.approx(largest["p"])
 
 
+def test_corrections_are_over_all_rows_that_have_a_p_value():
+    task = make_task()
+    size = np.where(np.arange(task.num_rankings) < 20, "few", "many").astype(object)
+    task = RankingTask(**{**task.__dict__, "slices": {**task.slices, "size": size}})
+    report = compare(task, *(make_arm(task, scale) for scale in (33, 30, 900)), COUNTS, (), CONFIG)
+    for rows, adjust in (
+        (report["metrics"], statistics.adjust_holm),
+        (report["slices"], statistics.adjust_benjamini_hochberg),
+    ):
+        known = [row for row in rows if row["p"] is not None]
+        expected = adjust(np.array([row["p"] for row in known]))
+        assert [row["adjusted_p"] for row in known] == pytest.approx(expected.tolist())
+        assert {row["adjusted_p"] for row in rows if row["p"] is None} <= {None}
+        assert min(expected) < 1
+    assert any(row["p"] is None for row in report["slices"])
+
+
+def test_the_recall_curve_ends_at_the_last_item():
+    task = make_task(60)
+    task = RankingTask(**{**task.__dict__, "num_items": 100, "positive_rows": task.positive_rows % 100})
+    arms = [Ranked(arm.ranks, arm.top_rows % 100) for arm in (make_arm(task, scale) for scale in (10, 10, 20))]
+    curve = compare(task, *arms, np.arange(100), (), CONFIG)["recall_curve"]
+    assert curve["k"] == [1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 50, 70, 100]
+    assert curve["control"] == [sum(arms[0].ranks <= k) / task.num_pairs for k in curve["k"]]
+
+
 def test_slices_add_up_to_the_whole():
     report = judge(40, 30)
     for metric in ("recall_at_10", "recall_at_50"):
@@ -166,6 +193,132 @@ def test_item_slices_agree_with_a_loop():
     ranks = [rank for rank, row in zip(arms[0].ranks, task.positive_rows) if COUNTS[row] == 0]
     assert cold["n"] == len(ranks)
     assert cold["control"] == pytest.approx(sum(rank <= 10 for rank in ranks) / len(ranks))
+
+
+def assert_row_is_of(row, sums, config):
+    """A row against (control, treatment, denominator) of each cluster, in the order of the clusters."""
+    control, treatment, denominators = (np.array(column)[:, None] for column in zip(*sums))
+    found = statistics.compare_paired(
+        control, treatment, denominators, config.bootstrap_samples, config.confidence, config.seed
+    )
+    assert row["queries"] == len(sums)
+    assert row["n"] == denominators.sum()
+    assert row["control"] == pytest.approx(control.sum() / denominators.sum())
+    assert row["treatment"] == pytest.approx(treatment.sum() / denominators.sum())
+    assert row["interval"] == pytest.approx(found.interval[:, 0].tolist())
+    assert row["relative_interval"] == pytest.approx(found.relative_interval[:, 0].tolist())
+    assert row["p"] == pytest.approx(found.p_value[0])
+    assert row["standard_error"] == pytest.approx(found.standard_error[0])
+
+
+@pytest.mark.parametrize("k", [10, 50])
+@pytest.mark.parametrize("name", ITEM_SLICES)
+def test_intervals_of_item_slices_agree_with_a_loop_over_pairs(name, k):
+    """Queries are ranked three times each, and differ in how many of their pairs are in the slice."""
+    task = make_task(300, per_query=3)
+    arms = [make_arm(task, scale) for scale in (40, 30, 900)]
+    config = EvaluationConfig(bootstrap_samples=200, seed=3)
+    report = compare(task, *arms, COUNTS, (), config)
+    row = next(row for row in report["slices"] if (row["slice"], row["metric"]) == (name, f"recall_at_{k}"))
+
+    slice_of_pair = item_slices(COUNTS)[task.positive_rows]
+    sums = {}
+    for ranking in range(task.num_rankings):
+        for pair in range(task.positive_offsets[ranking], task.positive_offsets[ranking + 1]):
+            if ITEM_SLICES[slice_of_pair[pair]] == name:
+                of_query = sums.setdefault(ranking // 3, [0.0, 0.0, 0.0])
+                of_query[0] += arms[0].ranks[pair] <= k
+                of_query[1] += arms[1].ranks[pair] <= k
+                of_query[2] += 1
+    assert_row_is_of(row, list(sums.values()), config)
+
+
+@pytest.mark.parametrize("name", ["F", "M"])
+def test_intervals_of_query_slices_agree_with_a_loop_over_rankings(name):
+    """Each query is ranked twice, and its two rankings may be in different slices."""
+    task = make_task(200, per_query=2)
+    arms = [make_arm(task, scale) for scale in (40, 30, 900)]
+    report = compare(task, *arms, COUNTS, (), CONFIG)
+    row = next(row for row in report["slices"] if (row["slice"], row["metric"]) == (name, "mrr"))
+
+    sums = {}
+    for ranking in range(task.num_rankings):
+        if task.slices["gender"][ranking] == name:
+            own = slice(task.positive_offsets[ranking], task.positive_offsets[ranking + 1])
+            of_query = sums.setdefault(ranking // 2, [0.0, 0.0, 0.0])
+            of_query[0] += 1 / arms[0].ranks[own].min()
+            of_query[1] += 1 / arms[1].ranks[own].min()
+            of_query[2] += 1
+    assert_row_is_of(row, list(sums.values()), CONFIG)
+    inside = sum(task.slices["gender"] == name)
+    assert row["share"] == pytest.approx(inside / task.num_rankings)
+
+
+@pytest.mark.parametrize(("num_queries", "enough"), [(29, False), (30, True)])
+def test_an_interval_needs_thirty_queries(num_queries, enough):
+    report = judge(40, 30, num_rankings=num_queries)
+    for row in (*report["metrics"], *report["floor"]):
+        assert (row["interval"] is not None) is enough
+        assert (row["relative_interval"] is not None) is enough
+        assert row["difference"] is not None
+    for row in report["metrics"]:
+        assert [row[name] is not None for name in ("p", "adjusted_p", "standard_error")] == [enough] * 3
+    check = report["checks"][-1]
+    assert (check["name"], check["passed"]) == ("Enough queries", enough)
+    assert check["detail"] == f"{num_queries} queries; an interval needs at least 30."
+    assert (report["power"]["minimum_detectable_effect"] is not None) is enough
+
+
+def test_significance_is_judged_at_the_level_of_the_intervals():
+    rows = {
+        confidence: judge(40, 30, config=EvaluationConfig(bootstrap_samples=400, confidence=confidence))["slices"]
+        for confidence in (0.6, 0.95)
+    }
+    for confidence, of_level in rows.items():
+        expected = [row["adjusted_p"] is not None and row["adjusted_p"] < 1 - confidence for row in of_level]
+        assert [row["significant"] for row in of_level] == expected
+        assert 0 < sum(expected) < len(expected)
+    assert sum(row["significant"] for row in rows[0.6]) > sum(row["significant"] for row in rows[0.95])
+
+
+def test_the_power_is_that_of_the_primary_metric():
+    config = EvaluationConfig(primary="mrr", bootstrap_samples=400, confidence=0.9)
+    report = judge(40, 30, config=config)
+    row = next(row for row in report["metrics"] if row["metric"] == "mrr")
+    effect = (1.644854 + 0.841621) * row["standard_error"]  # normal quantiles of 95% and 80%
+    assert report["power"]["metric"] == "mrr"
+    assert report["power"]["minimum_detectable_effect"] == pytest.approx(effect, rel=1e-5)
+    assert report["power"]["relative"] == pytest.approx(effect / row["control"], rel=1e-5)
+
+
+def test_coverage_and_exposure_are_of_the_first_ten():
+    task = make_task(60)
+    lists = np.tile(np.arange(50, dtype=np.int32), (task.num_rankings, 1))
+    cold = Ranked(make_arm(task, 30).ranks, lists)  # rows 0..99 were never trained
+    head = Ranked(cold.ranks, np.where(np.arange(50) < 10, 399 - lists, lists))
+    popular = Ranked(make_arm(task, 900).ranks, np.where(np.arange(50) < 5, lists, 399 - lists))
+    report = compare(task, cold, head, popular, COUNTS, (), CONFIG)
+    assert report["coverage"] == {"k": 10, "control": 10 / 400, "treatment": 10 / 400, "popularity": 10 / 400}
+    assert report["exposure"]["slices"] == ["head", "torso", "tail", "cold"]
+    assert report["exposure"]["control"] == [0, 0, 0, 1]
+    assert report["exposure"]["treatment"] == [1, 0, 0, 0]
+    assert report["exposure"]["popularity"] == [5 / 10, 0, 0, 5 / 10]
+    held_out = [ITEM_SLICES[index] for index in item_slices(COUNTS)[task.positive_rows]]
+    assert report["exposure"]["held_out"] == [held_out.count(name) / len(held_out) for name in ITEM_SLICES]
+
+
+def test_counts_are_those_of_the_task():
+    task = make_task(60, per_query=2)
+    task = RankingTask(**{**task.__dict__, "masked_rows": np.arange(7), "masked_offsets": np.minimum(np.arange(61), 7)})
+    report = compare(task, *(make_arm(task, scale) for scale in (40, 30, 900)), COUNTS, (), CONFIG)
+    assert report["counts"] == {
+        "queries": 60 // 2,
+        "rankings": 60,
+        "pairs": len(task.positive_rows),
+        "items": NUM_ITEMS,
+        "trained_items": 300,
+        "masked": 7,
+    }
 
 
 def test_a_slice_of_few_queries_has_values_but_no_interval():
@@ -224,12 +377,32 @@ def test_the_result_is_plain_json():
     [
         {"primary": "recall"},
         {"bootstrap_samples": 10},
+        {"bootstrap_samples": 99},
         {"confidence": 1.0},
+        {"confidence": 0.49},
         {"non_inferiority_margin": -0.1},
+        {"non_inferiority_margin": 1.0},
         {"min_index_recall": 1.1},
+        {"min_index_recall": -0.1},
     ],
-    ids=lambda wrong: next(iter(wrong)),
+    ids=lambda wrong: " ".join(f"{name}={value}" for name, value in wrong.items()),
 )
 def test_settings_that_cannot_work_are_an_error(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         EvaluationConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        {"bootstrap_samples": 100},
+        {"confidence": 0.5},
+        {"non_inferiority_margin": 0.99},
+        {"min_index_recall": 0.0},
+        {"min_index_recall": 1.0},
+    ],
+    ids=lambda right: " ".join(f"{name}={value}" for name, value in right.items()),
+)
+def test_settings_at_their_borders_are_accepted(right):
+    (name,) = right
+    assert getattr(EvaluationConfig(**right), name) == right[name]

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import label_ranking_average_precision_score, ndcg_score, recall_score
 
 from recsys_ssl.evaluation import metrics
 
@@ -52,6 +53,28 @@ def test_metrics_agree_with_the_loop(name, seed):
     rankings = [rng.choice(120, rng.integers(1, 70), replace=False) + 1.0 for _ in range(50)]
     offsets = np.cumsum([0, *map(len, rankings)])
     assert value(metrics.METRICS[name](np.concatenate(rankings), offsets)) == pytest.approx(oracle(name, rankings))
+
+
+def test_metrics_agree_with_scikit_learn():
+    """Each of 40 queries scores 90 items without ties; some of them are held out."""
+    rng = np.random.default_rng(0)
+    scores = rng.permuted(np.tile(np.arange(90.0), (40, 1)), axis=1)
+    held_out = rng.random((40, 90)) < rng.uniform(0.02, 0.5, (40, 1))
+    held_out[:, 0] = True
+    places = np.argsort(np.argsort(-scores, axis=1), axis=1) + 1.0
+    ranks, offsets = places[held_out], np.cumsum([0, *held_out.sum(axis=1)])
+
+    for k in (1, 10, 50):
+        assert value(metrics.ndcg(ranks, offsets, k)) == pytest.approx(ndcg_score(held_out, scores, k=k))
+        recall = recall_score(held_out.ravel(), (places <= k).ravel())
+        assert value(metrics.recall(ranks, offsets, k)) == pytest.approx(recall)
+    # Without a cut-off all held-out items of a ranking are expected, as scikit-learn does.
+    precision = label_ranking_average_precision_score(held_out, scores)
+    assert value(metrics.average_precision(ranks, offsets, 90)) == pytest.approx(precision)
+    # With one held-out item the average precision is the reciprocal of its rank.
+    best = (places == np.where(held_out, places, np.inf).min(axis=1, keepdims=True)).astype(int)
+    precision = label_ranking_average_precision_score(best, scores)
+    assert value(metrics.reciprocal_rank(ranks, offsets)) == pytest.approx(precision)
 
 
 @pytest.mark.parametrize("name", metrics.METRICS)

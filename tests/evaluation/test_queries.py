@@ -125,6 +125,48 @@ def test_rows_outside_the_catalogue_are_an_error(tmp_path, make_spec, write_quer
         queries.build_task(tmp_path, make_spec(), 8)
 
 
+def test_a_query_outside_the_catalogue_is_an_error(tmp_path, make_spec, write_queries):
+    write_queries(tmp_path, ["a", "b"], [4, 5], np.ones((2, 2)), query_row=[0, 8])
+    with pytest.raises(ValueError, match=r"query_row must lie in 0\.\.7.*0\.\.8"):
+        queries.build_task(tmp_path, make_spec(same_as_items=True), 8)
+
+
+def put_column(directory, name, values):
+    """Writes another column in the place of one that the contract asks for."""
+    path = directory / "part-00000.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(table.schema.get_field_index(name), name, values), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("item_row", pa.array([5, 1, None, 5, 2], pa.int64())),
+        ("query_id", pa.array([b"a", b"b", None, b"a", b"b"], pa.binary())),
+    ],
+    ids=["item", "query"],
+)
+def test_an_event_without_item_or_query_is_an_error(tmp_path, make_spec, write_queries, name, values):
+    write_queries(tmp_path, **EVENTS)
+    put_column(tmp_path, name, values)
+    with pytest.raises(ValueError, match=f"{name} must have no null. Received 1."):
+        queries.build_task(tmp_path, make_spec(), 8)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (pa.array([[1.0, 2.0], None, [3.0, 4.0], [1.0, 1.0], [0.0, 0.0]], pa.list_(pa.float32(), 2)), "with 1 nulls"),
+        (pa.array([[1.0, 2.0]] * 5, pa.list_(pa.float32())), r"Received: list<item: float> with 0 nulls"),
+    ],
+    ids=["null", "ragged"],
+)
+def test_vectors_of_another_type_are_an_error(values, message):
+    # As an array: Arrow does not write a Parquet file with a null among fixed-size lists, though others may.
+    with pytest.raises(ValueError, match=f"vector must be a fixed_size_list<float32> without nulls.*{message}"):
+        queries._vectors(values)
+
+
 def test_an_empty_split_is_an_error(tmp_path, make_spec, write_queries):
     write_queries(tmp_path, [], [], np.ones((0, 2)))
     with pytest.raises(ValueError, match="needs held-out events"):

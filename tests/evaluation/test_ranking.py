@@ -148,6 +148,22 @@ def test_scores_that_could_be_nan_are_an_error(bad, side):
         rank(make_task(3, [[0]]), queries, items)
 
 
+@pytest.mark.parametrize(("share", "passes"), [(0.49, True), (0.51, False), (0.99, False)])
+def test_norms_may_reach_half_of_the_largest_float(share, passes):
+    queries = np.full((1, 1), 1e19, np.float32)
+    items = np.array([[0.0], [share * np.finfo(np.float32).max / 1e19]], np.float32)
+    if passes:
+        assert rank(make_task(2, [[1]]), queries, items).ranks.tolist() == [1]
+    else:
+        with pytest.raises(ValueError, match="embeddings must be finite"):
+            rank(make_task(2, [[1]]), queries, items)
+
+
+def test_lists_hold_fifty_items():
+    ranked = ranked_by_scores(make_task(70, [[0]]), -np.arange(70.0)[None])
+    assert ranked.top_rows.tolist() == [list(range(50))]
+
+
 def test_a_wrong_shape_is_an_error():
     task = make_task(3, [[0]])
     with pytest.raises(ValueError, match="need one vector each"):

@@ -55,6 +55,12 @@ def test_without_rare_values_there_is_no_other():
     assert index.tolist() == [0, 1, 0]
 
 
+def test_values_of_one_frequency_are_ordered_by_name():
+    names = [f"v{i:02}" for i in range(60)]
+    values = np.array(names[::2] * 3 + names[1::2] * 5, object)
+    assert query_groups(np.random.default_rng(0).permutation(values))[1] == names[1::2] + names[::2]
+
+
 def test_shares_leave_out_places_without_an_item():
     slices = np.array([0, 1, 3, 3])
     assert share_by_slice(np.array([[0, 2, 3], [1, -1, -1]]), slices).tolist() == [1 / 4, 1 / 4, 0, 2 / 4]

@@ -2,7 +2,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from scipy.stats import kstest
+from scipy.stats import bootstrap, kstest, permutation_test
 
 from recsys_ssl.evaluation import statistics
 from recsys_ssl.evaluation.statistics import compare_paired
@@ -64,9 +64,45 @@ def test_the_randomisation_test_agrees_with_all_swaps():
     assert result.p_value[0] == pytest.approx(exact, abs=0.01)
 
 
+def test_intervals_and_p_values_agree_with_scipy():
+    """Its bootstrap keeps the number of clusters, ours varies it; both are the same up to terms of 1 / clusters."""
+    control, treatment, pairs = draw_log(np.random.default_rng(5), 400, lift=0.1)
+    result = compare_paired(control, treatment, pairs, samples=4000, confidence=0.9)
+    data = tuple(array[:, 0] for array in (control, treatment, pairs))
+
+    def differ(control, treatment, pairs, axis):
+        return (treatment.sum(axis) - control.sum(axis)) / pairs.sum(axis)
+
+    def lift(control, treatment, pairs, axis):
+        return treatment.sum(axis) / control.sum(axis) - 1
+
+    for statistic, interval in ((differ, result.interval), (lift, result.relative_interval)):
+        expected = bootstrap(
+            data, statistic, paired=True, vectorized=True, n_resamples=4000, confidence_level=0.9, method="percentile",
+            random_state=0,
+        ).confidence_interval  # fmt: skip
+        width = expected.high - expected.low
+        np.testing.assert_allclose(interval[:, 0], [expected.low, expected.high], atol=0.08 * width)
+
+    def gain(control, treatment, axis):
+        return treatment.sum(axis) - control.sum(axis)
+
+    swaps = permutation_test(
+        data[:2], gain, permutation_type="samples", vectorized=True, n_resamples=4000, random_state=0
+    )
+    # About 0.11; as a share of 4,000 draws it has a standard deviation of 0.5 points, on both sides.
+    assert result.p_value[0] == pytest.approx(swaps.pvalue, abs=0.02)
+
+
 def test_the_least_p_value_counts_the_observed_draw():
     ones = np.ones((60, 1))
     assert compare_paired(0 * ones, ones, ones, samples=199).p_value[0] == 1 / 200
+    assert compare_paired(0 * ones, ones, ones).p_value[0] == 1 / 1001
+
+
+def test_a_gain_of_zero_is_never_significant_by_rounding():
+    gain = np.array([0.1, 0.2, -0.3] * 3)[:, None]  # some orders of the sum give 0, and others 1e-17
+    assert compare_paired(np.zeros((9, 1)), gain, np.ones((9, 1))).p_value[0] == 1
 
 
 def test_the_interval_agrees_with_the_normal_one_on_a_large_sample():
@@ -81,6 +117,16 @@ def test_the_standard_error_of_a_mean_is_the_textbook_one():
     gain = np.array([0.3, -0.1, 0.4, 0.0])
     error = statistics.standard_error(gain[:, None], np.ones((4, 1)))
     assert error[0] == pytest.approx(gain.std(ddof=1) / np.sqrt(4))
+
+
+def test_a_cluster_without_a_denominator_is_none():
+    gain, pairs = np.array([0.3, -0.1, 0.4, 0.0]), np.array([1.0, 2.0, 1.0, 3.0])
+    alone = statistics.standard_error(gain[:, None], pairs[:, None])
+    padded = statistics.standard_error(np.append(gain, [0, 0])[:, None], np.append(pairs, [0, 0])[:, None])
+    residual = gain - gain.sum() / 7 * pairs
+    assert alone[0] == pytest.approx(np.sqrt(4 / 3 * (residual**2).sum()) / 7)
+    assert padded[0] == pytest.approx(alone[0])
+    assert np.isnan(statistics.standard_error(np.ones((1, 1)), np.ones((1, 1)))).all()
 
 
 def test_clusters_not_rankings_are_resampled():
@@ -155,6 +201,51 @@ def test_benjamini_hochberg_by_hand():
     # Sorted .01 * 3 / 1, .03 * 3 / 2, .04 * 3 / 3, each at most the one after.
     adjusted = statistics.adjust_benjamini_hochberg(np.array([0.04, 0.01, 0.03]))
     np.testing.assert_allclose(adjusted, [0.04, 0.03, 0.04])
+
+
+def holm_by_loop(p_values):
+    """Rejects from the smallest up; NaN is no member of the family."""
+    family = sorted((p, at) for at, p in enumerate(p_values) if p == p)
+    adjusted, least = [float("nan")] * len(p_values), 0.0
+    for rank, (p, at) in enumerate(family):
+        least = max(least, min(1.0, (len(family) - rank) * p))
+        adjusted[at] = least
+    return adjusted
+
+
+def benjamini_hochberg_by_loop(p_values):
+    """Accepts from the largest down; NaN is no member of the family."""
+    family = sorted((p, at) for at, p in enumerate(p_values) if p == p)
+    adjusted, most = [float("nan")] * len(p_values), 1.0
+    for rank, (p, at) in reversed(list(enumerate(family, 1))):
+        most = min(most, p * len(family) / rank)
+        adjusted[at] = most
+    return adjusted
+
+
+@pytest.mark.parametrize(
+    ("adjust", "by_loop"),
+    [
+        (statistics.adjust_holm, holm_by_loop),
+        (statistics.adjust_benjamini_hochberg, benjamini_hochberg_by_loop),
+    ],
+    ids=["holm", "benjamini-hochberg"],
+)
+@pytest.mark.parametrize("seed", range(20))
+def test_corrections_agree_with_a_loop_whatever_ties_and_gaps(adjust, by_loop, seed):
+    rng = np.random.default_rng(seed)
+    p_values = rng.random(rng.integers(1, 60)) ** rng.integers(1, 6)
+    if seed % 2:
+        p_values = np.ceil(20 * p_values) / 20  # ties, 1.0 among them
+    p_values[rng.random(len(p_values)) < 0.2] = np.nan
+    np.testing.assert_allclose(adjust(p_values), by_loop(p_values.tolist()), rtol=1e-14)
+
+
+@pytest.mark.parametrize("adjust", [statistics.adjust_holm, statistics.adjust_benjamini_hochberg])
+def test_a_family_of_nothing_stays_so(adjust):
+    assert adjust(np.array([])).tolist() == []
+    assert np.isnan(adjust(np.full(3, np.nan))).all()
+    assert adjust(np.array([0.0, 1.0])).tolist() == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("adjust", [statistics.adjust_holm, statistics.adjust_benjamini_hochberg])

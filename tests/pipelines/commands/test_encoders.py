@@ -6,9 +6,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.settings import parse_section
-from recsys_ssl.encoders.config import PretrainConfig
-from recsys_ssl.encoders.molecule.embed import MoleculeEncoder
+from recsys_ssl.encoders import store
+from recsys_ssl.encoders.molecule.embed import Embedder
+from recsys_ssl.encoders.molecule.settings import PretrainConfig
+from recsys_ssl.settings import parse_section
 
 SMILES = [f"{'C' * n}{end}" for n in range(1, 9) for end in ("O", "N", "C(=O)O", "Cl", "c1ccccc1")]
 SETTINGS = {
@@ -49,7 +50,7 @@ def test_molecules_become_an_encoder_and_vectors(cli, smiles_file, tmp_path):
     workdir, vectors = tmp_path / "run", tmp_path / "vectors.parquet"
     result = cli("pretrain", "molecule", "--data", smiles_file, "--workdir", workdir, *settings)
     assert result.status == 0, result.output
-    for part in ("✓ pretrain molecule", "rejected SMILES: 2 unparsable", "atom contexts", str(workdir / "encoder")):
+    for part in ("✓ pretrain molecule", "rejected: 2 unparsable", "atom top1", str(workdir / "encoder")):
         assert part in result.output
     stored = json.loads((workdir / "pretrain.json").read_text())
     assert stored["config"].items() >= SETTINGS.items()
@@ -60,9 +61,9 @@ def test_molecules_become_an_encoder_and_vectors(cli, smiles_file, tmp_path):
     for part in ("40 vectors, 2 rejected", str(vectors), f"{vectors}.rejected.jsonl"):
         assert part in result.output
     table = pq.read_table(vectors).to_pydict()
-    assert table["smiles"] == SMILES
+    assert table["text"] == SMILES
     assert table["row"] == [0, 1, 2, *range(4, 41)]
-    expected = MoleculeEncoder.load(workdir / "encoder").embed(SMILES)
+    expected = Embedder(store.load(workdir / "encoder")).embed(SMILES)
     np.testing.assert_allclose(np.array(table["vector"], np.float32), expected, rtol=1e-4, atol=1e-5)
     rejected = [json.loads(line) for line in vectors.with_name("vectors.parquet.rejected.jsonl").open()]
     assert [(line["row"], line["reason"]) for line in rejected] == [(3, "unparsable"), (41, "unparsable")]
@@ -77,7 +78,7 @@ def test_a_missing_file_is_an_error(cli, tmp_path):
 def test_a_missing_encoder_is_an_error(cli, smiles_file, tmp_path):
     to = tmp_path / "out" / "vectors.parquet"
     result = cli("embed", "molecule", "--model", tmp_path, "--data", smiles_file, "--to", to)
-    check_error(result, "a molecule encoder must have config.json")
+    check_error(result, "an encoder must have config.json")
     assert not to.exists()
 
 
@@ -91,8 +92,8 @@ def test_another_kind_is_an_error(cli, smiles_file, tmp_path):
 @pytest.mark.parametrize(
     ("setting", "parts"),
     [
-        ("train.steps=2", ["a setting must be pretrain.KEY=VALUE", "'train.steps=2'"]),
-        ("pretrain.step=2", ["unknown setting pretrain.step. Use one of: seed, size"]),
+        ("train.steps=2", ["a setting is SECTION.KEY=VALUE with a section of pretrain", "'train.steps=2'"]),
+        ("pretrain.step=2", ["unknown setting pretrain.step. Use one of: seed, batch_size"]),
         ("pretrain.steps=many", ["pretrain.steps: ", "Received: 'many'"]),
         ("pretrain.steps=[", ["pretrain.steps: the value must be YAML"]),
         ("pretrain.mask_rate=2", ["pretrain.mask_rate must be in (0, 1)"]),
