@@ -20,7 +20,28 @@ from recsys_ssl.features.encoding import EncodedFeature
 
 
 class FeatureBatch(NamedTuple):
-    """Features of `num_records` records."""
+    """Features of `num_records` records, laid flat: one entry a value, however many values a record has.
+
+    Three films with the features film (slot 0, 5 values, offset 0) and genres (slot 1, 4 values, offset 5):
+
+        record  film   genres           codes    0  5  7    1    2  5  6  8
+             0     0   0, 2             records  0  0  0    1    2  2  2  2
+             1     1                    slots    0  1  1    0    0  1  1  1
+             2     2   0, 1, 3                   film 0     1    film 2
+
+    A code is the value plus the offset of its feature: the row of the one embedding table. Film 1 has no genre, and so
+    no entry in slot 1: the tower takes its default embedding there.
+
+    Examples:
+        >>> from recsys_ssl.features.encoding import EncodedFeature
+        >>> features = EncodedFeature("film", "film", 5), EncodedFeature("genres", "genres", 4)
+        >>> (layout,), num_rows = lay_out([(features, [False, True])])
+        >>> film = tf.ragged.constant([[0], [1], [2]], tf.int64).to_sparse()
+        >>> genres = tf.ragged.constant([[0, 2], [], [0, 1, 3]], tf.int64).to_sparse()
+        >>> batch = batch_from_sparse(layout, {"film": film, "genres": genres}, 3)
+        >>> sorted(zip(*(part.numpy().tolist() for part in (batch.records, batch.slots, batch.codes))))
+        [(0, 0, 0), (0, 1, 5), (0, 1, 7), (1, 0, 1), (2, 0, 2), (2, 1, 5), (2, 1, 6), (2, 1, 8)]
+    """
 
     codes: tf.Tensor
     """[num_values] int64 row of the shared embedding table."""

@@ -167,6 +167,28 @@ class TwoTower(keras.Model):
 
     `embed_*` give what the losses compare, `vectorize_*` what is exported, indexed and searched: the embedding
     and, where there is one, the coordinate of the popularity prior.
+
+    Examples:
+        The towers, masks and losses need no pipeline; films here query films. `FeatureBatch` shows what a batch is.
+
+        >>> from recsys_ssl.features import views
+        >>> from recsys_ssl.features.batch import batch_from_sparse, lay_out
+        >>> from recsys_ssl.models.losses import batch_softmax, contrast
+        >>> features = EncodedFeature("film", "film", 5), EncodedFeature("genres", "genres", 4)
+        >>> (layout,), num_rows = lay_out([(features, [False, True])])
+        >>> model = TwoTower(layout, layout, num_rows, TowerConfig(8, (), 4, trainable_default=True))
+        >>> film = tf.ragged.constant([[0], [1], [2]], tf.int64).to_sparse()
+        >>> genres = tf.ragged.constant([[0, 2], [], [0, 1, 3]], tf.int64).to_sparse()
+        >>> films = batch_from_sparse(layout, {"film": film, "genres": genres}, 3)
+        >>> with tf.GradientTape() as tape:
+        ...     items, positives = model.embed_items(films), tf.constant([1, 2, 0])
+        ...     supervised = batch_softmax(model.embed_queries(films), items, positives, tf.ones(3), temperature=0.1)
+        ...     shown = views.draw_per_item(films.num_records, layout.num_slots, tf.constant([0, 1], tf.int64))
+        ...     first, second = tf.split(model.embed_items(films, shown), 2)
+        ...     loss = supervised + 0.3 * contrast(first, second, temperature=0.1)
+        >>> gradients = tape.gradient(loss, model.trainable_variables)
+        >>> items.shape, all(gradient is not None for gradient in gradients)
+        (TensorShape([3, 4]), True)
     """
 
     def __init__(

@@ -74,7 +74,11 @@ def test_contexts_of_hidden_atoms_and_bonds_are_learnt(unharmed):
 
 def test_progress_and_tensorboard_tell_every_validation(unharmed):
     phases = [(phase, done, most) for phase, done, most, _ in unharmed.told]
-    assert phases == [("count contexts", 0, 122), ("write shards", 0, 122), *(("train", step, 120) for step in (30, 60, 90, 120))]
+    assert phases == [
+        ("count contexts", 0, 122),
+        ("write shards", 0, 122),
+        *(("train", step, 120) for step in (30, 60, 90, 120)),
+    ]
     logged = {}
     for path in Path(unharmed.workdir).glob("tensorboard/*/*"):
         for event in tf.compat.v1.train.summary_iterator(str(path)):

@@ -1,0 +1,140 @@
+"""The stages of the pipeline one by one, each a command."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pipelines.commands.results import show_report
+from pipelines.commands.session import BeamArgs, DataDir, Settings, SpecPath, WorkDir, require_dir, stage
+from recsys_ssl.spec import load_spec
+
+ArmName = Annotated[str, typer.Option("--arm", help="control or treatment.")]
+
+
+def ingest(spec: SpecPath, data: DataDir, workdir: WorkDir, set_: Settings = None, beam: BeamArgs = None) -> None:
+    """Logs and tables -> interactions, catalogue, rejected records.
+
+    [dim]recsys-ssl ingest SPEC --data DIR --workdir build/steps[/dim]
+    """
+    with stage(workdir, "ingest") as at:
+        feature_spec = load_spec(spec)
+        require_dir(data)
+        from pipelines import stages
+        from pipelines.config import parse_overrides
+
+        config = parse_overrides(set_ or []).ingest
+        stages.ingest_logs(
+            feature_spec, str(data), at("interactions"), at("catalogue"), at("rejected"), config, beam or []
+        )
+
+
+def transform(spec: SpecPath, workdir: WorkDir, beam: BeamArgs = None) -> None:
+    """Raw features -> integer codes.
+
+    [dim]recsys-ssl transform SPEC --workdir build/steps[/dim]
+    """
+    with stage(workdir, "transform") as at:
+        feature_spec = load_spec(spec)
+        from pipelines import stages
+
+        stages.transform_features(
+            feature_spec,
+            at("interactions"),
+            at("catalogue"),
+            at("query-transform"),
+            at("item-transform"),
+            at("encoded-interactions"),
+            at("encoded-catalogue"),
+            beam or [],
+        )
+
+
+def correlate(spec: SpecPath, workdir: WorkDir, beam: BeamArgs = None) -> None:
+    """Mutual information between item features, with a heat map.
+
+    [dim]recsys-ssl correlate SPEC --workdir build/steps[/dim]
+    """
+    with stage(workdir, "correlate") as at:
+        feature_spec = load_spec(spec)
+        from pipelines import stages
+
+        stages.correlate_features(feature_spec, at("encoded-catalogue"), at("correlations"), beam or [])
+
+
+def train(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Settings = None) -> None:
+    """Trains one arm; a killed run goes on at its last checkpoint.
+
+    [dim]recsys-ssl train SPEC --workdir build/steps --set train.regularizer=cfm --set train.steps=500[/dim]
+    """
+    with stage(workdir, f"train {arm}") as at:
+        feature_spec = load_spec(spec)
+        from pipelines import stages
+        from pipelines.config import MODEL_SOURCES, parse_overrides, source_hash
+        from recsys_ssl.training.train import TrainInputs
+
+        inputs = TrainInputs(
+            at("encoded-interactions"),
+            at("encoded-catalogue"),
+            at("query-transform"),
+            at("item-transform"),
+            at("correlations", stages.CORRELATIONS_FILE),
+        )
+        config = parse_overrides(set_ or [])
+        checkpoint_dir = at("checkpoints", source_hash(*MODEL_SOURCES))
+        train_config = {"control": config.control, "treatment": config.train}[_check_arm(arm)]
+        stages.train_arm(feature_spec, train_config, inputs, at(arm, "towers"), checkpoint_dir, at(arm, "run"))
+
+
+def index(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Settings = None, beam: BeamArgs = None):
+    """Embeds the catalogue and the test queries, builds the ScaNN index and the servable models.
+
+    [dim]recsys-ssl index SPEC --workdir build/steps --arm treatment[/dim]
+    """
+    with stage(workdir, f"index {arm}") as at:
+        _check_arm(arm)
+        feature_spec = load_spec(spec)
+        from pipelines import stages
+        from pipelines.config import parse_overrides
+        from recsys_ssl.serving.queries import Places
+
+        towers, items, queries = at(arm, "towers"), at(arm, "items"), at(arm, "queries")
+        stages.embed_arm(feature_spec, towers, at("interactions"), at("catalogue"), items, queries, beam or [])
+        config = parse_overrides(set_ or []).index
+        models = at(arm, "recommender"), at(arm, "recommender-brute-force")
+        stages.index_arm(towers, items, queries, at(arm, "index"), *models, config)
+        if arm == "treatment":
+            Places(at("interactions"), at("catalogue"), models[0]).write(str(workdir))
+
+
+def evaluate(spec: SpecPath, workdir: WorkDir, set_: Settings = None) -> None:
+    """Compares both arms on the same held-out queries and writes the report.
+
+    [dim]recsys-ssl evaluate SPEC --workdir build/steps[/dim]
+    """
+    with stage(workdir, "evaluate") as at:
+        feature_spec = load_spec(spec)
+        from pipelines import stages
+        from pipelines.config import parse_overrides
+
+        config = parse_overrides(set_ or [])
+        stages.evaluate_run(
+            feature_spec,
+            stages.ArmDirs(at("control", "items"), at("control", "queries")),
+            stages.ArmDirs(at("treatment", "items"), at("treatment", "queries"), at("treatment", "index")),
+            config.control,
+            config.train,
+            at("interactions"),
+            at("catalogue"),
+            at("report"),
+            config.evaluation,
+        )
+    show_report(Console(), workdir)
+
+
+def _check_arm(arm: str) -> str:
+    if arm not in ("control", "treatment"):
+        raise ValueError(f"--arm must be control or treatment. Received: {arm!r}.")
+    return arm
