@@ -1,1 +1,1 @@
-"""IN interactions and catalogue (raw example files); SMILES. OUT integer codes, masked views, correlations; graphs."""
+"""IN interactions and catalogue (raw example files). OUT integer codes, masked views, correlations."""

@@ -1,1 +1,1 @@
-"""IN encoded interactions and catalogue, correlations; SMILES. OUT SavedModels of both towers; molecule encoders."""
+"""IN encoded interactions and catalogue, correlations, encoders of content. OUT SavedModels of both towers."""

@@ -98,16 +98,18 @@ def test_another_seed_gives_another_model(shop, shop_inputs, cfm_config, unharme
 KILLED = """
 import json, os, signal, sys, threading
 import recsys_ssl
+from recsys_ssl.settings import build
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.training.train import TrainInputs, train
 
 spec, config, inputs, *directories = json.loads(sys.argv[1])
-config["hidden"] = tuple(config["hidden"])
+config = build("train", TrainConfig, config)
 
 
 def die_soon(now, most, figures):
-    print(json.dumps({name: figure for name, figure in figures.items() if name != "examples_per_second"}), flush=True)
+    timed = ("examples_per_second", "seconds_left")
+    print(json.dumps({name: figure for name, figure in figures.items() if name not in timed}), flush=True)
     # Somewhere in the steps after the second checkpoint.
     if now == 60:
         threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGKILL)).start()
@@ -115,7 +117,7 @@ def die_soon(now, most, figures):
         sys.exit("outlived its end")
 
 
-train(FeatureSpec.from_json(spec), TrainConfig(**config), TrainInputs(**inputs), *directories, None, die_soon)
+train(FeatureSpec.from_json(spec), config, TrainInputs(**inputs), *directories, None, die_soon)
 """
 
 
