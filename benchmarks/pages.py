@@ -1,4 +1,4 @@
-"""Tables within README.md and docs/*.md, made anew between their markers.
+"""Tables within README.md and the pages of docs/, made anew between their markers.
 
 A table stands between `<!-- TOPIC:NAME -->` and `<!-- /TOPIC:NAME -->`; what is between them is replaced.
 """
@@ -46,7 +46,7 @@ def fill_all(root: Path, topic: str, render: Render, check: bool) -> list[str]:
         ValueError: as `fill`, and names the page.
     """
     stale = []
-    for path in sorted([*root.glob("README.md"), *root.glob("docs/*.md")]):
+    for path in sorted([*root.glob("README.md"), *root.glob("docs/**/*.md")]):
         name, text = str(path.relative_to(root)), path.read_text(encoding="utf-8")
         try:
             filled = fill(text, topic, render)
