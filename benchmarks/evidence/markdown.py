@@ -97,8 +97,9 @@ def render_headline(tables: Tables) -> str:
         return "Not measured yet."
     header = ["Log", "Trained on", "plain towers", "self-supervised", "gain", "best without towers", "lead over it"]
     note = (
-        f"Recall@50 in %, {labels[recommended]}, means over training seeds; gain over the plain towers and lead in "
-        "points, with 95% intervals over users and seeds. The model without towers was picked on test. Best in bold."
+        f"Recall@50 in %, means over training seeds; self-supervised: {labels[recommended]}. Gain over the plain "
+        "towers, and lead in points, with 95% intervals over users and seeds, not corrected for the number of rows. "
+        "The model without towers was picked on test. Best in bold."
     )
     return "\n\n".join([grid(header, rows), note])
 
