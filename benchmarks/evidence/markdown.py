@@ -115,7 +115,7 @@ def render_towers(tables: Tables) -> str:
     header = ["Views of the auxiliary loss", "both through the item tower", "one through the query tower"]
     note = (
         "Recall@50 in % on the validation split of Wikispeedia, all training data, mean of two training seeds. "
-        "Not tuned for the query tower, no interval, no test."
+        "Each has the weight of the other tables, chosen with one of the two columns only; no interval, no test."
     )
     return "\n\n".join([grid(header, rows), note])
 
