@@ -1,4 +1,4 @@
-"""Tables within README.md and docs/*.md, made anew between their markers.
+"""Tables within README.md and the pages of docs/, made anew between their markers.
 
 A table stands between `<!-- TOPIC:NAME -->` and `<!-- /TOPIC:NAME -->`; what is between them is replaced.
 """
@@ -63,8 +63,8 @@ def fill_all(root: Path, topic: str, render: Render, check: bool) -> list[str]:
 
 
 def list_pages(root: Path) -> list[Path]:
-    """README.md and docs/*.md of a repository, those that there are."""
-    return sorted([*root.glob("README.md"), *root.glob("docs/*.md")])
+    """README.md and docs/**/*.md of a repository, those that there are."""
+    return sorted([*root.glob("README.md"), *root.glob("docs/**/*.md")])
 
 
 def find_strangers(root: Path, topics: Collection[str]) -> list[str]:

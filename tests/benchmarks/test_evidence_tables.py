@@ -347,6 +347,44 @@ def test_a_gap_is_explained_and_a_data_set_without_any_proposal_is_left_out(stud
     assert "| Frappe |" not in proposals
 
 
+def test_the_headline_shows_the_lead_over_the_best_model_without_towers(found):
+    text = tables.RENDERERS["headline"](found)
+    lines = text.splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:4]] == ["| MovieLens small", "| Frappe"]  # those that were run
+    cells = found["cells"]["full"]["frappe"]
+    none, ours, popular = (cells[arm]["recall_at_50"][0] for arm in ("none", RECOMMENDED, "popular"))
+    assert f"| 100% | {100 * none:.2f} | **{100 * ours:.2f}** | " in lines[3]
+    assert f" | {100 * popular:.2f} ({ARMS['popular']}) | " in lines[3]
+    gain, low, high = row_of(found, "full", "frappe", RECOMMENDED, "none")["relative"]
+    assert f"| {100 * gain:+.1f}% ({100 * low:+.1f}% to {100 * high:+.1f}%) |" in lines[3]
+    lead, low, high = row_of(found, "full", "frappe", RECOMMENDED, "popular")["difference"]
+    assert lines[3].endswith(f"| {100 * lead:+.2f} ({100 * low:+.2f} to {100 * high:+.2f}) |")
+
+
+def test_the_headline_says_so_where_a_model_without_towers_is_ahead(study):
+    for arm, rate in (("none", 0.3), (RECOMMENDED, 0.4), ("ease", 0.6), ("popular", 0.2)):
+        study.add("frappe", arm, seeds=range(1 if arm in ("ease", "popular") else 5), rate=rate)
+    found = study.summarise()
+    line = tables.RENDERERS["headline"](found).splitlines()[2]
+    ease, ours = (found["cells"]["full"]["frappe"][arm]["recall_at_50"][0] for arm in ("ease", RECOMMENDED))
+    assert f"| **{100 * ease:.2f}** (EASE) | \N{MINUS SIGN}" in line
+    assert f"| {100 * ours:.2f} |" in line
+
+
+def test_the_views_of_both_towers_stand_beside_those_of_one(root):
+    results = root / "benchmarks" / "results"
+    assert tables.RENDERERS["towers"](tables.load(results)) == "Not measured yet."
+    for id, value in (("none", 0.5), ("item_masks_item", 0.51), ("item_masks_both", 0.5346), ("whole_both", 0.54)):
+        claims.record("towers", id=id, what="x", value=value, command="c", seconds=1, results=results)
+    lines = tables.RENDERERS["towers"](tables.load(results)).splitlines()
+    assert lines[2:6] == [
+        "| plain towers (no auxiliary loss) | 50.00 |  |",
+        "| random features hidden (item masks) | 51.00 | 53.46 |",
+        "| single values dropped (value dropout) | – | – |",
+        "| nothing hidden | – | 54.00 |",
+    ]
+
+
 def test_too_few_seeds_are_marked(study):
     study.add("frappe", "none", seeds=range(3))
     text = tables.RENDERERS["full"](study.summarise())
