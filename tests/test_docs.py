@@ -145,7 +145,7 @@ def test_settings_have_their_new_names(page):
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_exist(page):
     named = set(re.findall(r"recsys-ssl ([a-z][a-z-]*)", written(page)))
-    assert named <= commands() | COMING
+    assert named <= commands()
 
 
 def test_commands_are_found_in_the_source():
