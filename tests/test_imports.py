@@ -33,7 +33,6 @@ IMPORTERS = {
         "recsys_ssl/logs/",
         "recsys_ssl/features/preprocessing.py",
         "recsys_ssl/features/correlations.py",
-        "recsys_ssl/encoders/molecule/smiles.py",
         "recsys_ssl/index/embed.py",
         "pipelines/",
     ),

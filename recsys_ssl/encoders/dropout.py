@@ -21,7 +21,8 @@ class DropoutSeed(tf.Module):
         self._generator = tf.random.Generator.from_state([0, 0, 0], alg="philox")
         for layer in model.submodules:
             if isinstance(layer, keras.layers.Dropout):
-                layer.build([None])  # or the first call would want Keras' own generator
+                if not layer.built:  # or the first call would want Keras' own generator
+                    layer.build([None])
                 layer._random_generator = self
 
     def reset(self, seed: int, step: tf.Tensor) -> None:

@@ -45,7 +45,7 @@ class FeatureEncoder(keras.layers.Layer):
         table: tf.Variable,
         config: TowerConfig,
         side: str,
-        encoders: Mapping[str, Encoder],
+        encoders: Mapping[str, Encoder] = MappingProxyType({}),
     ):
         super().__init__(name=side)
         self._layout, self._table, self._dim = layout, table, config.feature_dim

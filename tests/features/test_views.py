@@ -134,7 +134,7 @@ def batch_of_slots(slots):
     slots = tf.constant(slots, tf.int64)
     zeros = tf.zeros_like(slots)
     return FeatureBatch(
-        codes=zeros, records=zeros, slots=slots, dense={}, molecules={}, num_records=tf.constant(1, tf.int64)
+        codes=zeros, records=zeros, slots=slots, dense={}, contents={}, num_records=tf.constant(1, tf.int64)
     )
 
 

@@ -1,4 +1,4 @@
-"""SMILES to integer-coded graphs, one by one, over a process pool or in a Beam job; bad SMILES are told, not dropped.
+"""SMILES to integer-coded graphs, one by one or over a process pool; bad SMILES are told, not dropped.
 
 About 0.4 ms of one core for a drug-like molecule of 30 atoms, a quarter of it RDKit's parser. Fields are read column
 by column and coded through tables of 256 codes, which RDKit's value modulo 256 indexes.
@@ -14,7 +14,6 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import NamedTuple, TypeVar, Union
 
-import apache_beam as beam
 import numpy as np
 from rdkit import Chem, rdBase
 
@@ -222,26 +221,3 @@ def _map_in_pool(function: Callable, chunks: Iterable[list], workers: int) -> It
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
-
-
-class FeaturiseMolecules(beam.DoFn):
-    """(key, SMILES) -> (key, graph packed by `to_bytes`); the output `rejected` gets (key, reason, SMILES).
-
-    Counters of the namespace `molecules`: `featurised`, and `rejected_<reason>` for each reason.
-    """
-
-    REJECTED = "rejected"
-
-    def __init__(self, max_atoms: int = MAX_ATOMS):
-        self._max_atoms = max_atoms
-
-    def process(self, element):
-        key, smiles = element
-        try:
-            graph = featurise(smiles, self._max_atoms)
-        except MoleculeError as error:
-            beam.metrics.Metrics.counter("molecules", f"rejected_{error.reason}").inc()
-            yield beam.pvalue.TaggedOutput(self.REJECTED, (key, error.reason, smiles))
-            return
-        beam.metrics.Metrics.counter("molecules", "featurised").inc()
-        yield key, to_bytes(graph)

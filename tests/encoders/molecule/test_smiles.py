@@ -2,10 +2,8 @@ import itertools
 import pickle
 from collections import Counter
 
-import apache_beam as beam
 import numpy as np
 import pytest
-from apache_beam.testing.util import assert_that, equal_to
 from rdkit import Chem
 from rdkit.Chem import rdMolDescriptors
 
@@ -20,7 +18,7 @@ from recsys_ssl.encoders.molecule.graph import (
     from_bytes,
     to_bytes,
 )
-from recsys_ssl.encoders.molecule.smiles import FeaturiseMolecules, MoleculeError, Rejection, featurise, featurise_all
+from recsys_ssl.encoders.molecule.smiles import MoleculeError, Rejection, featurise, featurise_all
 
 DRUGS = {
     "aspirin": "CC(=O)Oc1ccccc1C(=O)O",
@@ -344,24 +342,3 @@ def test_a_stream_is_read_as_its_results_are_taken():
 def test_workers_must_be_positive():
     with pytest.raises(ValueError, match="workers must be at least 1. Received: workers=0"):
         featurise_all(["C"], workers=0)
-
-
-def test_the_beam_step_parts_graphs_from_rejected_and_counts_both():
-    pipeline = beam.Pipeline()
-    outputs = (
-        pipeline
-        | beam.Create(list(enumerate(ROWS)))
-        | beam.ParDo(FeaturiseMolecules()).with_outputs(FeaturiseMolecules.REJECTED, main="graphs")
-    )
-    graphs = [(row, to_bytes(featurise(ROWS[row]))) for row in (0, 2, 5)]
-    assert_that(outputs.graphs, equal_to(graphs), label="graphs")
-    assert_that(outputs.rejected, equal_to([tuple(rejection) for rejection in EXPECTED]), label="rejected")
-    run = pipeline.run()
-    run.wait_until_finish()
-    counters = run.metrics().query(beam.metrics.MetricsFilter().with_namespace("molecules"))["counters"]
-    assert {counter.key.metric.name: counter.committed for counter in counters} == {
-        "featurised": 3,
-        "rejected_empty": 1,
-        "rejected_unparsable": 1,
-        "rejected_too_large": 1,
-    }
