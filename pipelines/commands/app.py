@@ -346,7 +346,7 @@ def _explain(error: BaseException, log_path: Path) -> str:
 
 def _is_ours(source: str) -> bool:
     """Whether a source file belongs to `pipelines` or `recsys_ssl`."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     return any(Path(source).resolve().is_relative_to(root / package) for package in ("pipelines", "recsys_ssl"))
 
 
