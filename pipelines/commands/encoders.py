@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.console import PROGRESS, StageLines
+from pipelines.console import StageLines
+from pipelines.progress import PROGRESS
 
 Session = Callable[[Path, str], AbstractContextManager[tuple[Console, StageLines]]]
 """(directory of the log, name) -> a quiet terminal, see `pipelines.commands.app`."""

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.commands.encoders import KindName, Session, Workers
-from pipelines.console import PROGRESS
+from pipelines.progress import PROGRESS
 
 
 class TaskName(str, Enum):
