@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter
 
 from pipelines.settings import build_section
-from recsys_ssl.evaluation.compare import EvaluationConfig
+from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.index.scann_index import IndexConfig
 from recsys_ssl.logs.transforms import IngestConfig
 from recsys_ssl.training.config import TrainConfig
-
-# What decides the weights of a model; validation during training ranks by the rules of the evaluation.
-MODEL_SOURCES = (
-    "recsys_ssl/features",
-    "recsys_ssl/models",
-    "recsys_ssl/training",
-    *(f"recsys_ssl/evaluation/{name}.py" for name in ("queries", "ranking", "metrics")),
-)
 
 # Settings that an arm without regularizer does not read: they need not retrain the control.
 _REGULARIZER_SETTINGS = frozenset(
@@ -84,33 +72,6 @@ def parse_overrides(overrides: Sequence[str]) -> RunConfig:
         shared = values["train"]
     values["control"] = {**shared, "regularizer": "none", **values["control"]}
     return RunConfig(**{field.name: _build(field.name, values[field.name]) for field in dataclasses.fields(RunConfig)})
-
-
-def to_json(config: Any) -> str:
-    """One stage's settings as JSON, to travel in the properties of a component."""
-    return json.dumps(dataclasses.asdict(config), sort_keys=True)
-
-
-def from_json(kind: type, text: str) -> Any:
-    return TypeAdapter(kind).validate_json(text)
-
-
-def source_hash(*packages: str) -> str:
-    """A hash of the Python sources of some packages or modules, e.g. `recsys_ssl/logs`.
-
-    A component carries it as a property, since TFX's cache does not see code changes.
-    """
-    root = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256()
-    for package in packages:
-        paths = [root / package] if package.endswith(".py") else sorted((root / package).rglob("*.[pj]*"))
-        sources = [path for path in paths if path.suffix in (".py", ".jinja")]
-        if not sources:
-            raise ValueError(f"there is no source in {package!r}. Name a package or module of the project.")
-        for path in sources:
-            source = path.read_bytes()
-            digest.update(f"{path.relative_to(root)} {len(source)} ".encode() + source)
-    return digest.hexdigest()[:16]
 
 
 _TYPES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import glob
 import json
 import logging
@@ -145,13 +146,11 @@ def ingest(spec: SpecPath, data: DataDir, workdir: WorkDir, set_: Settings = Non
     with _stage(workdir, "ingest") as at:
         feature_spec = load_spec(spec)
         _require_dir(data)
-        from pipelines import stages
         from pipelines.config import parse_overrides
+        from pipelines.stages.ingest import ingest_logs
 
         config = parse_overrides(set_ or []).ingest
-        stages.ingest_logs(
-            feature_spec, str(data), at("interactions"), at("catalogue"), at("rejected"), config, beam or []
-        )
+        ingest_logs(feature_spec, str(data), at("interactions"), at("catalogue"), at("rejected"), config, beam or [])
 
 
 @app.command()
@@ -162,9 +161,9 @@ def transform(spec: SpecPath, workdir: WorkDir, beam: BeamArgs = None) -> None:
     """
     with _stage(workdir, "transform") as at:
         feature_spec = load_spec(spec)
-        from pipelines import stages
+        from pipelines.stages.transform import transform_features
 
-        stages.transform_features(
+        transform_features(
             feature_spec,
             at("interactions"),
             at("catalogue"),
@@ -184,9 +183,9 @@ def correlate(spec: SpecPath, workdir: WorkDir, beam: BeamArgs = None) -> None:
     """
     with _stage(workdir, "correlate") as at:
         feature_spec = load_spec(spec)
-        from pipelines import stages
+        from pipelines.stages.correlate import correlate_features
 
-        stages.correlate_features(feature_spec, at("encoded-catalogue"), at("correlations"), beam or [])
+        correlate_features(feature_spec, at("encoded-catalogue"), at("correlations"), beam or [])
 
 
 @app.command()
@@ -197,8 +196,10 @@ def train(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
     """
     with _stage(workdir, f"train {arm}") as at:
         feature_spec = load_spec(spec)
-        from pipelines import stages
-        from pipelines.config import MODEL_SOURCES, parse_overrides, source_hash
+        from pipelines.checkpoints import checkpoints_dir
+        from pipelines.config import parse_overrides
+        from pipelines.stages.train import train_arm
+        from recsys_ssl.features import correlations
         from recsys_ssl.training.train import TrainInputs
 
         inputs = TrainInputs(
@@ -206,12 +207,12 @@ def train(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
             at("encoded-catalogue"),
             at("query-transform"),
             at("item-transform"),
-            at("correlations", stages.CORRELATIONS_FILE),
+            at("correlations", correlations.JSON_FILE),
         )
         config = parse_overrides(set_ or [])
-        checkpoint_dir = at("checkpoints", source_hash(*MODEL_SOURCES))
+        checkpoint_dir = checkpoints_dir(str(workdir))
         train_config = {"control": config.control, "treatment": config.train}[_check_arm(arm)]
-        stages.train_arm(feature_spec, train_config, inputs, at(arm, "towers"), checkpoint_dir, at(arm, "run"))
+        train_arm(feature_spec, train_config, inputs, at(arm, "towers"), checkpoint_dir, at(arm, "run"))
 
 
 @app.command()
@@ -223,15 +224,16 @@ def index(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
     with _stage(workdir, f"index {arm}") as at:
         _check_arm(arm)
         feature_spec = load_spec(spec)
-        from pipelines import stages
         from pipelines.config import parse_overrides
+        from pipelines.stages.embed import embed_arm
+        from pipelines.stages.index import index_arm
         from recsys_ssl.serving.queries import Places
 
         towers, items, queries = at(arm, "towers"), at(arm, "items"), at(arm, "queries")
-        stages.embed_arm(feature_spec, towers, at("interactions"), at("catalogue"), items, queries, beam or [])
+        embed_arm(feature_spec, towers, at("interactions"), at("catalogue"), items, queries, beam or [])
         config = parse_overrides(set_ or []).index
         models = at(arm, "recommender"), at(arm, "recommender-brute-force")
-        stages.index_arm(towers, items, queries, at(arm, "index"), *models, config)
+        index_arm(towers, items, queries, at(arm, "index"), *models, config)
         if arm == "treatment":
             Places(at("interactions"), at("catalogue"), models[0]).write(str(workdir))
 
@@ -244,16 +246,16 @@ def evaluate(spec: SpecPath, workdir: WorkDir, set_: Settings = None) -> None:
     """
     with _stage(workdir, "evaluate") as at:
         feature_spec = load_spec(spec)
-        from pipelines import stages
         from pipelines.config import parse_overrides
+        from pipelines.stages.evaluate import ArmDirs, evaluate_run
 
         config = parse_overrides(set_ or [])
-        stages.evaluate_run(
+        evaluate_run(
             feature_spec,
-            stages.ArmDirs(at("control", "items"), at("control", "queries")),
-            stages.ArmDirs(at("treatment", "items"), at("treatment", "queries"), at("treatment", "index")),
-            config.control,
-            config.train,
+            ArmDirs(at("control", "items"), at("control", "queries")),
+            ArmDirs(at("treatment", "items"), at("treatment", "queries"), at("treatment", "index")),
+            dataclasses.asdict(config.control),
+            dataclasses.asdict(config.train),
             at("interactions"),
             at("catalogue"),
             at("report"),

@@ -1,0 +1,40 @@
+"""Training: examples become the SavedModel of two towers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from pipelines.progress import PROGRESS
+from recsys_ssl.spec import FeatureSpec
+from recsys_ssl.training.config import TrainConfig
+from recsys_ssl.training.train import TrainInputs, TrainResult, train
+
+RESULT_FILE = "train_result.json"
+
+
+def train_arm(
+    spec: FeatureSpec,
+    config: TrainConfig,
+    inputs: TrainInputs,
+    towers_dir: str,
+    checkpoint_dir: str,
+    log_dir: str,
+) -> TrainResult:
+    """Encoded interactions and catalogue -> SavedModel of both towers."""
+
+    def report(step: int, steps: int, figures: dict[str, float]) -> None:
+        PROGRESS.info(
+            f"step {step:,}/{steps:,}  loss {figures['loss']:.3f}  validation recall@50 "
+            f"{figures['validation_recall_at_50']:.4f}  {figures['examples_per_second']:,.0f} examples/s"
+        )
+
+    result = train(spec, config, inputs, towers_dir, checkpoint_dir, log_dir, report)
+    Path(log_dir).mkdir(parents=True, exist_ok=True)
+    Path(log_dir, RESULT_FILE).write_text(json.dumps(dataclasses.asdict(result), indent=2) + "\n", encoding="utf-8")
+    PROGRESS.info(
+        f"{config.regularizer}: best validation recall@50 {result.best_recall:.4f} at step {result.best_step:,} "
+        f"of {result.last_step:,}"
+    )
+    return result
