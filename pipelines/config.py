@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-from pydantic import TypeAdapter
-
-from recsys_ssl.evaluation.compare import EvaluationConfig
+from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.index.scann_index import IndexConfig
 from recsys_ssl.logs.transforms import IngestConfig
 from recsys_ssl.settings import build, parse
 from recsys_ssl.training.config import SslConfig, TrainConfig
-
-# What decides the weights of a model; validation during training ranks by the rules of the evaluation.
-MODEL_SOURCES = (
-    "recsys_ssl/features",
-    "recsys_ssl/models",
-    "recsys_ssl/training",
-    *(f"recsys_ssl/evaluation/{name}.py" for name in ("queries", "ranking", "metrics")),
-)
 
 _TYPES = {
     "ingest": IngestConfig,
@@ -65,30 +51,3 @@ def parse_overrides(overrides: Sequence[str]) -> RunConfig:
     shared = {key: value for key, value in values["train"].items() if key != "ssl"}
     values["control"] = {**shared, **values["control"], "ssl": {"regularizer": "none", **ssl}}
     return RunConfig(**{section: build(section, kind, values[section]) for section, kind in _TYPES.items()})
-
-
-def to_json(config: Any) -> str:
-    """One stage's settings as JSON, to travel in the properties of a component."""
-    return json.dumps(dataclasses.asdict(config), sort_keys=True)
-
-
-def from_json(kind: type, text: str) -> Any:
-    return TypeAdapter(kind).validate_json(text)
-
-
-def source_hash(*packages: str) -> str:
-    """A hash of the Python sources of some packages or modules, e.g. `recsys_ssl/logs`.
-
-    A component carries it as a property, since TFX's cache does not see code changes.
-    """
-    root = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256()
-    for package in packages:
-        paths = [root / package] if package.endswith(".py") else sorted((root / package).rglob("*.[pj]*"))
-        sources = [path for path in paths if path.suffix in (".py", ".jinja")]
-        if not sources:
-            raise ValueError(f"there is no source in {package!r}. Name a package or module of the project.")
-        for path in sources:
-            source = path.read_bytes()
-            digest.update(f"{path.relative_to(root)} {len(source)} ".encode() + source)
-    return digest.hexdigest()[:16]

@@ -15,8 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-# Stages report what they are doing here; the terminal shows the newest message of the running stage.
-PROGRESS = logging.getLogger("recsys_ssl.progress")
+from pipelines.progress import PROGRESS
 
 _QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",

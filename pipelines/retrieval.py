@@ -12,19 +12,30 @@ from tfx.components import ExampleValidator, Pusher, StatisticsGen
 from tfx.orchestration import metadata, pipeline
 from tfx.proto import pusher_pb2
 
-from pipelines import components
-from pipelines.config import MODEL_SOURCES, RunConfig, source_hash, to_json
-from pipelines.stages import data_fingerprint
+from pipelines.checkpoints import checkpoints_dir
+from pipelines.components.correlate import CorrelateFeatures
+from pipelines.components.embed import EmbedArm
+from pipelines.components.evaluate import EvaluateArms
+from pipelines.components.gate import StopOnAnomalies
+from pipelines.components.index import IndexItems
+from pipelines.components.ingest import IngestLogs
+from pipelines.components.publish import PublishResults
+from pipelines.components.schemas import DeriveSchemas
+from pipelines.components.train import TrainTowers
+from pipelines.components.transform import TransformFeatures
+from pipelines.config import RunConfig
+from pipelines.properties import to_json
+from pipelines.source_code import source_hash
+from pipelines.stages.ingest import data_fingerprint
+from recsys_ssl.encoders import kinds
 from recsys_ssl.encoders.store import hash_encoder
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.config import TrainConfig
 
-_COMMON = ("recsys_ssl/spec.py", "recsys_ssl/examples.py", "pipelines/stages.py", "pipelines/components.py")
 
-
-def _training_code(config: TrainConfig) -> str:
+def _training_code(spec: FeatureSpec, config: TrainConfig) -> str:
     """What decides a model besides its settings and data: sources, and pre-trained encoders."""
-    code = source_hash(*_COMMON, *MODEL_SOURCES)
+    code = source_hash(TrainTowers.__module__, *kinds.sources(spec.content_kinds, "encoder", "settings"))
     return " ".join([code, *(hash_encoder(directory) for directory in config.pretrained.values())])
 
 
@@ -41,19 +52,19 @@ def create_pipeline(
     spec_json, beam_json = spec.to_json(), json.dumps(list(beam_args))
 
     # Logs become interactions (train, eval, test) and a catalogue; bad records are kept apart and counted.
-    ingest = components.IngestLogs(
+    ingest = IngestLogs(
         spec=spec_json,
         data_dir=os.path.abspath(data_dir),
         data_fingerprint=data_fingerprint(spec, data_dir),
         rejected_copy=os.path.join(os.path.abspath(workdir), "rejected"),
         config=to_json(config.ingest),
         beam_args=beam_json,
-        code=source_hash(*_COMMON, "recsys_ssl/logs"),
+        code=source_hash(IngestLogs.__module__, *kinds.sources(spec.content_kinds, "column")),
     )
     interactions, catalogue = ingest.outputs["interactions"], ingest.outputs["catalogue"]
 
     # The spec says what the examples must look like; the statistics are held against it, anomalies stop the run.
-    schemas = components.DeriveSchemas(spec=spec_json, code=source_hash(*_COMMON, "recsys_ssl/features/schema.py"))
+    schemas = DeriveSchemas(spec=spec_json, code=source_hash(DeriveSchemas.__module__))
     gate_inputs, checks = {}, []
     for name, examples in (("interactions", interactions), ("catalogue", catalogue)):
         statistics = StatisticsGen(
@@ -67,30 +78,30 @@ def create_pipeline(
         )
         gate_inputs[name] = validator.outputs["anomalies"]
         checks += [statistics, validator]
-    gate = components.StopOnAnomalies(**gate_inputs)
+    gate = StopOnAnomalies(**gate_inputs, code=source_hash(StopOnAnomalies.__module__))
 
     # Features become integer codes, by the graph that will serve.
-    transform = components.TransformFeatures(
+    transform = TransformFeatures(
         interactions=interactions,
         catalogue=catalogue,
         spec=spec_json,
         beam_args=beam_json,
-        code=source_hash(*_COMMON, "recsys_ssl/features"),
+        code=source_hash(TransformFeatures.__module__),
     )
     transform.add_upstream_node(gate)
 
     # Which item features tell of each other: what correlated feature masking hides together.
-    correlate = components.CorrelateFeatures(
+    correlate = CorrelateFeatures(
         encoded_catalogue=transform.outputs["encoded_catalogue"],
         spec=spec_json,
         beam_args=beam_json,
-        code=source_hash(*_COMMON, "recsys_ssl/features"),
+        code=source_hash(CorrelateFeatures.__module__),
     )
 
     # Both arms are trained on the same examples and embed the catalogue and the test queries.
     arms = {}
     for name, train_config in (("control", config.control), ("treatment", config.train)):
-        trainer = components.TrainTowers(
+        trainer = TrainTowers(
             encoded_interactions=transform.outputs["encoded_interactions"],
             encoded_catalogue=transform.outputs["encoded_catalogue"],
             query_transform=transform.outputs["query_transform"],
@@ -98,30 +109,30 @@ def create_pipeline(
             correlations=correlate.outputs["correlations"],
             spec=spec_json,
             config=to_json(train_config),
-            checkpoint_dir=os.path.join(os.path.abspath(workdir), "checkpoints", source_hash(*MODEL_SOURCES)),
-            code=_training_code(train_config),
+            checkpoint_dir=checkpoints_dir(os.path.abspath(workdir), spec),
+            code=_training_code(spec, train_config),
         ).with_id(f"Train.{name}")
-        embed = components.EmbedArm(
+        embed = EmbedArm(
             towers=trainer.outputs["towers"],
             interactions=interactions,
             catalogue=catalogue,
             spec=spec_json,
             beam_args=beam_json,
-            code=source_hash(*_COMMON, "recsys_ssl/index"),
+            code=source_hash(EmbedArm.__module__),
         ).with_id(f"Embed.{name}")
         arms[name] = (trainer, embed)
     (control_trainer, control), (treatment_trainer, treatment) = arms["control"], arms["treatment"]
 
     # The treatment's catalogue becomes an approximate index inside one servable model.
-    index = components.IndexItems(
+    index = IndexItems(
         towers=treatment_trainer.outputs["towers"],
         embeddings=treatment.outputs["embeddings"],
         config=to_json(config.index),
-        code=source_hash(*_COMMON, "recsys_ssl/index"),
+        code=source_hash(IndexItems.__module__),
     )
 
     # Both arms answer the same held-out queries; the report decides whether the model is blessed.
-    evaluate = components.EvaluateArms(
+    evaluate = EvaluateArms(
         interactions=interactions,
         catalogue=catalogue,
         control=control.outputs["embeddings"],
@@ -132,7 +143,7 @@ def create_pipeline(
         control_config=to_json(config.control),
         treatment_config=to_json(config.train),
         config=to_json(config.evaluation),
-        code=source_hash(*_COMMON, "recsys_ssl/evaluation"),
+        code=source_hash(EvaluateArms.__module__),
     )
 
     # Only a blessed model is pushed; the results lie in fixed places either way.
@@ -145,7 +156,7 @@ def create_pipeline(
             )
         ),
     )
-    publish = components.PublishResults(
+    publish = PublishResults(
         report=evaluate.outputs["report"],
         index=index.outputs["index"],
         correlations=correlate.outputs["correlations"],

@@ -1,31 +1,44 @@
 """The import rules of the house, checked on the syntax tree: nothing is imported to check them."""
 
 import ast
+import graphlib
 import re
 from pathlib import Path
 
 import pytest
+
+import recsys_ssl
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(
     path.relative_to(ROOT).as_posix() for top in ("recsys_ssl", "pipelines") for path in ROOT.glob(f"{top}/**/*.py")
 )
 
-# What the packages of recsys_ssl may import of their siblings, besides the ground that all share: a package, or one
-# module of it.
+# The ground that all packages stand on; each module may import those before it.
+GROUND = ("encoders.kinds", "spec", "lists", "artifacts", "examples", "seeds", "settings", "loop")
+# What the packages of recsys_ssl may import of those before them, besides the ground: a package, or one module of it.
 SIBLINGS = {
     "datasets": (),
+    "evaluation": (),
+    "index": (),
     "encoders": ("evaluation.prediction",),
-    "logs": ("encoders.molecule.column",),
-    "features": ("encoders.molecule.table",),
+    "logs": (),
+    "features": (),
     "models": ("features", "encoders"),
     "training": ("features", "models", "encoders", "evaluation"),
-    "index": (),
-    "evaluation": (),
     "baselines": ("evaluation", "encoders.molecule"),
     "serving": ("index",),
 }
-GROUND = ("spec", "examples")
+
+# The same of pipelines: what a stage or a component imports is in its cache key.
+PIPELINE_SIBLINGS = {
+    "stages": ("progress",),
+    "components": ("stages", "properties"),
+    "commands": ("checkpoints", "config", "console", "progress", "runner", "stages"),
+}
+# The only places where modules are imported by a name made at run time, which a cache key has to be told of: kinds of
+# content, and the names that users find in the package itself, which nothing of the project imports.
+IMPORTS_BY_NAME = ("recsys_ssl/encoders/kinds.py", "recsys_ssl/__init__.py")
 
 # Heavy library -> the files and folders that may import it.
 IMPORTERS = {
@@ -36,7 +49,7 @@ IMPORTERS = {
         "recsys_ssl/index/embed.py",
         "pipelines/",
     ),
-    "tfx": ("pipelines/",),
+    "tfx": ("pipelines/components/", "pipelines/retrieval.py", "pipelines/runner.py"),
     "tensorflow_transform": ("recsys_ssl/features/preprocessing.py",),
     "scann": ("recsys_ssl/index/", "recsys_ssl/serving/"),
     "rdkit": ("recsys_ssl/encoders/molecule/", "recsys_ssl/datasets/compounds.py", "recsys_ssl/baselines/"),
@@ -76,13 +89,51 @@ def find_violations(path, source):
             found.append(f"recsys_ssl may not import {top}")
         if path.startswith("pipelines/") and top in ("tests", "benchmarks"):
             found.append(f"pipelines may not import {top}")
+        if top == "pipelines" and rest and not is_allowed_in_pipelines(path, rest):
+            found.append(f"{path} may not import {name}")
+        if (top == "importlib" or name == "runpy") and path not in IMPORTS_BY_NAME:
+            found.append(f"only {', '.join(IMPORTS_BY_NAME)} may import modules by name")
+        if top == "recsys_ssl" and len(rest) == 1 and rest[0] in recsys_ssl.__all__:
+            found.append(f"{path} must import {rest[0]} from its own module")
         if path.startswith("recsys_ssl/") and top == "recsys_ssl" and rest:
             package = path.split("/")[1]
-            allowed = (*SIBLINGS[package], *GROUND, package) if package in SIBLINGS else ("spec",)
+            own = module_of(path).removeprefix("recsys_ssl.")
+            ground = GROUND[: GROUND.index(own)] if own in GROUND else GROUND
+            allowed = (*SIBLINGS[package], *ground, package) if package in SIBLINGS else ground
+            allowed = ground if own in GROUND else allowed
             inner = ".".join(rest)
             if inner != "__version__" and not any(f"{inner}.".startswith(f"{part}.") for part in allowed):
                 found.append(f"{path} may not import recsys_ssl.{inner}")
     return found + list(find_other_keras(tree))
+
+
+def is_allowed_in_pipelines(path, rest):
+    package = path.split("/")[1]
+    if package in PIPELINE_SIBLINGS:
+        return rest[0] in (package, *PIPELINE_SIBLINGS[package])
+    return rest[0] != "commands"
+
+
+def module_of(path):
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def find_circle(sources):
+    """Modules that import each other at top level, [] where there are none; sources: path -> text."""
+    modules = {module_of(path) for path in sources}
+    graph = {}
+    for path, source in sources.items():
+        tree = ast.parse(source)
+        tree.body = [node for node in tree.body if not isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+        names = set(imported(tree, path))
+        # `from a import b` is the module a.b, or what module a holds.
+        names = {name if name in modules else name.rpartition(".")[0] for name in names}
+        graph[module_of(path)] = names & modules
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return []
 
 
 def find_other_keras(tree):
@@ -117,6 +168,16 @@ def test_a_package_says_what_goes_in_and_out_and_nothing_else(path):
     assert "OUT " in docstring
 
 
+def test_no_modules_import_each_other_in_a_circle():
+    assert find_circle({path: (ROOT / path).read_text(encoding="utf-8") for path in SOURCES}) == []
+
+
+def test_the_rules_let_no_packages_import_each_other_in_a_circle():
+    for siblings in (SIBLINGS, PIPELINE_SIBLINGS):
+        graph = {package: {part.split(".")[0] for part in parts} for package, parts in siblings.items()}
+        assert len(list(graphlib.TopologicalSorter(graph).static_order())) >= len(siblings)
+
+
 def test_every_package_has_its_rule():
     packages = {path.split("/")[1] for path in SOURCES if path.startswith("recsys_ssl/") and path.count("/") > 1}
     assert packages <= set(SIBLINGS)
@@ -135,9 +196,22 @@ def test_every_package_has_its_rule():
         ("recsys_ssl/index/search.py", "from recsys_ssl.evaluation.metrics import recall"),
         ("recsys_ssl/spec.py", "import recsys_ssl.logs"),
         ("recsys_ssl/spec.py", "from recsys_ssl import examples"),
+        ("recsys_ssl/encoders/kinds.py", "from recsys_ssl.spec import FeatureSpec"),
+        ("recsys_ssl/encoders/kinds.py", "from recsys_ssl.encoders import contract"),
+        ("recsys_ssl/features/batch.py", "from recsys_ssl.encoders import contract"),
+        ("pipelines/api.py", "from recsys_ssl import load_spec"),
         ("recsys_ssl/logs/transforms.py", "import pipelines.commands.app"),
         ("recsys_ssl/logs/transforms.py", "from tests import helpers"),
         ("pipelines/commands/app.py", "from benchmarks.claims import record"),
+        ("pipelines/commands/app.py", "def f():\n    from tfx.orchestration import metadata"),
+        ("pipelines/commands/app.py", "def f():\n    from pipelines.components.train import TrainTowers"),
+        ("pipelines/stages/train.py", "from tfx.types import standard_artifacts"),
+        ("pipelines/stages/train.py", "from pipelines.components import artifacts"),
+        ("pipelines/stages/train.py", "from pipelines.stages.train import train_arm\nfrom ..config import RunConfig"),
+        ("pipelines/components/train.py", "def f():\n    from pipelines.config import RunConfig"),
+        ("pipelines/runner.py", "from pipelines.commands.app import app"),
+        ("recsys_ssl/logs/records.py", "def f():\n    import importlib"),
+        ("pipelines/stages/train.py", "from importlib import import_module"),
         ("recsys_ssl/models/losses.py", "import apache_beam as beam"),
         ("recsys_ssl/training/train.py", "from tfx.v1 import dsl"),
         ("recsys_ssl/features/schema.py", "import tensorflow_transform as tft"),
@@ -168,6 +242,14 @@ def test_the_check_finds_a_breach(path, source):
         ("recsys_ssl/encoders/molecule/column.py", "from recsys_ssl.encoders.molecule.smiles import featurise"),
         ("recsys_ssl/logs/transforms.py", "import apache_beam as beam\nfrom tfx_bsl.coders import example_coder"),
         ("recsys_ssl/index/build.py", "import scann"),
+        ("recsys_ssl/encoders/kinds.py", "import importlib"),
+        ("recsys_ssl/spec.py", "from recsys_ssl.encoders.kinds import KINDS"),
+        ("recsys_ssl/logs/records.py", "from recsys_ssl.encoders import kinds"),
+        ("pipelines/commands/app.py", "from pipelines.commands import encoders\nfrom pipelines.stages import train"),
+        (
+            "pipelines/components/train.py",
+            "from tfx.types import Artifact\nfrom pipelines.stages.train import train_arm",
+        ),
         (
             "pipelines/retrieval.py",
             "from tfx import v1 as tfx\nimport apache_beam\nfrom recsys_ssl import training",
@@ -176,3 +258,17 @@ def test_the_check_finds_a_breach(path, source):
 )
 def test_the_check_lets_through_what_is_allowed(path, source):
     assert find_violations(path, source) == []
+
+
+@pytest.mark.parametrize(
+    ("sources", "circle"),
+    [
+        ({"a/b.py": "from a import c", "a/c.py": "import a.d", "a/d.py": "from .b import f"}, ["a.b", "a.c", "a.d"]),
+        ({"a/b.py": "if x:\n    import a.c", "a/c.py": "try:\n    from a.b import f\nexcept: pass"}, ["a.b", "a.c"]),
+        ({"a/__init__.py": "from a import b", "a/b.py": "import a"}, ["a", "a.b"]),
+        ({"a/b.py": "from a import c", "a/c.py": "def f():\n    import a.b"}, []),
+        ({"a/b.py": "from a import c, d", "a/c.py": "import a.d", "a/d.py": "import numpy"}, []),
+    ],
+)
+def test_a_circle_is_found(sources, circle):
+    assert sorted(set(find_circle(sources))) == circle

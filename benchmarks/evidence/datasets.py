@@ -17,8 +17,11 @@ import pyarrow as pa
 import tensorflow as tf
 
 from benchmarks.claims import ROOT
-from pipelines import stages
+from pipelines.stages.correlate import correlate_features
+from pipelines.stages.ingest import ingest_logs
+from pipelines.stages.transform import transform_features
 from recsys_ssl import examples
+from recsys_ssl.features import correlations
 from recsys_ssl.logs.transforms import IngestConfig
 from recsys_ssl.spec import FeatureSpec, Split, load_spec
 from recsys_ssl.training.train import TrainInputs
@@ -218,16 +221,16 @@ def thin(source: Path, to: Path, share: float, seed: int) -> None:
 
 def _prepare_whole(spec: FeatureSpec, data_dir: Path, to: Path) -> None:
     encode(spec, data_dir, to)
-    stages.correlate_features(spec, str(to / "encoded-catalogue"), str(to / "correlations"), beam_args=[])
+    correlate_features(spec, str(to / "encoded-catalogue"), str(to / "correlations"), beam_args=[])
 
 
 def encode(spec: FeatureSpec, data_dir: Path, to: Path) -> None:
     """Ingests and transforms a log by the pipeline's own stages, into the directories that training reads."""
     interactions, catalogue = str(to / "interactions"), str(to / "catalogue")
-    stages.ingest_logs(spec, str(data_dir), interactions, catalogue, str(to / "rejected"), IngestConfig(), [])
+    ingest_logs(spec, str(data_dir), interactions, catalogue, str(to / "rejected"), IngestConfig(), [])
     transforms = str(to / "query-transform"), str(to / "item-transform")
     encoded = str(to / "encoded-interactions"), str(to / "encoded-catalogue")
-    stages.transform_features(spec, interactions, catalogue, *transforms, *encoded, beam_args=[])
+    transform_features(spec, interactions, catalogue, *transforms, *encoded, beam_args=[])
 
 
 def make_once(directory: Path, make: Callable[[Path], None]) -> None:
@@ -252,5 +255,5 @@ def _inputs(examples_dir: Path, whole: Path) -> TrainInputs:
         catalogue_dir=str(examples_dir / "encoded-catalogue"),
         query_transform_dir=str(whole / "query-transform"),
         item_transform_dir=str(whole / "item-transform"),
-        correlations_path=str(whole / "correlations" / stages.CORRELATIONS_FILE),
+        correlations_path=str(whole / "correlations" / correlations.JSON_FILE),
     )

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.commands.session import Settings, WorkDir, session
-from pipelines.console import PROGRESS
+from pipelines.progress import PROGRESS
 from recsys_ssl.encoders.kinds import KINDS
 
 Kind = Enum("Kind", {kind: kind for kind in KINDS}, type=str)

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from pipelines.commands.encoders import KindName, Workers
 from pipelines.commands.session import Settings, WorkDir, session
-from pipelines.console import PROGRESS
+from pipelines.progress import PROGRESS
 
 
 class TaskName(str, Enum):

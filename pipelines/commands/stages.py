@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated
 
 import typer
@@ -22,13 +23,11 @@ def ingest(spec: SpecPath, data: DataDir, workdir: WorkDir, set_: Settings = Non
     with stage(workdir, "ingest") as at:
         feature_spec = load_spec(spec)
         require_dir(data)
-        from pipelines import stages
         from pipelines.config import parse_overrides
+        from pipelines.stages.ingest import ingest_logs
 
         config = parse_overrides(set_ or []).ingest
-        stages.ingest_logs(
-            feature_spec, str(data), at("interactions"), at("catalogue"), at("rejected"), config, beam or []
-        )
+        ingest_logs(feature_spec, str(data), at("interactions"), at("catalogue"), at("rejected"), config, beam or [])
 
 
 def transform(spec: SpecPath, workdir: WorkDir, beam: BeamArgs = None) -> None:
@@ -38,9 +37,9 @@ def transform(spec: SpecPath, workdir: WorkDir, beam: BeamArgs = None) -> None:
     """
     with stage(workdir, "transform") as at:
         feature_spec = load_spec(spec)
-        from pipelines import stages
+        from pipelines.stages.transform import transform_features
 
-        stages.transform_features(
+        transform_features(
             feature_spec,
             at("interactions"),
             at("catalogue"),
@@ -59,20 +58,22 @@ def correlate(spec: SpecPath, workdir: WorkDir, beam: BeamArgs = None) -> None:
     """
     with stage(workdir, "correlate") as at:
         feature_spec = load_spec(spec)
-        from pipelines import stages
+        from pipelines.stages.correlate import correlate_features
 
-        stages.correlate_features(feature_spec, at("encoded-catalogue"), at("correlations"), beam or [])
+        correlate_features(feature_spec, at("encoded-catalogue"), at("correlations"), beam or [])
 
 
 def train(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Settings = None) -> None:
     """Trains one arm; a killed run goes on at its last checkpoint.
 
-    [dim]recsys-ssl train SPEC --workdir build/steps --set train.regularizer=cfm --set train.steps=500[/dim]
+    [dim]recsys-ssl train SPEC --workdir build/steps --set train.ssl.regularizer=cfm --set train.steps=500[/dim]
     """
     with stage(workdir, f"train {arm}") as at:
         feature_spec = load_spec(spec)
-        from pipelines import stages
-        from pipelines.config import MODEL_SOURCES, parse_overrides, source_hash
+        from pipelines.checkpoints import checkpoints_dir
+        from pipelines.config import parse_overrides
+        from pipelines.stages.train import train_arm
+        from recsys_ssl.features import correlations
         from recsys_ssl.training.train import TrainInputs
 
         inputs = TrainInputs(
@@ -80,12 +81,12 @@ def train(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
             at("encoded-catalogue"),
             at("query-transform"),
             at("item-transform"),
-            at("correlations", stages.CORRELATIONS_FILE),
+            at("correlations", correlations.JSON_FILE),
         )
         config = parse_overrides(set_ or [])
-        checkpoint_dir = at("checkpoints", source_hash(*MODEL_SOURCES))
+        checkpoint_dir = checkpoints_dir(str(workdir), feature_spec)
         train_config = {"control": config.control, "treatment": config.train}[_check_arm(arm)]
-        stages.train_arm(feature_spec, train_config, inputs, at(arm, "towers"), checkpoint_dir, at(arm, "run"))
+        train_arm(feature_spec, train_config, inputs, at(arm, "towers"), checkpoint_dir, at(arm, "run"))
 
 
 def index(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Settings = None, beam: BeamArgs = None):
@@ -96,15 +97,16 @@ def index(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
     with stage(workdir, f"index {arm}") as at:
         _check_arm(arm)
         feature_spec = load_spec(spec)
-        from pipelines import stages
         from pipelines.config import parse_overrides
+        from pipelines.stages.embed import embed_arm
+        from pipelines.stages.index import index_arm
         from recsys_ssl.serving.queries import Places
 
         towers, items, queries = at(arm, "towers"), at(arm, "items"), at(arm, "queries")
-        stages.embed_arm(feature_spec, towers, at("interactions"), at("catalogue"), items, queries, beam or [])
+        embed_arm(feature_spec, towers, at("interactions"), at("catalogue"), items, queries, beam or [])
         config = parse_overrides(set_ or []).index
         models = at(arm, "recommender"), at(arm, "recommender-brute-force")
-        stages.index_arm(towers, items, queries, at(arm, "index"), *models, config)
+        index_arm(towers, items, queries, at(arm, "index"), *models, config)
         if arm == "treatment":
             Places(at("interactions"), at("catalogue"), models[0]).write(str(workdir))
 
@@ -116,16 +118,16 @@ def evaluate(spec: SpecPath, workdir: WorkDir, set_: Settings = None) -> None:
     """
     with stage(workdir, "evaluate") as at:
         feature_spec = load_spec(spec)
-        from pipelines import stages
         from pipelines.config import parse_overrides
+        from pipelines.stages.evaluate import ArmDirs, evaluate_run
 
         config = parse_overrides(set_ or [])
-        stages.evaluate_run(
+        evaluate_run(
             feature_spec,
-            stages.ArmDirs(at("control", "items"), at("control", "queries")),
-            stages.ArmDirs(at("treatment", "items"), at("treatment", "queries"), at("treatment", "index")),
-            config.control,
-            config.train,
+            ArmDirs(at("control", "items"), at("control", "queries")),
+            ArmDirs(at("treatment", "items"), at("treatment", "queries"), at("treatment", "index")),
+            dataclasses.asdict(config.control),
+            dataclasses.asdict(config.train),
             at("interactions"),
             at("catalogue"),
             at("report"),

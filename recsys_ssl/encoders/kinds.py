@@ -16,6 +16,7 @@ TensorFlow and a tower no reader:
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from types import ModuleType
 
 KINDS = {
@@ -27,8 +28,13 @@ PLANNED = ("image",)
 """Kinds that a spec may not use yet; their names are kept free."""
 
 
+def sources(some: Iterable[str], *parts: str) -> list[str]:
+    """The modules of parts of some kinds: what a cache key must cover besides the imports where `load` is called."""
+    return [source(kind, part) for kind in some for part in parts]
+
+
 def source(kind: str, part: str) -> str:
-    """The module of a part, e.g. source("molecule", "column"): what a cache key must cover where `load` is called.
+    """The module of a part, e.g. source("molecule", "column").
 
     Raises:
         ValueError: there is no such kind.

@@ -176,12 +176,20 @@ def _index_rows(control: Arm, treatment: Arm) -> list[Row]:
 
 
 def _differing(control: Mapping[str, Any], treatment: Mapping[str, Any]) -> list[Row]:
-    keys = sorted({*control, *treatment})
+    """The settings that the arms do not share; those of a section by their dotted names."""
+    left, right = _flatten(control), _flatten(treatment)
     return [
-        {"setting": key, "control": control.get(key), "treatment": treatment.get(key)}
-        for key in keys
-        if control.get(key) != treatment.get(key)
+        {"setting": key, "control": left.get(key), "treatment": right.get(key)}
+        for key in sorted({*left, *right})
+        if left.get(key) != right.get(key)
     ]
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
 
 
 def _protocol(spec: FeatureSpec, task: RankingTask, summary: Mapping[str, Any], config: EvaluationConfig) -> list[Row]:

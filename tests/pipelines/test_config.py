@@ -4,19 +4,8 @@ import dataclasses
 
 import pytest
 
-from pipelines import config as module
-from pipelines.config import ConfigError, RunConfig, from_json, parse_overrides, source_hash, to_json
-from recsys_ssl.evaluation.compare import EvaluationConfig
-from recsys_ssl.index.scann_index import IndexConfig
-from recsys_ssl.logs.transforms import IngestConfig
+from pipelines.config import ConfigError, RunConfig, parse_overrides
 from recsys_ssl.training.config import TrainConfig
-
-SECTIONS = {
-    "ingest": IngestConfig(num_partitions=3),
-    "train": TrainConfig(hidden=(8, 4), logq="streaming", steps=7),
-    "index": IndexConfig(method="tree", num_leaves=9),
-    "evaluation": EvaluationConfig(primary="mrr", seed=2),
-}
 
 
 def test_without_overrides_the_control_has_no_regularizer_and_all_else_is_default():
@@ -99,52 +88,3 @@ def test_a_slip_is_one_line_that_names_setting_and_value(override, message):
     with pytest.raises(ConfigError, match=message) as raised:
         parse_overrides([override])
     assert "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize("section", SECTIONS)
-def test_json_gives_back_the_same_settings(section):
-    config = SECTIONS[section]
-    assert from_json(type(config), to_json(config)) == config
-    # A component's properties must be equal when the settings are.
-    assert to_json(config) == to_json(from_json(type(config), to_json(config)))
-    assert to_json(config) != to_json(type(config)())
-
-
-class TestSourceHash:
-    @pytest.fixture
-    def tree(self, tmp_path, monkeypatch):
-        """A project of the packages a and b."""
-        for path in ("pipelines/config.py", "a/one.py", "a/deep/two.py", "a/page.html.jinja", "b/three.py"):
-            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / path).write_text(path)
-        monkeypatch.setattr(module, "__file__", str(tmp_path / "pipelines" / "config.py"))
-        return tmp_path
-
-    @pytest.mark.parametrize("path", ["a/one.py", "a/deep/two.py", "a/page.html.jinja"])
-    def test_changes_with_every_source_of_the_package(self, tree, path):
-        before = source_hash("a"), source_hash("b")
-        (tree / path).write_text("changed")
-        assert source_hash("a") != before[0]
-        assert source_hash("b") == before[1]
-
-    def test_takes_one_module_alone(self, tree):
-        before = source_hash("a/one.py", "b")
-        (tree / "a/deep/two.py").write_text("changed")
-        assert source_hash("a/one.py", "b") == before
-        (tree / "a/one.py").write_text("changed")
-        assert source_hash("a/one.py", "b") != before
-
-    def test_other_files_do_not_count(self, tree):
-        before = source_hash("a")
-        (tree / "a" / "one.pyc").write_bytes(b"\0")
-        (tree / "a" / "notes.txt").write_text("x")
-        assert source_hash("a") == before
-
-    def test_a_renamed_source_counts(self, tree):
-        before = source_hash("a")
-        (tree / "a/one.py").rename(tree / "a/ona.py")  # still second in order
-        assert source_hash("a") != before
-
-    def test_a_package_that_does_not_exist_is_an_error(self, tree):
-        with pytest.raises(ValueError, match=r"no source.*nowhere"):
-            source_hash("nowhere")

@@ -11,13 +11,15 @@ import warnings
 import pytest
 from rich.console import Console
 
-from pipelines.console import PROGRESS, StageLines, quiet
+from pipelines.console import StageLines, quiet
+from pipelines.progress import PROGRESS
 
 # Python's streams, file descriptors as C++ uses them, child processes, logging and warnings.
 NOISY = """
 import logging, os, subprocess, sys, warnings
 from pathlib import Path
-from pipelines.console import PROGRESS, quiet
+from pipelines.console import quiet
+from pipelines.progress import PROGRESS
 
 print("before")
 try:

@@ -1,18 +1,24 @@
 """The pipeline's graph: its order, its gate, and what makes a component run again."""
 
+import dataclasses
 import json
 import os
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from google.protobuf.json_format import MessageToJson
 from tfx.dsl.compiler import compiler
 
-from pipelines import retrieval
+from pipelines import retrieval, source_code
+from pipelines.checkpoints import checkpoints_dir
 from pipelines.config import parse_overrides
 from pipelines.retrieval import create_pipeline
 from recsys_ssl.spec import FeatureSpec
+from recsys_ssl.training.config import SslConfig
 
+ROOT = Path(__file__).parents[2]
 SPEC = {
     "name": "films",
     "events": {"paths": ["events*.csv"], "query_id": "user", "item_id": "film", "timestamp": {"column": "time"}},
@@ -26,6 +32,15 @@ ORDER = [
     *("TransformFeatures", "CorrelateFeatures"),
     *("Train.control", "Train.treatment", "Embed.control", "Embed.treatment", "IndexItems"),
     *("EvaluateArms", "Pusher", "PublishResults"),
+]
+
+# Each setting of the regularizer with another value than its default.
+OTHER_SSL = [
+    (
+        field,
+        {"towers": "both", "correlation": "normalised", "regularizer": "cfm", "batch_size": 9}.get(field.name, 0.25),
+    )
+    for field in dataclasses.fields(SslConfig)
 ]
 
 
@@ -113,6 +128,8 @@ def test_both_arms_get_the_same_data_and_differ_in_their_settings_only(build):
     left, right = properties(control), properties(treatment)
     assert {name for name in left if left[name] != right[name]} == {"config"}
     left, right = json.loads(left["config"]), json.loads(right["config"])
+    assert {name for name in left if left[name] != right[name]} == {"ssl"}
+    left, right = left["ssl"], right["ssl"]
     assert {name: (left[name], right[name]) for name in left if left[name] != right[name]} == {
         "regularizer": ("none", "item_masks")
     }
@@ -135,7 +152,9 @@ def test_building_twice_changes_nothing_but_the_run(build):
     [
         ("ingest.num_partitions=3", ["IngestLogs"]),
         ("train.steps=7", ["Train.control", "Train.treatment", "EvaluateArms"]),
-        ("train.regularizer=rfm", ["Train.treatment", "EvaluateArms"]),
+        ("train.ssl.regularizer=rfm", ["Train.treatment", "EvaluateArms"]),
+        # The control reads none of the treatment's settings.
+        *((f"train.ssl.{field.name}={value}", ["Train.treatment", "EvaluateArms"]) for field, value in OTHER_SSL),
         ("control.seed=7", ["Train.control", "EvaluateArms"]),
         ("index.method=hash", ["IndexItems"]),
         ("evaluation.seed=7", ["EvaluateArms"]),
@@ -194,47 +213,142 @@ class TestData:
         assert "IngestLogs" in changed(before, build(spec=spec))
 
 
-def change_source(monkeypatch, source):
-    """As if the sources of a package or module had been edited."""
-    real = retrieval.source_hash
-    monkeypatch.setattr(retrieval, "source_hash", lambda *names: real(*names) + " changed" * (source in names))
+# What a component's cache key begins at.
+MODULES = {
+    "IngestLogs": "pipelines.components.ingest",
+    "DeriveSchemas": "pipelines.components.schemas",
+    "StopOnAnomalies": "pipelines.components.gate",
+    "TransformFeatures": "pipelines.components.transform",
+    "CorrelateFeatures": "pipelines.components.correlate",
+    "Train.control": "pipelines.components.train",
+    "Train.treatment": "pipelines.components.train",
+    "Embed.control": "pipelines.components.embed",
+    "Embed.treatment": "pipelines.components.embed",
+    "IndexItems": "pipelines.components.index",
+    "EvaluateArms": "pipelines.components.evaluate",
+}
+TRAIN, EMBED = ["Train.control", "Train.treatment"], ["Embed.control", "Embed.treatment"]
+MOLECULES = {
+    **SPEC,
+    "items": {**SPEC["items"], "features": [*SPEC["items"]["features"], {"name": "structure", "kind": "molecule"}]},
+}
 
 
 class TestCode:
     """TFX's cache does not see code: a component carries a hash of the sources that it runs."""
 
-    @pytest.mark.parametrize(
-        ("source", "components"),
-        [
-            ("recsys_ssl/logs", {"IngestLogs"}),
-            ("recsys_ssl/features", {"TransformFeatures", "CorrelateFeatures", "Train.control", "Train.treatment"}),
-            ("recsys_ssl/features/schema.py", {"DeriveSchemas"}),
-            ("recsys_ssl/models", {"Train.control", "Train.treatment"}),
-            ("recsys_ssl/training", {"Train.control", "Train.treatment"}),
-            ("recsys_ssl/index", {"Embed.control", "Embed.treatment", "IndexItems"}),
-            ("recsys_ssl/evaluation", {"EvaluateArms"}),
-            ("recsys_ssl/evaluation/ranking.py", {"Train.control", "Train.treatment"}),
-        ],
-    )
-    def test_a_changed_package_changes_the_components_that_run_it(self, build, monkeypatch, source, components):
-        before = build()
-        real = retrieval.source_hash
-        monkeypatch.setattr(
-            retrieval, "source_hash", lambda *packages: real(*packages) + " changed" * (source in packages)
-        )
-        assert set(changed(before, build())) - {"PublishResults"} == components
+    @pytest.fixture
+    def edit(self, tmp_path, monkeypatch):
+        """edit(path) adds a remark to a source, in a copy of the project."""
+        for package in ("recsys_ssl", "pipelines"):
+            shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+        monkeypatch.setattr(source_code, "ROOT", tmp_path)
+
+        def edit(path):
+            with open(tmp_path / path, "a", encoding="utf-8") as file:
+                file.write("\n# a remark\n")
+
+        return edit
 
     @pytest.mark.parametrize(
-        "source", ["recsys_ssl/spec.py", "recsys_ssl/examples.py", "pipelines/stages.py", "pipelines/components.py"]
+        ("path", "components"),
+        [
+            ("recsys_ssl/logs/records.py", ["IngestLogs"]),
+            ("recsys_ssl/encoders/molecule/column.py", ["IngestLogs"]),
+            ("recsys_ssl/features/schema.py", ["DeriveSchemas", "TransformFeatures", *TRAIN]),
+            ("recsys_ssl/features/preprocessing.py", ["TransformFeatures", *TRAIN]),
+            ("recsys_ssl/features/correlations.py", ["CorrelateFeatures", *TRAIN]),
+            ("recsys_ssl/models/two_tower.py", TRAIN),
+            ("recsys_ssl/encoders/molecule/settings.py", TRAIN),
+            ("recsys_ssl/encoders/molecule/grover.py", TRAIN),
+            ("recsys_ssl/encoders/whitening.py", TRAIN),
+            ("recsys_ssl/loop.py", TRAIN),
+            ("recsys_ssl/training/step.py", TRAIN),
+            ("recsys_ssl/evaluation/ranking.py", [*TRAIN, "EvaluateArms"]),
+            ("recsys_ssl/evaluation/report.py", ["EvaluateArms"]),
+            ("recsys_ssl/serving/catalogue.py", ["EvaluateArms"]),
+            ("recsys_ssl/index/embed.py", EMBED),
+            ("recsys_ssl/index/export.py", ["IndexItems"]),
+            ("pipelines/stages/embed.py", EMBED),
+            ("pipelines/components/embed.py", EMBED),
+            ("pipelines/components/gate.py", ["StopOnAnomalies"]),
+            ("recsys_ssl/__init__.py", list(MODULES)),
+            ("pipelines/__init__.py", list(MODULES)),
+            ("recsys_ssl/encoders/finetune.py", []),
+            ("recsys_ssl/encoders/molecule/scaffolds.py", []),
+            ("recsys_ssl/encoders/molecule/predictor.py", []),
+            ("recsys_ssl/encoders/molecule/pretext.py", []),
+            ("recsys_ssl/encoders/pretrain.py", []),
+            ("recsys_ssl/serving/recommender.py", []),
+            ("recsys_ssl/datasets/simulate.py", []),
+            ("pipelines/retrieval.py", []),
+            ("pipelines/console.py", []),
+            ("pipelines/commands/app.py", []),
+        ],
     )
-    def test_what_every_stage_reads_changes_all_of_them(self, build, source, monkeypatch):
+    def test_a_remark_in_a_source_changes_the_components_that_run_it(
+        self, build, edit, loaded_modules, path, components
+    ):
+        before = build(spec=MOLECULES)
+        edit(path)
+        found = changed(before, build(spec=MOLECULES))
+        assert found == [*components, "PublishResults"]
+        module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        starts = {
+            name.split(",")[0]: name for name in loaded_modules
+        }  # with the parts of molecules, where there are any
+        assert components == [name for name, start in MODULES.items() if module in loaded_modules[starts[start]]]
+
+    def test_molecules_are_nothing_to_a_recommender_without_any(self, build, edit):
         before = build()
-        real = retrieval.source_hash
-        monkeypatch.setattr(
-            retrieval, "source_hash", lambda *packages: real(*packages) + " changed" * (source in packages)
-        )
-        own = [name for name in ORDER if "code" in properties(before[name])]
-        assert changed(before, build()) == [*own, "PublishResults"]
-        # The gate's and TFX's own components follow their inputs; the copies are made in every run.
-        tfx = {"Describe", "Validate", "Pusher", "StopOnAnomalies", "PublishResults"}
-        assert {name.split(".")[0] for name in set(ORDER) - set(own)} == tfx
+        for name in ("column", "encoder", "grover", "settings"):
+            edit(f"recsys_ssl/encoders/molecule/{name}.py")
+        assert changed(before, build()) == ["PublishResults"]
+
+    def test_the_template_of_the_report_counts(self, build, edit):
+        before = build()
+        edit("recsys_ssl/evaluation/report.html.jinja")
+        assert changed(before, build()) == ["EvaluateArms", "PublishResults"]
+
+    @pytest.mark.parametrize("name", ["smiles", "graph", "column"])
+    def test_whatever_reads_molecules_runs_everything_from_ingestion_again(self, build, edit, name):
+        before = build(spec=MOLECULES)
+        edit(f"recsys_ssl/encoders/molecule/{name}.py")
+        after = build(spec=MOLECULES)
+        found = changed(before, after)
+        assert "IngestLogs" in found
+        assert downstream(after, found) == [name for name in ORDER if name != "DeriveSchemas"]
+
+    def test_the_spec_is_everybodys(self, build, edit):
+        before = build()
+        edit("recsys_ssl/spec.py")
+        after = build()
+        found = changed(before, after)
+        # These two read artifacts alone.
+        assert set(MODULES) - set(found) == {"StopOnAnomalies", "IndexItems"}
+        assert downstream(after, found) == ORDER
+
+    def test_every_component_but_the_copies_has_a_key_and_tfx_s_own_follow_their_inputs(self, build):
+        nodes = build()
+        own = [name for name in ORDER if "code" in properties(nodes[name])]
+        assert own == list(MODULES)
+        assert {name.split(".")[0] for name in set(ORDER) - set(own)} == {
+            *("Describe", "Validate", "Pusher", "PublishResults")
+        }
+
+    @pytest.mark.parametrize(
+        ("path", "is_new"),
+        [
+            ("recsys_ssl/training/step.py", True),
+            ("recsys_ssl/evaluation/metrics.py", True),
+            ("pipelines/components/train.py", False),
+            ("pipelines/progress.py", False),
+            ("recsys_ssl/encoders/finetune.py", False),
+        ],
+    )
+    def test_checkpoints_are_those_of_the_code_that_decides_the_weights(self, build, edit, tmp_path, path, is_new):
+        before = properties(build()["Train.control"])["checkpoint_dir"]
+        edit(path)
+        after = properties(build()["Train.control"])["checkpoint_dir"]
+        assert (before != after) == is_new
+        assert after == checkpoints_dir(str(tmp_path / "work"), FeatureSpec.model_validate(SPEC))

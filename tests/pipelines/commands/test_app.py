@@ -18,7 +18,7 @@ from recsys_ssl.datasets.sources import DATASETS
 from recsys_ssl.spec import json_schema
 
 COMMANDS = sorted(typer.main.get_command(module.app).commands)
-SPECS = sorted((Path(__file__).parents[2] / "feature_specs").glob("*.yaml"))
+SPECS = sorted((Path(__file__).parents[3] / "feature_specs").glob("*.yaml"))
 SPEC = """
 version: 1
 name: films

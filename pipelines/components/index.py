@@ -1,0 +1,36 @@
+"""The component that builds the index and the servable models."""
+
+import os
+
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import standard_artifacts
+from tfx.utils import path_utils
+
+from pipelines.components.artifacts import Embeddings, ScannIndex
+from pipelines.properties import from_json
+from pipelines.stages.index import index_arm
+from recsys_ssl.index.scann_index import IndexConfig
+
+
+@component
+def IndexItems(  # noqa: N802
+    towers: InputArtifact[standard_artifacts.Model],
+    embeddings: InputArtifact[Embeddings],
+    index: OutputArtifact[ScannIndex],
+    recommender: OutputArtifact[standard_artifacts.Model],
+    brute_force_recommender: OutputArtifact[standard_artifacts.Model],
+    config: Parameter[str],
+    code: Parameter[str],
+):
+    """Embeddings -> ScaNN index and the servable SavedModels."""
+    index_arm(
+        towers.uri,
+        os.path.join(embeddings.uri, "items"),
+        os.path.join(embeddings.uri, "queries"),
+        index.uri,
+        # Where Pusher looks for a SavedModel inside its artifact.
+        path_utils.serving_model_dir(recommender.uri),
+        path_utils.serving_model_dir(brute_force_recommender.uri),
+        from_json(IndexConfig, config),
+    )

@@ -1,0 +1,41 @@
+"""The component that puts results where people look for them."""
+
+import os
+
+from tfx.dsl.component.experimental.annotations import InputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import standard_artifacts
+from tfx.utils import path_utils
+
+from pipelines.components.artifacts import Correlations, Rejected, Report, ScannIndex, copy_dir
+from recsys_ssl.serving.queries import Places
+
+
+@component
+def PublishResults(  # noqa: N802
+    report: InputArtifact[Report],
+    index: InputArtifact[ScannIndex],
+    correlations: InputArtifact[Correlations],
+    recommender: InputArtifact[standard_artifacts.Model],
+    brute_force_recommender: InputArtifact[standard_artifacts.Model],
+    rejected: InputArtifact[Rejected],
+    interactions: InputArtifact[standard_artifacts.Examples],
+    catalogue: InputArtifact[standard_artifacts.Examples],
+    workdir: Parameter[str],
+    run_id: Parameter[str],
+):
+    """Copies what people look for from the artifact store to fixed places in the working directory.
+
+    `run_id` changes with every run, so that the copies are made even when everything else came from the cache.
+    """
+    published = {
+        "report": report.uri,
+        "index": index.uri,
+        "correlations": correlations.uri,
+        "recommender": path_utils.serving_model_dir(recommender.uri),
+        "recommender-brute-force": path_utils.serving_model_dir(brute_force_recommender.uri),
+        "rejected": rejected.uri,
+    }
+    for name, source in published.items():
+        copy_dir(source, os.path.join(workdir, name))
+    Places(interactions.uri, catalogue.uri, os.path.join(workdir, "recommender")).write(workdir)

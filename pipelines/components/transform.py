@@ -1,0 +1,39 @@
+"""The component that codes features."""
+
+import json
+
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import standard_artifacts
+
+from pipelines.components.artifacts import describe_examples
+from pipelines.stages.transform import transform_features
+from recsys_ssl import examples
+from recsys_ssl.spec import FeatureSpec
+
+
+@component
+def TransformFeatures(  # noqa: N802
+    interactions: InputArtifact[standard_artifacts.Examples],
+    catalogue: InputArtifact[standard_artifacts.Examples],
+    query_transform: OutputArtifact[standard_artifacts.TransformGraph],
+    item_transform: OutputArtifact[standard_artifacts.TransformGraph],
+    encoded_interactions: OutputArtifact[standard_artifacts.Examples],
+    encoded_catalogue: OutputArtifact[standard_artifacts.Examples],
+    spec: Parameter[str],
+    beam_args: Parameter[str],
+    code: Parameter[str],
+):
+    """Raw features -> integer codes, with the TensorFlow Transform graphs that code them."""
+    transform_features(
+        FeatureSpec.from_json(spec),
+        interactions.uri,
+        catalogue.uri,
+        query_transform.uri,
+        item_transform.uri,
+        encoded_interactions.uri,
+        encoded_catalogue.uri,
+        json.loads(beam_args),
+    )
+    describe_examples(encoded_interactions, examples.INTERACTION_SPLITS)
+    describe_examples(encoded_catalogue, [examples.CATALOGUE_SPLIT])
