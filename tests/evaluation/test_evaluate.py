@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pytest
 
+from recsys_ssl.evaluation import evaluate
 from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.evaluation.evaluate import Arm, evaluate_arms
 from recsys_ssl.evaluation.report import render_report, write_report
@@ -55,6 +56,15 @@ CUTS = {"cuts_us": {"eval": 900_000_000, "test": 1_000_000_000}}
 
 def checks(report):
     return {check["name"]: check["passed"] for check in report["checks"]}
+
+
+def test_settings_of_a_section_differ_by_their_dotted_names():
+    control = {"steps": 3, "ssl": {"regularizer": "none", "weight": 0.3}, "encoder": {}}
+    treatment = {"steps": 3, "ssl": {"regularizer": "cfm", "weight": 0.3}, "encoder": {"kind": {"size": "tiny"}}}
+    assert evaluate._differing(control, treatment) == [
+        {"setting": "encoder.kind.size", "control": None, "treatment": "tiny"},
+        {"setting": "ssl.regularizer", "control": "none", "treatment": "cfm"},
+    ]
 
 
 def test_from_embeddings_to_a_decision(make_arms, make_spec):
