@@ -4,13 +4,16 @@ import dataclasses
 
 import pytest
 
-from pipelines.config import ConfigError, RunConfig, parse_overrides
-from recsys_ssl.training.config import TrainConfig
+from pipelines.config import RunConfig, parse_overrides
+from recsys_ssl.settings import ConfigError
+from recsys_ssl.training.config import SslConfig, TrainConfig
+
+NONE = SslConfig(regularizer="none")
 
 
 def test_without_overrides_the_control_has_no_regularizer_and_all_else_is_default():
     assert parse_overrides([]) == RunConfig()
-    assert RunConfig().control == TrainConfig(regularizer="none")
+    assert RunConfig().control == TrainConfig(ssl=NONE)
     assert RunConfig().train == TrainConfig()
 
 
@@ -21,7 +24,6 @@ def test_without_overrides_the_control_has_no_regularizer_and_all_else_is_defaul
         ("train.learning_rate=1e-3", 1e-3),
         ("train.temperature=1", 1.0),
         ("train.trainable_default=false", False),
-        ("train.regularizer=rfm_no_complement", "rfm_no_complement"),
         ("train.hidden=[64, 32]", (64, 32)),
         ("train.hidden=[]", ()),
         ("ingest.num_partitions=2", 2),
@@ -39,25 +41,35 @@ def test_a_value_is_yaml_of_the_type_of_its_setting(override, value):
     # Nothing else changed, but that the control follows the treatment.
     changed = dataclasses.replace(getattr(RunConfig(), section), **{name: value})
     expected = dataclasses.replace(RunConfig(), **{section: changed})
-    if section == "train" and name != "regularizer":
-        expected = dataclasses.replace(expected, control=TrainConfig(**{"regularizer": "none", name: value}))
+    if section == "train":
+        expected = dataclasses.replace(expected, control=TrainConfig(**{"ssl": NONE, name: value}))
     assert config == expected
 
 
 def test_the_last_of_several_wins_and_a_value_may_hold_an_equals_sign():
     assert parse_overrides(["train.steps=3", "train.steps=4"]).train.steps == 4
     with pytest.raises(ConfigError, match="Received: 'a=b'"):
-        parse_overrides(["train.regularizer=a=b"])
+        parse_overrides(["train.ssl.regularizer=a=b"])
+
+
+def test_settings_nest():
+    config = parse_overrides(["train.ssl.weight=1", "train.encoder.molecule.size=small", "train.ssl.towers=both"])
+    assert config.train == TrainConfig(
+        ssl=SslConfig(weight=1.0, towers="both"), encoder={"molecule": {"size": "small"}}
+    )
+    # The control has the encoder, and nothing of the regularizer.
+    assert config.control == TrainConfig(ssl=NONE, encoder={"molecule": {"size": "small"}})
 
 
 def test_the_control_inherits_from_train_and_its_own_settings_win():
     config = parse_overrides(
-        ["control.steps=5", "train.steps=20", "train.hidden=[8]", "train.regularizer=rfm", "train.seed=3"]
+        ["control.steps=5", "train.steps=20", "train.hidden=[8]", "train.ssl.regularizer=rfm", "train.seed=3"]
     )
-    assert config.train == TrainConfig(steps=20, hidden=(8,), regularizer="rfm", seed=3)
-    assert config.control == TrainConfig(steps=5, hidden=(8,), regularizer="none", seed=3)
-    both = parse_overrides(["control.regularizer=spread_out"])
-    assert (both.control.regularizer, both.train.regularizer) == ("spread_out", TrainConfig().regularizer)
+    assert config.train == TrainConfig(steps=20, hidden=(8,), ssl=SslConfig(regularizer="rfm"), seed=3)
+    assert config.control == TrainConfig(steps=5, hidden=(8,), ssl=NONE, seed=3)
+    both = parse_overrides(["control.ssl.regularizer=spread_out", "train.ssl.weight=1", "control.ssl.temperature=1"])
+    assert both.control.ssl == SslConfig(regularizer="spread_out", weight=1.0, temperature=1.0)
+    assert both.train.ssl == SslConfig(weight=1.0)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +82,7 @@ def test_the_control_inherits_from_train_and_its_own_settings_win():
         ("train.steps=many", r"train\.steps: Input should be a valid integer.* Received: 'many'"),
         ("train.steps=2.5", r"train\.steps: .*integer.* Received: 2\.5"),
         ("train.steps=", r"train\.steps: .*integer.* Received: None"),
-        ("train.steps=0", r"^train: train\.steps must be at least 1\. Received: 0\.$"),
+        ("train.steps=0", r"^train\.steps must be at least 1\. Received: 0\.$"),
         (
             "control.temperature=0",
             r"^control: train\.temperature must be positive\. Received: 0\.0\. Raise it\.$",
@@ -78,7 +90,11 @@ def test_the_control_inherits_from_train_and_its_own_settings_win():
         ("train.hidden=64", r"train\.hidden: .*tuple.* Received: 64"),
         ("train.hidden=[a]", r"train\.hidden\.0: .*integer.* Received: 'a'"),
         ("train.hidden=[64", r"^train\.hidden: the value must be YAML\. Received: '\[64'"),
-        ("train.regularizer=clm", r"train\.regularizer: .*'cfm'.* Received: 'clm'"),
+        ("train.ssl.regularizer=clm", r"train\.ssl\.regularizer must be one of none, cfm, .* Received: 'clm'"),
+        ("train.ssl.wight=1", r"unknown setting train\.ssl\.wight\. Use one of: regularizer, "),
+        ("train.ssl=3", r"train\.ssl: .* Received: 3"),
+        ("train.encoder.film.size=3", r"a kind must be one of molecule\. Received: 'film'"),
+        ("train.steps.x=1", r"train\.steps: .*integer.*"),
         ("ingest.num_partitions=0", r"^ingest: num_partitions must be at least 1\. Received: num_partitions=0\.$"),
         ("index.method=kd", r"index\.method: .*'tree'.* Received: 'kd'"),
         ("evaluation.primary=auc", r"evaluation: primary must be an overall metric\. Received: 'auc'"),

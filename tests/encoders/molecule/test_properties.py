@@ -53,7 +53,7 @@ def test_rows_without_a_molecule_are_told(tmp_path):
     [
         (CSV, ("smiles", ["mass"]), "and smiles missing"),
         (CSV, ("mol", ["mass", "mass"]), "distinct columns of targets"),
-        (CSV, ("mol", []), "columns of targets"),
+        ("mol\nCCO\n", ("mol", None), "columns of targets"),
         ("mol,y\n", ("mol", None), "Received: 0 rows"),
         (CSV.replace("22.99", "heavy"), ("mol", ["mass"]), "Received: 'heavy' in row 2"),
         (CSV.replace("22.99", "inf"), ("mol", ["mass"]), "Received: 'inf' in row 2"),
@@ -66,6 +66,14 @@ def test_bad_tables(path, text, columns, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         read_properties(path, *columns)
+
+
+def test_molecules_alone(path):
+    path.write_text(CSV)
+    table = read_properties(path, "mol", [])
+    assert table.names == []
+    assert table.targets.shape == (len(table.contents), 0)
+    assert len(table.contents) > 0
 
 
 def test_a_missing_file(tmp_path):

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from pipelines.commands import app as module
+from pipelines.commands import results, session
 from recsys_ssl.datasets.sources import DATASETS
 from recsys_ssl.spec import json_schema
 
@@ -65,9 +66,9 @@ def check_error(result, *parts):
 class TestHelp:
     def test_every_command_of_the_readme_exists(self):
         stages = {"ingest", "transform", "correlate", "train", "index", "evaluate"}
-        molecules = {"pretrain", "embed", "finetune"}
+        encoders = {"pretrain", "embed", "finetune", "predict"}
         others = {"run", "data", "validate-spec", "spec-schema", "report", "recommend"}
-        assert others | stages | molecules == set(COMMANDS)
+        assert others | stages | encoders == set(COMMANDS)
 
     @pytest.mark.parametrize("command", COMMANDS)
     def test_says_what_it_does_and_shows_an_example(self, cli, command):
@@ -215,7 +216,7 @@ class TestErrors:
         def load_spec(path):
             raise RuntimeError("out of [paper]")
 
-        monkeypatch.setattr(module, "load_spec", load_spec)
+        monkeypatch.setattr(results, "load_spec", load_spec)
         result = cli("recommend", spec, "--workdir", tmp_path)
         check_error(result, "RuntimeError: out of [paper]", f"The whole story is in {tmp_path}/logs/recommend.log.")
 
@@ -223,7 +224,7 @@ class TestErrors:
         def load_spec(path):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(module, "load_spec", load_spec)
+        monkeypatch.setattr(results, "load_spec", load_spec)
         check_error(cli("recommend", spec, "--workdir", tmp_path), "Run the same command again to go on.")
 
 
@@ -243,7 +244,7 @@ def test_the_report_table_holds_every_number_and_text_with_brackets(tmp_path):
     (tmp_path / "pushed" / "films" / "17").mkdir(parents=True)
     (tmp_path / "tfx").mkdir()
     console = Console(file=io.StringIO(), width=200, color_system=None)
-    module._show_report(console, tmp_path)
+    results.show_report(console, tmp_path)
     shown = console.file.getvalue()
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if "│" in line]
     assert rows == [
@@ -256,14 +257,15 @@ def test_the_report_table_holds_every_number_and_text_with_brackets(tmp_path):
 
 
 def test_a_librarys_error_names_its_kind_and_the_log_and_ours_stands_alone(tmp_path):
-    from pipelines.config import ConfigError, parse_overrides
+    from pipelines.config import parse_overrides
+    from recsys_ssl.settings import ConfigError
 
     with pytest.raises(ValueError) as foreign:
         json.loads("{")
     with pytest.raises(ConfigError) as own:
         parse_overrides(["nonsense"])
     log = tmp_path / "run.log"
-    shown = module._explain(foreign.value, log)
+    shown = session._explain(foreign.value, log)
     assert shown.startswith("JSONDecodeError: ")
     assert shown.endswith(f"The whole story is in {log}.")
-    assert module._explain(own.value, log) == str(own.value)
+    assert session._explain(own.value, log) == str(own.value)
