@@ -37,9 +37,9 @@ def run_pipeline(
         Exception: a stage failed; its own error.
 
     Examples:
-        >>> import recsys_ssl
-        >>> recsys_ssl.run_pipeline  # doctest: +ELLIPSIS
-        <function run_pipeline at ...>
+        >>> report = run_pipeline(spec, data_dir, workdir, ["train.steps=10"])
+        >>> report["verdict"]["word"] in ("launch", "hold", "no launch")
+        True
     """
     config = parse_overrides(settings)
     with quiet(Path(workdir) / "logs" / "run.log") as (_, lines):

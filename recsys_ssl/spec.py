@@ -419,6 +419,11 @@ def load_spec(path: str | Path) -> FeatureSpec:
     Raises:
         SpecError: the file is missing, is no YAML, or breaks the contract; one line per fault, each with
             the line of the file, the key, what came and what to do.
+
+    Examples:
+        >>> spec = load_spec("feature_specs/movielens-100k.yaml")
+        >>> spec.name, [feature.kind for feature in spec.item_features]
+        ('movielens-100k', ['id', 'text', 'categorical', 'categorical'])
     """
     path = Path(path)
     try:

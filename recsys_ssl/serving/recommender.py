@@ -63,7 +63,9 @@ def recommend(
         TypeError: a value has the wrong type.
 
     Examples:
-        recommend(model, {"user": ["7"], "history": [["12", "50"]]}, k=10, exclude=[["12", "50"]])
+        >>> model = load_recommender(model_dir)  # WORKDIR/recommender or WORKDIR/recommender-brute-force
+        >>> recommend(model, {"user": ["7"], "history": [["12", "50"]]}, k=2, exclude=[["12", "50"]])
+        Recommendations(item_ids=[['7', '3']], scores=[[0.75, 0.5]])
     """
     if k < 1:
         raise ValueError(f"k must be positive. Received: k={k}.")
