@@ -20,6 +20,7 @@ from recsys_ssl.training.config import TrainConfig
 
 # What decides the weights of a model; validation during training ranks by the rules of the evaluation.
 MODEL_SOURCES = (
+    "recsys_ssl/lists.py",
     "recsys_ssl/features",
     "recsys_ssl/models",
     "recsys_ssl/training",

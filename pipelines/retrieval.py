@@ -19,7 +19,11 @@ from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.training.train import hash_encoder
 
-_COMMON = ("recsys_ssl/spec.py", "recsys_ssl/examples.py", "pipelines/stages.py", "pipelines/components.py")
+_COMMON = (
+    *(f"recsys_ssl/{name}.py" for name in ("spec", "lists", "examples")),
+    "pipelines/stages.py",
+    "pipelines/components.py",
+)
 
 
 def _training_code(config: TrainConfig) -> str:

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from benchmarks.claims import ROOT
 from pipelines import stages
-from recsys_ssl import examples
+from recsys_ssl import examples, lists
 from recsys_ssl.logs.transforms import IngestConfig
 from recsys_ssl.spec import FeatureSpec, Split, load_spec
 from recsys_ssl.training.train import TrainInputs
@@ -208,10 +208,9 @@ def thin(source: Path, to: Path, share: float, seed: int) -> None:
     parts = list(examples.read_batches(examples.list_shards(catalogue, examples.CATALOGUE_SPLIT)))
     counts = np.bincount(rows, minlength=sum(items.num_rows for items in parts))
     for number, items in enumerate(parts):
-        own = counts[items.column(items.schema.get_field_index("item_row")).flatten().to_numpy()]
-        column = pa.LargeListArray.from_arrays(pa.array(np.arange(len(own) + 1)), pa.array(own))
+        own = counts[lists.flat(items, "item_row", pa.int64())[0]]
         columns = list(items.columns)
-        columns[items.schema.get_field_index("train_count")] = column
+        columns[items.schema.get_field_index("train_count")] = lists.single(own)
         recounted = pa.RecordBatch.from_arrays(columns, names=items.schema.names)
         examples.write_shard(recounted, to / "encoded-catalogue", examples.CATALOGUE_SPLIT, f"part-{number:05d}")
 

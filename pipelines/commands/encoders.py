@@ -135,6 +135,7 @@ def _write_vectors(encoder, data: Path, to: Path, workers: int) -> tuple[int, in
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from recsys_ssl import lists
     from recsys_ssl.encoders.molecule.files import read_smiles
     from recsys_ssl.encoders.molecule.smiles import Rejection
 
@@ -150,8 +151,8 @@ def _write_vectors(encoder, data: Path, to: Path, workers: int) -> tuple[int, in
                 rows = batch.rows.tolist()
                 # Texts before the batch's first and between its rows are those of rejected SMILES.
                 passed = list(itertools.islice(texts, rows[-1] + 1 - next_row))
-                vectors = pa.FixedSizeListArray.from_arrays(pa.array(batch.vectors.ravel()), encoder.dim)
-                columns = [pa.array(rows), pa.array([passed[row - next_row] for row in rows]), vectors]
+                texts_of_rows = pa.array([passed[row - next_row] for row in rows])
+                columns = [pa.array(rows), texts_of_rows, lists.from_vectors(batch.vectors)]
                 writer.write_table(pa.Table.from_arrays(columns, schema=schema))
                 next_row = rows[-1] + 1
                 num_embedded += len(rows)

@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tensorflow as tf
 
+from recsys_ssl import lists
+
 
 @dataclass(frozen=True, eq=False)
 class ItemEmbeddings:
@@ -29,17 +31,6 @@ class ItemEmbeddings:
     """[num_items, dim] float32."""
     train_counts: np.ndarray
     """[num_items] int64: train positives of the item."""
-
-
-def vector_column(vectors: np.ndarray) -> pa.Array:
-    """[num_rows, dim] float32 as a fixed_size_list column."""
-    values = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(values, vectors.shape[1])
-
-
-def stack_vector_column(vectors: pa.ChunkedArray) -> np.ndarray:
-    """A fixed_size_list column as [num_rows, dim] float32."""
-    return vectors.combine_chunks().flatten().to_numpy().reshape(len(vectors), vectors.type.list_size)
 
 
 def clear_dir(path: str) -> None:
@@ -89,7 +80,7 @@ def read_items(items_dir: str | Path) -> ItemEmbeddings:
     if len(pc.unique(rows["item_id"])) != len(rows):
         raise ValueError(f"{items_dir} must hold every item id once. Check the catalogue's ids.")
     item_ids = rows["item_id"].cast(pa.binary()).combine_chunks()
-    return ItemEmbeddings(item_ids, stack_vector_column(rows["vector"]), rows["train_count"].to_numpy())
+    return ItemEmbeddings(item_ids, lists.to_vectors(rows["vector"]), rows["train_count"].to_numpy())
 
 
 def sample_query_vectors(queries_dir: str | Path, num_queries: int, seed: int) -> np.ndarray:
@@ -100,6 +91,6 @@ def sample_query_vectors(queries_dir: str | Path, num_queries: int, seed: int) -
     sampled, start = [], 0
     for rows in iterate_rows(queries_dir, ["vector"]):
         within = chosen[(chosen >= start) & (chosen < start + len(rows))] - start
-        sampled.append(stack_vector_column(rows["vector"])[within])
+        sampled.append(lists.to_vectors(rows["vector"])[within])
         start += len(rows)
     return np.concatenate(sampled)

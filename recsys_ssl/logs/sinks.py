@@ -14,9 +14,10 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from recsys_ssl.examples import CATALOGUE_SPLIT, INTERACTION_SPLITS, split_dir, write_shard
+from recsys_ssl.lists import one_array
 from recsys_ssl.logs import records, timeline
 from recsys_ssl.logs.columns import catalogue_batch, interaction_batch
-from recsys_ssl.logs.sources import concat, one_array
+from recsys_ssl.logs.sources import concat
 from recsys_ssl.logs.summary import SUMMARY_FILE, IngestSummary, iso_time
 from recsys_ssl.spec import FeatureSpec
 
@@ -100,7 +101,7 @@ class _WriteInteractions(beam.DoFn):
             return timeline.split_by_time(events["timestamp_us"].to_numpy(), cuts)
         if share.kind == "item_group":
             return timeline.split_by_group(events["_group"].to_numpy(), share.validation, share.test, share.seed)
-        ids = [one_array(events, name) for name in ("query_id", "item_id")]
+        ids = [one_array(events[name]) for name in ("query_id", "item_id")]
         return timeline.split_by_hash(*ids, share.validation, share.test, share.seed)
 
 
@@ -171,7 +172,7 @@ class WriteRejected(beam.PTransform):
 def _key_rejects(element: tuple[str, pa.Table], num_partitions: int, rows_per_batch: int):
     side, table = element
     block = table["line"].to_numpy() // rows_per_batch
-    hashes = records.mix_hashes(records.hash_ids(one_array(table, "file")), block.astype(np.uint64), seed=0)
+    hashes = records.mix_hashes(records.hash_ids(one_array(table["file"])), block.astype(np.uint64), seed=0)
     keys = (hashes % np.uint64(num_partitions)).astype(np.int64)
     for key, part in records.split_by(table, keys, num_partitions):
         yield (side, key), part
