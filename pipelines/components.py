@@ -16,7 +16,7 @@ from tfx.utils import io_utils, path_utils
 
 from pipelines import stages
 from pipelines.config import from_json
-from recsys_ssl import examples
+from recsys_ssl import artifacts, examples
 from recsys_ssl.evaluation.compare import EvaluationConfig
 from recsys_ssl.features.schema import catalogue_schema, interactions_schema
 from recsys_ssl.index.scann_index import IndexConfig
@@ -192,7 +192,7 @@ def TrainTowers(  # noqa: N802
         encoded_catalogue.uri,
         query_transform.uri,
         item_transform.uri,
-        os.path.join(correlations.uri, stages.CORRELATIONS_FILE),
+        os.path.join(correlations.uri, artifacts.CORRELATIONS_FILE),
     )
     train_config = from_json(TrainConfig, config)
     stages.train_arm(FeatureSpec.from_json(spec), train_config, inputs, towers.uri, checkpoint_dir, run.uri)
@@ -313,11 +313,8 @@ def _copy(source: str, target: str) -> None:
     """Replaces a directory by a copy of another, never leaving half of one."""
     if not os.path.isdir(source):
         return
-    unfinished = f"{target}.unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(source, unfinished)
-    shutil.rmtree(target, ignore_errors=True)
-    os.rename(unfinished, target)
+    with artifacts.whole_directory(target) as unfinished:
+        shutil.copytree(source, unfinished, dirs_exist_ok=True)
 
 
 def _describe_examples(artifact: standard_artifacts.Examples, splits) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter
 
 from pipelines.settings import build_section
+from recsys_ssl import artifacts
 from recsys_ssl.evaluation.compare import EvaluationConfig
 from recsys_ssl.index.scann_index import IndexConfig
 from recsys_ssl.logs.transforms import IngestConfig
@@ -93,7 +93,7 @@ def to_json(config: Any) -> str:
 
 
 def from_json(kind: type, text: str) -> Any:
-    return TypeAdapter(kind).validate_json(text)
+    return artifacts.from_json(kind, text)
 
 
 def source_hash(*packages: str) -> str:

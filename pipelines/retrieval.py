@@ -20,7 +20,7 @@ from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.training.train import hash_encoder
 
 _COMMON = (
-    *(f"recsys_ssl/{name}.py" for name in ("spec", "lists", "examples")),
+    *(f"recsys_ssl/{name}.py" for name in ("spec", "lists", "artifacts", "examples")),
     "pipelines/stages.py",
     "pipelines/components.py",
 )

@@ -14,20 +14,18 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.console import PROGRESS
+from recsys_ssl import artifacts
 from recsys_ssl.evaluation.compare import EvaluationConfig
 from recsys_ssl.evaluation.evaluate import Arm, evaluate_arms
 from recsys_ssl.evaluation.report import write_report
 from recsys_ssl.features import correlations, preprocessing
 from recsys_ssl.index import embed, export, scann_index
-from recsys_ssl.logs.summary import SUMMARY_FILE, IngestSummary
+from recsys_ssl.logs.summary import IngestSummary
 from recsys_ssl.logs.transforms import IngestConfig, ingest
 from recsys_ssl.serving.catalogue import read_catalogue
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.training.train import TrainInputs, TrainResult, train
-
-CORRELATIONS_FILE = "correlations.json"
-RESULT_FILE = "train_result.json"
 
 
 def ingest_logs(
@@ -107,8 +105,7 @@ def train_arm(
         )
 
     result = train(spec, config, inputs, towers_dir, checkpoint_dir, log_dir, report)
-    Path(log_dir).mkdir(parents=True, exist_ok=True)
-    Path(log_dir, RESULT_FILE).write_text(json.dumps(dataclasses.asdict(result), indent=2) + "\n", encoding="utf-8")
+    artifacts.write_text(Path(log_dir, artifacts.TRAIN_RESULT_FILE), artifacts.to_json(result))
     PROGRESS.info(
         f"{config.regularizer}: best validation recall@50 {result.best_recall:.4f} at step {result.best_step:,} "
         f"of {result.last_step:,}"
@@ -169,7 +166,7 @@ def evaluate_run(
     config: EvaluationConfig,
 ) -> dict[str, Any]:
     """Embeddings of both arms -> A/B report (HTML and JSON), which decides."""
-    summary_path = Path(interactions_dir, SUMMARY_FILE)
+    summary_path = Path(interactions_dir, artifacts.SUMMARY_FILE)
     if not summary_path.exists():
         raise FileNotFoundError(f"no {summary_path}. Run the stage that writes it first.")
     summary = json.loads(summary_path.read_text(encoding="utf-8"))
@@ -190,7 +187,7 @@ def evaluate_run(
 def _arm(name: str, dirs: ArmDirs, config: TrainConfig) -> Arm:
     recall = None
     if dirs.index_dir is not None:
-        text = Path(dirs.index_dir, "index.json").read_text(encoding="utf-8")
+        text = artifacts.read_text(Path(dirs.index_dir, artifacts.INDEX_REPORT_FILE))
         recall = scann_index.IndexReport.from_json(text).recall
     settings = dataclasses.asdict(config)
     return Arm(f"{name} ({config.regularizer})", dirs.items_dir, dirs.queries_dir, settings, recall)

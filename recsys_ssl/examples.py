@@ -14,7 +14,7 @@ import pyarrow as pa
 import tensorflow as tf
 from tfx_bsl.coders import example_coder
 
-from recsys_ssl import lists
+from recsys_ssl import artifacts, lists
 
 CATALOGUE_SPLIT = "catalogue"
 INTERACTION_SPLITS = ("train", "eval", "test")
@@ -48,12 +48,9 @@ def write_shard(batch: pa.RecordBatch, root: str | Path, split: str, shard: str)
         shard: name of the shard, unique within the split.
     """
     path = os.path.join(split_dir(root, split), f"{shard}.tfrecord.gz")
-    tf.io.gfile.makedirs(os.path.dirname(path))
-    unfinished = f"{path}.{os.getpid()}.tmp"
-    with tf.io.TFRecordWriter(unfinished, _OPTIONS) as writer:
+    with artifacts.whole_file(path) as unfinished, tf.io.TFRecordWriter(unfinished, _OPTIONS) as writer:
         for record in example_coder.RecordBatchToExamplesEncoder().encode(_drop_empty(batch)):
             writer.write(record)
-    tf.io.gfile.rename(unfinished, path, overwrite=True)
     return path
 
 

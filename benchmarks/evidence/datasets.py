@@ -5,7 +5,6 @@ Everything lies under `build/evidence`; what is there already is not made again.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ import tensorflow as tf
 
 from benchmarks.claims import ROOT
 from pipelines import stages
-from recsys_ssl import examples, lists
+from recsys_ssl import artifacts, examples, lists
 from recsys_ssl.logs.transforms import IngestConfig
 from recsys_ssl.spec import FeatureSpec, Split, load_spec
 from recsys_ssl.training.train import TrainInputs
@@ -233,16 +232,8 @@ def make_once(directory: Path, make: Callable[[Path], None]) -> None:
     """Calls `make` on a directory that takes its name only when it is whole; the first of two processes wins."""
     if directory.exists():
         return
-    unfinished = directory.with_name(f".{directory.name}.{os.getpid()}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    make(unfinished)
-    try:
-        unfinished.rename(directory)
-    except OSError:
-        if not directory.exists():
-            raise
-        shutil.rmtree(unfinished)
+    with artifacts.whole_directory(directory, keep_older=True) as unfinished:
+        make(unfinished)
 
 
 def _inputs(examples_dir: Path, whole: Path) -> TrainInputs:
@@ -251,5 +242,5 @@ def _inputs(examples_dir: Path, whole: Path) -> TrainInputs:
         catalogue_dir=str(examples_dir / "encoded-catalogue"),
         query_transform_dir=str(whole / "query-transform"),
         item_transform_dir=str(whole / "item-transform"),
-        correlations_path=str(whole / "correlations" / stages.CORRELATIONS_FILE),
+        correlations_path=str(whole / "correlations" / artifacts.CORRELATIONS_FILE),
     )

@@ -20,6 +20,7 @@ from rich.table import Table
 from pipelines.commands import encoders as molecule_commands
 from pipelines.commands import finetune as finetune_command
 from pipelines.console import StageLines, quiet
+from recsys_ssl.artifacts import CORRELATIONS_FILE, REPORT_FILE
 from recsys_ssl.spec import SpecError, json_schema, load_spec
 
 app = typer.Typer(
@@ -206,7 +207,7 @@ def train(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
             at("encoded-catalogue"),
             at("query-transform"),
             at("item-transform"),
-            at("correlations", stages.CORRELATIONS_FILE),
+            at("correlations", CORRELATIONS_FILE),
         )
         config = parse_overrides(set_ or [])
         checkpoint_dir = at("checkpoints", source_hash(*MODEL_SOURCES))
@@ -367,7 +368,7 @@ def _check_arm(arm: str) -> str:
 
 
 def _read_report(workdir: Path) -> dict:
-    path = workdir / "report" / "report.json"
+    path = workdir / "report" / REPORT_FILE
     if not path.exists():
         raise FileNotFoundError(f"no {path}. Finish `recsys-ssl run` or `recsys-ssl evaluate` first.")
     return json.loads(path.read_text(encoding="utf-8"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from enum import Enum
@@ -135,7 +134,7 @@ def _write_vectors(encoder, data: Path, to: Path, workers: int) -> tuple[int, in
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from recsys_ssl import lists
+    from recsys_ssl import artifacts, lists
     from recsys_ssl.encoders.molecule.files import read_smiles
     from recsys_ssl.encoders.molecule.smiles import Rejection
 
@@ -144,8 +143,7 @@ def _write_vectors(encoder, data: Path, to: Path, workers: int) -> tuple[int, in
     num_embedded, next_row = 0, 0
     rejected: list[Rejection] = []
     texts, smiles = itertools.tee(read_smiles(data))
-    unfinished = to.with_name(f"{to.name}.{os.getpid()}.tmp")
-    try:
+    with artifacts.whole_file(to) as unfinished:
         with pq.ParquetWriter(unfinished, schema) as writer:
             for batch in encoder.embed_stream(smiles, rejected, workers):
                 rows = batch.rows.tolist()
@@ -158,8 +156,5 @@ def _write_vectors(encoder, data: Path, to: Path, workers: int) -> tuple[int, in
                 num_embedded += len(rows)
                 PROGRESS.info(f"{num_embedded:,} vectors, {len(rejected):,} rejected")
         lines = [json.dumps(rejection._asdict()) + "\n" for rejection in rejected]
-        _rejected_path(to).write_text("".join(lines), encoding="utf-8")
-        unfinished.replace(to)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        artifacts.write_text(_rejected_path(to), "".join(lines))
     return num_embedded, len(rejected)

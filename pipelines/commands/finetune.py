@@ -14,6 +14,8 @@ from rich.table import Table
 
 from pipelines.commands.encoders import KindName, Session, Workers
 from pipelines.console import PROGRESS
+from recsys_ssl import artifacts
+from recsys_ssl.artifacts import REJECTED_FILE
 
 
 class TaskName(str, Enum):
@@ -99,7 +101,7 @@ def _finetune(console: Console, encoder, table, task: str, split: SplitName, con
     training.save_predictor(found.model, config.heads, table.names, str(workdir / "predictor"))
     _write_predictions(table, parts, found.predictions, workdir / "predictions.csv")
     lines = [json.dumps(rejection._asdict()) + "\n" for rejection in table.rejections]
-    (workdir / "rejected.jsonl").write_text("".join(lines), encoding="utf-8")
+    artifacts.write_text(workdir / REJECTED_FILE, "".join(lines))
     facts = {
         "task": task,
         "metric": metric,
@@ -110,7 +112,7 @@ def _finetune(console: Console, encoder, table, task: str, split: SplitName, con
         "best_epoch": found.best_epoch,
         "last_epoch": found.last_epoch,
     }
-    (workdir / "metrics.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    artifacts.write_text(workdir / "metrics.json", artifacts.to_json(facts))
     PROGRESS.info(f"validation {metric} {found.metrics['validation']:.4f} in epoch {found.best_epoch}")
 
 
@@ -134,7 +136,7 @@ def _write_predictions(table, parts, predictions, path: Path) -> None:
     columns = {"row": table.rows, "part": part_of, "smiles": table.smiles}
     columns |= {name: table.targets[:, i] for i, name in enumerate(table.names)}
     columns |= {f"{name} (predicted)": predictions[:, i] for i, name in enumerate(table.names)}
-    pd.DataFrame(columns).to_csv(path, index=False)
+    artifacts.write_text(path, pd.DataFrame(columns).to_csv(index=False))
 
 
 def _show(console: Console, workdir: Path) -> None:
@@ -146,6 +148,6 @@ def _show(console: Console, workdir: Path) -> None:
         table.add_row(part, f"{facts['molecules'][part]:,}", f"{value:.4f}")
     console.print()
     console.print(table)
-    names = ["predictor", "predictions.csv", "metrics.json", *(["rejected.jsonl"] if facts["rejected"] else [])]
+    names = ["predictor", "predictions.csv", "metrics.json", *([REJECTED_FILE] if facts["rejected"] else [])]
     for name in names:
         console.print(f"{name:<24} {workdir / name}", highlight=False, soft_wrap=True)

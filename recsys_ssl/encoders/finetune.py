@@ -8,13 +8,14 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from recsys_ssl import artifacts
 from recsys_ssl.encoders.molecule.graph import MoleculeGraph, batch_molecules
 from recsys_ssl.encoders.molecule.grover import GroverConfig, GTransformer, draw_hops
 from recsys_ssl.encoders.molecule.predictor import HeadConfig, MoleculePredictor, two_head_loss
@@ -252,12 +253,11 @@ def _check(graphs: Sequence[MoleculeGraph], targets: np.ndarray, split: Split, t
 
 
 def save_predictor(model: MoleculePredictor, heads: HeadConfig, targets: Sequence[str], directory: str) -> None:
-    """Writes weights and `config.json`; `targets` names the tasks."""
-    os.makedirs(directory, exist_ok=True)
-    tf.train.Checkpoint(model=model).write(os.path.join(directory, "weights"))
-    facts = {"encoder": asdict(model.encoder.config), "heads": asdict(heads), "task": model.task}
-    with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:
-        json.dump({**facts, "targets": list(targets)}, file, indent=2)
+    """Writes weights and `config.json`; `targets` names the tasks. Replaces what was there."""
+    facts = {"encoder": model.encoder.config, "heads": heads, "task": model.task, "targets": list(targets)}
+    with artifacts.whole_directory(directory) as unfinished:
+        tf.train.Checkpoint(model=model).write(str(unfinished / "weights"))
+        (unfinished / "config.json").write_text(artifacts.to_json(facts), encoding="utf-8")
 
 
 def load_predictor(directory: str) -> tuple[MoleculePredictor, list[str]]:

@@ -18,14 +18,12 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from recsys_ssl import artifacts
 from recsys_ssl.encoders.config import PretrainConfig
 from recsys_ssl.encoders.molecule.embed import save_encoder
 from recsys_ssl.encoders.molecule.pretext import NO_TARGET, GroverPretrainer, PretrainBatch
 from recsys_ssl.encoders.molecule.shards import PretrainData, Summary, prepare
 from recsys_ssl.encoders.pretrain_step import PretrainStep
-
-ENCODER_DIR = "encoder"
-RESULT_FILE = "pretrain.json"
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 """Called with the phase ("count", "write" or "train"), what is done of it, all of it, and the newest figures.
@@ -130,7 +128,7 @@ def pretrain(
 
     # --- Encoder ---------------------------------------------------------------------------------
     tf.train.Checkpoint(model=model).restore(best.latest_checkpoint).expect_partial()
-    encoder_dir = workdir / ENCODER_DIR
+    encoder_dir = workdir / artifacts.ENCODER_DIR
     save_encoder(model.encoder, encoder_dir, config, data.atom_vocabulary, data.bond_vocabulary)
     trained = (int(step.step) - first_step) * config.batch_size
     result = PretrainResult(
@@ -142,8 +140,8 @@ def pretrain(
         molecules_per_second=trained / seconds,
         seconds=seconds,
     )
-    content = json.dumps(dataclasses.asdict(result) | {"config": dataclasses.asdict(config)}, indent=2) + "\n"
-    (workdir / RESULT_FILE).write_text(content, encoding="utf-8")
+    content = artifacts.to_json(dataclasses.asdict(result) | {"config": config})
+    artifacts.write_text(workdir / artifacts.PRETRAIN_RESULT_FILE, content)
     return result
 
 

@@ -27,13 +27,10 @@ from typing import NamedTuple, Optional
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-import tensorflow as tf
 from matplotlib.figure import Figure
 
-from recsys_ssl import examples, lists
-
-JSON_FILE = "correlations.json"
-HEAT_MAP_FILE = "correlations.png"
+from recsys_ssl import artifacts, examples, lists
+from recsys_ssl.artifacts import CORRELATIONS_FILE, HEAT_MAP_FILE
 
 NEAR_UNIQUE_VALUES_PER_ITEM = 0.5
 NEAR_UNIQUE_ENTROPY_SHARE = 0.9
@@ -86,7 +83,7 @@ class Correlations:
             "normalised_mutual_information": self.normalised.tolist(),
             "near_unique": self.near_unique,
         }
-        return json.dumps(values, indent=2) + "\n"
+        return artifacts.to_json(values)
 
     @classmethod
     def from_json(cls, text: str) -> Correlations:
@@ -118,8 +115,7 @@ def correlate(
     """
     with pipeline or beam.Pipeline() as root:
         _ = root | "Correlate" >> Correlate(catalogue_dir, tuple(features), out_dir)
-    with tf.io.gfile.GFile(os.path.join(str(out_dir), JSON_FILE)) as file:
-        return Correlations.from_json(file.read())
+    return Correlations.from_json(artifacts.read_text(os.path.join(str(out_dir), CORRELATIONS_FILE)))
 
 
 class Correlate(beam.PTransform):
@@ -328,13 +324,10 @@ def conclude(sums: dict[tuple[int, int], Sums], features: tuple[str, ...]) -> Co
 
 def write_correlations(correlations: Correlations, out_dir: str) -> Correlations:
     """Writes the JSON and the heat map into `out_dir`."""
-    tf.io.gfile.makedirs(out_dir)
-    with tf.io.gfile.GFile(os.path.join(out_dir, JSON_FILE), "w") as file:
-        file.write(correlations.to_json())
+    artifacts.write_text(os.path.join(out_dir, CORRELATIONS_FILE), correlations.to_json())
     image = io.BytesIO()
     draw_heat_map(correlations).savefig(image, format="png")
-    with tf.io.gfile.GFile(os.path.join(out_dir, HEAT_MAP_FILE), "wb") as file:
-        file.write(image.getvalue())
+    artifacts.write_bytes(os.path.join(out_dir, HEAT_MAP_FILE), image.getvalue())
     return correlations
 
 

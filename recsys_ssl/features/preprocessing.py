@@ -7,10 +7,9 @@ indices (item_sequence). A missing feature is an empty list.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import apache_beam as beam
 import numpy as np
@@ -22,11 +21,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.public import tfxio
 
-from recsys_ssl import examples, lists
+from recsys_ssl import artifacts, examples, lists
 from recsys_ssl.features.schema import catalogue_schema, interactions_schema, is_multi_valued
 from recsys_ssl.spec import Feature, FeatureSpec
 
-_ENCODING_FILE = "encoding.json"
 _TEMPORARY = "tmp"
 _RECORDS_PER_BATCH = 4096
 
@@ -286,14 +284,13 @@ def _to_record_batch(tensors: dict[str, tf.SparseTensor]) -> pa.RecordBatch:
 
 def read_encoding(transform_dir: str) -> tuple[EncodedFeature, ...]:
     """The encoded features that a transformation makes, in the order of the spec."""
-    with tf.io.gfile.GFile(os.path.join(transform_dir, _ENCODING_FILE)) as file:
-        return tuple(EncodedFeature(**feature) for feature in json.load(file))
+    text = artifacts.read_text(os.path.join(transform_dir, artifacts.ENCODING_FILE))
+    return artifacts.from_json(tuple[EncodedFeature, ...], text)
 
 
 def write_encoding(transform_dir: str, encoding: Sequence[EncodedFeature]) -> None:
     """Writes what `read_encoding` reads; a part of an encoding lets a tower leave features of a catalogue out."""
-    with tf.io.gfile.GFile(os.path.join(transform_dir, _ENCODING_FILE), "w") as file:
-        json.dump([asdict(feature) for feature in encoding], file, indent=2)
+    artifacts.write_text(os.path.join(transform_dir, artifacts.ENCODING_FILE), artifacts.to_json(list(encoding)))
 
 
 def _item_encoding(spec: FeatureSpec, transform_dir: str) -> tuple[EncodedFeature, ...]:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from recsys_ssl import lists
+from recsys_ssl import artifacts, lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class ItemEmbeddings:
 def clear_dir(path: str) -> None:
     """Makes `path`, without the rows of an earlier run: one more shard back then must not survive."""
     tf.io.gfile.makedirs(path)
-    for stale in tf.io.gfile.glob(os.path.join(path, "rows-*.parquet")):
+    for stale in tf.io.gfile.glob(os.path.join(path, "rows-*.parquet*")):  # unfinished ones too
         tf.io.gfile.remove(stale)
 
 
@@ -45,10 +45,7 @@ def write_rows(rows: pa.Table, out_dir: str, shard: int, batch: int) -> str:
     path = os.path.join(out_dir, f"rows-{shard:06d}-{batch:06d}.parquet")
     sink = pa.BufferOutputStream()
     pq.write_table(rows, sink)
-    unfinished = f"{path}.{os.getpid()}.tmp"
-    with tf.io.gfile.GFile(unfinished, "wb") as file:
-        file.write(sink.getvalue().to_pybytes())
-    tf.io.gfile.rename(unfinished, path, overwrite=True)
+    artifacts.write_bytes(path, sink.getvalue().to_pybytes())
     return path
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from recsys_ssl import examples, lists
+from recsys_ssl import artifacts, examples, lists
+from recsys_ssl.artifacts import PLACES_FILE
 from recsys_ssl.serving.catalogue import read_catalogue
 from recsys_ssl.serving.recommender import load_recommender, recommend
 from recsys_ssl.spec import Feature, FeatureSpec
@@ -24,16 +24,16 @@ class Places:
     recommender_dir: str
 
     def write(self, workdir: str) -> None:
-        Path(workdir, "places.json").write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        artifacts.write_text(Path(workdir, PLACES_FILE), artifacts.to_json(self))
 
     @classmethod
     def read(cls, workdir: str) -> Places:
-        path = Path(workdir, "places.json")
+        path = Path(workdir, PLACES_FILE)
         if not path.exists():
             raise FileNotFoundError(
-                f"no places.json in {workdir}. Finish `recsys-ssl run` or `recsys-ssl index` first."
+                f"no {PLACES_FILE} in {workdir}. Finish `recsys-ssl run` or `recsys-ssl index` first."
             )
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        return artifacts.from_json(cls, artifacts.read_text(path))
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,8 @@ vectors = encoder.embed(["CCO", "c1ccccc1"])  # [2, dim] float32
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from recsys_ssl import artifacts
 from recsys_ssl.encoders.config import PretrainConfig
 from recsys_ssl.encoders.molecule.contexts import ContextVocabulary
 from recsys_ssl.encoders.molecule.graph import MoleculeBatch, MoleculeGraph, batch_molecules
@@ -40,17 +39,12 @@ def save_encoder(
     bond_vocabulary: ContextVocabulary,
 ) -> None:
     """Writes weights, settings and the vocabularies that the encoder learnt with; replaces what was there."""
-    directory = Path(directory)
-    unfinished = directory.with_name(f"{directory.name}.{os.getpid()}.tmp")
-    unfinished.mkdir(parents=True)
-    settings = {"grover": dataclasses.asdict(encoder.config), "pretrain": dataclasses.asdict(pretraining)}
-    (unfinished / _CONFIG_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    (unfinished / ATOM_VOCABULARY_FILE).write_text(atom_vocabulary.to_json(), encoding="utf-8")
-    (unfinished / BOND_VOCABULARY_FILE).write_text(bond_vocabulary.to_json(), encoding="utf-8")
-    np.savez(unfinished / _WEIGHTS_FILE, *encoder.get_weights())
-    if directory.exists():
-        shutil.rmtree(directory)
-    unfinished.replace(directory)
+    settings = artifacts.to_json({"grover": encoder.config, "pretrain": pretraining})
+    with artifacts.whole_directory(directory) as unfinished:
+        (unfinished / _CONFIG_FILE).write_text(settings, encoding="utf-8")
+        (unfinished / ATOM_VOCABULARY_FILE).write_text(atom_vocabulary.to_json(), encoding="utf-8")
+        (unfinished / BOND_VOCABULARY_FILE).write_text(bond_vocabulary.to_json(), encoding="utf-8")
+        np.savez(unfinished / _WEIGHTS_FILE, *encoder.get_weights())
 
 
 def load_encoder(directory: str | os.PathLike) -> GTransformer:
