@@ -15,6 +15,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from recsys_ssl.artifacts import write_text
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -84,10 +86,7 @@ def record(
     )
     path = results / f"{topic}.json"
     claims = {known.id: known for known in (load(path) if path.exists() else [])} | {claim.id: claim}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".json.tmp")
-    unfinished.write_text(Topic(claims=list(claims.values())).model_dump_json(indent=2) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    write_text(path, Topic(claims=list(claims.values())).model_dump_json(indent=2) + "\n")
     return claim
 
 

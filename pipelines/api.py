@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines.config import parse_overrides
 from pipelines.console import quiet
+from recsys_ssl import artifacts
 from recsys_ssl.spec import FeatureSpec
 
 
@@ -48,4 +49,4 @@ def run_pipeline(
 
         lines.finish()
         run(spec, str(data), str(workdir), config, list(beam_args), lines)
-    return json.loads((Path(workdir) / "report" / "report.json").read_text(encoding="utf-8"))
+    return json.loads(artifacts.read_text(Path(workdir) / "report" / artifacts.REPORT_FILE))

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
-from pydantic import TypeAdapter
+from recsys_ssl import artifacts
 
 
 def to_json(config: Any) -> str:
@@ -16,4 +16,4 @@ def to_json(config: Any) -> str:
 
 def from_json(kind: type, text: str) -> Any:
     """The settings that `to_json` wrote, as the dataclass `kind`."""
-    return TypeAdapter(kind).validate_json(text)
+    return artifacts.from_json(kind, text)

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import tensorflow as tf
 from tfx_bsl.coders import example_coder
+
+from recsys_ssl import artifacts, lists
 
 CATALOGUE_SPLIT = "catalogue"
 INTERACTION_SPLITS = ("train", "eval", "test")
@@ -47,12 +48,9 @@ def write_shard(batch: pa.RecordBatch, root: str | Path, split: str, shard: str)
         shard: name of the shard, unique within the split.
     """
     path = os.path.join(split_dir(root, split), f"{shard}.tfrecord.gz")
-    tf.io.gfile.makedirs(os.path.dirname(path))
-    unfinished = f"{path}.{os.getpid()}.tmp"
-    with tf.io.TFRecordWriter(unfinished, _OPTIONS) as writer:
+    with artifacts.whole_file(path) as unfinished, tf.io.TFRecordWriter(unfinished, _OPTIONS) as writer:
         for record in example_coder.RecordBatchToExamplesEncoder().encode(_drop_empty(batch)):
             writer.write(record)
-    tf.io.gfile.rename(unfinished, path, overwrite=True)
     return path
 
 
@@ -62,13 +60,10 @@ def _drop_empty(batch: pa.RecordBatch) -> pa.RecordBatch:
     Integers are bookkeeping or codes, whose readers need the type even when no record has a value.
     """
     columns = [
-        column if pa.types.is_integer(column.type.value_type) else _drop_empty_lists(column) for column in batch.columns
+        column if pa.types.is_integer(column.type.value_type) else lists.empty_as_null(column)
+        for column in batch.columns
     ]
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
-
-
-def _drop_empty_lists(lists: pa.LargeListArray) -> pa.LargeListArray:
-    return pc.if_else(pc.equal(pc.list_value_length(lists), 0), pa.scalar(None, lists.type), lists)
 
 
 def read_batches(paths: Sequence[str], batch_size: int = 4096, schema=None) -> Iterator[pa.RecordBatch]:

@@ -5,7 +5,6 @@ Everything lies under `build/evidence`; what is there already is not made again.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from benchmarks.claims import ROOT
 from pipelines.stages.correlate import correlate_features
 from pipelines.stages.ingest import ingest_logs
 from pipelines.stages.transform import transform_features
-from recsys_ssl import examples
+from recsys_ssl import artifacts, examples, lists
 from recsys_ssl.features import correlations
 from recsys_ssl.logs.transforms import IngestConfig
 from recsys_ssl.spec import FeatureSpec, Split, load_spec
@@ -211,10 +210,9 @@ def thin(source: Path, to: Path, share: float, seed: int) -> None:
     parts = list(examples.read_batches(examples.list_shards(catalogue, examples.CATALOGUE_SPLIT)))
     counts = np.bincount(rows, minlength=sum(items.num_rows for items in parts))
     for number, items in enumerate(parts):
-        own = counts[items.column(items.schema.get_field_index("item_row")).flatten().to_numpy()]
-        column = pa.LargeListArray.from_arrays(pa.array(np.arange(len(own) + 1)), pa.array(own))
+        own = counts[lists.flat(items, "item_row", pa.int64())[0]]
         columns = list(items.columns)
-        columns[items.schema.get_field_index("train_count")] = column
+        columns[items.schema.get_field_index("train_count")] = lists.single(own)
         recounted = pa.RecordBatch.from_arrays(columns, names=items.schema.names)
         examples.write_shard(recounted, to / "encoded-catalogue", examples.CATALOGUE_SPLIT, f"part-{number:05d}")
 
@@ -237,16 +235,8 @@ def make_once(directory: Path, make: Callable[[Path], None]) -> None:
     """Calls `make` on a directory that takes its name only when it is whole; the first of two processes wins."""
     if directory.exists():
         return
-    unfinished = directory.with_name(f".{directory.name}.{os.getpid()}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    make(unfinished)
-    try:
-        unfinished.rename(directory)
-    except OSError:
-        if not directory.exists():
-            raise
-        shutil.rmtree(unfinished)
+    with artifacts.whole_directory(directory, keep_older=True) as unfinished:
+        make(unfinished)
 
 
 def _inputs(examples_dir: Path, whole: Path) -> TrainInputs:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -15,6 +14,7 @@ from benchmarks.claims import Claim, Topic, describe_commit, describe_hardware, 
 from benchmarks.evidence.inference import interval_over_seeds
 from benchmarks.molecules.datasets import DATASETS, Family
 from benchmarks.molecules.trials import Trial
+from recsys_ssl.artifacts import write_text
 
 CONTROL, TREATMENT = "scratch", "pretrained"
 THROUGHPUT_FILE, PRETRAIN_FILE = "throughput.json", "pretrain.json"
@@ -113,10 +113,7 @@ def _gain_claims(trials: Sequence[Trial]) -> list[Claim]:
 
 def write_claims(claims: Sequence[Claim], path: Path) -> None:
     """Writes a results file as a whole: a claim whose data are gone goes too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".json.tmp")
-    unfinished.write_text(Topic(claims=list(claims)).model_dump_json(indent=2) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    write_text(path, Topic(claims=list(claims)).model_dump_json(indent=2) + "\n")
 
 
 def _read(path: Path) -> Mapping[str, Any] | None:

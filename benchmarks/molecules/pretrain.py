@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.claims import RESULTS, describe_commit, describe_hardware
-from recsys_ssl.encoders.pretrain import RESULT_FILE
+from recsys_ssl.artifacts import PRETRAIN_RESULT_FILE
 
 RECORD = RESULTS / "molecules" / "pretrain.json"
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="the file of SMILES, named in the command")
     parser.add_argument("--record", type=Path, default=RECORD)
     options = parser.parse_args(arguments)
-    path = options.workdir / RESULT_FILE
+    path = options.workdir / PRETRAIN_RESULT_FILE
     if not path.exists():
         print(f"{path} must exist. Run `recsys-ssl pretrain molecule` to its end.", file=sys.stderr)
         return 1

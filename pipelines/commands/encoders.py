@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -116,27 +115,25 @@ def _write_vectors(embedder, contents, to: Path, workers: int) -> tuple[int, int
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from recsys_ssl import artifacts, lists
+
     vector_type = pa.list_(pa.float32(), embedder.dim)
     schema = pa.schema([("row", pa.int64()), ("text", pa.string()), ("vector", vector_type)])
     num_embedded, next_row = 0, 0
     rejected: list = []
     texts, contents = itertools.tee(contents)
-    unfinished = to.with_name(f"{to.name}.{os.getpid()}.tmp")
-    try:
+    with artifacts.whole_file(to) as unfinished:
         with pq.ParquetWriter(unfinished, schema) as writer:
             for batch in embedder.embed_stream(contents, rejected, workers):
                 rows = batch.rows.tolist()
                 # Texts before the batch's first and between its rows are those of rejected records.
                 passed = list(itertools.islice(texts, rows[-1] + 1 - next_row))
-                vectors = pa.FixedSizeListArray.from_arrays(pa.array(batch.vectors.ravel()), embedder.dim)
-                columns = [pa.array(rows), pa.array([passed[row - next_row] for row in rows]), vectors]
+                texts_of_rows = pa.array([passed[row - next_row] for row in rows])
+                columns = [pa.array(rows), texts_of_rows, lists.from_vectors(batch.vectors)]
                 writer.write_table(pa.Table.from_arrays(columns, schema=schema))
                 next_row = rows[-1] + 1
                 num_embedded += len(rows)
                 PROGRESS.info(f"{num_embedded:,} vectors, {len(rejected):,} rejected")
         lines = [json.dumps(rejection._asdict()) + "\n" for rejection in rejected]
-        _rejected_path(to).write_text("".join(lines), encoding="utf-8")
-        unfinished.replace(to)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        artifacts.write_text(_rejected_path(to), "".join(lines))
     return num_embedded, len(rejected)

@@ -15,6 +15,8 @@ from rich.table import Table
 from pipelines.commands.encoders import KindName, Workers
 from pipelines.commands.session import Settings, WorkDir, session
 from pipelines.progress import PROGRESS
+from recsys_ssl import artifacts
+from recsys_ssl.artifacts import REJECTED_FILE
 
 
 class TaskName(str, Enum):
@@ -67,7 +69,7 @@ def finetune(
         parts = module.SPLITS[chosen_split](table.texts, config.seed)
         facts = _finetune(kind.value, encoder, table, column, chosen_task, parts, config, workdir)
         facts["split"] = chosen_split
-        (workdir / "metrics.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        artifacts.write_text(workdir / "metrics.json", artifacts.to_json(facts))
         lines.finish()
     _show(Console(), workdir)
 
@@ -126,7 +128,7 @@ def _finetune(kind: str, encoder, table, column: str, task: str, parts, config, 
     found = training.finetune(kind, encoder, table.contents, table.targets, parts, task, config, checkpoints, tell)
     training.save_predictor(found.model, kind, config, table.names, column, str(workdir / "predictor"))
     _write_predictions(table, parts, found.predictions, workdir / "predictions.csv")
-    _write_rejections(table.rejections, workdir / "rejected.jsonl")
+    _write_rejections(table.rejections, workdir / REJECTED_FILE)
     PROGRESS.info(f"validation {metric} {found.metrics['validation']:.4f} in epoch {found.best_epoch}")
     return {
         "task": task,
@@ -164,12 +166,12 @@ def _write_predictions(table, parts, predictions, path: Path) -> None:
 def _write_csv(columns: dict[str, Any], path: Path) -> None:
     import pandas as pd
 
-    pd.DataFrame(columns).to_csv(path, index=False)
+    artifacts.write_text(path, pd.DataFrame(columns).to_csv(index=False))
 
 
 def _write_rejections(rejections, path: Path) -> None:
     lines = [json.dumps(rejection._asdict()) + "\n" for rejection in rejections]
-    path.write_text("".join(lines), encoding="utf-8")
+    artifacts.write_text(path, "".join(lines))
 
 
 def _show(console: Console, workdir: Path) -> None:
@@ -181,6 +183,6 @@ def _show(console: Console, workdir: Path) -> None:
         table.add_row(part, f"{facts['records'][part]:,}", f"{value:.4f}")
     console.print()
     console.print(table)
-    names = ["predictor", "predictions.csv", "metrics.json", *(["rejected.jsonl"] if facts["rejected"] else [])]
+    names = ["predictor", "predictions.csv", "metrics.json", *([REJECTED_FILE] if facts["rejected"] else [])]
     for name in names:
         console.print(f"{name:<24} {workdir / name}", highlight=False, soft_wrap=True)

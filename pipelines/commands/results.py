@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.commands.session import SpecPath, WorkDir, readable, session
+from recsys_ssl.artifacts import REPORT_FILE
 from recsys_ssl.spec import load_spec
 
 
@@ -45,7 +46,7 @@ def recommend(
 
 
 def _read_report(workdir: Path) -> dict:
-    path = workdir / "report" / "report.json"
+    path = workdir / "report" / REPORT_FILE
     if not path.exists():
         raise FileNotFoundError(f"no {path}. Finish `recsys-ssl run` or `recsys-ssl evaluate` first.")
     return json.loads(path.read_text(encoding="utf-8"))

@@ -73,7 +73,7 @@ def train(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
         from pipelines.checkpoints import checkpoints_dir
         from pipelines.config import parse_overrides
         from pipelines.stages.train import train_arm
-        from recsys_ssl.features import correlations
+        from recsys_ssl.artifacts import CORRELATIONS_FILE
         from recsys_ssl.training.train import TrainInputs
 
         inputs = TrainInputs(
@@ -81,7 +81,7 @@ def train(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
             at("encoded-catalogue"),
             at("query-transform"),
             at("item-transform"),
-            at("correlations", correlations.JSON_FILE),
+            at("correlations", CORRELATIONS_FILE),
         )
         config = parse_overrides(set_ or [])
         checkpoint_dir = checkpoints_dir(str(workdir), feature_spec)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from tfx.types import Artifact, artifact_utils, standard_artifacts
 
+from recsys_ssl import artifacts
+
 
 class Rejected(Artifact):
     """JSON lines of the records that were not taken, with file, line and reason."""
@@ -48,8 +50,5 @@ def copy_dir(source: str, target: str) -> None:
     """Replaces a directory by a copy of another, if there is one, never leaving half of it."""
     if not os.path.isdir(source):
         return
-    unfinished = f"{target}.unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(source, unfinished)
-    shutil.rmtree(target, ignore_errors=True)
-    os.rename(unfinished, target)
+    with artifacts.whole_directory(target) as unfinished:
+        shutil.copytree(source, unfinished, dirs_exist_ok=True)

@@ -9,7 +9,7 @@ from tfx.types import standard_artifacts
 from pipelines.components.artifacts import Correlations
 from pipelines.properties import from_json
 from pipelines.stages.train import train_arm
-from recsys_ssl.features import correlations as correlation_files
+from recsys_ssl import artifacts
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.training.train import TrainInputs
@@ -35,7 +35,7 @@ def TrainTowers(  # noqa: N802
         encoded_catalogue.uri,
         query_transform.uri,
         item_transform.uri,
-        os.path.join(correlations.uri, correlation_files.JSON_FILE),
+        os.path.join(correlations.uri, artifacts.CORRELATIONS_FILE),
     )
     train_config = from_json(TrainConfig, config)
     train_arm(FeatureSpec.from_json(spec), train_config, inputs, towers.uri, checkpoint_dir, run.uri)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.progress import PROGRESS
+from recsys_ssl import artifacts
 from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.evaluation.evaluate import Arm, evaluate_arms
 from recsys_ssl.evaluation.report import write_report
 from recsys_ssl.index.scann_index import IndexReport
-from recsys_ssl.logs.summary import SUMMARY_FILE
 from recsys_ssl.serving.catalogue import read_catalogue
 from recsys_ssl.spec import FeatureSpec
 
@@ -43,7 +43,7 @@ def evaluate_run(
     Args:
         control_settings, treatment_settings: of `TrainConfig`, as JSON holds them; the report shows where they differ.
     """
-    summary_path = Path(interactions_dir, SUMMARY_FILE)
+    summary_path = Path(interactions_dir, artifacts.SUMMARY_FILE)
     if not summary_path.exists():
         raise FileNotFoundError(f"no {summary_path}. Run the stage that writes it first.")
     summary = json.loads(summary_path.read_text(encoding="utf-8"))
@@ -64,6 +64,6 @@ def evaluate_run(
 def _arm(name: str, dirs: ArmDirs, settings: Mapping[str, Any]) -> Arm:
     recall = None
     if dirs.index_dir is not None:
-        text = Path(dirs.index_dir, "index.json").read_text(encoding="utf-8")
+        text = artifacts.read_text(Path(dirs.index_dir, artifacts.INDEX_REPORT_FILE))
         recall = IndexReport.from_json(text).recall
     return Arm(f"{name} ({settings['ssl']['regularizer']})", dirs.items_dir, dirs.queries_dir, settings, recall)

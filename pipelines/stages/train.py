@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from pathlib import Path
 
 from pipelines.progress import PROGRESS
+from recsys_ssl import artifacts
 from recsys_ssl.loop import Outcome
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.training.train import RECALL, TrainInputs, train
-
-RESULT_FILE = "train_result.json"
 
 
 def train_arm(
@@ -32,8 +29,7 @@ def train_arm(
         )
 
     result = train(spec, config, inputs, towers_dir, checkpoint_dir, log_dir, report)
-    Path(log_dir).mkdir(parents=True, exist_ok=True)
-    Path(log_dir, RESULT_FILE).write_text(json.dumps(dataclasses.asdict(result), indent=2) + "\n", encoding="utf-8")
+    artifacts.write_text(Path(log_dir, artifacts.TRAIN_RESULT_FILE), artifacts.to_json(result))
     PROGRESS.info(
         f"{config.ssl.regularizer}: best validation recall@50 {result.best_score:.4f} at step {result.best_step:,} "
         f"of {result.last_step:,}"

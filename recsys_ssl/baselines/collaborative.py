@@ -25,7 +25,7 @@ from implicit.utils import ParameterWarning
 from scipy.linalg import lapack
 from threadpoolctl import threadpool_limits
 
-from recsys_ssl import examples
+from recsys_ssl import examples, lists
 from recsys_ssl.baselines.lightgcn import fit_lightgcn
 from recsys_ssl.baselines.settings import complete
 from recsys_ssl.evaluation.queries import RankingTask
@@ -62,12 +62,12 @@ def read_pairs(interactions_dir: str, split: str) -> Pairs:
     """Reads the queries and items of a split of encoded (or raw) interactions, in file order."""
     ids, rows = [], []
     for batch in examples.read_batches(examples.list_shards(interactions_dir, split)):
-        ids.append(_flatten(batch, "query_id")[0])
-        rows.append(_flatten(batch, "item_row")[0].to_numpy())
+        ids.append(lists.flatten(lists.column(batch, "query_id"), pa.large_binary())[0])
+        rows.append(lists.flat(batch, "item_row", pa.int64())[0])
     encoded = pa.chunked_array(ids).combine_chunks().dictionary_encode()
     return Pairs(
         query_codes=encoded.indices.to_numpy().astype(np.int64),
-        item_rows=np.concatenate(rows).astype(np.int64),
+        item_rows=np.concatenate(rows),
         query_ids=encoded.dictionary.to_numpy(zero_copy_only=False),
     )
 
@@ -112,10 +112,10 @@ def _read_row_of_code(catalogue_dir: str, name: str) -> np.ndarray:
     """Catalogue row of each code of the id vocabulary; -1 for a code of no item or of several, which names none."""
     codes = []
     for batch in examples.read_batches(examples.list_shards(catalogue_dir, examples.CATALOGUE_SPLIT)):
-        values, lengths = _flatten(batch, name)
+        values, lengths = lists.flat(batch, name, pa.int64())
         if not np.all(lengths == 1):
             raise ValueError(f"each item must have one {name}. Received {lengths.min()}..{lengths.max()} in an item.")
-        codes.append(values.to_numpy())
+        codes.append(values)
     codes = np.concatenate(codes)
     row_of_code = np.full(codes.max() + 1, -1, np.int64)
     row_of_code[codes] = np.arange(len(codes))
@@ -129,12 +129,11 @@ def _read_sequences(
     """[num_rankings, num_items] float32 counts of the known items of an item_sequence of `task.event_rows`."""
     events, rows, start = [], [], 0
     for batch in examples.read_batches(examples.list_shards(interactions_dir, split)):
-        values, lengths = _flatten(batch, name)
-        codes = values.to_numpy(zero_copy_only=False).astype(np.int64)
+        codes, lengths = lists.flat(batch, name, pa.int64())
         found = np.full(len(codes), -1, np.int64)
         inside = codes < len(row_of_code)
         found[inside] = row_of_code[codes[inside]]
-        events.append(np.repeat(start + np.arange(batch.num_rows), lengths)[found >= 0])
+        events.append(start + lists.owners(lengths)[found >= 0])
         rows.append(found[found >= 0])
         start += batch.num_rows
     if task.event_rows.max(initial=-1) >= start:
@@ -142,16 +141,6 @@ def _read_sequences(
     events, rows = np.concatenate(events), np.concatenate(rows)
     sequences = sp.csr_matrix((np.ones(len(rows), np.float32), (events, rows)), (start, task.num_items))
     return sequences[task.event_rows]
-
-
-def _flatten(batch: pa.RecordBatch, name: str) -> tuple[pa.Array, np.ndarray]:
-    """The values of a large_list column and the number of values of each record."""
-    at = batch.schema.get_field_index(name)
-    # The decoder knows no type for a feature that no record of the batch has.
-    if at < 0 or pa.types.is_null(batch.column(at).type):
-        return pa.array([], pa.int64()), np.zeros(batch.num_rows, np.int64)
-    column = batch.column(at)
-    return column.flatten(), column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
 
 
 # --- Popularity -----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from recsys_ssl import seeds
+from recsys_ssl import artifacts, seeds
 from recsys_ssl.encoders import kinds
 from recsys_ssl.encoders.config import FinetuneConfig
 from recsys_ssl.encoders.contract import PredictModule, Predictor
@@ -245,19 +245,18 @@ class StoredPredictor(NamedTuple):
 def save_predictor(
     model: Predictor, kind: str, config: FinetuneConfig, targets: Sequence[str], column: str, directory: str
 ) -> None:
-    """Writes weights and `config.json`; `targets` names the tasks."""
-    os.makedirs(directory, exist_ok=True)
-    tf.train.Checkpoint(model=model).write(os.path.join(directory, _WEIGHTS_FILE))
+    """Writes weights and `config.json`; `targets` names the tasks. Replaces what was there."""
     facts = {
         "kind": kind,
-        "encoder": dataclasses.asdict(model.encoder.config),
-        "finetune": dataclasses.asdict(config),
+        "encoder": model.encoder.config,
+        "finetune": config,
         "task": model.task,
         "targets": list(targets),
         "column": column,
     }
-    with open(os.path.join(directory, _CONFIG_FILE), "w", encoding="utf-8") as file:
-        json.dump(facts, file, indent=2)
+    with artifacts.whole_directory(directory) as unfinished:
+        tf.train.Checkpoint(model=model).write(str(unfinished / _WEIGHTS_FILE))
+        (unfinished / _CONFIG_FILE).write_text(artifacts.to_json(facts), encoding="utf-8")
 
 
 def load_predictor(directory: str | os.PathLike, kind: str) -> StoredPredictor:

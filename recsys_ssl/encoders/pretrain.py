@@ -11,15 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from recsys_ssl import seeds
+from recsys_ssl import artifacts, seeds
 from recsys_ssl.encoders import kinds, store
 from recsys_ssl.encoders.config import PretrainConfig
 from recsys_ssl.encoders.contract import Pretext, PretrainData
 from recsys_ssl.encoders.pretrain_step import PretrainStep
 from recsys_ssl.loop import Schedule, run_steps
-
-ENCODER_DIR = "encoder"
-RESULT_FILE = "pretrain.json"
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 """Called with the phase ("train", or one of the kind's preparation), what is done of it, all of it, and the newest
@@ -103,7 +100,7 @@ def pretrain(
     )
 
     # --- Encoder ---------------------------------------------------------------------------------
-    encoder_dir = workdir / ENCODER_DIR
+    encoder_dir = workdir / artifacts.ENCODER_DIR
     store.save(model.encoder, kind, model.encoder.config, encoder_dir, config, data.files)
     result = PretrainResult(
         encoder_dir=str(encoder_dir),
@@ -114,8 +111,8 @@ def pretrain(
         examples_per_second=outcome.examples_per_second,
         seconds=outcome.seconds,
     )
-    content = json.dumps(dataclasses.asdict(result) | {"config": dataclasses.asdict(config)}, indent=2) + "\n"
-    (workdir / RESULT_FILE).write_text(content, encoding="utf-8")
+    content = artifacts.to_json(dataclasses.asdict(result) | {"config": config})
+    artifacts.write_text(workdir / artifacts.PRETRAIN_RESULT_FILE, content)
     return result
 
 

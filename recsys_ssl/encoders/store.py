@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from recsys_ssl import artifacts
 from recsys_ssl.encoders import kinds
 
 _CONFIG_FILE, _WEIGHTS_FILE = "config.json", "weights.npz"
@@ -29,21 +28,12 @@ def save(
         pretraining: the settings that made the weights.
         files: name -> text of what is kept beside them.
     """
-    directory = Path(directory)
-    unfinished = directory.with_name(f"{directory.name}.{os.getpid()}.tmp")
-    unfinished.mkdir(parents=True)
-    facts = {
-        "kind": kind,
-        "encoder": dataclasses.asdict(settings),
-        "pretrain": dataclasses.asdict(pretraining),
-    }
-    (unfinished / _CONFIG_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    for name, text in files.items():
-        (unfinished / name).write_text(text, encoding="utf-8")
-    np.savez(unfinished / _WEIGHTS_FILE, *encoder.get_weights())
-    if directory.exists():
-        shutil.rmtree(directory)
-    unfinished.replace(directory)
+    facts = {"kind": kind, "encoder": settings, "pretrain": pretraining}
+    with artifacts.whole_directory(directory) as unfinished:
+        (unfinished / _CONFIG_FILE).write_text(artifacts.to_json(facts), encoding="utf-8")
+        for name, text in files.items():
+            (unfinished / name).write_text(text, encoding="utf-8")
+        np.savez(unfinished / _WEIGHTS_FILE, *encoder.get_weights())
 
 
 def load(directory: str | os.PathLike, kind: str | None = None):

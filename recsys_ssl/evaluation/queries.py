@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recsys_ssl import lists
 from recsys_ssl.spec import FeatureSpec
 
 # Rows of a Parquet file that are decoded at a time: 64k vectors of 64 floats are 16 MiB.
@@ -264,9 +265,9 @@ def _read_seen(directory: str | Path, event_rows: np.ndarray, num_items: int) ->
     keys = [np.empty(0, np.int64)]
     for start, column in _batches(directory, "seen_rows"):
         inside = np.flatnonzero((event_rows >= start) & (event_rows < start + len(column)))
-        lists = column.take(pa.array(event_rows[inside] - start))
-        lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
-        rows = lists.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
+        taken = column.take(pa.array(event_rows[inside] - start))
+        values, lengths = lists.flatten(taken, pa.int64())
+        rows = values.to_numpy(zero_copy_only=False).astype(np.int64)
         _check_rows("seen_rows", rows, num_items)
         keys.append(np.repeat(inside, lengths) * np.int64(num_items) + rows)
     return np.unique(np.concatenate(keys))
@@ -278,8 +279,7 @@ def _vectors(column: pa.Array) -> np.ndarray:
             "vector must be a fixed_size_list<float32> without nulls. "
             f"Received: {column.type} with {column.null_count} nulls. Embed again."
         )
-    flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-    return flat.reshape(-1, column.type.list_size)
+    return lists.to_vectors(column).astype(np.float32, copy=False)
 
 
 def _integers(table: pa.Table, name: str) -> np.ndarray:

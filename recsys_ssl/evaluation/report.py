@@ -10,6 +10,7 @@ from typing import Any, Optional
 
 import jinja2
 
+from recsys_ssl.artifacts import REPORT_FILE, REPORT_PAGE, write_text
 from recsys_ssl.evaluation import plots
 from recsys_ssl.evaluation.metrics import LABELS
 
@@ -27,10 +28,9 @@ def write_report(report: Mapping[str, Any], directory: str | Path) -> tuple[Path
     directory = Path(directory)
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     page = render_report(report)
-    directory.mkdir(parents=True, exist_ok=True)
-    paths = directory / "report.html", directory / "report.json"
+    paths = directory / REPORT_PAGE, directory / REPORT_FILE
     for path, content in zip(paths, (page, text)):
-        path.write_text(content, encoding="utf-8")
+        write_text(path, content)
     return paths
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from recsys_ssl import examples
+from recsys_ssl import examples, lists
 from recsys_ssl.encoders import kinds
 from recsys_ssl.features.encoding import EncodedFeature
 
@@ -159,14 +159,16 @@ class Catalogue:
         modules = {f.name: kinds.load(f.content, "encoder") for f in layout.features if f.content}
         for batch in examples.read_batches(examples.list_shards(catalogue_dir, examples.CATALOGUE_SPLIT)):
             first_record = sum(len(part) for part in rows)
-            rows.append(_flat(batch, "item_row")[0])
-            ids.append(_flat(batch, "item_id")[0])
-            counts.append(_flat(batch, "train_count")[0])
+            rows.append(lists.flat(batch, "item_row", pa.int64())[0])
+            ids.append(lists.flat(batch, "item_id", pa.large_binary())[0])
+            counts.append(lists.flat(batch, "train_count", pa.int64())[0])
             parts.append(_flatten_records(batch, layout, first_record))
             for name, vectors in dense.items():
-                vectors.append(_dense_rows(batch, name, next(f.dim for f in layout.features if f.name == name)))
+                dim = next(f.dim for f in layout.features if f.name == name)
+                vectors.append(lists.stack(name, *lists.flat(batch, name, pa.float32()), dim))
             for name, pieces in contents.items():
-                pieces.append(modules[name].unpack(tf.constant(_packed_rows(batch, name), tf.string)))
+                packed = lists.only(name, *lists.flat(batch, name, pa.large_binary()), b"")
+                pieces.append(modules[name].unpack(tf.constant(packed, tf.string)))
         self.item_ids = np.concatenate(ids)
         self.train_counts = np.concatenate(counts)
         if not np.array_equal(np.concatenate(rows), np.arange(self.num_items)):
@@ -221,41 +223,14 @@ class Catalogue:
         self._dense[name] = tf.tensor_scatter_nd_update(missing, present, vectors)
 
 
-def _flat(batch, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The values of a large_list column and the number of values of each record."""
-    index = batch.schema.get_field_index(name)
-    # The decoder knows no type for a feature that no record of the batch has.
-    if index < 0 or pa.types.is_null(batch.column(index).type):
-        return np.zeros(0, np.int64), np.zeros(batch.num_rows, np.int64)
-    column = batch.column(index)
-    lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-    return column.flatten().to_numpy(zero_copy_only=False), lengths
-
-
 def _flatten_records(batch, layout: FeatureLayout, first_record: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     # Begins with no values, for a layout of dense features only.
     columns = [(np.zeros(0, np.int64),) * 3]
     for slot, (feature, offset) in enumerate(zip(layout.features, layout.offsets)):
         if feature.dim or feature.content:
             continue
-        values, lengths = _flat(batch, feature.name)
-        records = np.repeat(np.arange(batch.num_rows), lengths)
-        columns.append((records, np.full(len(values), slot), values.astype(np.int64) + offset))
+        values, lengths = lists.flat(batch, feature.name, pa.int64())
+        columns.append((lists.owners(lengths), np.full(len(values), slot), values + offset))
     records, slots, codes = (np.concatenate(column) for column in zip(*columns))
     order = np.argsort(records, kind="stable")
     return records[order] + first_record, slots[order], codes[order]
-
-
-def _dense_rows(batch, name: str, dim: int) -> np.ndarray:
-    values, lengths = _flat(batch, name)
-    rows = np.full((batch.num_rows, dim), np.nan, np.float32)
-    rows[lengths > 0] = values.reshape(-1, dim)
-    return rows
-
-
-def _packed_rows(batch, name: str) -> np.ndarray:
-    """[num_records] object, the packed content of each record, b"" where it is missing."""
-    values, lengths = _flat(batch, name)
-    packed = np.full(batch.num_rows, b"", object)
-    packed[lengths > 0] = values
-    return packed

@@ -27,13 +27,10 @@ from typing import NamedTuple, Optional
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-import tensorflow as tf
 from matplotlib.figure import Figure
 
-from recsys_ssl import examples
-
-JSON_FILE = "correlations.json"
-HEAT_MAP_FILE = "correlations.png"
+from recsys_ssl import artifacts, examples, lists
+from recsys_ssl.artifacts import CORRELATIONS_FILE, HEAT_MAP_FILE
 
 NEAR_UNIQUE_VALUES_PER_ITEM = 0.5
 NEAR_UNIQUE_ENTROPY_SHARE = 0.9
@@ -86,7 +83,7 @@ class Correlations:
             "normalised_mutual_information": self.normalised.tolist(),
             "near_unique": self.near_unique,
         }
-        return json.dumps(values, indent=2) + "\n"
+        return artifacts.to_json(values)
 
     @classmethod
     def from_json(cls, text: str) -> Correlations:
@@ -118,8 +115,7 @@ def correlate(
     """
     with pipeline or beam.Pipeline() as root:
         _ = root | "Correlate" >> Correlate(catalogue_dir, tuple(features), out_dir)
-    with tf.io.gfile.GFile(os.path.join(str(out_dir), JSON_FILE)) as file:
-        return Correlations.from_json(file.read())
+    return Correlations.from_json(artifacts.read_text(os.path.join(str(out_dir), CORRELATIONS_FILE)))
 
 
 class Correlate(beam.PTransform):
@@ -190,8 +186,8 @@ def count_batch(
         (f, g, partition) -> distinct keys [num_keys] uint64 and their weights [num_keys] float64. f == g counts
         single values. A key is the mixed value pair; its highest bits are its partition.
     """
-    lists = [list_values(name, records) for name in features]
-    for (f, left), (g, right) in itertools.combinations_with_replacement(enumerate(lists), 2):
+    found = [list_values(name, records) for name in features]
+    for (f, left), (g, right) in itertools.combinations_with_replacement(enumerate(found), 2):
         keys, weights = _weigh_values(left) if f == g else _weigh_pairs(left, right, block_size)
         shift = 64 - (num_partitions.bit_length() - 1)
         starts = np.searchsorted(keys, np.arange(num_partitions, dtype=np.uint64) << np.uint64(shift))
@@ -209,22 +205,18 @@ def list_values(name: str, records: pa.RecordBatch) -> ValueLists:
         ValueError: there is no such column, or an index is negative or beyond 2**32 - 2.
         TypeError: the column does not hold int64.
     """
-    index = records.schema.get_field_index(name)
-    if index < 0:
+    if name not in records.schema.names:
         raise ValueError(
             f"feature {name!r} is no column of the catalogue. Received: {sorted(records.schema.names)}. "
             "Transform the catalogue with the spec that names it."
         )
-    column = records.column(index)
-    if pa.types.is_null(column.type):
-        flat, lengths = np.empty(0, np.int64), np.zeros(len(records), np.int64)
-    elif column.type.value_type != pa.int64():
+    indices, lengths = lists.flatten(lists.column(records, name), pa.int64())
+    if indices.type != pa.int64():
         raise TypeError(
-            f"feature {name!r} must hold vocabulary indices (int64). Received: {column.type.value_type}. "
+            f"feature {name!r} must hold vocabulary indices (int64). Received: {indices.type}. "
             "Read the transformed catalogue, and leave dense features out."
         )
-    else:
-        flat, lengths = column.flatten().to_numpy(), column.value_lengths().fill_null(0).to_numpy().astype(np.int64)
+    flat = indices.to_numpy()
     if len(flat) and not 0 <= flat.min() <= flat.max() < 2**32 - 1:
         raise ValueError(f"indices of {name!r} must be in 0..2**32 - 2. Received: {flat.min()}..{flat.max()}.")
     filled = np.maximum(lengths, 1)
@@ -236,8 +228,8 @@ def list_values(name: str, records: pa.RecordBatch) -> ValueLists:
     return ValueLists(values, starts, filled)
 
 
-def _weigh_values(lists: ValueLists) -> tuple[np.ndarray, np.ndarray]:
-    return add_up(lists.values * _MIX, np.repeat(1.0 / lists.lengths, lists.lengths))
+def _weigh_values(feature: ValueLists) -> tuple[np.ndarray, np.ndarray]:
+    return add_up(feature.values * _MIX, np.repeat(1.0 / feature.lengths, feature.lengths))
 
 
 def _weigh_pairs(left: ValueLists, right: ValueLists, block_size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -332,13 +324,10 @@ def conclude(sums: dict[tuple[int, int], Sums], features: tuple[str, ...]) -> Co
 
 def write_correlations(correlations: Correlations, out_dir: str) -> Correlations:
     """Writes the JSON and the heat map into `out_dir`."""
-    tf.io.gfile.makedirs(out_dir)
-    with tf.io.gfile.GFile(os.path.join(out_dir, JSON_FILE), "w") as file:
-        file.write(correlations.to_json())
+    artifacts.write_text(os.path.join(out_dir, CORRELATIONS_FILE), correlations.to_json())
     image = io.BytesIO()
     draw_heat_map(correlations).savefig(image, format="png")
-    with tf.io.gfile.GFile(os.path.join(out_dir, HEAT_MAP_FILE), "wb") as file:
-        file.write(image.getvalue())
+    artifacts.write_bytes(os.path.join(out_dir, HEAT_MAP_FILE), image.getvalue())
     return correlations
 
 

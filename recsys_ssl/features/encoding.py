@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Optional
 
-import tensorflow as tf
-
-_ENCODING_FILE = "encoding.json"
+from recsys_ssl import artifacts
 
 
 @dataclass(frozen=True)
@@ -36,11 +33,10 @@ class EncodedFeature:
 
 def read_encoding(transform_dir: str) -> tuple[EncodedFeature, ...]:
     """The encoded features that a transformation makes, in the order of the spec."""
-    with tf.io.gfile.GFile(os.path.join(transform_dir, _ENCODING_FILE)) as file:
-        return tuple(EncodedFeature(**feature) for feature in json.load(file))
+    text = artifacts.read_text(os.path.join(transform_dir, artifacts.ENCODING_FILE))
+    return artifacts.from_json(tuple[EncodedFeature, ...], text)
 
 
 def write_encoding(transform_dir: str, encoding: Sequence[EncodedFeature]) -> None:
     """Writes what `read_encoding` reads; a part of an encoding lets a tower leave features of a catalogue out."""
-    with tf.io.gfile.GFile(os.path.join(transform_dir, _ENCODING_FILE), "w") as file:
-        json.dump([asdict(feature) for feature in encoding], file, indent=2)
+    artifacts.write_text(os.path.join(transform_dir, artifacts.ENCODING_FILE), artifacts.to_json(list(encoding)))

@@ -20,7 +20,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.public import tfxio
 
-from recsys_ssl import examples
+from recsys_ssl import examples, lists
 from recsys_ssl.features.encoding import EncodedFeature, write_encoding
 from recsys_ssl.features.schema import catalogue_schema, interactions_schema, is_multi_valued
 from recsys_ssl.spec import Feature, FeatureSpec
@@ -253,10 +253,8 @@ def _to_record_batch(tensors: dict[str, tf.SparseTensor]) -> pa.RecordBatch:
     arrays = {}
     for name, tensor in sorted(tensors.items()):
         lengths = np.bincount(tensor.indices[:, 0].numpy(), minlength=int(tensor.dense_shape[0]))
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
         values = tensor.values.numpy()
-        flat = pa.array(values, pa.large_binary()) if values.dtype == object else pa.array(values)
-        arrays[name] = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), flat)
+        arrays[name] = lists.from_flat(values, lengths, pa.large_binary() if values.dtype == object else None)
     return pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays))
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
-from recsys_ssl import examples
+from recsys_ssl import examples, lists
 from recsys_ssl.index import embeddings, raw_inputs
 from recsys_ssl.spec import FeatureSpec
 
@@ -206,7 +206,7 @@ class _EmbedBatches(beam.DoFn):
     def process(self, element):
         key, records = element
         vectors = embed(self._towers, self._signature, self._specs, records)
-        yield key, self._to_rows(records, embeddings.vector_column(vectors))
+        yield key, self._to_rows(records, lists.from_vectors(vectors))
 
 
 def embed(towers, signature: str, specs: dict[str, tf.TensorSpec], records: pa.RecordBatch) -> np.ndarray:
@@ -290,33 +290,25 @@ class _ItemQueryRows(_QueryRows):
 
 
 def _event_columns(records: pa.RecordBatch) -> dict[str, pa.Array]:
-    seen, lengths = raw_inputs.split_lists("seen_rows", raw_inputs.feature_column(records, "seen_rows"), pa.int64())
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     return {
         "query_id": _only_value(records, "query_id", pa.large_binary()).cast(pa.binary()),
         "item_row": pa.array(_integers(records, "item_row")),
-        "seen_rows": pa.ListArray.from_arrays(offsets, seen),
+        "seen_rows": lists.from_flat(*lists.flat(records, "seen_rows", pa.int64()), layout=pa.ListArray),
         "timestamp_us": _times(records),
     }
 
 
 def _times(records: pa.RecordBatch) -> pa.Array:
     """[num_records] int64 microseconds since 1970, null where the log has no time."""
-    if "timestamp_us" not in records.schema.names:
-        return pa.nulls(len(records), pa.int64())
-    times, lengths = raw_inputs.split_lists("timestamp_us", records["timestamp_us"], pa.int64())
-    values = np.zeros(len(records), np.int64)
-    values[lengths > 0] = times
-    return pa.array(values, mask=lengths == 0)
+    times, lengths = lists.flat(records, "timestamp_us", pa.int64())
+    return pa.array(lists.only("timestamp_us", times, lengths, 0), mask=lengths == 0)
 
 
 def _slice_columns(records: pa.RecordBatch, slices: tuple[str, ...]) -> dict[str, pa.Array]:
     """The first value of every slice feature, "" when missing."""
     columns = {}
     for name in slices:
-        values, lengths = raw_inputs.split_lists(name, raw_inputs.feature_column(records, name), pa.large_binary())
-        first = np.full(len(records), b"", object)
-        first[lengths > 0] = values[(np.cumsum(lengths) - lengths)[lengths > 0]]
+        first = lists.first(*lists.flat(records, name, pa.large_binary()), b"")
         columns[name] = pa.array(first, pa.binary()).cast(pa.string())
     return columns
 
@@ -327,7 +319,7 @@ def _integers(records: pa.RecordBatch, name: str) -> np.ndarray:
 
 def _only_value(records: pa.RecordBatch, name: str, expected: pa.DataType) -> pa.Array:
     """The value of a column that every record must have exactly once."""
-    values, lengths = raw_inputs.split_lists(name, raw_inputs.column(records, name), expected)
+    values, lengths = lists.read(name, raw_inputs.column(records, name), expected)
     if (lengths != 1).any():
         raise ValueError(f"every record must have one {name}. Received: {lengths[lengths != 1][0]} values.")
     return pa.array(values, expected)

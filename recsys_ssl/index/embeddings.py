@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tensorflow as tf
 
+from recsys_ssl import artifacts, lists
+
 
 @dataclass(frozen=True, eq=False)
 class ItemEmbeddings:
@@ -31,21 +33,10 @@ class ItemEmbeddings:
     """[num_items] int64: train positives of the item."""
 
 
-def vector_column(vectors: np.ndarray) -> pa.Array:
-    """[num_rows, dim] float32 as a fixed_size_list column."""
-    values = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(values, vectors.shape[1])
-
-
-def stack_vector_column(vectors: pa.ChunkedArray) -> np.ndarray:
-    """A fixed_size_list column as [num_rows, dim] float32."""
-    return vectors.combine_chunks().flatten().to_numpy().reshape(len(vectors), vectors.type.list_size)
-
-
 def clear_dir(path: str) -> None:
     """Makes `path`, without the rows of an earlier run: one more shard back then must not survive."""
     tf.io.gfile.makedirs(path)
-    for stale in tf.io.gfile.glob(os.path.join(path, "rows-*.parquet")):
+    for stale in tf.io.gfile.glob(os.path.join(path, "rows-*.parquet*")):  # unfinished ones too
         tf.io.gfile.remove(stale)
 
 
@@ -54,10 +45,7 @@ def write_rows(rows: pa.Table, out_dir: str, shard: int, batch: int) -> str:
     path = os.path.join(out_dir, f"rows-{shard:06d}-{batch:06d}.parquet")
     sink = pa.BufferOutputStream()
     pq.write_table(rows, sink)
-    unfinished = f"{path}.{os.getpid()}.tmp"
-    with tf.io.gfile.GFile(unfinished, "wb") as file:
-        file.write(sink.getvalue().to_pybytes())
-    tf.io.gfile.rename(unfinished, path, overwrite=True)
+    artifacts.write_bytes(path, sink.getvalue().to_pybytes())
     return path
 
 
@@ -89,7 +77,7 @@ def read_items(items_dir: str | Path) -> ItemEmbeddings:
     if len(pc.unique(rows["item_id"])) != len(rows):
         raise ValueError(f"{items_dir} must hold every item id once. Check the catalogue's ids.")
     item_ids = rows["item_id"].cast(pa.binary()).combine_chunks()
-    return ItemEmbeddings(item_ids, stack_vector_column(rows["vector"]), rows["train_count"].to_numpy())
+    return ItemEmbeddings(item_ids, lists.to_vectors(rows["vector"]), rows["train_count"].to_numpy())
 
 
 def sample_query_vectors(queries_dir: str | Path, num_queries: int, seed: int) -> np.ndarray:
@@ -100,6 +88,6 @@ def sample_query_vectors(queries_dir: str | Path, num_queries: int, seed: int) -
     sampled, start = [], 0
     for rows in iterate_rows(queries_dir, ["vector"]):
         within = chosen[(chosen >= start) & (chosen < start + len(rows))] - start
-        sampled.append(stack_vector_column(rows["vector"])[within])
+        sampled.append(lists.to_vectors(rows["vector"])[within])
         start += len(rows)
     return np.concatenate(sampled)

@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
+from recsys_ssl import lists
+
 _SMALLEST_BUCKET = 8
 
 
@@ -42,93 +44,23 @@ def column(records: pa.RecordBatch, name: str) -> pa.Array:
     Raises:
         ValueError: there is none.
     """
-    index = records.schema.get_field_index(name)
-    if index < 0:
+    if name not in records.schema.names:
         raise ValueError(
             f"the examples need the feature {name!r}. Received: {sorted(records.schema.names)}. "
             "Ingest the data with the spec that the towers were trained with."
         )
-    return records.column(index)
+    return lists.column(records, name)
 
 
-def feature_column(records: pa.RecordBatch, name: str) -> pa.Array:
-    """The column of a feature; records that all lack it have no such column, which here is one of nulls."""
-    index = records.schema.get_field_index(name)
-    return pa.nulls(len(records)) if index < 0 else records.column(index)
-
-
-def split_lists(name: str, lists: pa.Array, expected: pa.DataType) -> tuple[np.ndarray, np.ndarray]:
-    """A list column as flat values and lengths.
-
-    Args:
-        lists: [num_records] large_list; a null list and a column of type null count as empty lists.
-        expected: type of the values; int64 is also read where float32 is expected.
-
-    Returns:
-        values [sum of lengths] and lengths [num_records] int64.
-
-    Raises:
-        TypeError: the values have another type.
-    """
-    if pa.types.is_null(lists.type):
-        values, lengths = pa.nulls(0), np.zeros(len(lists), np.int64)
-    else:
-        values, lengths = lists.flatten(), lists.value_lengths().fill_null(0).to_numpy().astype(np.int64)
-    if len(values) == 0:
-        # Without a value the decoder cannot know the type.
-        values = pa.array([], expected)
-    integer_as_float = pa.types.is_floating(expected) and pa.types.is_integer(values.type)
-    if values.type != expected and not integer_as_float:
-        raise TypeError(f"feature {name!r} must hold {expected}. Received: {values.type}. Check its kind in the spec.")
-    return values.cast(expected).to_numpy(zero_copy_only=False), lengths
-
-
-def first_values(name: str, lists: pa.Array, expected: pa.DataType, missing) -> np.ndarray:
-    """[num_records] the only value of every list, or `missing`.
-
-    Raises:
-        ValueError: a list has several values.
-    """
-    values, lengths = split_lists(name, lists, expected)
-    if (lengths > 1).any():
-        raise ValueError(
-            f"feature {name!r} takes one value a record. Received: {lengths.max()} values in record "
-            f"{int(lengths.argmax())} of a batch. Make it multi_valued in the spec."
-        )
-    result = np.full(len(lengths), missing, values.dtype)
-    result[lengths == 1] = values
-    return result
-
-
-def pad_lists(name: str, lists: pa.Array) -> np.ndarray:
+def pad_lists(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """[num_records, width] object: the byte strings of every list, padded with b"".
 
     The width is the longest list's, rounded up to a power of two: 8 bytes x num_records x width.
     """
-    values, lengths = split_lists(name, lists, pa.large_binary())
     padded = np.full((len(lengths), bucket_size(lengths.max(initial=0))), b"", object)
     starts = np.cumsum(lengths) - lengths
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    padded[rows, np.arange(len(values)) - np.repeat(starts, lengths)] = values
+    padded[lists.owners(lengths), np.arange(len(values)) - np.repeat(starts, lengths)] = values
     return padded
-
-
-def stack_vectors(name: str, lists: pa.Array, dim: int) -> np.ndarray:
-    """[num_records, dim] float32: every list is one vector; a missing vector is a row of NaN.
-
-    Raises:
-        ValueError: a list has neither 0 nor `dim` values.
-    """
-    values, lengths = split_lists(name, lists, pa.float32())
-    wrong = (lengths != dim) & (lengths != 0)
-    if wrong.any():
-        raise ValueError(
-            f"feature {name!r} must have {dim} values or none. Received: {lengths[wrong.argmax()]} values in record "
-            f"{int(wrong.argmax())} of a batch. Check its dim in the spec."
-        )
-    stacked = np.full((len(lengths), dim), np.nan, np.float32)
-    stacked[lengths == dim] = values.reshape(-1, dim)
-    return stacked
 
 
 def to_arrays(records: pa.RecordBatch, specs: dict[str, tf.TensorSpec]) -> dict[str, np.ndarray]:
@@ -144,15 +76,15 @@ def to_arrays(records: pa.RecordBatch, specs: dict[str, tf.TensorSpec]) -> dict[
     """
     arrays = {}
     for name, spec in specs.items():
-        lists, rank = feature_column(records, name), spec.shape.rank
+        rank = spec.shape.rank
         if spec.dtype == tf.string and rank == 1:
-            arrays[name] = first_values(name, lists, pa.large_binary(), b"")
+            arrays[name] = lists.only(name, *lists.flat(records, name, pa.large_binary()), b"")
         elif spec.dtype == tf.string and rank == 2:
-            arrays[name] = pad_lists(name, lists)
+            arrays[name] = pad_lists(*lists.flat(records, name, pa.large_binary()))
         elif spec.dtype == tf.float32 and rank == 1:
-            arrays[name] = first_values(name, lists, pa.float32(), np.nan)
+            arrays[name] = lists.only(name, *lists.flat(records, name, pa.float32()), np.nan)
         elif spec.dtype == tf.float32 and rank == 2 and spec.shape[1] is not None:
-            arrays[name] = stack_vectors(name, lists, spec.shape[1])
+            arrays[name] = lists.stack(name, *lists.flat(records, name, pa.float32()), spec.shape[1])
         else:
             raise ValueError(
                 f"input {name!r} must be string [None], string [None, None], float32 [None] or float32 [None, dim]. "

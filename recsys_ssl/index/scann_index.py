@@ -8,13 +8,12 @@ References:
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Optional
 
@@ -23,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scann.scann_ops.py import scann_ops_pybind
 
+from recsys_ssl import artifacts
 from recsys_ssl.index import embeddings
 
 # Below the first size exact search takes about 0.1 ms; above the second, hashing every item does not.
@@ -30,6 +30,7 @@ EXACT_BELOW = 20_000
 TREE_ABOVE = 100_000
 
 RECALL_AT = (10, 50)
+_ASSETS_FILE = "scann_assets.pbtxt"
 # Equal items score equally but for the rounding of a dot product of short vectors.
 _TIE = 1e-6
 
@@ -66,13 +67,11 @@ class IndexReport:
     size_bytes: int
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
+        return artifacts.to_json(self)
 
     @classmethod
     def from_json(cls, text: str) -> IndexReport:
-        values = json.loads(text)
-        recall = {int(k): share for k, share in values["recall"].items()}
-        return cls(**values | {"config": IndexConfig(**values["config"]), "recall": recall})
+        return artifacts.from_json(cls, text)
 
 
 def choose_config(config: IndexConfig, num_items: int) -> IndexConfig:
@@ -174,14 +173,17 @@ def build_index(items: embeddings.ItemEmbeddings, config: IndexConfig = IndexCon
 
 
 def save_index(index: ScannIndex, out_dir: str | Path) -> None:
-    """Writes a stand-alone index (local disk): ScaNN's files, `item_ids.parquet` and `config.json`."""
-    os.makedirs(out_dir, exist_ok=True)
-    # What this method does not write must not be left over from another one.
-    for stale in (*Path(out_dir).glob("*.npy"), *Path(out_dir).glob("*.pb")):
-        stale.unlink()
-    index.searcher.serialize(str(out_dir))
-    pq.write_table(pa.table({"item_id": index.item_ids}), os.path.join(out_dir, "item_ids.parquet"))
-    Path(out_dir, "config.json").write_text(json.dumps(asdict(index.config)) + "\n", encoding="utf-8")
+    """Writes a stand-alone index (local disk): ScaNN's files, `item_ids.parquet` and `config.json`.
+
+    Replaces the whole directory: what this method does not write must not be left over from another one.
+    """
+    with artifacts.whole_directory(out_dir) as unfinished:
+        index.searcher.serialize(str(unfinished))
+        assets = unfinished / _ASSETS_FILE
+        text = assets.read_text(encoding="utf-8").replace(str(unfinished), str(out_dir))
+        assets.write_text(text, encoding="utf-8")
+        pq.write_table(pa.table({"item_id": index.item_ids}), unfinished / "item_ids.parquet")
+        (unfinished / "config.json").write_text(artifacts.to_json(index.config), encoding="utf-8")
 
 
 def load_index(index_dir: str | Path) -> ScannIndex:
@@ -190,7 +192,7 @@ def load_index(index_dir: str | Path) -> ScannIndex:
     Raises:
         FileNotFoundError: there is no index.
     """
-    assets = Path(index_dir, "scann_assets.pbtxt")
+    assets = Path(index_dir, _ASSETS_FILE)
     if not assets.exists():
         raise FileNotFoundError(f"no index in {index_dir}. Build it first.")
     # ScaNN records absolute paths, which break when the directory is moved.
@@ -200,7 +202,7 @@ def load_index(index_dir: str | Path) -> ScannIndex:
         assets.read_text(encoding="utf-8"),
     )
     searcher = scann_ops_pybind.ScannSearcher(scann_ops_pybind.scann_pybind.ScannNumpy(str(index_dir), moved))
-    config = IndexConfig(**json.loads(Path(index_dir, "config.json").read_text(encoding="utf-8")))
+    config = artifacts.from_json(IndexConfig, artifacts.read_text(Path(index_dir, "config.json")))
     return ScannIndex(searcher, read_item_ids(index_dir), config)
 
 
@@ -311,5 +313,5 @@ def index_items(
         build_s=build_s,
         size_bytes=sum(file.stat().st_size for file in Path(out_dir).iterdir()),
     )
-    Path(out_dir, "index.json").write_text(report.to_json(), encoding="utf-8")
+    artifacts.write_text(Path(out_dir, artifacts.INDEX_REPORT_FILE), report.to_json())
     return report

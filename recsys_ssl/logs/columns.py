@@ -7,6 +7,7 @@ from typing import Optional
 import numpy as np
 import pyarrow as pa
 
+from recsys_ssl import lists
 from recsys_ssl.logs import timeline
 from recsys_ssl.logs.records import mix_hashes
 from recsys_ssl.spec import FeatureSpec
@@ -36,15 +37,15 @@ def interaction_batch(
         rows = rows[np.argsort(mix_hashes(*place, seed=0), kind="stable")]
     taken = events.take(pa.array(rows))
     columns = {
-        "query_id": _single(taken["query_id"], _BYTES),
-        "item_id": _single(taken["item_id"], _BYTES),
-        "item_row": _single(taken["item_row"], _INT64),
-        "example_weight": _single(taken["example_weight"], _FLOAT32),
+        "query_id": lists.single(taken["query_id"], _BYTES),
+        "item_id": lists.single(taken["item_id"], _BYTES),
+        "item_row": lists.single(taken["item_row"], _INT64),
+        "example_weight": lists.single(taken["example_weight"], _FLOAT32),
     }
     if spec.events.timestamp:
-        columns["timestamp_us"] = _single(taken["timestamp_us"], _INT64)
+        columns["timestamp_us"] = lists.single(taken["timestamp_us"], _INT64)
     if spec.queries.same_as_items:
-        columns["query_row"] = _single(taken["query_row"], _INT64)
+        columns["query_row"] = lists.single(taken["query_row"], _INT64)
     for feature in spec.events.features:
         columns[feature.name] = _to_lists(taken[feature.name])
     for feature in spec.queries.features:
@@ -53,7 +54,7 @@ def interaction_batch(
         elif feature.source_column == spec.queries.id and feature.kind in ("id", "categorical", "text"):
             columns[feature.name] = columns["query_id"]  # known even when the table lacks the query
         elif queries is None:
-            columns[feature.name] = _empty(len(rows), _FLOAT32 if feature.kind in ("numeric", "dense") else _BYTES)
+            columns[feature.name] = lists.empty(len(rows), _FLOAT32 if feature.kind in ("numeric", "dense") else _BYTES)
         else:
             row = taken["_query_row"].to_numpy()
             columns[feature.name] = _to_lists(queries[feature.name].take(pa.array(row, mask=row < 0)))
@@ -74,12 +75,12 @@ def catalogue_batch(
         impression_count: [num_items] int64, written when the log has impressions.
     """
     columns = {
-        "item_row": _single(pa.array(np.arange(first_row, first_row + items.num_rows)), _INT64),
-        "item_id": _single(items["_id"], _BYTES),
-        "train_count": _single(pa.array(train_count), _INT64),
+        "item_row": lists.single(np.arange(first_row, first_row + items.num_rows), _INT64),
+        "item_id": lists.single(items["_id"], _BYTES),
+        "train_count": lists.single(train_count, _INT64),
     }
     if spec.events.label.impressions:
-        columns["impression_count"] = _single(pa.array(impression_count), _INT64)
+        columns["impression_count"] = lists.single(impression_count, _INT64)
     for feature in spec.item_features:
         known = spec.items.table is not None
         columns[feature.name] = _to_lists(items[feature.name]) if known else columns["item_id"]
@@ -89,7 +90,7 @@ def catalogue_batch(
 def _history(events: pa.Table, rows: np.ndarray, length: int) -> pa.LargeListArray:
     starts, ends = timeline.find_history(events["_query"].to_numpy(), events["timestamp_us"].to_numpy(), length)
     starts, ends = starts[rows], ends[rows]
-    return _ragged(ends - starts, _one(events["item_id"].take(pa.array(timeline.ranges(starts, ends)))), _BYTES)
+    return lists.from_flat(events["item_id"].take(pa.array(timeline.ranges(starts, ends))), ends - starts, _BYTES)
 
 
 def _seen(events: pa.Table, split: np.ndarray, which: int, spec: FeatureSpec) -> pa.LargeListArray:
@@ -100,34 +101,13 @@ def _seen(events: pa.Table, split: np.ndarray, which: int, spec: FeatureSpec) ->
         times = events["timestamp_us"].to_numpy() if spec.events.timestamp else None
         lengths, rows = timeline.find_seen(events["_query"].to_numpy(), item_row, times, split, which)
     if spec.queries.same_as_items:  # a page is no answer to itself
-        owner = np.concatenate([np.repeat(np.arange(num_held_out), lengths), np.arange(num_held_out)])
+        owner = np.concatenate([lists.owners(lengths), np.arange(num_held_out)])
         own = events["query_row"].to_numpy()[split == which]
         lengths, rows = timeline.distinct_lists(owner, np.concatenate([rows, own]), num_held_out)
-    return _ragged(lengths, pa.array(rows, _INT64), _INT64)
+    return lists.from_flat(rows, lengths, _INT64)
 
 
-def _one(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    if isinstance(column, pa.Array):
-        return column
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays([pa.array([], column.type), *column.chunks])
-
-
-def _single(column: pa.ChunkedArray | pa.Array, kind: pa.DataType) -> pa.LargeListArray:
-    return _ragged(np.ones(len(column), np.int64), _one(column), kind)
-
-
-def _empty(length: int, kind: pa.DataType) -> pa.LargeListArray:
-    return _ragged(np.zeros(length, np.int64), pa.array([], kind), kind)
-
-
-def _ragged(lengths: np.ndarray, values: pa.Array, kind: pa.DataType) -> pa.LargeListArray:
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int64())
-    return pa.LargeListArray.from_arrays(offsets, values if values.type == kind else values.cast(kind))
-
-
-def _to_lists(column: pa.ChunkedArray | pa.Array) -> pa.LargeListArray:
+def _to_lists(column: pa.ChunkedArray) -> pa.LargeListArray:
     """Lists of text become lists of bytes; null becomes an empty list."""
-    array = _one(column)
-    lengths = np.diff(array.offsets.to_numpy())
-    values = array.flatten()
-    return _ragged(lengths, values, _BYTES if values.type == pa.large_string() else values.type)
+    values, lengths = lists.flatten(column, _BYTES)
+    return lists.from_flat(values, lengths, _BYTES if values.type == pa.large_string() else None)

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys_ssl.lists import one_array
 from recsys_ssl.logs import records, timeline
-from recsys_ssl.logs.sources import concat, one_array, partition_by, reject_rows, tag_rejects
+from recsys_ssl.logs.sources import concat, partition_by, reject_rows, tag_rejects
 from recsys_ssl.spec import FeatureSpec, Split
 
 _EVENT_COLUMNS = ["query_id", "item_id", "timestamp_us"]
@@ -78,8 +79,8 @@ class _JoinItems(beam.DoFn):
         events, catalogue = concat(groups["events"]), concat(groups["items"])
         if events is None:
             return
-        ids = one_array(catalogue, "_id") if catalogue else pa.array([], records.TEXT)
-        row = records.find_rows(one_array(events, "item_id"), ids)
+        ids = one_array(catalogue["_id"]) if catalogue else pa.array([], records.TEXT)
+        row = records.find_rows(one_array(events["item_id"]), ids)
         unknown = events.filter(pa.array(row < 0))
         yield from tag_rejects("events", reject_rows(unknown, "item not in the table", self._names, _EVENT_COLUMNS))
         kind = events["_kind"].to_numpy()
@@ -91,7 +92,7 @@ class _JoinItems(beam.DoFn):
         positives = events.drop(["_kind"]).filter(pa.array(kept))
         positives = positives.append_column("item_row", pa.array(row[kept] + offsets[partition]))
         if catalogue is not None and "_group" in catalogue.column_names:
-            groups_of_items = records.hash_ids(one_array(catalogue, "_group"))
+            groups_of_items = records.hash_ids(one_array(catalogue["_group"]))
             positives = positives.append_column("_group", pa.array(groups_of_items[row[kept]]))
         yield from partition_by(positives, "query_id", len(offsets) - 1)
 
@@ -131,7 +132,7 @@ class _OrderEvents(beam.DoFn):
         if events is None:
             return
         if queries is not None:
-            row = records.find_rows(one_array(events, "query_id"), one_array(queries, "_id"))
+            row = records.find_rows(one_array(events["query_id"]), one_array(queries["_id"]))
         else:
             row = np.full(events.num_rows, -1)
         events = events.append_column("_query_row", pa.array(row))

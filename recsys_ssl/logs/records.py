@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys_ssl import lists
 from recsys_ssl.encoders import kinds
 from recsys_ssl.logs.readers import Batch, Reject
 from recsys_ssl.spec import FeatureSpec, TableFeature
@@ -185,8 +186,8 @@ def check_table(
 
 def _read_content(column: pa.ChunkedArray, feature: TableFeature) -> tuple[pa.LargeListArray, list]:
     """[num_records] lists of packed content, and the faults found."""
-    lists, bad = read_feature(column, feature)
-    packed, found = kinds.load(feature.kind, "column").read(lists)
+    cells, bad = read_feature(column, feature)
+    packed, found = kinds.load(feature.kind, "column").read(cells)
     reasons = [(mask, f"{feature.name} is no {feature.kind}: {reason}") for reason, mask in found.items()]
     return packed, [(bad, _feature_reason(feature)), *reasons]
 
@@ -216,18 +217,17 @@ def read_feature(column: pa.ChunkedArray, feature: TableFeature) -> tuple[pa.Lar
     if feature.kind == "numeric":
         values, missing, bad = as_float(column)
         present = ~(missing | bad)
-        return _lists(present.astype(np.int64), pa.array(values[present].astype(np.float32))), bad
+        return lists.from_flat(values[present].astype(np.float32), present), bad
     if feature.kind == "categorical" and feature.multi_valued:
-        lists = _as_lists(column, feature.separator)
-        return _drop_empty(lists), np.zeros(len(column), bool)
+        return lists.from_flat(*_split_cells(column, feature.separator)), np.zeros(len(column), bool)
     text, bad = as_text(column), np.zeros(len(column), bool)
     if _is_list(column.type):
-        lists = _drop_empty(_as_lists(column, None))
-        short = pa.ListArray.from_arrays(lists.offsets.cast(pa.int32()), lists.values.cast(pa.string()))
+        words, lengths = _split_cells(column, None)
+        short = lists.from_flat(words, lengths, pa.string(), layout=pa.ListArray)
         text = pc.binary_join(short, " ")  # has no kernel for large lists
-        bad = (np.diff(lists.offsets.to_numpy()) > 1) & (feature.kind != "text")
+        bad = (lengths > 1) & (feature.kind != "text")
     present = ~_is_empty(text) & ~bad
-    return _lists(present.astype(np.int64), text.filter(pa.array(present)).cast(TEXT)), bad
+    return lists.from_flat(text.filter(pa.array(present)), present, TEXT), bad
 
 
 def _feature_reason(feature: TableFeature) -> str:
@@ -238,37 +238,26 @@ def _feature_reason(feature: TableFeature) -> str:
 
 
 def _read_dense(column: pa.ChunkedArray, dim: int, separator: str) -> tuple[pa.LargeListArray, np.ndarray]:
-    lists = _drop_empty(_as_lists(column, separator))
-    lengths = np.diff(lists.offsets.to_numpy())
-    values, missing, bad = as_float(pa.chunked_array([lists.values]))
-    rows = np.repeat(np.arange(len(lists)), lengths)
-    num_missing = np.bincount(rows, missing, len(lists)).astype(np.int64)
-    wrong = (lengths > 0) & (lengths != dim) | (np.bincount(rows, bad, len(lists)) > 0)
+    elements, lengths = _split_cells(column, separator)
+    values, missing, bad = as_float(pa.chunked_array([elements]))
+    rows = lists.owners(lengths)
+    num_missing = np.bincount(rows, missing, len(lengths)).astype(np.int64)
+    wrong = (lengths > 0) & (lengths != dim) | (np.bincount(rows, bad, len(lengths)) > 0)
     wrong |= (num_missing > 0) & (num_missing < lengths)  # a vector is known as a whole or not at all
     kept = ~wrong & (num_missing == 0)
-    return _lists(np.where(kept, lengths, 0), pa.array(values[kept[rows]].astype(np.float32))), wrong
+    return lists.from_flat(values[kept[rows]].astype(np.float32), np.where(kept, lengths, 0)), wrong
 
 
-def _as_lists(column: pa.ChunkedArray, separator: str | None) -> pa.LargeListArray:
-    """[num_records] lists of text; null is an empty list."""
+def _split_cells(column: pa.ChunkedArray, separator: str | None) -> tuple[pa.Array, np.ndarray]:
+    """The texts of a column that are not empty, [sum of lengths], and how many each record has."""
     if not _is_list(column.type):
         text = pc.fill_null(as_text(column), "")
-        if separator is None:
-            return _lists(np.ones(len(text), np.int64), text)
-        column = pa.chunked_array([pc.split_pattern(text, separator)])
-    array = _combine(column)
-    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-    return _lists(lengths, as_text(pa.chunked_array([array.flatten()])))
-
-
-def _drop_empty(lists: pa.LargeListArray) -> pa.LargeListArray:
-    present = ~_is_empty(lists.values)
-    offsets = np.concatenate([[0], np.cumsum(present)])[lists.offsets.to_numpy()]
-    return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), lists.values.filter(pa.array(present)))
-
-
-def _lists(lengths: np.ndarray, values: pa.Array) -> pa.LargeListArray:
-    return pa.LargeListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int64()), values)
+        column = lists.single(text) if separator is None else pc.split_pattern(text, separator)
+    values, lengths = lists.flatten(column, TEXT)
+    text = as_text(pa.chunked_array([values]))
+    present = ~_is_empty(text)
+    rows = lists.owners(lengths)[present]
+    return text.filter(pa.array(present)), np.bincount(rows, minlength=len(lengths))
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -280,7 +269,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 def as_text(column: pa.ChunkedArray) -> pa.Array:
     """[num_records] large_string; null stays null. Lists have no text: null."""
-    array = _combine(column)
+    array = lists.one_array(column)
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
     if _is_list(array.type):
@@ -297,7 +286,7 @@ def as_float(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, np.ndarra
         [num_records] float64, NaN where there is none; [num_records] bool, True where the cell is empty, null or
         NaN; [num_records] bool, True where it is something else than a finite number.
     """
-    array = _combine(column)
+    array = lists.one_array(column)
     if pa.types.is_floating(array.type) or pa.types.is_integer(array.type):
         values = pc.fill_null(array.cast(pa.float64()), float("nan")).to_numpy(zero_copy_only=False)
         missing = np.isnan(values)
@@ -326,7 +315,7 @@ def as_microseconds(column: pa.ChunkedArray, unit: str) -> tuple[np.ndarray, np.
     Returns:
         [num_records] int64, 0 where there is none; [num_records] bool, True where it is no time from 1970 to 2100.
     """
-    array = _combine(column)
+    array = lists.one_array(column)
     if pa.types.is_date(array.type):
         array = array.cast(pa.timestamp("ms"))
     if pa.types.is_timestamp(array.type):
@@ -438,10 +427,3 @@ def _is_empty(text: pa.Array) -> np.ndarray:
 
 def _to_numpy(mask: pa.Array) -> np.ndarray:
     return pc.fill_null(mask, False).to_numpy(zero_copy_only=False)
-
-
-def _combine(column: pa.ChunkedArray) -> pa.Array:
-    """One array of a column; an array of no record when it has no chunk."""
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

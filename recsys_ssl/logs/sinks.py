@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Optional
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from recsys_ssl import artifacts
+from recsys_ssl.artifacts import SUMMARY_FILE
 from recsys_ssl.examples import CATALOGUE_SPLIT, INTERACTION_SPLITS, split_dir, write_shard
+from recsys_ssl.lists import one_array
 from recsys_ssl.logs import records, timeline
 from recsys_ssl.logs.columns import catalogue_batch, interaction_batch
-from recsys_ssl.logs.sources import concat, one_array
-from recsys_ssl.logs.summary import SUMMARY_FILE, IngestSummary, iso_time
+from recsys_ssl.logs.sources import concat
+from recsys_ssl.logs.summary import IngestSummary, iso_time
 from recsys_ssl.spec import FeatureSpec
 
 _LONGEST_EXAMPLE = 200  # characters of a rejected record that the summary shows
@@ -28,22 +32,37 @@ def delete_outputs(interactions_dir: str, catalogue_dir: str, rejected_dir: str)
     splits = [split_dir(interactions_dir, split) for split in INTERACTION_SPLITS]
     splits.append(split_dir(catalogue_dir, CATALOGUE_SPLIT))
     patterns = [os.path.join(split, "*.tfrecord.gz*") for split in splits]
-    patterns += [os.path.join(interactions_dir, SUMMARY_FILE), os.path.join(rejected_dir, "*.jsonl")]
+    patterns += [os.path.join(interactions_dir, f"{SUMMARY_FILE}*"), os.path.join(rejected_dir, "*.jsonl*")]
     old = [match.path for result in FileSystems.match(patterns) for match in result.metadata_list]
     if old:
         FileSystems.delete(old)
 
 
-def _write_text(path: str, text: str) -> None:
-    folder = os.path.dirname(path)
+def _make_dirs(folder: str) -> None:
     if not FileSystems.exists(folder):
         try:
             FileSystems.mkdirs(folder)
         except OSError:  # another worker was first
             if not FileSystems.exists(folder):
                 raise
-    with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-        stream.write(text.encode("utf-8"))
+
+
+def _replace(source: str, target: str) -> None:
+    try:
+        FileSystems.rename([source], [target])
+    except BeamIOError:  # some file systems rename to a free name only
+        if not FileSystems.exists(target):
+            raise
+        FileSystems.delete([target])
+        FileSystems.rename([source], [target])
+
+
+_BEAM_FILES = artifacts.FileSystem(
+    create=partial(FileSystems.create, compression_type=CompressionTypes.UNCOMPRESSED),
+    make_dirs=_make_dirs,
+    replace=_replace,
+    remove=lambda path: FileSystems.delete([path]),
+)
 
 
 def _shard_name(partition: int, num_partitions: int) -> str:
@@ -100,7 +119,7 @@ class _WriteInteractions(beam.DoFn):
             return timeline.split_by_time(events["timestamp_us"].to_numpy(), cuts)
         if share.kind == "item_group":
             return timeline.split_by_group(events["_group"].to_numpy(), share.validation, share.test, share.seed)
-        ids = [one_array(events, name) for name in ("query_id", "item_id")]
+        ids = [one_array(events[name]) for name in ("query_id", "item_id")]
         return timeline.split_by_hash(*ids, share.validation, share.test, share.seed)
 
 
@@ -171,7 +190,7 @@ class WriteRejected(beam.PTransform):
 def _key_rejects(element: tuple[str, pa.Table], num_partitions: int, rows_per_batch: int):
     side, table = element
     block = table["line"].to_numpy() // rows_per_batch
-    hashes = records.mix_hashes(records.hash_ids(one_array(table, "file")), block.astype(np.uint64), seed=0)
+    hashes = records.mix_hashes(records.hash_ids(one_array(table["file"])), block.astype(np.uint64), seed=0)
     keys = (hashes % np.uint64(num_partitions)).astype(np.int64)
     for key, part in records.split_by(table, keys, num_partitions):
         yield (side, key), part
@@ -185,7 +204,8 @@ def _write_rejects(element, directory: str, num_partitions: int) -> None:
         f'{{"reason": {reason}, "file": {file}, "line": {line}, "record": {record}}}\n'
         for reason, file, line, record in zip(*columns, table["record"].to_pylist())
     ]
-    _write_text(os.path.join(directory, f"{side}-{_shard_name(key, num_partitions)}.jsonl"), "".join(lines))
+    path = os.path.join(directory, f"{side}-{_shard_name(key, num_partitions)}.jsonl")
+    artifacts.write_text(path, "".join(lines), _BEAM_FILES)
 
 
 def _count_rejects(element: tuple[str, pa.Table]) -> dict[str, int | tuple[str, int, str]]:
@@ -258,4 +278,4 @@ def _write_summary(counts: dict[str, Any], cuts: Optional[Sequence[int]], spec: 
         examples=examples,
         **{name: counts.get(name, 0) for name in numbers},
     )
-    _write_text(os.path.join(directory, SUMMARY_FILE), summary.to_json())
+    artifacts.write_text(os.path.join(directory, SUMMARY_FILE), summary.to_json(), _BEAM_FILES)

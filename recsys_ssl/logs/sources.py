@@ -12,6 +12,7 @@ import pyarrow as pa
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from recsys_ssl.lists import one_array
 from recsys_ssl.logs import records
 from recsys_ssl.logs.readers import Batch, LogError, Reject, read_batches
 from recsys_ssl.spec import FeatureSpec, Files
@@ -74,14 +75,8 @@ def _read(source: Source, side: str, spec: FeatureSpec, rows_per_batch: int) -> 
 
 def partition_by(table: pa.Table, column: str, num_partitions: int) -> Iterator[tuple[int, pa.Table]]:
     """Yields (partition of the id, its records); an id has the same partition as item and as query."""
-    hashes = records.hash_ids(one_array(table, column)) % np.uint64(num_partitions)
+    hashes = records.hash_ids(one_array(table[column])) % np.uint64(num_partitions)
     return records.split_by(table, hashes.astype(np.int64), num_partitions)
-
-
-def one_array(table: pa.Table, name: str) -> pa.Array:
-    """A column as one array."""
-    chunks = table[name].chunks
-    return chunks[0] if len(chunks) == 1 else pa.concat_arrays([pa.array([], table[name].type), *chunks])
 
 
 def concat(tables: Iterable[pa.Table]) -> Optional[pa.Table]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Optional
 
 import numpy as np
 
+from recsys_ssl import artifacts
 from recsys_ssl.logs.readers import LogError
 from recsys_ssl.spec import FeatureSpec
-
-SUMMARY_FILE = "summary.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +49,11 @@ class IngestSummary:
     """Table and reason -> the first record that was rejected for it."""
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+        return artifacts.to_json(self)
 
     @classmethod
     def from_json(cls, text: str) -> IngestSummary:
-        return cls(**json.loads(text))
+        return artifacts.from_json(cls, text)
 
 
 def iso_time(timestamp_us: int) -> str:

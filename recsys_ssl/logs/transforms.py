@@ -18,11 +18,12 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from recsys_ssl.artifacts import SUMMARY_FILE
 from recsys_ssl.logs.joins import FindCutTimes, JoinItems, NumberItems, OrderEvents
 from recsys_ssl.logs.readers import LogError
 from recsys_ssl.logs.sinks import WriteCatalogue, WriteInteractions, WriteRejected, WriteSummary, delete_outputs
 from recsys_ssl.logs.sources import CollectIds, DeduplicateTable, ReadRecords, find_sources
-from recsys_ssl.logs.summary import SUMMARY_FILE, IngestSummary, check_summary
+from recsys_ssl.logs.summary import IngestSummary, check_summary
 from recsys_ssl.spec import FeatureSpec
 
 

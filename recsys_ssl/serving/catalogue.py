@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from recsys_ssl import examples
+from recsys_ssl import examples, lists
 from recsys_ssl.spec import FeatureSpec
 
 
@@ -18,11 +18,11 @@ class RawCatalogue:
 
     def __init__(self, table: pa.Table, title: str | None):
         self._table = table
-        self.item_ids = [values[0].decode("utf-8") for values in table["item_id"].to_pylist()]
+        self.item_ids = [item_id.decode("utf-8") for item_id in lists.flat(table, "item_id", pa.large_binary())[0]]
         self.titles = self.item_ids
-        if title in table.column_names:
-            shown = table[title].to_pylist()
-            self.titles = [t[0].decode("utf-8") if t else i for t, i in zip(shown, self.item_ids, strict=True)]
+        if title is not None:
+            shown = lists.first(*lists.flat(table, title, pa.large_binary()), None)
+            self.titles = [i if t is None else t.decode("utf-8") for t, i in zip(shown, self.item_ids, strict=True)]
         self._row_of = {item_id: row for row, item_id in enumerate(self.item_ids)}
 
     def title_of(self, item_id: str) -> str:
@@ -30,7 +30,7 @@ class RawCatalogue:
 
     def record(self, row: int) -> dict[str, list]:
         """Column name -> raw values of one item, [] where missing."""
-        return {name: self._table[name][row].as_py() or [] for name in self._table.column_names}
+        return lists.record(self._table, row)
 
 
 def read_catalogue(spec: FeatureSpec, catalogue_dir: str) -> RawCatalogue:

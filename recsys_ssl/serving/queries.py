@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recsys_ssl import examples
+import pyarrow as pa
+
+from recsys_ssl import artifacts, examples, lists
+from recsys_ssl.artifacts import PLACES_FILE
 from recsys_ssl.serving.catalogue import read_catalogue
 from recsys_ssl.serving.recommender import load_recommender, recommend
 from recsys_ssl.spec import Feature, FeatureSpec
@@ -22,16 +24,16 @@ class Places:
     recommender_dir: str
 
     def write(self, workdir: str) -> None:
-        Path(workdir, "places.json").write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        artifacts.write_text(Path(workdir, PLACES_FILE), artifacts.to_json(self))
 
     @classmethod
     def read(cls, workdir: str) -> Places:
-        path = Path(workdir, "places.json")
+        path = Path(workdir, PLACES_FILE)
         if not path.exists():
             raise FileNotFoundError(
-                f"no places.json in {workdir}. Finish `recsys-ssl run` or `recsys-ssl index` first."
+                f"no {PLACES_FILE} in {workdir}. Finish `recsys-ssl run` or `recsys-ssl index` first."
             )
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        return artifacts.from_json(cls, artifacts.read_text(path))
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def recommend_to_query(spec: FeatureSpec, places: Places, query_id: str | None, 
     query_id = event["query_id"][0].decode("utf-8")
     catalogue = read_catalogue(spec, places.catalogue_dir)
     own = [query_id] if spec.queries.same_as_items else []
-    seen = [catalogue.item_ids[row] for row in event.get("seen_rows") or []]
+    seen = [catalogue.item_ids[row] for row in event.get("seen_rows", [])]
     if spec.queries.same_as_items:
         record, features = catalogue.record(event["query_row"][0]), spec.item_features
     else:
@@ -86,12 +88,11 @@ def _find_event(interactions_dir: str, query_id: str | None) -> dict[str, Any]:
     """The last event of a query in the test split."""
     events = []
     for batch in examples.read_batches(examples.list_shards(interactions_dir, "test")):
-        ids = [values[0].decode("utf-8") for values in batch["query_id"].to_pylist()]
-        seen = batch["seen_rows"].to_pylist() if "seen_rows" in batch.schema.names else [None] * len(ids)
+        ids = [id_.decode("utf-8") for id_ in lists.flat(batch, "query_id", pa.large_binary())[0]]
+        num_seen = lists.flat(batch, "seen_rows", pa.int64())[1]
         if query_id is None:
-            query_id = next((id_ for id_, rows in zip(ids, seen, strict=True) if rows), None)
-        rows = [row for row, id_ in enumerate(ids) if id_ == query_id]
-        events += [{name: batch[name][row].as_py() for name in batch.schema.names} for row in rows]
+            query_id = next((id_ for id_, number in zip(ids, num_seen, strict=True) if number), None)
+        events += [lists.record(batch, row) for row, id_ in enumerate(ids) if id_ == query_id]
     if not events:
         raise ValueError(f"the query must be in the test split. Received: {query_id!r}. Leave --query out for any.")
     return max(events, key=lambda event: event.get("timestamp_us") or [0])

@@ -7,7 +7,7 @@ import pyarrow as pa
 import tensorflow as tf
 from tfx_bsl.coders import example_coder
 
-from recsys_ssl import examples
+from recsys_ssl import examples, lists
 from recsys_ssl.evaluation.metrics import recall
 from recsys_ssl.evaluation.queries import RankingTask, make_task
 from recsys_ssl.evaluation.ranking import Ranked, rank
@@ -90,31 +90,29 @@ def _choose_events(spec: FeatureSpec, serialized: np.ndarray, num_rankings: int 
     """Indices of the events of at most `num_rankings` queries (or of as many events) drawn at random."""
     if spec.evaluation.group_by == "query":
         batch = example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(list(serialized))
-        groups = batch.column(batch.schema.get_field_index("query_id")).flatten().dictionary_encode().indices.to_numpy()
+        groups = _encode_queries(batch).indices.to_numpy()
     else:
         groups = np.arange(len(serialized))
     drawn = np.random.default_rng(seed).permutation(groups.max() + 1)[:num_rankings]
     return np.flatnonzero(np.isin(groups, drawn))
 
 
+def _encode_queries(batch: pa.RecordBatch) -> pa.DictionaryArray:
+    return lists.flatten(lists.column(batch, "query_id"), pa.large_binary())[0].dictionary_encode()
+
+
 def _make_task(spec: FeatureSpec, serialized: np.ndarray, num_items: int) -> RankingTask:
     batch = example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(list(serialized))
 
-    def column(name: str) -> pa.LargeListArray | None:
-        return batch.column(batch.schema.get_field_index(name)) if name in batch.schema.names else None
-
     def integers(name: str) -> np.ndarray | None:
-        return None if column(name) is None else column(name).flatten().to_numpy()
+        return lists.flat(batch, name, pa.int64())[0] if name in batch.schema.names else None
 
     def read_seen(events: np.ndarray) -> np.ndarray:
-        if column("seen_rows") is None:
-            return np.empty(0, np.int64)
-        seen = column("seen_rows").take(pa.array(events))
-        lengths = seen.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-        rankings = np.repeat(np.arange(len(events)), lengths)
-        return np.unique(rankings * np.int64(num_items) + seen.flatten().to_numpy())
+        seen = lists.column(batch, "seen_rows").take(pa.array(events))
+        rows, lengths = lists.read("seen_rows", seen, pa.int64())
+        return np.unique(lists.owners(lengths) * np.int64(num_items) + rows)
 
-    queries = column("query_id").flatten().dictionary_encode()
+    queries = _encode_queries(batch)
     return make_task(
         spec,
         num_items,

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from recsys_ssl import examples
+from recsys_ssl import examples, lists
 from recsys_ssl.index import embed, embeddings
 
 
@@ -66,7 +66,7 @@ def test_queries_have_the_contracts_columns_and_order(queries_dir):
 
 def test_query_vectors_equal_one_call_per_record(towers_dir, interactions_dir, queries_dir):
     expected = embed_one_by_one(towers_dir, "embed_query", all_records(interactions_dir, "test"), {"history"})
-    vectors = embeddings.stack_vector_column(read(queries_dir)["vector"])
+    vectors = lists.to_vectors(read(queries_dir)["vector"])
     np.testing.assert_allclose(vectors, expected, atol=1e-6)
 
 
@@ -75,8 +75,8 @@ def test_batch_size_changes_nothing_but_the_files(towers_dir, catalogue_dir, ite
     embed.embed_items(towers_dir, catalogue_dir, str(tmp_path), batch_size=batch_size)
     rows, expected = read(str(tmp_path)), read(items_dir)
     assert rows.drop(["vector"]).equals(expected.drop(["vector"]))
-    vectors = embeddings.stack_vector_column(rows["vector"])
-    np.testing.assert_allclose(vectors, embeddings.stack_vector_column(expected["vector"]), atol=1e-6)
+    vectors = lists.to_vectors(rows["vector"])
+    np.testing.assert_allclose(vectors, lists.to_vectors(expected["vector"]), atol=1e-6)
     assert len(list(tmp_path.glob("*.parquet"))) == sum(-(-size // batch_size) for size in (25, 25, 10))
 
 
@@ -119,7 +119,7 @@ def test_query_items_are_joined_by_row(
     names = ["comedy", "drama", "noir", "war"]
     assert rows["genres"].to_pylist() == [names[(r & -r).bit_length() - 1] if r else "" for r in query_rows]
     # These towers embed a query as the item that it is.
-    vectors = embeddings.stack_vector_column(rows["vector"])
+    vectors = lists.to_vectors(rows["vector"])
     np.testing.assert_allclose(vectors, items.vectors[query_rows], atol=1e-6)
 
 
@@ -186,7 +186,7 @@ def test_reading_checks_the_rows(items_dir, tmp_path):
 
 
 def test_sampled_queries_are_distinct_rows_in_order(queries_dir):
-    vectors = embeddings.stack_vector_column(read(queries_dir)["vector"])
+    vectors = lists.to_vectors(read(queries_dir)["vector"])
     np.testing.assert_array_equal(embeddings.sample_query_vectors(queries_dir, 100, seed=0), vectors)
     sample = embeddings.sample_query_vectors(queries_dir, 15, seed=0)
     positions = [int(np.abs(vectors - vector).sum(axis=1).argmin()) for vector in sample]

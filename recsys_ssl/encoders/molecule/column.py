@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from recsys_ssl import lists
 from recsys_ssl.encoders.molecule.graph import to_bytes
 from recsys_ssl.encoders.molecule.smiles import MoleculeError, featurise
 
@@ -19,12 +20,14 @@ def read(smiles: pa.LargeListArray) -> tuple[pa.LargeListArray, dict[str, np.nda
         [num_records] lists of at most one graph packed by `to_bytes`, as large_binary; and reason (see
         `MoleculeError`) -> [num_records] bool, the records whose SMILES gives no molecule.
     """
-    graphs: list[list[bytes]] = []
+    graphs: list[bytes] = []
     reasons: dict[str, np.ndarray] = {}
-    for row, values in enumerate(smiles.to_pylist()):
+    texts, lengths = lists.flatten(smiles, pa.large_string())
+    kept = lengths.copy()
+    for row, text in zip(lists.owners(lengths), texts.to_pylist()):
         try:
-            graphs.append([to_bytes(featurise(text)) for text in values])
+            graphs.append(to_bytes(featurise(text)))
         except MoleculeError as error:
-            graphs.append([])
+            kept[row] = 0
             reasons.setdefault(error.reason, np.zeros(len(smiles), bool))[row] = True
-    return pa.array(graphs, pa.large_list(pa.large_binary())), reasons
+    return lists.from_flat(pa.array(graphs, pa.large_binary()), kept), reasons

@@ -21,6 +21,7 @@ import numpy as np
 from rdkit import Chem
 from rdkit.Chem import Fragments
 
+from recsys_ssl import artifacts
 from recsys_ssl.encoders.molecule.smiles import MAX_ATOMS, MoleculeError, Rejection, map_chunks, parse
 
 MOTIFS = tuple(sorted(name for name in vars(Fragments) if name.startswith("fr_")))
@@ -142,7 +143,7 @@ class ContextVocabulary:
         return {token: index for index, token in enumerate(self.tokens, start=_NUM_SPECIAL)}
 
     def to_json(self) -> str:
-        return json.dumps({"tokens": self.tokens}, indent=2) + "\n"
+        return artifacts.to_json({"tokens": self.tokens})
 
     @classmethod
     def from_json(cls, text: str) -> ContextVocabulary:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys_ssl import seeds
+from recsys_ssl import artifacts, seeds
+from recsys_ssl.artifacts import REJECTED_FILE
 from recsys_ssl.encoders.molecule.contexts import ContextVocabulary, count_contexts
 from recsys_ssl.encoders.molecule.files import read_smiles
 from recsys_ssl.encoders.molecule.graph import batch_molecules
@@ -30,7 +31,6 @@ from recsys_ssl.seeds import ShardStream
 SHARD_ROWS = 32_768
 """SMILES of a shard, about 40 MB; what a killed run loses of its preparation."""
 ATOM_VOCABULARY_FILE, BOND_VOCABULARY_FILE = "atom_vocabulary.json", "bond_vocabulary.json"
-REJECTED_FILE = "rejected.jsonl"
 _SUMMARY_FILE = "summary.json"
 _FORMAT = 1
 _TELL_EVERY = 2_000
@@ -80,9 +80,9 @@ def prepare(
         counts = count_contexts(_told(read_smiles(smiles_file), num_smiles, tell_count), workers)
         for name, contexts in ((ATOM_VOCABULARY_FILE, counts.atoms), (BOND_VOCABULARY_FILE, counts.bonds)):
             vocabulary = ContextVocabulary.from_counts(contexts, config.min_count, MAX_CLASSES - 2)
-            _write(directory / name, vocabulary.to_json().encode())
+            artifacts.write_text(directory / name, vocabulary.to_json())
         rejected = (json.dumps(rejection._asdict()) + "\n" for rejection in counts.rejections)
-        _write(directory / REJECTED_FILE, "".join(rejected).encode())
+        artifacts.write_text(directory / REJECTED_FILE, "".join(rejected))
     with open(directory / REJECTED_FILE, encoding="utf-8") as file:
         rejected = dict(Counter(json.loads(line)["reason"] for line in file))
     _check_rejected(rejected, num_smiles, config.max_rejected_share, directory / REJECTED_FILE)
@@ -91,7 +91,7 @@ def prepare(
             smiles_file, directory, config.validation_share, num_smiles, workers, tell_write
         )
         summary = Summary(num_smiles, num_train, num_validation, rejected)
-        _write(directory / _SUMMARY_FILE, (json.dumps(dataclasses.asdict(summary), indent=2) + "\n").encode())
+        artifacts.write_text(directory / _SUMMARY_FILE, artifacts.to_json(summary))
     return PretrainData(directory)
 
 
@@ -138,7 +138,7 @@ def _write_shards(
         kept = [(text, result) for text, result in rows if not isinstance(result, Rejection)]
         is_validation = [is_held_out(text, validation_share) for text, _ in kept]
         path = directory / f"shard-{next_row:012d}.bin"
-        _write(path, _pack_shard([packed for _, packed in kept], is_validation, len(rows)))
+        artifacts.write_bytes(path, _pack_shard([packed for _, packed in kept], is_validation, len(rows)))
         shards.append(Shard(path))
         next_row += len(rows)
     num_validation = sum(int(shard.is_validation.sum()) for shard in shards)
@@ -188,13 +188,6 @@ def _read_vocabularies(directory: Path) -> tuple[ContextVocabulary, ContextVocab
     return atoms, bonds
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
-
-
 # --- From shards to batches ------------------------------------------------------------------------------
 
 
@@ -208,7 +201,7 @@ class PretrainData:
             ATOM_VOCABULARY_FILE: self.atom_vocabulary.to_json(),
             BOND_VOCABULARY_FILE: self.bond_vocabulary.to_json(),
         }
-        self.summary = Summary(**json.loads((directory / _SUMMARY_FILE).read_text(encoding="utf-8")))
+        self.summary = artifacts.from_json(Summary, artifacts.read_text(directory / _SUMMARY_FILE))
         self._shards = [Shard(path) for path in _list_shards(directory)]
         self._ends = np.cumsum([len(shard) for shard in self._shards])
         is_validation = np.concatenate([shard.is_validation for shard in self._shards])

@@ -1,0 +1,214 @@
+"""What stages leave on disk: its names, its JSON, and that a file or directory is there whole or not at all.
+
+Everything is written beside its place, under a name that no other process of any host has, and then renamed: a worker
+that is killed or retried, or two of them at once, leave one whole artifact.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import errno
+import functools
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, Optional, TypeVar, Union
+
+from pydantic import ConfigDict, TypeAdapter
+
+# --- Names ---------------------------------------------------------------------------------------------
+
+SUMMARY_FILE = "summary.json"
+"""Of the interactions: what became of the log's records."""
+ENCODING_FILE = "encoding.json"
+"""Of a transformation: the encoded features that it makes."""
+CORRELATIONS_FILE, HEAT_MAP_FILE = "correlations.json", "correlations.png"
+TRAIN_RESULT_FILE = "train_result.json"
+"""Of an arm's run."""
+INDEX_REPORT_FILE = "index.json"
+"""Of an index: how it was built, what it recalls and how long it takes."""
+REPORT_FILE, REPORT_PAGE = "report.json", "report.html"
+PLACES_FILE = "places.json"
+"""Of a working directory: where the parts of its recommender lie."""
+ENCODER_DIR, PRETRAIN_RESULT_FILE = "encoder", "pretrain.json"
+"""Of a pre-training's working directory."""
+REJECTED_FILE = "rejected.jsonl"
+"""SMILES that give no molecule, beside what was made of the others."""
+
+PathLike = Union[str, "os.PathLike[str]"]
+Kind = TypeVar("Kind")
+
+
+# --- JSON ----------------------------------------------------------------------------------------------
+
+
+def to_json(value: Any) -> str:
+    """A dataclass, or dicts and lists of them, as the JSON of a file that people read too."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=dataclasses.asdict) + "\n"
+
+
+def from_json(kind: type[Kind], text: str) -> Kind:
+    """The value that `to_json` wrote.
+
+    Args:
+        kind: the dataclass, or e.g. tuple[it, ...].
+
+    Raises:
+        ValueError: the text is no JSON, a key is unknown or missing, or a value has another type.
+    """
+    return _adapter(kind).validate_json(f"[{text}]")[0]
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter:
+    # Dataclasses within a tuple are refused unknown keys; for one by itself pydantic takes no such setting.
+    return TypeAdapter(tuple[kind], config=ConfigDict(extra="forbid"))
+
+
+# --- Files ---------------------------------------------------------------------------------------------
+
+
+class FileSystem(NamedTuple):
+    """What writing a file whole asks of the place where it lies."""
+
+    create: Callable[[str], BinaryIO]
+    """Opens a new file for writing."""
+    make_dirs: Callable[[str], object]
+    """Makes a directory and those above it, where they are missing."""
+    replace: Callable[[str, str], object]
+    """Renames a file to a name that another may have, which is gone then."""
+    remove: Callable[[str], object]
+
+
+_LOCAL = FileSystem(
+    create=functools.partial(open, mode="wb"),
+    make_dirs=functools.partial(os.makedirs, exist_ok=True),
+    replace=os.replace,
+    remove=os.remove,
+)
+
+
+def _file_system(path: str) -> FileSystem:
+    """The local disk; TensorFlow's file systems for a path such as gs://bucket/name."""
+    if "://" not in path:
+        return _LOCAL
+    import tensorflow as tf  # not loaded by workers that write to the local disk
+
+    return FileSystem(
+        create=functools.partial(tf.io.gfile.GFile, mode="wb"),
+        make_dirs=tf.io.gfile.makedirs,
+        replace=functools.partial(tf.io.gfile.rename, overwrite=True),
+        remove=tf.io.gfile.remove,
+    )
+
+
+def unfinished_name(path: PathLike) -> str:
+    """A name beside `path` for what is being written: no process has it, on whatever host, whatever its id."""
+    return f"{os.fspath(path)}.{uuid.uuid4().hex}.tmp"
+
+
+@contextlib.contextmanager
+def whole_file(path: PathLike, file_system: Optional[FileSystem] = None) -> Iterator[str]:
+    """Yields the name to write a file under, which becomes `path` at the end; after an error nothing is left.
+
+    Args:
+        file_system: where the file lies; the local disk or what TensorFlow reaches when None.
+    """
+    path = os.fspath(path)
+    files = file_system or _file_system(path)
+    if os.path.dirname(path):
+        files.make_dirs(os.path.dirname(path))
+    unfinished = unfinished_name(path)
+    try:
+        yield unfinished
+        files.replace(unfinished, path)
+    except BaseException:
+        with contextlib.suppress(Exception):  # it may not exist yet, and the first error says more
+            files.remove(unfinished)
+        raise
+
+
+def write_bytes(path: PathLike, content: bytes, file_system: Optional[FileSystem] = None) -> None:
+    """Writes a file whole or not at all; arguments as `whole_file`."""
+    path = os.fspath(path)
+    files = file_system or _file_system(path)
+    with whole_file(path, files) as unfinished, files.create(unfinished) as file:
+        file.write(content)
+
+
+def write_text(path: PathLike, text: str, file_system: Optional[FileSystem] = None) -> None:
+    """Writes a file of UTF-8 whole or not at all; arguments as `whole_file`."""
+    write_bytes(path, text.encode("utf-8"), file_system)
+
+
+def read_text(path: PathLike) -> str:
+    """The text of a file on the local disk or where TensorFlow reaches.
+
+    Raises:
+        FileNotFoundError: there is none on the local disk.
+    """
+    path = os.fspath(path)
+    if "://" not in path:
+        return Path(path).read_text(encoding="utf-8")
+    import tensorflow as tf
+
+    with tf.io.gfile.GFile(path) as file:
+        return file.read()
+
+
+# --- Directories -----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def whole_directory(path: PathLike, keep_older: bool = False) -> Iterator[Path]:
+    """Yields an empty directory of the local disk, which replaces `path` at the end; after an error it is deleted.
+
+    Whoever lists `path` meanwhile finds the old directory or the new one. On Linux they change places in one step;
+    elsewhere the old is renamed first, and a process that is killed just then leaves it under its temporary name.
+
+    Args:
+        keep_older: whether a directory that is there already stays, as for several makers of the same.
+    """
+    path = Path(path)
+    unfinished = Path(unfinished_name(path))
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        _put(unfinished, path, keep_older)
+    finally:
+        # What failed, or what the new directory changed places with.
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _put(directory: Path, path: Path, keep_older: bool) -> None:
+    replaced = []
+    while True:
+        try:
+            os.rename(directory, path)
+            break
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        if keep_older or _exchange(directory, path):
+            break
+        replaced.append(unfinished_name(path))
+        with contextlib.suppress(FileNotFoundError):  # another writer was first to rename it
+            os.rename(path, replaced[-1])
+    for old in replaced:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+def _exchange(left: Path, right: Path) -> bool:
+    """Lets two names change places in one step, or returns False where the system cannot."""
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    if renameat2 is None:
+        return False
+    return renameat2(_AT_FDCWD, os.fsencode(left), _AT_FDCWD, os.fsencode(right), _RENAME_EXCHANGE) == 0
