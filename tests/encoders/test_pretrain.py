@@ -3,9 +3,6 @@
 import dataclasses
 import itertools
 import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +13,7 @@ import tensorflow as tf
 from recsys_ssl.encoders import store
 from recsys_ssl.encoders.molecule.settings import PretrainConfig
 from recsys_ssl.encoders.pretrain import pretrain
+from recsys_ssl.encoders.pretrain_step import PretrainStep
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAINS = ("C", "CC", "C=C", "CCC", "CC(C)C", "C#C")
@@ -114,44 +112,38 @@ def test_the_learning_rate_rises_over_the_warm_up_and_falls_to_the_last_step(unh
 
 # --- Repeating and resuming ------------------------------------------------------------------------------
 
-KILLED = """
-import json, os, signal, sys
-import recsys_ssl
-from recsys_ssl.encoders.molecule.settings import PretrainConfig
-from recsys_ssl.encoders.pretrain import pretrain
-from recsys_ssl.encoders.pretrain_step import PretrainStep
 
-config, smiles_file, workdir = json.loads(sys.argv[1])
-compile_validation = PretrainStep.compile_validation
+@pytest.fixture
+def eagerly():
+    """A few steps take less time without a trace; `test_kinds` holds graphs against them."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
-def compile_deadly_validation(step, batches):
-    validate = compile_validation(step, batches)
+@pytest.mark.usefixtures("eagerly")
+def test_a_killed_run_ends_like_an_unharmed_one(smiles_file, tmp_path, monkeypatch):
+    config = dataclasses.replace(CONFIG, steps=6, eval_every=2, warmup_share=0.5, validation_size=8)
+    unharmed = pretrain("molecule", smiles_file, config, tmp_path / "unharmed")
 
-    def validate_or_die():
-        # Steps after a checkpoint are lost.
-        if int(step.step) == 90:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return validate()
+    def take_or_die(step, batch):
+        # A step after a checkpoint is lost.
+        if int(step.step) == 3:
+            raise KeyboardInterrupt
+        return take(step, batch)
 
-    return validate_or_die
-
-
-PretrainStep.compile_validation = compile_deadly_validation
-pretrain("molecule", smiles_file, PretrainConfig(**config), workdir)
-"""
-
-
-def test_a_killed_run_ends_like_an_unharmed_one(smiles_file, unharmed, tmp_path):
-    arguments = json.dumps([dataclasses.asdict(CONFIG), smiles_file, str(tmp_path)])
-    child = subprocess.run([sys.executable, "-c", KILLED, arguments], cwd=ROOT, capture_output=True, text=True)
-    assert child.returncode == -signal.SIGKILL, child.stderr[-2000:]
-    assert not (tmp_path / "encoder").exists()
+    take = PretrainStep.take
+    monkeypatch.setattr(PretrainStep, "take", take_or_die)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain("molecule", smiles_file, config, tmp_path / "killed")
+    monkeypatch.undo()
+    assert not (tmp_path / "killed" / "encoder").exists()
     told = []
-    result = pretrain("molecule", smiles_file, CONFIG, tmp_path, progress=lambda *news: told.append(news))
-    assert [(phase, done) for phase, done, *_ in told] == [("train", 90), ("train", 120)]
-    assert (result.best_step, result.figures) == (unharmed.result.best_step, unharmed.result.figures)
-    for ours, theirs in zip(weights_of(tmp_path), weights_of(unharmed.workdir), strict=True):
+    result = pretrain("molecule", smiles_file, config, tmp_path / "killed", progress=lambda *news: told.append(news))
+    # Molecules are not prepared again.
+    assert [(phase, done) for phase, done, *_ in told] == [("train", 4), ("train", 6)]
+    assert (result.best_step, result.figures) == (unharmed.best_step, unharmed.figures)
+    for ours, theirs in zip(weights_of(tmp_path / "killed"), weights_of(tmp_path / "unharmed"), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
