@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pipelines.source_code import source_hash
-from recsys_ssl.encoders import kinds
+from recsys_ssl import kinds
 from recsys_ssl.spec import FeatureSpec
 
 

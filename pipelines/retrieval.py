@@ -27,7 +27,7 @@ from pipelines.config import RunConfig
 from pipelines.properties import to_json
 from pipelines.source_code import source_hash
 from pipelines.stages.ingest import data_fingerprint
-from recsys_ssl.encoders import kinds
+from recsys_ssl import kinds
 from recsys_ssl.encoders.store import hash_encoder
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.config import TrainConfig

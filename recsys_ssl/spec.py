@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Literal, Optional, Union
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from recsys_ssl.encoders.kinds import KINDS, PLANNED
+from recsys_ssl.kinds import KINDS, PLANNED
 
 SPEC_VERSION = 1
 

@@ -15,7 +15,7 @@ SOURCES = sorted(
 )
 
 # The ground that all packages stand on; each module may import those before it.
-GROUND = ("encoders.kinds", "spec", "lists", "artifacts", "examples", "seeds", "settings", "loop")
+GROUND = ("kinds", "spec", "lists", "artifacts", "examples", "seeds", "settings", "loop")
 # What the packages of recsys_ssl may import of those before them, besides the ground: a package, or one module of it.
 SIBLINGS = {
     "datasets": (),
@@ -38,7 +38,7 @@ PIPELINE_SIBLINGS = {
 }
 # The only places where modules are imported by a name made at run time, which a cache key has to be told of: kinds of
 # content, and the names that users find in the package itself, which nothing of the project imports.
-IMPORTS_BY_NAME = ("recsys_ssl/encoders/kinds.py", "recsys_ssl/__init__.py")
+IMPORTS_BY_NAME = ("recsys_ssl/kinds.py", "recsys_ssl/__init__.py")
 
 # Heavy library -> the files and folders that may import it.
 IMPORTERS = {
@@ -204,8 +204,8 @@ def test_every_package_has_its_rule():
         ("recsys_ssl/lists.py", "import tensorflow as tf"),
         ("recsys_ssl/artifacts.py", "from recsys_ssl.examples import split_dir"),
         ("recsys_ssl/__init__.py", "from recsys_ssl import lists"),
-        ("recsys_ssl/encoders/kinds.py", "from recsys_ssl.spec import FeatureSpec"),
-        ("recsys_ssl/encoders/kinds.py", "from recsys_ssl.encoders import contract"),
+        ("recsys_ssl/kinds.py", "from recsys_ssl.spec import FeatureSpec"),
+        ("recsys_ssl/kinds.py", "from recsys_ssl.encoders import contract"),
         ("recsys_ssl/features/batch.py", "from recsys_ssl.encoders import contract"),
         ("pipelines/api.py", "from recsys_ssl import load_spec"),
         ("recsys_ssl/logs/transforms.py", "import pipelines.commands.app"),
@@ -250,9 +250,9 @@ def test_the_check_finds_a_breach(path, source):
         ("recsys_ssl/encoders/molecule/column.py", "from recsys_ssl.encoders.molecule.smiles import featurise"),
         ("recsys_ssl/logs/transforms.py", "import apache_beam as beam\nfrom tfx_bsl.coders import example_coder"),
         ("recsys_ssl/index/build.py", "import scann"),
-        ("recsys_ssl/encoders/kinds.py", "import importlib"),
-        ("recsys_ssl/spec.py", "from recsys_ssl.encoders.kinds import KINDS"),
-        ("recsys_ssl/logs/records.py", "from recsys_ssl.encoders import kinds"),
+        ("recsys_ssl/kinds.py", "import importlib"),
+        ("recsys_ssl/spec.py", "from recsys_ssl.kinds import KINDS"),
+        ("recsys_ssl/logs/records.py", "from recsys_ssl import kinds"),
         ("pipelines/commands/app.py", "from pipelines.commands import encoders\nfrom pipelines.stages import train"),
         (
             "pipelines/components/train.py",

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from pipelines.commands.session import Settings, WorkDir, session
 from pipelines.progress import PROGRESS
-from recsys_ssl.encoders.kinds import KINDS
+from recsys_ssl.kinds import KINDS
 
 Kind = Enum("Kind", {kind: kind for kind in KINDS}, type=str)
 KindName = Annotated[Kind, typer.Argument(help="What to encode.", show_default=False)]
@@ -32,7 +32,7 @@ def pretrain(kind: KindName, data: Source, workdir: WorkDir, set_: Settings = No
     """
     with session(workdir, "pretrain") as (console, lines):
         lines.start("Load TensorFlow")
-        from recsys_ssl.encoders import kinds
+        from recsys_ssl import kinds
         from recsys_ssl.encoders.pretrain import pretrain as pretrain_encoder
         from recsys_ssl.settings import parse_section
 
@@ -90,7 +90,8 @@ def embed(
     """
     with session(to.parent, "embed") as (console, lines):
         lines.start("Load TensorFlow")
-        from recsys_ssl.encoders import kinds, store
+        from recsys_ssl import kinds
+        from recsys_ssl.encoders import store
 
         embedding = kinds.load(kind.value, "embed")
         lines.finish()

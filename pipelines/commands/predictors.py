@@ -50,7 +50,8 @@ def finetune(
     """
     with session(workdir, "finetune") as (_, lines):
         lines.start("Load TensorFlow")
-        from recsys_ssl.encoders import kinds, store
+        from recsys_ssl import kinds
+        from recsys_ssl.encoders import store
         from recsys_ssl.settings import parse_section
 
         module = kinds.load(kind.value, "predict")
@@ -90,8 +91,8 @@ def predict(
     """
     with session(to.parent, "predict") as (console, lines):
         lines.start("Load TensorFlow")
+        from recsys_ssl import kinds
         from recsys_ssl.encoders import finetune as training
-        from recsys_ssl.encoders import kinds
 
         stored = training.load_predictor(model, kind.value)
         lines.finish()

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from recsys_ssl.encoders import kinds, store
+from recsys_ssl import kinds
+from recsys_ssl.encoders import store
 from recsys_ssl.encoders.contract import Embedder
 
 

@@ -15,8 +15,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from recsys_ssl import artifacts, seeds
-from recsys_ssl.encoders import kinds
+from recsys_ssl import artifacts, kinds, seeds
 from recsys_ssl.encoders.config import FinetuneConfig
 from recsys_ssl.encoders.contract import PredictModule, Predictor
 from recsys_ssl.encoders.dropout import DropoutSeed

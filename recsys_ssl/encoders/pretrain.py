@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from recsys_ssl import artifacts, seeds
-from recsys_ssl.encoders import kinds, store
+from recsys_ssl import artifacts, kinds, seeds
+from recsys_ssl.encoders import store
 from recsys_ssl.encoders.config import PretrainConfig
 from recsys_ssl.encoders.contract import Pretext, PretrainData
 from recsys_ssl.encoders.pretrain_step import PretrainStep

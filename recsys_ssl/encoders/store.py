@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from recsys_ssl import artifacts
-from recsys_ssl.encoders import kinds
+from recsys_ssl import artifacts, kinds
 
 _CONFIG_FILE, _WEIGHTS_FILE = "config.json", "weights.npz"
 

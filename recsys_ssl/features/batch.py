@@ -14,8 +14,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from recsys_ssl import examples, lists
-from recsys_ssl.encoders import kinds
+from recsys_ssl import examples, kinds, lists
 from recsys_ssl.features.encoding import EncodedFeature
 
 

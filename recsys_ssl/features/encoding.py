@@ -20,7 +20,7 @@ class EncodedFeature:
         size: number of indices in that space, out-of-vocabulary buckets included; 0 for a dense feature or content.
         dim: length of a dense feature; 0 for the others.
         unknown: number of out-of-vocabulary buckets, the last indices, of an id feature; 0 for the others.
-        content: kind of content whose packed bytes the values are, see `encoders.kinds`; None for the others.
+        content: kind of content whose packed bytes the values are, see `kinds`; None for the others.
     """
 
     name: str

@@ -14,8 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_ssl import lists
-from recsys_ssl.encoders import kinds
+from recsys_ssl import kinds, lists
 from recsys_ssl.logs.readers import Batch, Reject
 from recsys_ssl.spec import FeatureSpec, TableFeature
 

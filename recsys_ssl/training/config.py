@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from recsys_ssl.encoders import kinds
+from recsys_ssl import kinds
 from recsys_ssl.encoders.config import EncoderConfig
 from recsys_ssl.models.two_tower import TowerConfig
 from recsys_ssl.settings import build

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from recsys_ssl import examples, seeds
-from recsys_ssl.encoders import kinds, store
+from recsys_ssl import examples, kinds, seeds
+from recsys_ssl.encoders import store
 from recsys_ssl.encoders.contract import Encoder
 from recsys_ssl.features.batch import Catalogue, lay_out
 from recsys_ssl.features.correlations import Correlations

@@ -65,7 +65,7 @@ def make_tree(root: Path) -> None:
     for package in ("recsys_ssl", "pipelines"):
         shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(KIND, root / FOLDER)
-    kinds = root / "recsys_ssl" / "encoders" / "kinds.py"
+    kinds = root / "recsys_ssl" / "kinds.py"
     source = kinds.read_text()
     start = source.index('    "molecule": ')
     kinds.write_text(source[:start] + LINE + source[start:])

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
-from recsys_ssl import seeds
-from recsys_ssl.encoders import kinds, store
+from recsys_ssl import kinds, seeds
+from recsys_ssl.encoders import store
 from recsys_ssl.encoders.contract import Mask, Pass
 from recsys_ssl.encoders.dropout import DropoutSeed
 

@@ -18,7 +18,7 @@ def tree(tmp_path_factory):
 
 
 def test_a_folder_and_one_line_are_all(tree):
-    assert {path for path in changed_files(tree) if not path.startswith(FOLDER)} == {"recsys_ssl/encoders/kinds.py"}
+    assert {path for path in changed_files(tree) if not path.startswith(FOLDER)} == {"recsys_ssl/kinds.py"}
     child = subprocess.run([sys.executable, "-c", COMMANDS], cwd=tree, capture_output=True, text=True, timeout=500)
     assert child.returncode == 0, child.stdout[-3000:] + child.stderr[-3000:]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys_ssl.encoders import kinds
+from recsys_ssl import kinds
 
 ROOT = Path(__file__).parents[2]
 COMPONENTS = sorted(

@@ -1,6 +1,6 @@
-"""Kinds of content that have an encoder: the only place that names them.
+"""Kinds of content that have an encoder: the only place that names them. Specs stand on it, so it is on the ground floor.
 
-A kind is a folder with these modules, each loaded when it is asked for, so that a worker that reads content loads no
+A kind is a folder of `encoders` with these modules, each loaded when it is asked for, so that a worker that reads content loads no
 TensorFlow and a tower no reader:
 
     settings   EncoderConfig, PretrainConfig: how to make and to pre-train an encoder; no TensorFlow
@@ -10,7 +10,7 @@ TensorFlow and a tower no reader:
     embed      read, Embedder: a file of raw content -> vectors
     predict    properties learned on an encoder (a kind may do without)
 
-`contract` says what each of these looks like, docs/new_encoder.md how to write one.
+`encoders.contract` says what each of these looks like, docs/new_encoder.md how to write one.
 """
 
 from __future__ import annotations
