@@ -1,4 +1,4 @@
-"""Kinds of content that have an encoder: the only place that names them. Specs stand on it, so it is on the ground floor.
+"""Kinds of content that have an encoder: the only place that names them, below the specs, which may use them.
 
 A kind is a folder of `encoders` with these modules, each loaded when it is asked for, so that a worker that reads content loads no
 TensorFlow and a tower no reader:
