@@ -1,7 +1,7 @@
 """Kinds of content that have an encoder: the only place that names them, below the specs, which may use them.
 
-A kind is a folder of `encoders` with these modules, each loaded when it is asked for, so that a worker that reads content loads no
-TensorFlow and a tower no reader:
+A kind is a folder of `encoders` with these modules, each loaded when it is asked for, so that a worker that reads
+content loads no TensorFlow and a tower no reader:
 
     settings   EncoderConfig, PretrainConfig: how to make and to pre-train an encoder; no TensorFlow
     column     read: raw cells -> packed bytes, or why not; at ingestion, no TensorFlow
