@@ -54,6 +54,19 @@ class ShardStream(enum.IntEnum):
     VALIDATION_TARGETS = 3
 
 
+class Apart(enum.IntEnum):
+    """Draws of one stream and step lie apart by a bit of the step, one for each reason."""
+
+    INDEPENDENT_VIEWS = 20
+    """The two views of `views.draw_independent`; a run of a million steps would meet it again."""
+    BONDS = 40
+    """Bonds of molecules beside their atoms."""
+    VIEWS = 41
+    """Views that hide parts of the same content."""
+    KINDS = 48
+    """Kinds of content beside each other."""
+
+
 def of_step(seed: int, stream: enum.IntEnum, step: tf.Tensor) -> tf.Tensor:
     """[2] int64, the seed of a stateless op; `step` is a scalar int64."""
     return tf.stack([tf.constant(number_of(seed, stream), tf.int64), step])
@@ -64,9 +77,19 @@ def number_of(seed: int, stream: enum.IntEnum) -> int:
     return seed * _STREAMS_PER_SEED + stream
 
 
-def apart(seed: tf.Tensor, place: int, bit: int) -> tf.Tensor:
-    """The stateless seed of the place-th draw within a stream; bit is above all steps, another for each use."""
-    return seed + [0, place << bit]
+def apart(seed: tf.Tensor, place: int, why: Apart) -> tf.Tensor:
+    """The stateless seed of the place-th of several draws within a stream and step; [2] int64."""
+    return seed + [0, place << why]
+
+
+def of_epoch(seed: int, epoch: tf.Tensor) -> tf.Tensor:
+    """[2] int64, the seed of the order of shards in an epoch, scalar int64."""
+    return tf.stack([tf.constant(seed, tf.int64), epoch])
+
+
+def of_shuffle(seed: int, epoch: tf.Tensor) -> tf.Tensor:
+    """Scalar int64, the seed of the shuffle buffer in an epoch."""
+    return seed * 1_000_003 + epoch
 
 
 def set_initial_weights(seed: int) -> None:
@@ -81,5 +104,5 @@ def set_initial_weights(seed: int) -> None:
 
 
 def generator(*facts: int) -> np.random.Generator:
-    """A NumPy generator of a stream: its name, the seed, and the step or epoch."""
+    """A NumPy generator of a seed, or of a stream: its name, the seed, and the step or epoch."""
     return np.random.default_rng([int(fact) for fact in facts])

@@ -9,7 +9,9 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from recsys_ssl import seeds
 from recsys_ssl.features.batch import FeatureBatch, FeatureLayout
+from recsys_ssl.seeds import Apart
 
 
 def correlated_masks(mutual_information: np.ndarray) -> np.ndarray:
@@ -64,7 +66,9 @@ def draw_complementary(num_features: int, seed: tf.Tensor) -> tf.Tensor:
 
 def draw_independent(num_features: int, seed: tf.Tensor) -> tf.Tensor:
     """Visible features of two views that each hide their own random half (RFM without complement)."""
-    return tf.stack([~_random_half(num_features, seed + [0, 0]), ~_random_half(num_features, seed + [0, 1 << 20])])
+    return tf.stack(
+        [~_random_half(num_features, seeds.apart(seed, view, Apart.INDEPENDENT_VIEWS)) for view in range(2)]
+    )
 
 
 def draw_per_item(num_records: tf.Tensor, num_features: int, seed: tf.Tensor) -> tf.Tensor:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from recsys_ssl import artifacts, lists
+from recsys_ssl import artifacts, lists, seeds
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ def read_items(items_dir: str | Path) -> ItemEmbeddings:
 def sample_query_vectors(queries_dir: str | Path, num_queries: int, seed: int) -> np.ndarray:
     """[min(num_queries, number of events), dim] float32: vectors of events drawn without replacement, in order."""
     count = sum(len(rows) for rows in iterate_rows(queries_dir, ["item_row"]))
-    chosen = np.random.default_rng(seed).choice(count, min(num_queries, count), replace=False)
+    chosen = seeds.generator(seed).choice(count, min(num_queries, count), replace=False)
     chosen.sort()
     sampled, start = [], 0
     for rows in iterate_rows(queries_dir, ["vector"]):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from recsys_ssl import seeds
 from recsys_ssl.features.batch import FeatureBatch, FeatureLayout, batch_from_sparse
 
 
@@ -48,7 +49,7 @@ def stream(
     paths = tf.constant(list(shards))
 
     def read_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(paths, seed=tf.stack([tf.constant(seed, tf.int64), epoch]))
+        order = tf.random.experimental.stateless_shuffle(paths, seed=seeds.of_epoch(seed, epoch))
         records = tf.data.Dataset.from_tensor_slices(order).interleave(
             lambda path: tf.data.TFRecordDataset(path, compression_type="GZIP"),
             cycle_length=4,
@@ -56,7 +57,7 @@ def stream(
             num_parallel_calls=2,
             deterministic=True,
         )
-        records = records.shuffle(shuffle_buffer, seed=seed * 1_000_003 + epoch, reshuffle_each_iteration=False)
+        records = records.shuffle(shuffle_buffer, seed=seeds.of_shuffle(seed, epoch), reshuffle_each_iteration=False)
         return records.batch(batch_size, drop_remainder=True)
 
     epochs = tf.data.Dataset.range(first_step // steps_per_epoch, tf.int64.max)

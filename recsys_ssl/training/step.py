@@ -15,13 +15,10 @@ from recsys_ssl.features import views
 from recsys_ssl.features.batch import Catalogue, FeatureBatch
 from recsys_ssl.models import losses, sampling
 from recsys_ssl.models.two_tower import Passes, TwoTower
-from recsys_ssl.seeds import TrainStream
+from recsys_ssl.seeds import Apart, TrainStream
 from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.training.data import Interactions
 from recsys_ssl.training.regularizers import REGULARIZERS, Draw
-
-# Above all steps, so that views, and kinds of content, draw apart from each other.
-_VIEW_BIT, _KIND_BIT = 41, 48
 
 
 class TrainStep(tf.Module):
@@ -74,7 +71,7 @@ class TrainStep(tf.Module):
         """Takes one optimiser step and returns the scalar losses before it."""
         self.step.assign_add(1)
         for place, kind in enumerate(self._trained_kinds):
-            number = seeds.number_of(self._config.seed, TrainStream.ENCODER) + (place << _KIND_BIT)
+            number = seeds.number_of(self._config.seed, TrainStream.ENCODER) + (place << Apart.KINDS)
             self._encoder_dropout[kind].reset(number, self.step)
         with tf.GradientTape() as tape:
             supervised = self._supervised_loss(batch)
@@ -222,7 +219,7 @@ class TrainStep(tf.Module):
     def _encode_whole(self) -> Passes:
         """How content is encoded where nothing of it is hidden; what an encoder draws, it draws once a step."""
         return {
-            kind: Pass(training_seed=seeds.apart(self._seed(TrainStream.ENCODER), place, _KIND_BIT))
+            kind: Pass(training_seed=seeds.apart(self._seed(TrainStream.ENCODER), place, Apart.KINDS))
             for place, kind in enumerate(self._trained_kinds)
         }
 
@@ -231,9 +228,9 @@ class TrainStep(tf.Module):
         whole, rate = self._encode_whole(), self._config.ssl.mask_rate
         if rate == 0.0:
             return whole
-        seed = seeds.apart(self._seed(TrainStream.CONTENT_MASKS), view, _VIEW_BIT)
+        seed = seeds.apart(self._seed(TrainStream.CONTENT_MASKS), view, Apart.VIEWS)
         return {
-            kind: how._replace(mask=Mask(rate, seeds.apart(seed, place, _KIND_BIT)))
+            kind: how._replace(mask=Mask(rate, seeds.apart(seed, place, Apart.KINDS)))
             for place, (kind, how) in enumerate(whole.items())
         }
 

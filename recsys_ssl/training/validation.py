@@ -7,7 +7,7 @@ import pyarrow as pa
 import tensorflow as tf
 from tfx_bsl.coders import example_coder
 
-from recsys_ssl import examples, lists
+from recsys_ssl import examples, lists, seeds
 from recsys_ssl.evaluation.metrics import recall
 from recsys_ssl.evaluation.queries import RankingTask, make_task
 from recsys_ssl.evaluation.ranking import Ranked, rank
@@ -93,7 +93,7 @@ def _choose_events(spec: FeatureSpec, serialized: np.ndarray, num_rankings: int 
         groups = _encode_queries(batch).indices.to_numpy()
     else:
         groups = np.arange(len(serialized))
-    drawn = np.random.default_rng(seed).permutation(groups.max() + 1)[:num_rankings]
+    drawn = seeds.generator(seed).permutation(groups.max() + 1)[:num_rankings]
     return np.flatnonzero(np.isin(groups, drawn))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from recsys_ssl import seeds
 from recsys_ssl.encoders.molecule.graph import (
     ATOM_CHOICES,
     ATOM_COLUMNS,
@@ -12,6 +13,7 @@ from recsys_ssl.encoders.molecule.graph import (
     OTHER_BOND_TYPE,
     MoleculeBatch,
 )
+from recsys_ssl.seeds import Apart
 
 # Outside of every field, so that the one-hot vector is zero; an unknown value has a code, and a dimension, of its own.
 _MASKED = 255
@@ -46,7 +48,8 @@ def mask_molecules(molecules: MoleculeBatch, rate: float, seed: tf.Tensor) -> Mo
     """
     of_bonds = tf.gather(molecules.molecules, molecules.sources[::2])
     atoms = _draw_share(molecules.molecules, molecules.num_molecules, rate, seed)
-    return hide_parts(molecules, atoms, _draw_share(of_bonds, molecules.num_molecules, rate, seed + [0, 1 << 40]))
+    of_bonds_seed = seeds.apart(seed, 1, Apart.BONDS)
+    return hide_parts(molecules, atoms, _draw_share(of_bonds, molecules.num_molecules, rate, of_bonds_seed))
 
 
 def _draw_share(owners: tf.Tensor, num_molecules: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
