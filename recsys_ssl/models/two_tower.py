@@ -17,7 +17,6 @@ from recsys_ssl.models.popularity import NO_PRIOR, PopularityPrior
 
 Passes = Mapping[str, Pass]
 """Kind of content -> how it is encoded; a kind that is not named is encoded whole."""
-_ALL_WHOLE: Passes = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class FeatureEncoder(keras.layers.Layer):
         batch: FeatureBatch,
         visible: tf.Tensor | None = None,
         kept: tf.Tensor | None = None,
-        passes: Passes = _ALL_WHOLE,
+        passes: Passes | None = None,
     ) -> tf.Tensor:
         """Embeds `num_views` views of the records; what a view does not show is not even looked up, or encoded.
 
@@ -89,7 +88,7 @@ class FeatureEncoder(keras.layers.Layer):
             batch: the records' features.
             visible: [num_views, num_records or 1, num_slots] bool; None shows everything.
             kept: [num_values, num_views] bool, whether a view keeps the value; None keeps everything.
-            passes: how content is encoded.
+            passes: how content is encoded; None: whole.
 
         Returns:
             [num_views, num_records, num_slots * feature_dim] float32; one view when both arguments are None.
@@ -112,7 +111,7 @@ class FeatureEncoder(keras.layers.Layer):
         for slot, feature in enumerate(self._layout.features):
             if feature.name in self._projections:
                 shown = None if visible is None else visible[..., slot]
-                how = passes.get(feature.content, WHOLE)
+                how = (passes or {}).get(feature.content, WHOLE)
                 vectors, known = self._embed_vectors(batch, feature, shown, how)
                 in_slot = tf.one_hot(slot, num_slots)[:, tf.newaxis]
                 means += vectors[:, :, tf.newaxis] * in_slot
@@ -211,7 +210,7 @@ class TwoTower(keras.Model):
         batch: FeatureBatch,
         visible: tf.Tensor | None = None,
         kept: tf.Tensor | None = None,
-        passes: Passes = _ALL_WHOLE,
+        passes: Passes | None = None,
     ) -> tf.Tensor:
         """[num_views * num_records, embedding_dim] float32, rows of length 1; arguments as in FeatureEncoder."""
         return _embed(self.query_encoder, self.query_mlp, batch, visible, kept, passes)
@@ -221,7 +220,7 @@ class TwoTower(keras.Model):
         batch: FeatureBatch,
         visible: tf.Tensor | None = None,
         kept: tf.Tensor | None = None,
-        passes: Passes = _ALL_WHOLE,
+        passes: Passes | None = None,
     ) -> tf.Tensor:
         """[num_views * num_records, embedding_dim] float32, rows of length 1; arguments as in FeatureEncoder."""
         return _embed(self.item_encoder, self.item_mlp, batch, visible, kept, passes)
