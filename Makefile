@@ -6,7 +6,7 @@ UV := uv==0.13.9
 STAMP := $(VENV)/.installed
 DATA ?= build/data/movielens-100k
 DEMO_DATA := build/data/movielens-100k
-DEMO_FLAGS ?= --set train.temperature=0.2 --set train.batch_size=512 --set train.ssl_batch_size=256 --set train.steps=600
+DEMO_FLAGS ?= --set train.temperature=0.2 --set train.batch_size=512 --set train.ssl.batch_size=256 --set train.steps=600
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
