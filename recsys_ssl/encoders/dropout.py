@@ -21,7 +21,8 @@ class DropoutSeed(tf.Module):
         self._generator = tf.random.Generator.from_state([0, 0, 0], alg="philox")
         for layer in model.submodules:
             if isinstance(layer, keras.layers.Dropout):
-                layer.build([None])  # or the first call would want Keras' own generator
+                if not layer.built:  # or the first call would want Keras' own generator
+                    layer.build([None])
                 layer._random_generator = self
 
     def reset(self, seed: int, step: tf.Tensor) -> None:
@@ -30,5 +31,10 @@ class DropoutSeed(tf.Module):
         self._generator.state.assign(tf.stack(counter))
 
     def random_uniform(self, shape: Sequence[int], minval: int, maxval: int, dtype: tf.DType) -> tf.Tensor:
-        """What a dropout layer asks of its generator."""
+        """What a dropout layer that draws for itself asks of its generator."""
         return self._generator.uniform(shape, minval, maxval, dtype)
+
+    def dropout(self, inputs: tf.Tensor, rate: float, noise_shape: tf.Tensor | None = None) -> tf.Tensor:
+        """What Keras' own dropout layer asks of its generator."""
+        seed = self.random_uniform([2], 0, tf.int32.max, tf.int32)
+        return tf.nn.experimental.stateless_dropout(inputs, rate=rate, seed=seed, noise_shape=noise_shape)

@@ -194,7 +194,9 @@ def _draw_batches(rows: np.ndarray, config: FinetuneConfig, epoch: int) -> Itera
 def _fingerprint(kind: str, encoder: Any, targets: np.ndarray, split: Split, task: Task, config: FinetuneConfig) -> str:
     """Names a run by what it is made of: settings, targets, split, and the weights that it begins with."""
     digest = hashlib.sha256(json.dumps([kind, task, dataclasses.asdict(config)], sort_keys=True).encode())
-    weights = encoder.get_weights() if isinstance(encoder, keras.Model) else [np.frombuffer(repr(encoder).encode())]
+    weights = (
+        encoder.get_weights() if isinstance(encoder, keras.Model) else [np.frombuffer(repr(encoder).encode(), np.uint8)]
+    )
     for array in (targets, *split, *weights):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]

@@ -56,7 +56,8 @@ def load(directory: str | os.PathLike, kind: str | None = None):
         FileNotFoundError: there is none.
         ValueError: it is one of another kind, or its weights are those of another encoder.
     """
-    directory, facts = Path(directory), _read_facts(directory, kind)
+    directory = Path(directory)
+    facts = _read_facts(directory, kind)
     encoder = kinds.load(facts["kind"], "encoder").restore(facts["encoder"])
     with np.load(directory / _WEIGHTS_FILE) as stored:
         weights = [stored[f"arr_{i}"] for i in range(len(stored.files))]
