@@ -32,7 +32,7 @@ JOBS = {
     "demo": Job(
         "feature_specs/movielens-100k.yaml",
         "build/data/movielens-100k",
-        ("train.temperature=0.2", "train.batch_size=512", "train.ssl_batch_size=256", "train.steps=600"),
+        ("train.temperature=0.2", "train.batch_size=512", "train.ssl.batch_size=256", "train.steps=600"),
     ),
     "debian": Job(
         "feature_specs/debian.yaml",
@@ -40,7 +40,7 @@ JOBS = {
         (
             "train.temperature=0.06",
             "train.popularity_prior=1",
-            "train.ssl_towers=both",
+            "train.ssl.towers=both",
             "train.steps=2000",
             "train.eval_every=400",
         ),

@@ -17,6 +17,19 @@ def hash_facts(facts: Sequence[Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def make_train_config(settings: Mapping[str, Any]):
+    """The `TrainConfig` of the settings of a trial, named as behind `train.` on the command line: `ssl.weight`.
+
+    Raises:
+        ValueError: an unknown setting, or a value of the wrong type or range.
+    """
+    # TensorFlow is loaded by the workers only.
+    from recsys_ssl.settings import build, nest
+    from recsys_ssl.training.config import TrainConfig
+
+    return build("train", TrainConfig, nest(settings))
+
+
 def to_line(trial: Any) -> str:
     """A trial (a dataclass with a `key`) as JSON."""
     return json.dumps({"key": trial.key, **dataclasses.asdict(trial)}, separators=(",", ":"))

@@ -24,7 +24,7 @@ _COMMON = {
     "temperature": 0.15,
     "unknown_query_rate": 0.0,
     "popularity_prior": 0.0,
-    "regularizer": "none",
+    "ssl.regularizer": "none",
     "validation_queries": 6000,
 }
 # A step without an encoder to train takes milliseconds.
@@ -34,8 +34,8 @@ _QUICK = {**_COMMON, "batch_size": 1024, "steps": 1000, "eval_every": 100}
 _ENCODER = {**_COMMON, "batch_size": 128, "learning_rate": 0.1, "steps": 250, "eval_every": 250}
 
 _RATES = (("learning_rate", (0.1, 0.03)),)
-_ENCODER_RATES = (("molecule_learning_rate", (3e-4, 1e-3)),)
-_WEIGHTS = (("ssl_weight", (0.1, 0.3)),)
+_ENCODER_RATES = (("encoder.molecule.learning_rate", (3e-4, 1e-3)),)
+_WEIGHTS = (("ssl.weight", (0.1, 0.3)),)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Arm:
     Attributes:
         label: its name in tables.
         features: item features that it keeps, see `datasets.load_whole_spec`.
-        settings: of `TrainConfig`.
+        settings: see `records.make_train_config`.
         search: setting and values, one step of the search after the other; as many trials for every arm.
         encoder: whether its molecules are encoded from `scratch` or by a `pretrained` encoder; None: it has none.
     """
@@ -58,11 +58,11 @@ class Arm:
 
     @property
     def trains_encoder(self) -> bool:
-        return self.encoder is not None and self.settings.get("molecule_learning_rate") != 0.0
+        return self.encoder is not None and self.settings.get("encoder.molecule.learning_rate") != 0.0
 
 
 _STRUCTURE, _BOTH = ("structure",), ("structure", "substructures")
-_FROZEN = {**_QUICK, "molecule_learning_rate": 0.0}
+_FROZEN = {**_QUICK, "encoder.molecule.learning_rate": 0.0}
 
 ARMS: Mapping[str, Arm] = {
     "id": Arm("id alone", (ID,), _QUICK, _RATES),
@@ -74,7 +74,7 @@ ARMS: Mapping[str, Arm] = {
     "grover_ssl": Arm(
         "GROVER fine-tuned, masked atoms and bonds",
         _STRUCTURE,
-        {**_ENCODER, "regularizer": "dropout_only", "ssl_batch_size": 32, "molecule_learning_rate": 3e-4},
+        {**_ENCODER, "ssl.regularizer": "dropout_only", "ssl.batch_size": 32, "encoder.molecule.learning_rate": 3e-4},
         _WEIGHTS,
         "pretrained",
     ),
@@ -83,7 +83,7 @@ ARMS: Mapping[str, Arm] = {
     "grover_ecfp_ssl": Arm(
         "GROVER frozen and substructures, item masks",
         _BOTH,
-        {**_FROZEN, "regularizer": "item_masks", "learning_rate": 0.1},
+        {**_FROZEN, "ssl.regularizer": "item_masks", "learning_rate": 0.1},
         _WEIGHTS,
         "pretrained",
     ),
@@ -151,10 +151,9 @@ def describe_encoder(model: Path) -> dict[str, dict[str, Any]]:
         FileNotFoundError: there is none.
         ValueError: training from scratch has no such encoder.
     """
-    from recsys_ssl.encoders.molecule.embed import load_encoder
-    from recsys_ssl.training.train import hash_encoder
+    from recsys_ssl.encoders import store
 
-    config = load_encoder(model).config
+    config = store.load(model, "molecule").config
     if config.attention != "atoms":
         raise ValueError(
             f"the encoder must attend to atoms, as one from scratch does. Received: attention={config.attention!r} in "
@@ -162,18 +161,16 @@ def describe_encoder(model: Path) -> dict[str, dict[str, Any]]:
         )
     sizes = ("hidden_dim", "num_heads", "num_blocks", "depth")
     return {
-        "scratch": {f"molecule_{name}": getattr(config, name) for name in sizes},
-        "pretrained": {"hash": hash_encoder(str(model))},
+        "scratch": {f"encoder.molecule.{name}": getattr(config, name) for name in sizes},
+        "pretrained": {"hash": store.hash_encoder(str(model))},
     }
 
 
 def make_config(trial: Trial, model: Path | None):
     """The training settings of a trial: the arm's, then its encoder's, then its own."""
-    from recsys_ssl.training.config import TrainConfig
-
     arm = ARMS[trial.arm]
-    encoder = {"molecule_encoder": str(model)} if arm.encoder == "pretrained" else trial.encoder
-    return TrainConfig(**{**arm.settings, **encoder, **trial.settings, "seed": trial.seed})
+    encoder = {"encoder.molecule.pretrained": str(model)} if arm.encoder == "pretrained" else trial.encoder
+    return records.make_train_config({**arm.settings, **encoder, **trial.settings, "seed": trial.seed})
 
 
 def run_trial(trial: Trial, model: Path | None, work: Path = WORK) -> Trial:
@@ -205,9 +202,9 @@ def run_trial(trial: Trial, model: Path | None, work: Path = WORK) -> Trial:
     keras.backend.clear_session()
     return dataclasses.replace(
         trial,
-        validation_recall_at_50=round(fitted.result.best_recall, 6),
-        best_step=fitted.result.best_step,
-        last_step=fitted.result.last_step,
+        validation_recall_at_50=round(fitted.outcome.best_score, 6),
+        best_step=fitted.outcome.best_step,
+        last_step=fitted.outcome.last_step,
         num_items=fitted.catalogue.num_items,
         metrics=metrics,
         seconds=round(time.perf_counter() - started, 1),

@@ -64,7 +64,7 @@ _COMPOUNDS = {
     "temperature": 0.2,
     "popularity_prior": 0.5,
 }
-_HALF = {"ssl_batch_size": 256}  # half a batch, as the other logs have
+_HALF = {"ssl.batch_size": 256}  # half a batch, as the other logs have
 
 DATASETS = {
     "wikispeedia": Dataset(

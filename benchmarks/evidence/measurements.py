@@ -53,7 +53,7 @@ def render_step_cost(results: Mapping[str, Any] | None) -> str:
         [
             grid(["Regulariser", *header], by_arm),
             f"{labels[recommended]} by the number of items that a step contrasts:",
-            grid(["`ssl_batch_size`", *header], by_size),
+            grid(["`ssl.batch_size`", *header], by_size),
             note,
         ]
     )

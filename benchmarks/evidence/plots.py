@@ -41,7 +41,8 @@ _LOOKS = {
     "full": {"color": _DEEP, "marker": "o", "markerfacecolor": _DEEP, "linestyle": "-"},
     "sparse": {"color": "#7d8b97", "marker": "D", "markerfacecolor": "white", "linestyle": "--"},
 }
-_SETTINGS = ("ssl_weight", "value_dropout", "ssl_batch_size")
+_CURVES = {"ssl_weight": "ssl.weight", "value_dropout": "ssl.value_dropout", "ssl_batch_size": "ssl.batch_size"}
+"""Image -> setting."""
 _SLICES = ("head", "torso", "tail")
 # A very wide interval is cut, and marked so, rather than squash the others.
 _WIDEST = 5.0
@@ -138,7 +139,7 @@ def draw_all(tables: Tables, to: Path = IMAGES) -> list[Path]:
         figures = {
             "gains": draw_gains(tables),
             "slices": draw_slices(tables),
-            **{name: draw_curve(tables, name) for name in _SETTINGS},
+            **{name: draw_curve(tables, setting) for name, setting in _CURVES.items()},
         }
         written = []
         for name, figure in figures.items():

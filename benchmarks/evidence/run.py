@@ -40,17 +40,17 @@ PURPOSES = ("tune", "test", "curve")
 # temperature of the main loss. A value of these two is a factor of what the data set has.
 RELATIVE = ("learning_rate", "temperature")
 _TEMPERATURE = ("temperature", (0.7, 1.4))
-_WEIGHTS = ("ssl_weight", (0.3, 0.1, 1.0))
+_WEIGHTS = ("ssl.weight", (0.3, 0.1, 1.0))
 SEARCH: Mapping[str, tuple[tuple[str, tuple[Any, ...]], ...]] = {
     "none": (("learning_rate", (1.0, 0.5, 2.0)), _TEMPERATURE),
-    "feature_dropout": (("feature_dropout", (0.1, 0.2, 0.4)), _TEMPERATURE),
+    "feature_dropout": (("ssl.feature_dropout", (0.1, 0.2, 0.4)), _TEMPERATURE),
     **{arm: (_WEIGHTS, _TEMPERATURE) for arm in REGULARIZERS if arm not in ("none", "feature_dropout")},
 }
 
 CURVES = {
-    "ssl_weight": (0.03, 0.1, 0.3, 1.0, 3.0),
-    "value_dropout": (0.0, 0.1, 0.5, 0.7, 0.9),
-    "ssl_batch_size": (128, 256, 1024),
+    "ssl.weight": (0.03, 0.1, 0.3, 1.0, 3.0),
+    "ssl.value_dropout": (0.0, 0.1, 0.5, 0.7, 0.9),
+    "ssl.batch_size": (128, 256, 1024),
 }
 CURVE_ARMS = ("cfm", RECOMMENDED)
 CURVE_DATASETS = ("wikispeedia", "chembl-targets")
@@ -172,23 +172,32 @@ def _search_grid(
 
 
 def run_all(pending: Sequence[Any], run: Callable[[Any], Any], path: Path, workers: int) -> None:
-    """Runs trials in processes of one thread, in order; each is recorded as soon as it is done.
+    """Runs trials as `run_each` does; each is recorded as soon as it is done.
 
     Args:
-        run: trial -> the trial with what came out; it is pickled.
         path: receives a line per trial, its `to_json()`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     records.end_last_line(path)
+    for progress, trial in run_each(pending, run, workers):
+        with path.open("a", encoding="utf-8") as file:
+            file.write(trial.to_json() + "\n")
+        print(f"{progress}  {trial.describe()}", flush=True)
+
+
+def run_each(pending: Sequence[Any], run: Callable[[Any], Any], workers: int) -> Iterator[tuple[str, Any]]:
+    """Runs trials in processes of one thread, in order; yields how far it is and a trial once that is done.
+
+    Args:
+        run: trial -> the trial with what came out; it is pickled.
+    """
     started = time.monotonic()
     # A fresh process now and then frees what TensorFlow keeps of the graphs of finished trials.
     with multiprocessing.get_context("spawn").Pool(workers, use_one_thread, maxtasksperchild=25) as pool:
         for count, trial in enumerate(pool.imap_unordered(run, pending), start=1):
-            with path.open("a", encoding="utf-8") as file:
-                file.write(trial.to_json() + "\n")
             minutes = (time.monotonic() - started) / 60
             left = minutes / count * (len(pending) - count)
-            print(f"{count}/{len(pending)}  {minutes:.0f} min, {left:.0f} left  {trial.describe()}", flush=True)
+            yield f"{count}/{len(pending)}  {minutes:.0f} min, {left:.0f} left", trial
 
 
 def use_one_thread() -> None:

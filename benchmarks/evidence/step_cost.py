@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> Non
     started = time.monotonic()
     rows, own_sizes = [], {}
     for dataset in options.datasets:
-        own_sizes[dataset] = make_config(Trial("test", dataset, RECOMMENDED)).ssl_batch_size
+        own_sizes[dataset] = make_config(Trial("test", dataset, RECOMMENDED)).ssl.batch_size
         runners, batches = build_runners(dataset, list_variants(own_sizes[dataset]))
         milliseconds = time_rounds(runners, batches, options.rounds, options.steps, dataset)
         rows += summarise(dataset, milliseconds)
@@ -111,7 +111,7 @@ def build_runners(dataset: str, variants: Sequence[Variant]) -> tuple[dict[Varia
     spec, inputs = prepared.spec, prepared.inputs
     runners, batches = {}, []
     for variant in variants:
-        size = {} if variant.ssl_batch_size is None else {"ssl_batch_size": variant.ssl_batch_size}
+        size = {} if variant.ssl_batch_size is None else {"ssl.batch_size": variant.ssl_batch_size}
         config = make_config(Trial("test", dataset, variant.arm, settings=size))
         model, catalogue = build_model(spec, config, inputs)
         information = read_mutual_information(config, inputs, model.item_layout.features)

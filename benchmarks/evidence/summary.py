@@ -37,7 +37,7 @@ GROUPS = {
     "proposals": list(PROPOSALS),
     "baselines": list(BASELINES),
 }
-CURVES = {"ssl_weight": 0.3, "value_dropout": 0.3, "ssl_batch_size": 512}
+CURVES = {"ssl.weight": 0.3, "ssl.value_dropout": 0.3, "ssl.batch_size": 512}
 """The settings that curves vary, with the defaults of TrainConfig, which settings may leave out."""
 
 

@@ -130,13 +130,11 @@ def run_trial(trial: Trial) -> Trial:
 
 def make_config(trial: Trial):
     """The training settings of an arm: the data set's own, then the arm's, then the trial's."""
-    from recsys_ssl.training.config import TrainConfig
-
-    arm: dict[str, Any] = {"regularizer": trial.arm}
+    arm: dict[str, Any] = {"ssl.regularizer": trial.arm}
     if trial.arm in (RECOMMENDED, "masked_spread_out") and trial.dataset in QUERIES_ARE_ITEMS:
-        arm["ssl_towers"] = "both"
+        arm["ssl.towers"] = "both"
     if trial.arm in PROPOSALS:
-        arm = {"regularizer": "none"}
+        arm = {"ssl.regularizer": "none"}
         arm |= {
             "no_prior": {"popularity_prior": 0.0},
             "logq_none": {"logq": "none"},
@@ -145,9 +143,8 @@ def make_config(trial: Trial):
             "hidden_layer": {"hidden": (128,)},
             "large_accumulator": {"initial_accumulator": 0.1},
         }[trial.arm]
-    return TrainConfig(
-        **{**DATASETS[trial.dataset].settings(trial.share, trial.purpose), **arm, **trial.settings, "seed": trial.seed}
-    )
+    own = DATASETS[trial.dataset].settings(trial.share, trial.purpose)
+    return records.make_train_config({**own, **arm, **trial.settings, "seed": trial.seed})
 
 
 def _run_towers(trial: Trial, prepared: Prepared) -> dict[str, Any]:
@@ -168,9 +165,9 @@ def _run_towers(trial: Trial, prepared: Prepared) -> dict[str, Any]:
     shutil.rmtree(checkpoints)
     keras.backend.clear_session()
     return {
-        "validation_recall_at_50": round(fitted.result.best_recall, 6),
-        "best_step": fitted.result.best_step,
-        "last_step": fitted.result.last_step,
+        "validation_recall_at_50": round(fitted.outcome.best_score, 6),
+        "best_step": fitted.outcome.best_step,
+        "last_step": fitted.outcome.last_step,
         "metrics": metrics,
     }
 

@@ -43,14 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def summarise(result: Mapping[str, Any]) -> dict[str, Any]:
     """What `recsys_ssl.encoders.pretrain` wrote, less its paths, with the minutes of all steps."""
     config = result["config"]
-    seconds = result["last_step"] * config["batch_size"] / result["molecules_per_second"]
+    seconds = result["last_step"] * config["batch_size"] / result["examples_per_second"]
     return {
         "minutes": round(seconds / 60, 1),
         "molecules": result["data"]["num_train"],
         "size": config["size"],
         "best_step": result["best_step"],
         "last_step": result["last_step"],
-        "molecules_per_second": round(result["molecules_per_second"], 1),
+        "molecules_per_second": round(result["examples_per_second"], 1),
         "figures": {name: round(value, 4) for name, value in result["figures"].items()},
         "config": config,
     }

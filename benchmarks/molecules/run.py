@@ -87,7 +87,7 @@ def read_settings(texts: Sequence[str]) -> dict[str, Any]:
         ValueError: no KEY=VALUE, or a value out of range.
         TypeError: an unknown key.
     """
-    from recsys_ssl.encoders.finetune import FinetuneConfig
+    from recsys_ssl.encoders.molecule.settings import FinetuneConfig
 
     settings = {}
     for text in texts:
@@ -117,7 +117,7 @@ def plan(
     Raises:
         ValueError: a setting is out of range with the epochs of a data set.
     """
-    from recsys_ssl.encoders.finetune import FinetuneConfig  # loads TensorFlow
+    from recsys_ssl.encoders.molecule.settings import FinetuneConfig
 
     budgets = {dataset: _count_epochs(dataset, presentations) for dataset in datasets} if presentations else {}
     settings_of: dict[tuple[str, str], Mapping[str, Any]] = {}

@@ -31,9 +31,9 @@ from benchmarks.evidence.markdown import grid
 from benchmarks.evidence.step_cost import compare_times
 from benchmarks.molecules import chemprop
 from recsys_ssl.encoders.molecule.graph import MoleculeGraph, batch_molecules
-from recsys_ssl.encoders.molecule.grover import GroverConfig, GTransformer, mean_readout
+from recsys_ssl.encoders.molecule.grover import MOLECULES_SPEC, GTransformer, mean_readout
+from recsys_ssl.encoders.molecule.settings import GroverConfig
 from recsys_ssl.encoders.molecule.smiles import featurise
-from recsys_ssl.encoders.pretrain_step import MOLECULES_SPEC
 
 RESULT = RESULTS / "molecules" / "throughput.json"
 COMMAND = "python -m benchmarks.molecules.throughput"

@@ -86,12 +86,12 @@ def describe_encoder(model: Path | None, sizes: Mapping[str, Any]) -> dict[str, 
     """
     if model is None:
         return {"scratch": dict(sizes)}
-    from recsys_ssl.encoders.molecule.embed import load_encoder, read_pretraining
+    from recsys_ssl.encoders import store
 
-    encoder = load_encoder(model)
+    encoder = store.load(model, "molecule")
     digest = hashlib.sha256(b"".join(weight.tobytes() for weight in encoder.get_weights())).hexdigest()[:16]
     sizes = dataclasses.asdict(encoder.config)
-    facts = {"weights": digest, "mask_inputs": read_pretraining(model).mask_inputs}
+    facts = {"weights": digest, "mask_inputs": store.read_pretraining(model).mask_inputs}
     return {"scratch": sizes, "pretrained": {**sizes, **facts}}
 
 
@@ -139,12 +139,12 @@ def _finetune(trial: Trial, loaded, parts, task: str, model: Path | None) -> dic
     # TensorFlow is loaded by the workers only.
     import tf_keras as keras
 
-    from recsys_ssl.encoders.finetune import FinetuneConfig, finetune
-    from recsys_ssl.encoders.molecule.embed import load_encoder
-    from recsys_ssl.encoders.molecule.grover import GroverConfig
+    from recsys_ssl.encoders import store
+    from recsys_ssl.encoders.finetune import finetune
+    from recsys_ssl.encoders.molecule.settings import FinetuneConfig, GroverConfig
 
-    encoder = load_encoder(model) if trial.arm == "pretrained" else GroverConfig(**sizes_of(trial))
+    encoder = store.load(model, "molecule") if trial.arm == "pretrained" else GroverConfig(**sizes_of(trial))
     config = FinetuneConfig(**{**trial.settings, "seed": trial.seed})
-    found = finetune(encoder, loaded.contents, loaded.targets, parts, task, config)
+    found = finetune("molecule", encoder, loaded.contents, loaded.targets, parts, task, config)
     keras.backend.clear_session()
     return {"metrics": found.metrics, "best_epoch": found.best_epoch, "last_epoch": found.last_epoch}

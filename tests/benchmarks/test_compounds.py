@@ -1,7 +1,9 @@
 """The study of item towers on new compounds: arms, plan, trials on a small made-up catalogue, and tables."""
 
 import dataclasses
+import functools
 import json
+import operator
 
 import numpy as np
 import pandas as pd
@@ -14,21 +16,20 @@ from benchmarks.compounds.summary import CANDIDATES, CONTROLS, PRETRAINED, summa
 from benchmarks.compounds.trials import ARMS, Trial, describe_encoder, make_config, read_trials, run_trial
 from benchmarks.evidence.trials import judge_ranks
 from recsys_ssl.datasets.compounds import describe_compounds
-from recsys_ssl.encoders.config import PretrainConfig
-from recsys_ssl.encoders.molecule.contexts import ContextVocabulary
-from recsys_ssl.encoders.molecule.embed import save_encoder
-from recsys_ssl.encoders.molecule.grover import GTransformer
+from recsys_ssl.encoders import store
+from recsys_ssl.encoders.molecule.encoder import MoleculeEncoder
+from recsys_ssl.encoders.molecule.settings import PretrainConfig
 from recsys_ssl.evaluation.queries import RankingTask
 
 TINY = PretrainConfig(hidden_dim=4, num_heads=2, depth=2)
 SUBSTITUENTS = ("F", "Cl", "Br", "I", "N#C", "O")
-ENCODERS = {"scratch": {"molecule_hidden_dim": 4}, "pretrained": {"hash": "abc"}}
+ENCODERS = {"scratch": {"encoder.molecule.hidden_dim": 4}, "pretrained": {"hash": "abc"}}
 TRAINED = ("grover_scratch", "grover_finetuned", "grover_ssl")
 
 
 def save_tiny(directory, **changes):
-    config, vocabulary = dataclasses.replace(TINY, **changes), ContextVocabulary(("x",))
-    save_encoder(GTransformer(config.grover), directory, config, vocabulary, vocabulary)
+    config = dataclasses.replace(TINY, **changes)
+    store.save(MoleculeEncoder(config.grover), "molecule", config.grover, directory, config)
     return directory
 
 
@@ -69,12 +70,13 @@ def test_every_arm_has_valid_settings_the_same_budget_and_no_prior(arm, model, e
     for name, values in steps:
         for value in values:
             config = make_config(Trial("tune", arm, 3, {name: value}, encoder), model)
-            assert (config.seed, config.popularity_prior, getattr(config, name)) == (3, 0.0, value)
-    assert config.molecule_encoder == (str(model) if arm in PRETRAINED else None)
+            assert (config.seed, config.popularity_prior) == (3, 0.0)
+            assert functools.reduce(operator.getitem, name.split("."), dataclasses.asdict(config)) == value
+    assert config.encoder_config("molecule").pretrained == (str(model) if arm in PRETRAINED else None)
     assert ARMS[arm].trains_encoder == (arm in TRAINED)
-    assert (config.regularizer != "none") == arm.endswith("ssl")
+    assert (config.ssl.regularizer != "none") == arm.endswith("ssl")
     if arm == "grover_scratch":
-        assert config.grover == TINY.grover
+        assert config.encoder_config("molecule").grover == TINY.grover
 
 
 def test_an_arm_is_tested_only_once_its_search_is_over():
@@ -82,11 +84,12 @@ def test_an_arm_is_tested_only_once_its_search_is_over():
     assert [(t.purpose, t.encoder) for t in tuned] == [("tune", {"hash": "abc"})] * 2
     # The greater rate is the better one.
     done = [
-        dataclasses.replace(trial, validation_recall_at_50=trial.settings["molecule_learning_rate"]) for trial in tuned
+        dataclasses.replace(trial, validation_recall_at_50=trial.settings["encoder.molecule.learning_rate"])
+        for trial in tuned
     ]
     tests = run.list_pending(done, ["grover_finetuned"], 3, ENCODERS)
     assert [(trial.purpose, trial.seed) for trial in tests] == [("test", 0), ("test", 1), ("test", 2)]
-    assert tests[0].settings == {"molecule_learning_rate": 1e-3}
+    assert tests[0].settings == {"encoder.molecule.learning_rate": 1e-3}
     assert run.list_pending(done + tests, ["grover_finetuned"], 3, ENCODERS) == []
     other = {**ENCODERS, "pretrained": {"hash": "other"}}
     assert len(run.list_pending(done + tests, ["grover_finetuned"], 3, other)) == 2
@@ -114,7 +117,7 @@ def test_a_mistake_is_one_message(tmp_path, capsys):
     assert run.main(["--arms", "id", "grover_ssl"]) == 1
     assert "grover_ssl must have a pre-trained encoder" in capsys.readouterr().err
     assert run.main(["--model", str(tmp_path / "absent")]) == 1
-    assert "a molecule encoder must have" in capsys.readouterr().err
+    assert "an encoder must have" in capsys.readouterr().err
     assert run.main(["--model", str(save_tiny(tmp_path / "heads", attention="heads"))]) == 1
     assert "the encoder must attend to atoms" in capsys.readouterr().err
 
@@ -140,8 +143,8 @@ def work(tmp_path_factory):
 
 def small(purpose, arm, encoder=None, **settings):
     sizes = {"batch_size": 24, "steps": 2, "eval_every": 1, "feature_dim": 8, "embedding_dim": 8, "hidden": (8,)}
-    if "ssl_batch_size" in ARMS[arm].settings or arm == "grover_ecfp_ssl":
-        sizes["ssl_batch_size"] = 8
+    if "ssl.batch_size" in ARMS[arm].settings or arm == "grover_ecfp_ssl":
+        sizes["ssl.batch_size"] = 8
     return Trial(purpose, arm, settings={**sizes, **settings}, encoder=encoder or {})
 
 

@@ -95,7 +95,7 @@ def test_the_table_has_arms_at_the_own_sizes_and_then_the_sizes():
     dear, cheap = "17.5 ms, 1.75× (1.65 to 1.85)", "12.5 ms, 1.25× (1.15 to 1.35)"
     assert f"| {REGULARIZERS['feature_dropout']} | {cheap} | {cheap} |" in lines
     assert f"| {REGULARIZERS[RECOMMENDED]} | {cheap} | {dear} |" in lines
-    assert lines[lines.index("| `ssl_batch_size` | Frappe | Debian |") + 2 :][:4] == [
+    assert lines[lines.index("| `ssl.batch_size` | Frappe | Debian |") + 2 :][:4] == [
         f"| 128 | {cheap} | {cheap} |",
         f"| 256 | **{cheap}** | {cheap} |",
         f"| 512 | {dear} | **{dear}** |",

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+import operator
 
 import numpy as np
 import pytest
@@ -200,15 +201,15 @@ def test_what_lacks_seeds_is_listed(study):
 
 
 def test_a_curve_holds_what_differs_in_its_setting_only(study):
-    best = {"ssl_weight": 0.3, "value_dropout": 0.1}
+    best = {"ssl.weight": 0.3, "ssl.value_dropout": 0.1}
     study.add("frappe", "none")
     study.add("frappe", "cfm", settings=best)
     for weight in (0.1, 1.0):
-        study.add("frappe", "cfm", seeds=range(3), purpose="curve", settings={**best, "ssl_weight": weight})
+        study.add("frappe", "cfm", seeds=range(3), purpose="curve", settings={**best, "ssl.weight": weight})
     for dropout in (0.1, 0.5):
-        study.add("frappe", "cfm", seeds=range(3), purpose="curve", settings={**best, "value_dropout": dropout})
+        study.add("frappe", "cfm", seeds=range(3), purpose="curve", settings={**best, "ssl.value_dropout": dropout})
     weights, dropouts = study.summarise()["curves"]
-    assert (weights["setting"], weights["tuned"]) == ("ssl_weight", 0.3)
+    assert (weights["setting"], weights["tuned"]) == ("ssl.weight", 0.3)
     assert [(point["x"], point["seeds"]) for point in weights["points"]] == [(0.1, 3), (0.3, 3), (1.0, 3)]
     assert [(point["x"], point["seeds"]) for point in dropouts["points"]] == [(0.1, 3), (0.5, 3)]
     assert weights["none"] == pytest.approx(interval_over_seeds([0.30, 0.31, 0.32, 0.33, 0.34]))
@@ -217,16 +218,16 @@ def test_a_curve_holds_what_differs_in_its_setting_only(study):
 def test_curves_know_the_defaults_that_settings_leave_out():
     from recsys_ssl.training.config import TrainConfig
 
-    assert {name: getattr(TrainConfig(), name) for name in summary.CURVES} == summary.CURVES
+    assert {name: operator.attrgetter(name)(TrainConfig()) for name in summary.CURVES} == summary.CURVES
 
 
 def test_tuning_trials_are_counted_by_cell(study):
-    study.add("frappe", "cfm", settings={"ssl_weight": 0.1})
+    study.add("frappe", "cfm", settings={"ssl.weight": 0.1})
     for weight in (0.1, 0.3, 1.0):
-        study.add("frappe", "cfm", seeds=[0], purpose="tune", settings={"ssl_weight": weight})
-    study.add("frappe", "cfm", 0.1, seeds=[0], purpose="tune", settings={"ssl_weight": 0.1})
+        study.add("frappe", "cfm", seeds=[0], purpose="tune", settings={"ssl.weight": weight})
+    study.add("frappe", "cfm", 0.1, seeds=[0], purpose="tune", settings={"ssl.weight": 0.1})
     found = study.summarise()["tuned"]
-    assert found["full"]["frappe"]["cfm"] == {"settings": [{"ssl_weight": 0.1}], "tuning_trials": 3}
+    assert found["full"]["frappe"]["cfm"] == {"settings": [{"ssl.weight": 0.1}], "tuning_trials": 3}
     assert found["sparse"]["frappe"] == {}
 
 

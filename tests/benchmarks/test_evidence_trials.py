@@ -33,14 +33,14 @@ def test_the_search_takes_one_setting_after_the_other_at_the_best_so_far(share):
     temperature = DATASETS["frappe"].settings(share)["temperature"]
 
     def score(settings):
-        return -abs(settings["ssl_weight"] - 1.0) - settings.get("temperature", temperature)
+        return -abs(settings["ssl.weight"] - 1.0) - settings.get("temperature", temperature)
 
     best, first = run.search([], "frappe", share, "cfm")
-    assert (best, [trial.settings for trial in first]) == ({}, [{"ssl_weight": w} for w in (0.3, 0.1, 1.0)])
+    assert (best, [trial.settings for trial in first]) == ({}, [{"ssl.weight": w} for w in (0.3, 0.1, 1.0)])
     done = answer(first, score)
     best, second = run.search(done, "frappe", share, "cfm")
-    assert best == {"ssl_weight": 1.0}
-    expected = [{"ssl_weight": 1.0, "temperature": pytest.approx(factor * temperature)} for factor in (0.7, 1.4)]
+    assert best == {"ssl.weight": 1.0}
+    expected = [{"ssl.weight": 1.0, "temperature": pytest.approx(factor * temperature)} for factor in (0.7, 1.4)]
     assert [trial.settings for trial in second] == expected
     best, missing = run.search(done + answer(second, score), "frappe", share, "cfm")
     assert best == expected[0]
@@ -61,7 +61,7 @@ def test_a_later_step_that_finds_nothing_better_changes_nothing():
     done = answer(first, lambda settings: 0.5)
     _, second = run.search(done, "frappe", 1.0, "feature_dropout")
     best, _ = run.search(done + answer(second, lambda settings: 0.5), "frappe", 1.0, "feature_dropout")
-    assert best == {"feature_dropout": 0.1}
+    assert best == {"ssl.feature_dropout": 0.1}
 
 
 def test_every_regularizer_has_the_same_budget():
@@ -82,7 +82,7 @@ def test_a_baseline_takes_the_best_of_its_grid():
 def test_a_trial_is_read_back_unless_the_study_has_changed(tmp_path):
     path = tmp_path / "trials.jsonl"
     assert read_trials(path) == []
-    trial = Trial("tune", "frappe", "cfm", 0.1, settings={"ssl_weight": 0.3}, validation_recall_at_50=0.25)
+    trial = Trial("tune", "frappe", "cfm", 0.1, settings={"ssl.weight": 0.3}, validation_recall_at_50=0.25)
     stale = trial.to_json().replace(trial.key, "0" * 16)
     path.write_text(f"{trial.to_json()}\n{stale}\n")
     assert read_trials(path) == [trial]
@@ -104,8 +104,8 @@ def test_every_arm_of_towers_has_valid_settings(dataset):
         for arm in [*REGULARIZERS, *PROPOSALS]:
             config = make_config(Trial("test", dataset, arm, share, seed=3))
             assert (config.seed, config.hidden) == (3, (128,) if arm == "hidden_layer" else ())
-            assert config.regularizer == (arm if arm in REGULARIZERS else "none")
-    towers = make_config(Trial("test", dataset, RECOMMENDED)).ssl_towers
+            assert config.ssl.regularizer == (arm if arm in REGULARIZERS else "none")
+    towers = make_config(Trial("test", dataset, RECOMMENDED)).ssl.towers
     spec = load_spec(ROOT / "feature_specs" / f"{dataset}.yaml")
     assert (towers == "both") == (dataset in QUERIES_ARE_ITEMS) == spec.queries.same_as_items
 

@@ -15,11 +15,10 @@ from benchmarks.molecules import chemprop, claims, pretrain, run, tables, throug
 from benchmarks.molecules.datasets import DATASETS, load, split
 from benchmarks.molecules.trials import Trial, describe_encoder, read_trials, run_trial, sizes_of
 from recsys_ssl.baselines.fingerprints import BASELINES, ecfp, fit_predict
-from recsys_ssl.encoders.config import PretrainConfig
-from recsys_ssl.encoders.molecule.contexts import ContextVocabulary
-from recsys_ssl.encoders.molecule.embed import save_encoder
-from recsys_ssl.encoders.molecule.grover import GTransformer
+from recsys_ssl.encoders import store
+from recsys_ssl.encoders.molecule.encoder import MoleculeEncoder
 from recsys_ssl.encoders.molecule.scaffolds import scaffold_balanced, scaffold_deterministic
+from recsys_ssl.encoders.molecule.settings import PretrainConfig
 from recsys_ssl.evaluation.prediction import Split, score
 
 ENCODERS = {"scratch": {"hidden_dim": 8}, "pretrained": {"hidden_dim": 8, "weights": "abc"}}
@@ -143,8 +142,7 @@ class TestTrials:
 
     def test_an_encoder_is_told_by_sizes_weights_and_how_it_learnt(self, tmp_path):
         config = PretrainConfig(hidden_dim=8, num_heads=2, mask_inputs=False)
-        vocabulary = ContextVocabulary(("x",))
-        save_encoder(GTransformer(config.grover), tmp_path / "encoder", config, vocabulary, vocabulary)
+        store.save(MoleculeEncoder(config.grover), "molecule", config.grover, tmp_path / "encoder", config)
         found = describe_encoder(tmp_path / "encoder", {})
         assert found["scratch"] == dataclasses.asdict(config.grover)
         assert found["pretrained"].keys() - found["scratch"].keys() == {"weights", "mask_inputs"}
@@ -314,7 +312,7 @@ class TestClaims:
     def test_a_record_of_a_pretraining_counts_all_steps(self, tmp_path):
         result = {
             "config": {"size": "small", "batch_size": 64}, "data": {"num_train": 1000}, "last_step": 300,
-            "best_step": 250, "molecules_per_second": 32.0, "seconds": 17.0, "figures": {"validation_loss": 1.0},
+            "best_step": 250, "examples_per_second": 32.0, "seconds": 17.0, "figures": {"validation_loss": 1.0},
         }  # fmt: skip
         (tmp_path / "pretrain.json").write_text(json.dumps(result))
         record = tmp_path / "record" / "pretrain.json"
