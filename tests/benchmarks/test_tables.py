@@ -107,9 +107,10 @@ def test_the_tables_of_this_project_are_current(capsys):
 def project(tmp_path):
     """The pages and results of this project, to be changed."""
     shutil.copytree(claims.RESULTS, tmp_path / "benchmarks" / "results")
-    (tmp_path / "docs").mkdir()
-    for page in (claims.ROOT / "README.md", *(claims.ROOT / "docs").glob("*.md")):
-        shutil.copy(page, tmp_path / page.relative_to(claims.ROOT))
+    for page in (claims.ROOT / "README.md", *(claims.ROOT / "docs").rglob("*.md")):
+        copy = tmp_path / page.relative_to(claims.ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(page, copy)
     return tmp_path
 
 
@@ -130,7 +131,7 @@ def falsify(page, kind):
 
 def test_the_headline_of_the_readme_is_checked(project, capsys):
     numbers = json.loads((project / "benchmarks" / "results" / "evidence" / "tables.json").read_text())
-    recall = numbers["cells"]["full"]["wikispeedia"]["none"]["recall_at_50"][0]
+    recall = numbers["cells"]["full"]["chembl-targets"]["none"]["recall_at_50"][0]
     assert falsify(project / "README.md", "evidence") == f"{100 * recall:.2f}"
     assert tables.main(["--check"], project) == 1
     assert capsys.readouterr().out == "evidence: tables are stale: README.md, run `make tables`\n"
@@ -139,11 +140,12 @@ def test_the_headline_of_the_readme_is_checked(project, capsys):
 @pytest.mark.parametrize(
     ("kind", "page"),
     [
-        ("table", "README.md"),
-        ("table", "docs/molecules.md"),
-        ("evidence", "docs/evidence.md"),
-        ("compounds", "docs/molecules.md"),
-        ("molecules", "docs/molecules.md"),
+        ("table", "docs/demo.md"),
+        ("table", "docs/molecules/moleculenet.md"),
+        ("evidence", "README.md"),
+        ("evidence", "docs/evidence/tuned.md"),
+        ("compounds", "docs/molecules/new_compounds.md"),
+        ("molecules", "docs/molecules/moleculenet.md"),
     ],
 )
 def test_a_changed_number_of_each_kind_is_found_and_written_anew(project, kind, page, capsys):
@@ -160,16 +162,16 @@ def test_a_changed_number_of_each_kind_is_found_and_written_anew(project, kind, 
 
 
 def test_every_stale_page_is_told_whatever_else_is_wrong(project, capsys):
-    for kind in ("table", "evidence"):
-        falsify(project / "README.md", kind)
+    falsify(project / "README.md", "evidence")
     falsify(project / "docs" / "evidence.md", "evidence")
+    falsify(project / "docs" / "demo.md", "table")
     with (project / "docs" / "molecules.md").open("a") as page:
         page.write("<!-- compounds:absent --><!-- /compounds:absent -->\n<!-- moleculse:balanced -->\n")
     assert tables.main(["--check"], project) == 1
     told = capsys.readouterr()
     assert told.out.splitlines() == [
         "evidence: tables are stale: README.md, docs/evidence.md, run `make tables`",
-        "table: tables are stale: README.md, run `make tables`",
+        "table: tables are stale: docs/demo.md, run `make tables`",
     ]
     first, second = told.err.splitlines()
     assert first.startswith("compounds: docs/molecules.md: a table of compounds must be one of results, differences.")
@@ -192,12 +194,14 @@ def test_claims_of_molecules_are_those_of_the_trials(project, capsys):
     assert tables.main(["--check"], project) == 1
     out = capsys.readouterr().out
     assert "molecules: tables are stale: benchmarks/results/molecules.json, run" in out
-    assert "table: tables are stale: docs/molecules.md, run" in out
+    assert "table: tables are stale: docs/molecules/moleculenet.md, run" in out
 
-    page = (project / "docs" / "molecules.md").read_text()
+    page = (project / "docs" / "molecules" / "moleculenet.md").read_text()
     assert tables.main([], project) == 0
     assert tables.main(["--check"], project) == 0
-    assert (project / "docs" / "molecules.md").read_text().split("Measured on")[0] == page.split("Measured on")[0]
+    assert (project / "docs" / "molecules" / "moleculenet.md").read_text().split("Measured on")[0] == page.split(
+        "Measured on"
+    )[0]
 
     compounds = json.loads((results / "compounds.json").read_text())
     (claim,) = (claim for claim in compounds["claims"] if claim["id"] == "cold_compound_gain_lower_bound")
@@ -205,7 +209,7 @@ def test_claims_of_molecules_are_those_of_the_trials(project, capsys):
     (results / "compounds.json").write_text(json.dumps(compounds))
     assert tables.main(["--check"], project) == 1
     assert tables.main([], project) == 0
-    assert "0.5678" in (project / "docs" / "molecules.md").read_text()
+    assert "0.5678" in (project / "docs" / "molecules" / "moleculenet.md").read_text()
 
 
 @pytest.mark.parametrize(
