@@ -54,9 +54,10 @@ demo: setup  ## logs to A/B report on MovieLens-100K (DATA=DIR for your own copy
 test: setup  ## unit tests and one end-to-end run
 	@$(BIN)/pytest -n 2 --dist loadfile
 
-lint: setup  ## ruff: rules and formatting
+lint: setup  ## ruff: rules and formatting; mypy: types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
 
 format: setup  ## let ruff mend what it can
 	@$(BIN)/ruff check --fix .
@@ -76,5 +77,5 @@ check-tables: setup  ## fail when a table of README or docs is not what benchmar
 	@$(BIN)/python -m benchmarks.tables --check
 
 clean:  ## remove what can be made again, but .venv
-	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf

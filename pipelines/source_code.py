@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ def source_hash(module: str, *more: str) -> str:
     A component carries it as a property, since TFX's cache does not see code changes. The arguments and what is
     raised are those of `closure`.
     """
-    read = [_read(name) for name in closure(module, *more)]
+    read = [found for name in closure(module, *more) if (found := _read(name))]
     sources = {module.path for module in read}.union(*(_named_files(module) for module in read))
     digest = hashlib.sha256()
     for path in sorted(sources):
@@ -98,6 +98,8 @@ def _scan(package: str, source: bytes) -> tuple[frozenset[str], frozenset[str]]:
 def _walk(node: ast.AST) -> Iterator[ast.AST]:
     """All nodes but those that only type checkers read."""
     yield node
-    only_types = isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
-    for child in node.orelse if only_types else ast.iter_child_nodes(node):
+    children: Iterable[ast.AST] = ast.iter_child_nodes(node)
+    if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        children = node.orelse
+    for child in children:
         yield from _walk(child)

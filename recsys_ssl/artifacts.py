@@ -15,9 +15,9 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Optional, TypeVar, Union
+from typing import Any, BinaryIO, NamedTuple, Optional, TypeVar, Union, cast
 
 from pydantic import ConfigDict, TypeAdapter
 
@@ -61,7 +61,8 @@ def from_json(kind: type[Kind], text: str) -> Kind:
     Raises:
         ValueError: the text is no JSON, a key is unknown or missing, or a value has another type.
     """
-    return _adapter(kind).validate_json(f"[{text}]")[0]
+    adapter: TypeAdapter[tuple[Kind]] = _adapter(cast(Hashable, kind))  # as every class and alias is
+    return adapter.validate_json(f"[{text}]")[0]
 
 
 @functools.cache
@@ -85,8 +86,12 @@ class FileSystem(NamedTuple):
     remove: Callable[[str], object]
 
 
+def _create(path: str) -> BinaryIO:
+    return open(path, "wb")
+
+
 _LOCAL = FileSystem(
-    create=functools.partial(open, mode="wb"),
+    create=_create,
     make_dirs=functools.partial(os.makedirs, exist_ok=True),
     replace=os.replace,
     remove=os.remove,

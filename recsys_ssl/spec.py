@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Optional, Union
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Optional, Union
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from recsys_ssl.kinds import KINDS, PLANNED
 
-SPEC_VERSION = 1
+SPEC_VERSION: Final = 1
 
 # Columns that ingestion itself writes into the examples; a feature may not take their names.
 RESERVED_NAMES = frozenset(
@@ -77,11 +78,24 @@ class Files(_Strict):
 # --- Features ------------------------------------------------------------------------------------
 
 
-class _Feature(_Strict):
+class _AnyFeature(_Strict):
+    """What the stages ask of a feature, whatever its kind."""
+
     is_content: ClassVar[bool] = False
     """Whether values are content for an encoder, packed at ingestion."""
     is_coded: ClassVar[bool] = True
     """Whether values become codes of a vocabulary or buckets."""
+    is_number: ClassVar[bool] = False
+    """Whether raw values are float32; those of the other kinds are bytes."""
+
+    @property
+    def is_list(self) -> bool:
+        """Whether a raw record may hold several values."""
+        return False
+
+
+class ColumnFeature(_AnyFeature):
+    """A feature that a column of a log or table holds."""
 
     name: _Name
     column: Optional[str] = Field(default=None, description="Column of the table; the feature's name when absent.")
@@ -94,7 +108,7 @@ class _Feature(_Strict):
         return self.column or self.name
 
 
-class IdFeature(_Feature):
+class IdFeature(ColumnFeature):
     """A (nearly) unique identifier, one value a record."""
 
     kind: Literal["id"]
@@ -102,7 +116,7 @@ class IdFeature(_Feature):
     oov_buckets: _Count = 1
 
 
-class CategoricalFeature(_Feature):
+class CategoricalFeature(ColumnFeature):
     """One value, or several when `multi_valued`."""
 
     kind: Literal["categorical"]
@@ -120,8 +134,12 @@ class CategoricalFeature(_Feature):
             raise ValueError("a separator needs multi_valued: true. Add it or remove the separator.")
         return self
 
+    @property
+    def is_list(self) -> bool:
+        return self.multi_valued
 
-class TextFeature(_Feature):
+
+class TextFeature(ColumnFeature):
     """Free text as a bag of lower-cased word n-grams."""
 
     kind: Literal["text"]
@@ -132,17 +150,20 @@ class TextFeature(_Feature):
     oov_buckets: _Count = 1
 
 
-class NumericFeature(_Feature):
+class NumericFeature(ColumnFeature):
     """A number, used as its quantile bucket."""
+
+    is_number: ClassVar[bool] = True
 
     kind: Literal["numeric"]
     buckets: Annotated[int, Field(ge=2, le=1000)] = 10
 
 
-class DenseFeature(_Feature):
+class DenseFeature(ColumnFeature):
     """A vector of fixed length, standardised per element."""
 
     is_coded: ClassVar[bool] = False
+    is_number: ClassVar[bool] = True
 
     kind: Literal["dense"]
     dim: _Count
@@ -150,32 +171,45 @@ class DenseFeature(_Feature):
         default=" ", description="Separates the elements in a CSV cell."
     )
 
+    @property
+    def is_list(self) -> bool:
+        return True
 
-class ItemSequenceFeature(_Strict):
+
+class ItemSequenceFeature(_AnyFeature):
     """The query's last `length` positive items strictly before the event."""
-
-    is_content: ClassVar[bool] = False
-    is_coded: ClassVar[bool] = True
 
     kind: Literal["item_sequence"]
     name: _Name
     length: _Count = 20
 
+    @property
+    def is_list(self) -> bool:
+        return True
 
-class ContentFeature(_Feature):
+
+if TYPE_CHECKING:  # which cannot read names out of `kinds`
+    _ContentKind = str
+    _PlannedKind = str
+else:
+    _ContentKind = Literal[tuple(KINDS)]
+    _PlannedKind = Literal[PLANNED]
+
+
+class ContentFeature(ColumnFeature):
     """Content of an item that an encoder turns into a vector, see docs/new_encoder.md; a `molecule` is a SMILES."""
 
     is_content: ClassVar[bool] = True
     is_coded: ClassVar[bool] = False
 
-    kind: Literal[tuple(KINDS)]  # type: ignore[valid-type]
+    kind: _ContentKind
 
 
-class ReservedFeature(_Strict):
+class ReservedFeature(_AnyFeature):
     """A kind whose encoder does not exist yet."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    kind: Literal[PLANNED]  # type: ignore[valid-type]
+    kind: _PlannedKind
     name: _Name
 
     @model_validator(mode="after")
@@ -197,6 +231,9 @@ Feature = Annotated[
     Field(discriminator="kind"),
 ]
 TableFeature = Union[IdFeature, CategoricalFeature, TextFeature, NumericFeature, DenseFeature, ContentFeature]
+"""All kinds of `ColumnFeature`."""
+VOCABULARY_FEATURES = (IdFeature, CategoricalFeature, TextFeature)
+"""The kinds whose values are looked up in a vocabulary."""
 
 
 # --- Log, tables, split ----------------------------------------------------------------------------
@@ -327,9 +364,15 @@ class FeatureSpec(_Strict):
         """The features of the query tower: its table's and the event's own."""
         return (*self.queries.features, *self.events.features)
 
+    # Items and events have no item sequences, see `_is_consistent`.
+
+    @property
+    def event_features(self) -> tuple[TableFeature, ...]:
+        return tuple(f for f in self.events.features if isinstance(f, ColumnFeature))
+
     @property
     def item_features(self) -> tuple[TableFeature, ...]:
-        return tuple(self.items.features)
+        return tuple(f for f in self.items.features if isinstance(f, ColumnFeature))
 
     @property
     def content_kinds(self) -> tuple[str, ...]:
@@ -338,16 +381,26 @@ class FeatureSpec(_Strict):
 
     @property
     def item_sequences(self) -> tuple[ItemSequenceFeature, ...]:
-        return tuple(f for f in self.query_features if f.kind == "item_sequence")
+        return tuple(f for f in self.query_features if isinstance(f, ItemSequenceFeature))
 
     @property
     def item_id_feature(self) -> Optional[IdFeature]:
         """The id feature that reads the catalogue's own id column, if the spec has one."""
-        return next((f for f in self.item_features if f.kind == "id" and f.source_column == self.items.id), None)
+        ids = (f for f in self.item_features if isinstance(f, IdFeature))
+        return next((f for f in ids if f.source_column == self.items.id), None)
+
+    @property
+    def sequence_id_feature(self) -> IdFeature:
+        """The same, whose vocabulary item sequences take: with any of these, a spec has it."""
+        if self.item_id_feature is None:
+            raise ValueError(
+                f"an item_sequence needs an item feature of kind id on column {self.items.id!r}. Add it to items."
+            )
+        return self.item_id_feature
 
     @model_validator(mode="after")
     def _is_consistent(self):
-        for side, features in (("query", self.query_features), ("item", self.item_features)):
+        for side, features in (("query", self.query_features), ("item", self.items.features)):
             names = [feature.name for feature in features]
             repeated = sorted({name for name in names if names.count(name) > 1})
             if repeated:
@@ -355,28 +408,26 @@ class FeatureSpec(_Strict):
             reserved = sorted(set(names) & RESERVED_NAMES)
             if reserved:
                 raise ValueError(f"{side} feature names {reserved} are reserved. Rename them and set their column.")
-        if any(f.kind == "item_sequence" for f in (*self.items.features, *self.events.features)):
+        if any(isinstance(f, ItemSequenceFeature) for f in (*self.items.features, *self.events.features)):
             raise ValueError("an item_sequence is a feature of queries. Move it to queries.features.")
         for feature in self.query_features:
             if feature.is_content:
                 raise ValueError(f"a {feature.kind} is a feature of items. Move it to items.features.")
         if self.item_sequences and self.events.timestamp is None:
             raise ValueError("an item_sequence needs events.timestamp. Name the column or remove the sequence.")
-        if self.item_sequences and self.item_id_feature is None:
-            raise ValueError(
-                f"an item_sequence needs an item feature of kind id on column {self.items.id!r}. Add it to items."
-            )
+        if self.item_sequences:
+            _ = self.sequence_id_feature  # raises without one
         if self.queries.same_as_items and (self.query_features or self.queries.table):
             raise ValueError("same_as_items takes the items' features. Remove the other query features and the table.")
         if not self.queries.same_as_items and not self.query_features:
             raise ValueError("the query needs at least one feature. Add queries.features or same_as_items: true.")
-        known = all(f.source_column == self.items.id and not f.is_content for f in self.items.features)
+        known = all(f.source_column == self.items.id and not f.is_content for f in self.item_features)
         if self.items.table is None and not known:
             raise ValueError("without items.table only the id column is known. Add the table or drop other features.")
         own_columns = {self.queries.id, *(f.name for f in self.item_sequences)}
         if self.queries.table is None:
             for feature in self.queries.features:
-                if feature.kind != "item_sequence" and feature.source_column not in own_columns:
+                if isinstance(feature, ColumnFeature) and feature.source_column not in own_columns:
                     raise ValueError(
                         f"query feature {feature.name!r} reads column {feature.source_column!r}, but there is no "
                         "queries.table. Add the table or move the feature to events.features."
@@ -460,7 +511,7 @@ def json_schema() -> str:
 _KINDS = ("id", "categorical", "text", "numeric", "dense", "item_sequence", *KINDS, *PLANNED)
 
 
-def _describe(path: Path, root: yaml.Node, fault: dict) -> str:
+def _describe(path: Path, root: yaml.Node, fault: ErrorDetails) -> str:
     # The discriminated union puts the kind into the location; it is no key of the file.
     loc = fault["loc"]
     keys = [key for i, key in enumerate(loc) if not (key in _KINDS and i and isinstance(loc[i - 1], int))]

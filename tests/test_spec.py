@@ -8,7 +8,15 @@ import yaml
 from pydantic import ValidationError
 
 from recsys_ssl.datasets.sources import DATASETS
-from recsys_ssl.spec import RESERVED_NAMES, FeatureSpec, SpecError, json_schema, load_spec
+from recsys_ssl.spec import (
+    RESERVED_NAMES,
+    VOCABULARY_FEATURES,
+    ColumnFeature,
+    FeatureSpec,
+    SpecError,
+    json_schema,
+    load_spec,
+)
 
 SPECS = Path(__file__).parent.parent / "feature_specs"
 
@@ -136,7 +144,28 @@ def test_the_column_of_a_feature_is_its_name_unless_given(tmp_path):
 
 def test_only_an_id_on_the_catalogues_id_column_is_the_item_id_feature(tmp_path):
     items = {"table": {"paths": ["items.csv"]}, "id": "item", "features": [{"name": "code", "kind": "id"}]}
-    assert load_text(tmp_path, changed(SMALL, items=items)).item_id_feature is None
+    spec = load_text(tmp_path, changed(SMALL, items=items))
+    assert spec.item_id_feature is None
+    with pytest.raises(ValueError, match="needs an item feature of kind id on column 'item'"):
+        _ = spec.sequence_id_feature
+
+
+def test_raw_values_are_lists_and_numbers_by_the_kind_of_their_feature(tmp_path):
+    spec = load_text(tmp_path, FULL)
+    features = (*spec.item_features, *spec.query_features)
+    assert [f.name for f in features if f.is_list] == ["tags", "vector", "history"]
+    assert [f.name for f in features if f.is_number] == ["price", "vector"]
+    assert [f.name for f in features if not f.is_coded] == ["vector"]
+    assert [f.name for f in features if not isinstance(f, ColumnFeature)] == ["history"]
+    assert [f.name for f in features if isinstance(f, VOCABULARY_FEATURES)] == [
+        "product",
+        "title",
+        "tags",
+        "user",
+        "device",
+    ]
+    assert [f.name for f in spec.event_features] == ["device"]
+    assert spec.sequence_id_feature is spec.item_id_feature
 
 
 def test_a_query_like_an_item_has_no_features_of_its_own(tmp_path):

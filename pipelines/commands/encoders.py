@@ -17,7 +17,7 @@ from pipelines.commands.session import Settings, WorkDir, session
 from pipelines.progress import PROGRESS
 from recsys_ssl.kinds import KINDS
 
-Kind = Enum("Kind", {kind: kind for kind in KINDS}, type=str)
+Kind = Enum("Kind", {kind: kind for kind in KINDS}, type=str)  # type: ignore[misc]  # wants to read the members here
 KindName = Annotated[Kind, typer.Argument(help="What to encode.", show_default=False)]
 Source = Annotated[
     Path, typer.Option("--data", help="A file of raw content: of molecules SMILES, one a line or a CSV's first column.")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 from rich.console import Console
@@ -17,6 +17,9 @@ from pipelines.commands.session import Settings, WorkDir, session
 from pipelines.progress import PROGRESS
 from recsys_ssl import artifacts
 from recsys_ssl.artifacts import REJECTED_FILE
+
+if TYPE_CHECKING:
+    from recsys_ssl.evaluation.prediction import Task
 
 
 class TaskName(str, Enum):
@@ -113,13 +116,13 @@ def predict(
             console.print(f"{'rejected':<24} {rejected}", highlight=False, soft_wrap=True)
 
 
-def _guess_task(targets) -> str:
+def _guess_task(targets) -> Task:
     import numpy as np
 
     return "classification" if np.isin(targets[~np.isnan(targets)], (0.0, 1.0)).all() else "regression"
 
 
-def _finetune(kind: str, encoder, table, column: str, task: str, parts, config, workdir: Path) -> dict[str, Any]:
+def _finetune(kind: str, encoder, table, column: str, task: Task, parts, config, workdir: Path) -> dict[str, Any]:
     """Trains, writes predictor/, predictions.csv and rejected.jsonl, and returns the facts of the run."""
     from recsys_ssl.encoders import finetune as training
     from recsys_ssl.evaluation.prediction import METRICS

@@ -93,7 +93,7 @@ def build_profiles(
     pick = sp.csr_matrix((np.ones(len(known), np.float32), (known, codes[known])), (len(codes), len(train.query_ids)))
     profiles = (pick @ train.to_matrix(task.num_items)).tocsr()
     if spec.item_sequences:
-        row_of_code = _read_row_of_code(catalogue_dir, spec.item_id_feature.name)
+        row_of_code = _read_row_of_code(catalogue_dir, spec.sequence_id_feature.name)
         for feature in spec.item_sequences:
             profiles = profiles + _read_sequences(interactions_dir, split, feature.name, task, row_of_code)
         profiles.data[:] = 1.0

@@ -79,7 +79,7 @@ def _fit_perceptron(
     cannot be judged (one class only), the last epoch counts.
     """
     classes = {"classes": [0.0, 1.0]} if task == "classification" else {}
-    best, best_epoch, found = -np.inf, 0, None
+    best, best_epoch, found = -np.inf, 0, np.full(len(inputs), np.nan)
     for epoch in range(1, _EPOCHS + 1):
         model.partial_fit(inputs[rows], outputs[rows], **classes)
         value = score(outputs[validation, None], _predict(model, inputs[validation], task)[:, None], task)

@@ -34,8 +34,8 @@ def write_atomic_files(root: Path, pairs: dict[str, np.ndarray]) -> None:
     """Writes the text files that the library reads: the pairs, every query and every item."""
     columns = {
         "inter": ("query:token\titem:token", (pairs["query_codes"], pairs["item_rows"])),
-        "user": ("query:token", (np.arange(pairs["num_queries"]),)),
-        "item": ("item:token", (np.arange(pairs["num_items"]),)),
+        "user": ("query:token", (np.arange(int(pairs["num_queries"])),)),
+        "item": ("item:token", (np.arange(int(pairs["num_items"])),)),
     }
     (root / DATASET).mkdir()
     for suffix, (header, values) in columns.items():
@@ -91,7 +91,9 @@ def train(root: Path, pairs: dict[str, np.ndarray], settings: dict[str, float]) 
 
     with torch.no_grad():
         queries, items = (vectors.numpy() for vectors in model())
-    return queries[_nodes(dataset, "query", pairs["num_queries"])], items[_nodes(dataset, "item", pairs["num_items"])]
+    query_nodes = _nodes(dataset, "query", int(pairs["num_queries"]))
+    item_nodes = _nodes(dataset, "item", int(pairs["num_items"]))
+    return queries[query_nodes], items[item_nodes]
 
 
 def _nodes(dataset, field: str, count: int) -> np.ndarray:

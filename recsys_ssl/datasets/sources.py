@@ -168,7 +168,7 @@ def _write_debian(to: Path, source: Path | None) -> None:
             "first, or pass --source DIR with links.tsv and packages.tsv."
         )
     names = sorted(stanzas)
-    _write_tsv(_PACKAGE_COLUMNS, map(package_row, map(stanzas.get, names)), to / "packages.tsv")
+    _write_tsv(_PACKAGE_COLUMNS, (package_row(stanzas[name]) for name in names), to / "packages.tsv")
     _write_tsv(_LINK_COLUMNS, (row for name in names for row in link_rows(stanzas[name], stanzas)), to / "links.tsv")
 
 

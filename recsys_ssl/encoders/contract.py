@@ -115,7 +115,7 @@ class Pretext(Protocol):
     def summarise(self, sums: dict[str, float]) -> dict[str, float]:
         """Figures of the sums, `loss` among them."""
 
-    def describe(self, validation: list[Any]) -> dict[str, float]:
+    def describe(self, validation: Sequence[Any]) -> dict[str, float]:
         """Figures of the validation batches themselves, e.g. what always guessing the majority gets right."""
 
 

@@ -125,9 +125,11 @@ def _item_slice_rows(
             continue
         lengths = np.bincount(task.ranking_of_pair[inside], minlength=task.num_rankings)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        ratios = [[metrics.recall(arm.ranks[inside], offsets, k) for k in (10, 50)] for arm in (control, treatment)]
+        of_control, of_treatment = (
+            [metrics.recall(arm.ranks[inside], offsets, k) for k in (10, 50)] for arm in (control, treatment)
+        )
         facts = {"dimension": "item frequency", "slice": name, "share": float(inside.mean()), "of": "pairs"}
-        paired = _paired_rows(task, ("recall_at_10", "recall_at_50"), *ratios, config)
+        paired = _paired_rows(task, ("recall_at_10", "recall_at_50"), of_control, of_treatment, config)
         rows += [{**facts, **row} for row in paired]
     return rows
 
@@ -136,11 +138,12 @@ def _ranking_rows(
     task: RankingTask, control: Ranked, treatment: Ranked, inside: np.ndarray, config: EvaluationConfig
 ) -> list[Row]:
     """One row per metric over the rankings [num_rankings] bool `inside`."""
-    ratios = [
-        [tuple(part * inside for part in ratio(arm.ranks, task.positive_offsets)) for ratio in metrics.METRICS.values()]
-        for arm in (control, treatment)
-    ]
-    return _paired_rows(task, tuple(metrics.METRICS), *ratios, config)
+
+    def ratios(arm: Ranked) -> list[metrics.Ratio]:
+        whole = (ratio(arm.ranks, task.positive_offsets) for ratio in metrics.METRICS.values())
+        return [(numerators * inside, denominators * inside) for numerators, denominators in whole]
+
+    return _paired_rows(task, tuple(metrics.METRICS), ratios(control), ratios(treatment), config)
 
 
 def _paired_rows(
@@ -204,7 +207,7 @@ def _exposure(task: RankingTask, arms: Mapping[str, Ranked], item_slice: np.ndar
 def _power(row: Row, config: EvaluationConfig) -> Row:
     if row["standard_error"] is None:
         return {"metric": row["metric"], "minimum_detectable_effect": None, "relative": None}
-    effect = float(statistics.minimum_detectable_effect(np.float64(row["standard_error"]), config.confidence))
+    effect = float(statistics.minimum_detectable_effect(np.asarray(row["standard_error"]), config.confidence))
     relative = effect / row["control"] if row["control"] else None
     return {"metric": row["metric"], "minimum_detectable_effect": effect, "relative": relative}
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from recsys_ssl.evaluation.metrics import LABELS
 
 _INK, _SOFT, _RULE, _DEEP = "#22272e", "#5b6570", "#d5d9df", "#1b4965"
-_ARMS = {
+_ARMS: dict[str, dict[str, Any]] = {
     "treatment": {"color": _DEEP, "linestyle": "-", "marker": "o"},
     "control": {"color": "#8aa1b4", "linestyle": "--", "marker": "s"},
     "popularity": {"color": "#b8a47e", "linestyle": ":", "marker": "^"},

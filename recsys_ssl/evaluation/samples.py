@@ -16,7 +16,7 @@ _SEEN = 5
 
 
 def pick_samples(
-    task: RankingTask, control: Ranked, treatment: Ranked, names: Sequence[str], seed: int = 0
+    task: RankingTask, control: Ranked, treatment: Ranked, names: Sequence[str] | np.ndarray, seed: int = 0
 ) -> list[dict[str, Any]]:
     """Picks ten rankings: three wins and three losses by NDCG@10, and four at random from all the others.
 
@@ -55,7 +55,7 @@ def _describe(
     control: Ranked,
     treatment: Ranked,
     scores: Sequence[np.ndarray],
-    names: Sequence[str],
+    names: Sequence[str] | np.ndarray,
 ) -> dict[str, Any]:
     positives = task.positive_rows[task.positive_offsets[ranking] : task.positive_offsets[ranking + 1]]
     masked = task.masked_rows[task.masked_offsets[ranking] : task.masked_offsets[ranking + 1]]

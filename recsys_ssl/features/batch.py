@@ -152,7 +152,8 @@ class Catalogue:
             ValueError: the rows of the shards are not 0..num_items-1 in order.
         """
         self.layout = layout
-        rows, ids, counts, parts = [], [], [], []
+        rows: list[np.ndarray] = []
+        ids, counts, parts = [], [], []
         dense: dict[str, list[np.ndarray]] = {f.name: [] for f in layout.features if f.dim}
         contents: dict[str, list] = {f.name: [] for f in layout.features if f.content}
         modules = {f.name: kinds.load(f.content, "encoder") for f in layout.features if f.content}

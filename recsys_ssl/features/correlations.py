@@ -290,10 +290,14 @@ def sum_counts(element) -> dict[tuple[int, int], Sums]:
 
 def merge_sums(parts: Iterable[dict[tuple[int, int], Sums]]) -> dict[tuple[int, int], Sums]:
     """Adds the sums of every feature pair over its partitions."""
-    merged = {}
+    merged: dict[tuple[int, int], Sums] = {}
     for pair, sums in itertools.chain.from_iterable(part.items() for part in parts):
         known = merged.get(pair, Sums(0.0, 0.0, 0))
-        merged[pair] = Sums(*(a + b for a, b in zip(known, sums, strict=True)))
+        merged[pair] = Sums(
+            known.weight + sums.weight,
+            known.weight_log_weight + sums.weight_log_weight,
+            known.distinct + sums.distinct,
+        )
     return merged
 
 

@@ -22,8 +22,19 @@ from tfx_bsl.public import tfxio
 
 from recsys_ssl import examples, lists
 from recsys_ssl.features.encoding import EncodedFeature, write_encoding
-from recsys_ssl.features.schema import catalogue_schema, interactions_schema, is_multi_valued
-from recsys_ssl.spec import Feature, FeatureSpec
+from recsys_ssl.features.schema import catalogue_schema, interactions_schema
+from recsys_ssl.spec import (
+    VOCABULARY_FEATURES,
+    ColumnFeature,
+    ContentFeature,
+    DenseFeature,
+    Feature,
+    FeatureSpec,
+    IdFeature,
+    NumericFeature,
+    TableFeature,
+    TextFeature,
+)
 
 _TEMPORARY = "tmp"
 _RECORDS_PER_BATCH = 4096
@@ -116,7 +127,7 @@ def query_preprocessing_fn(spec: FeatureSpec) -> Callable[[dict], dict]:
         outputs = {name: inputs[name] for name in kept if name in inputs}
         for feature in spec.query_features:
             values = inputs[feature.name]
-            outputs[feature.name] = values if feature.kind == "item_sequence" else _encode(feature, values)
+            outputs[feature.name] = _encode(feature, values) if isinstance(feature, ColumnFeature) else values
         return outputs
 
     return preprocessing_fn
@@ -138,32 +149,33 @@ class QueryEncoder(tf.Module):
         self._layer = tft.TFTransformOutput(query_transform_dir).transform_features_layer()
         self._item_layer = load_item_encoder(item_transform_dir) if spec.item_sequences else None
         self._sequences = [feature.name for feature in spec.item_sequences]
-        self._item_id = spec.item_id_feature.name if spec.item_sequences else ""
+        self._item_id = spec.sequence_id_feature.name if spec.item_sequences else ""
 
     def __call__(self, raw: dict[str, tf.SparseTensor]) -> dict[str, tf.SparseTensor]:
         encoded = self._layer(raw)
-        for name in self._sequences:
-            encoded[name] = self._item_layer({self._item_id: raw[name]})[self._item_id]
+        if self._item_layer is not None:
+            for name in self._sequences:
+                encoded[name] = self._item_layer({self._item_id: raw[name]})[self._item_id]
         return encoded
 
 
-def _encode(feature: Feature, values: tf.SparseTensor) -> tf.SparseTensor:
-    if feature.kind in ("id", "categorical", "text"):
+def _encode(feature: TableFeature, values: tf.SparseTensor) -> tf.SparseTensor:
+    if isinstance(feature, VOCABULARY_FEATURES):
         return tft.compute_and_apply_vocabulary(
-            _word_ngrams(feature, values) if feature.kind == "text" else values,
+            _word_ngrams(feature, values) if isinstance(feature, TextFeature) else values,
             top_k=getattr(feature, "vocabulary_size", None),
             frequency_threshold=feature.min_count if feature.min_count > 1 else None,
             num_oov_buckets=feature.oov_buckets,
             vocab_filename=feature.name,
         )
-    if feature.kind == "numeric":
+    if isinstance(feature, NumericFeature):
         return tft.bucketize(values, feature.buckets)
-    if feature.is_content:
-        return values
-    return _standardise(feature, values)
+    if isinstance(feature, DenseFeature):
+        return _standardise(feature, values)
+    return values
 
 
-def _word_ngrams(feature: Feature, text: tf.SparseTensor) -> tf.SparseTensor:
+def _word_ngrams(feature: TextFeature, text: tf.SparseTensor) -> tf.SparseTensor:
     lowered = tf.strings.lower(text.values, encoding="utf-8")
     # Marks belong to a word: accents that are characters of their own, vowels of Indic scripts.
     words = tf.strings.split(tf.strings.regex_replace(lowered, r"[^\p{L}\p{M}\p{N}]+", " "))
@@ -172,7 +184,7 @@ def _word_ngrams(feature: Feature, text: tf.SparseTensor) -> tf.SparseTensor:
     return tft.ngrams(ragged.to_sparse(), (1, feature.ngrams), " ") if feature.ngrams > 1 else ragged.to_sparse()
 
 
-def _standardise(feature: Feature, values: tf.SparseTensor) -> tf.SparseTensor:
+def _standardise(feature: DenseFeature, values: tf.SparseTensor) -> tf.SparseTensor:
     elements = tf.reshape(values.values, [-1, feature.dim])
     mean = tft.mean(elements, reduce_instance_dims=False)
     deviation = tf.sqrt(tft.var(elements, reduce_instance_dims=False))
@@ -270,23 +282,25 @@ def _query_encoding(spec: FeatureSpec, transform_dir: str, item_transform_dir: s
     output, items = tft.TFTransformOutput(transform_dir), tft.TFTransformOutput(item_transform_dir)
     encoding = []
     for feature in spec.query_features:
-        if feature.kind == "item_sequence":
-            shared = _encoded(spec.item_id_feature, f"item/{spec.item_id_feature.name}", items)
-            encoding.append(EncodedFeature(feature.name, shared.vocabulary, shared.size))
-        else:
+        if isinstance(feature, ColumnFeature):
             encoding.append(_encoded(feature, f"query/{feature.name}", output))
+        else:
+            item_id = spec.sequence_id_feature
+            shared = _encoded(item_id, f"item/{item_id.name}", items)
+            encoding.append(EncodedFeature(feature.name, shared.vocabulary, shared.size))
     return tuple(encoding)
 
 
-def _encoded(feature: Feature, vocabulary: str, output: tft.TFTransformOutput) -> EncodedFeature:
-    if feature.kind == "dense":
+def _encoded(feature: TableFeature, vocabulary: str, output: tft.TFTransformOutput) -> EncodedFeature:
+    if isinstance(feature, DenseFeature):
         return EncodedFeature(feature.name, vocabulary, 0, feature.dim)
-    if feature.is_content:
+    if isinstance(feature, ContentFeature):
         return EncodedFeature(feature.name, vocabulary, 0, content=feature.kind)
-    if feature.kind == "numeric":
+    if isinstance(feature, NumericFeature):
         return EncodedFeature(feature.name, vocabulary, feature.buckets)
     size = output.vocabulary_size_by_name(feature.name) + feature.oov_buckets
-    return EncodedFeature(feature.name, vocabulary, size, unknown=feature.oov_buckets if feature.kind == "id" else 0)
+    unknown = feature.oov_buckets if isinstance(feature, IdFeature) else 0
+    return EncodedFeature(feature.name, vocabulary, size, unknown=unknown)
 
 
 # --- Serving ----------------------------------------------------------------------------------------------
@@ -301,12 +315,12 @@ def serving_signature(features: Sequence[Feature]) -> dict[str, tf.TensorSpec]:
     """
     signature = {}
     for feature in features:
-        if feature.kind == "dense":
+        if isinstance(feature, DenseFeature):
             spec = tf.TensorSpec([None, feature.dim], tf.float32, feature.name)
-        elif feature.kind == "numeric":
+        elif isinstance(feature, NumericFeature):
             spec = tf.TensorSpec([None], tf.float32, feature.name)
         else:
-            spec = tf.TensorSpec([None, None] if is_multi_valued(feature) else [None], tf.string, feature.name)
+            spec = tf.TensorSpec([None, None] if feature.is_list else [None], tf.string, feature.name)
         signature[feature.name] = spec
     return signature
 

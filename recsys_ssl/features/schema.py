@@ -34,7 +34,7 @@ def catalogue_schema(spec: FeatureSpec) -> schema_pb2.Schema:
 
 def is_multi_valued(feature: Feature) -> bool:
     """Whether a raw record may hold several values of the feature."""
-    return feature.kind in ("dense", "item_sequence") or (feature.kind == "categorical" and feature.multi_valued)
+    return feature.is_list
 
 
 def _schema(columns: Sequence[tuple[str, int]], features: Sequence[Feature]) -> schema_pb2.Schema:
@@ -42,8 +42,8 @@ def _schema(columns: Sequence[tuple[str, int]], features: Sequence[Feature]) -> 
     for name, kind in columns:
         _add(schema, name, kind, most=1, min_presence=1.0)
     for feature in features:
-        kind = _FLOAT if feature.kind in ("numeric", "dense") else _BYTES
-        most = None if is_multi_valued(feature) else 1
+        kind = _FLOAT if feature.is_number else _BYTES
+        most = None if feature.is_list else 1
         _add(schema, feature.name, kind, most, getattr(feature, "min_presence", None))
     return schema
 

@@ -11,7 +11,6 @@ Signatures:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -140,7 +139,7 @@ def _export(towers_dir: str | Path, item_ids: pa.Array, index: tf.Module, out_di
     tf.saved_model.save(module, str(out_dir), signatures=signatures, options=options)
 
 
-def _embed(towers, signature: str) -> Callable:
+def _embed(towers, signature: str) -> tf.types.experimental.GenericFunction:
     @tf.function
     def embed(**features):
         return {"embedding": towers.signatures[signature](**features)["embedding"]}

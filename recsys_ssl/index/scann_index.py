@@ -34,12 +34,14 @@ _ASSETS_FILE = "scann_assets.pbtxt"
 # Equal items score equally but for the rounding of a dot product of short vectors.
 _TIE = 1e-6
 
+Method = Literal["brute_force", "hash", "tree"]
+
 
 @dataclass(frozen=True)
 class IndexConfig:
     """How to search. None: chosen by the number of items, see `choose_config`."""
 
-    method: Optional[Literal["brute_force", "hash", "tree"]] = None
+    method: Optional[Method] = None
     """Exact; asymmetric hashing of every item; or of the items in the leaves nearest to the query."""
     num_leaves: Optional[int] = None
     """tree: number of leaves, about sqrt(num_items)."""
@@ -86,7 +88,11 @@ def choose_config(config: IndexConfig, num_items: int) -> IndexConfig:
     if num_items < 1:
         raise ValueError(f"an index needs at least one item. Received: num_items={num_items}.")
     method = config.method or _method_for(num_items)
-    used = {"brute_force": (), "hash": ("reorder",), "tree": ("num_leaves", "num_leaves_to_search", "reorder")}
+    used: dict[str, tuple[str, ...]] = {
+        "brute_force": (),
+        "hash": ("reorder",),
+        "tree": ("num_leaves", "num_leaves_to_search", "reorder"),
+    }
     if method not in used:
         raise ValueError(f"method must be one of {sorted(used)}. Received: method={method!r}.")
     for name in ("num_leaves", "num_leaves_to_search", "reorder"):
@@ -100,20 +106,17 @@ def choose_config(config: IndexConfig, num_items: int) -> IndexConfig:
         chosen = replace(chosen, reorder=config.reorder or 500)
     if method == "tree":
         num_leaves = config.num_leaves or round(math.sqrt(num_items))
-        chosen = replace(
-            chosen,
-            num_leaves=num_leaves,
-            num_leaves_to_search=config.num_leaves_to_search or math.ceil(0.2 * num_leaves),
-        )
-        if not chosen.num_leaves_to_search <= num_leaves <= num_items:
+        num_leaves_to_search = config.num_leaves_to_search or math.ceil(0.2 * num_leaves)
+        chosen = replace(chosen, num_leaves=num_leaves, num_leaves_to_search=num_leaves_to_search)
+        if not num_leaves_to_search <= num_leaves <= num_items:
             raise ValueError(
                 "num_leaves_to_search <= num_leaves <= num_items must hold. Received: "
-                f"{chosen.num_leaves_to_search}, {num_leaves}, {num_items}."
+                f"{num_leaves_to_search}, {num_leaves}, {num_items}."
             )
     return chosen
 
 
-def _method_for(num_items: int) -> str:
+def _method_for(num_items: int) -> Method:
     if num_items < EXACT_BELOW:
         return "brute_force"
     return "hash" if num_items <= TREE_ABOVE else "tree"
@@ -161,7 +164,7 @@ def build_index(items: embeddings.ItemEmbeddings, config: IndexConfig = IndexCon
         row = int((~np.isfinite(norms)).argmax())
         raise ValueError(f"item vectors must be finite. Received: length {norms[row]:.4g} in row {row}. Train anew.")
     builder = scann_ops_pybind.builder(items.vectors, max(RECALL_AT), "dot_product")
-    if chosen.method == "tree":
+    if chosen.num_leaves is not None:  # of a tree
         builder = builder.tree(
             chosen.num_leaves, chosen.num_leaves_to_search, training_sample_size=max(100_000, 50 * chosen.num_leaves)
         )

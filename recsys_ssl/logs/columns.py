@@ -10,7 +10,7 @@ import pyarrow as pa
 from recsys_ssl import lists
 from recsys_ssl.logs import timeline
 from recsys_ssl.logs.records import mix_hashes
-from recsys_ssl.spec import FeatureSpec
+from recsys_ssl.spec import VOCABULARY_FEATURES, FeatureSpec, ItemSequenceFeature
 
 _BYTES, _INT64, _FLOAT32 = pa.large_binary(), pa.int64(), pa.float32()
 
@@ -33,8 +33,8 @@ def interaction_batch(
     """
     rows = np.flatnonzero(split == which)
     if which == timeline.TRAIN:
-        place = [events[name].to_numpy()[rows].astype(np.uint64) for name in ("_file", "_line")]
-        rows = rows[np.argsort(mix_hashes(*place, seed=0), kind="stable")]
+        file, line = (events[name].to_numpy()[rows].astype(np.uint64) for name in ("_file", "_line"))
+        rows = rows[np.argsort(mix_hashes(file, line, seed=0), kind="stable")]
     taken = events.take(pa.array(rows))
     columns = {
         "query_id": lists.single(taken["query_id"], _BYTES),
@@ -46,15 +46,14 @@ def interaction_batch(
         columns["timestamp_us"] = lists.single(taken["timestamp_us"], _INT64)
     if spec.queries.same_as_items:
         columns["query_row"] = lists.single(taken["query_row"], _INT64)
-    for feature in spec.events.features:
-        columns[feature.name] = _to_lists(taken[feature.name])
+    columns |= {feature.name: _to_lists(taken[feature.name]) for feature in spec.event_features}
     for feature in spec.queries.features:
-        if feature.kind == "item_sequence":
+        if isinstance(feature, ItemSequenceFeature):
             columns[feature.name] = _history(events, rows, feature.length)
-        elif feature.source_column == spec.queries.id and feature.kind in ("id", "categorical", "text"):
+        elif isinstance(feature, VOCABULARY_FEATURES) and feature.source_column == spec.queries.id:
             columns[feature.name] = columns["query_id"]  # known even when the table lacks the query
         elif queries is None:
-            columns[feature.name] = lists.empty(len(rows), _FLOAT32 if feature.kind in ("numeric", "dense") else _BYTES)
+            columns[feature.name] = lists.empty(len(rows), _FLOAT32 if feature.is_number else _BYTES)
         else:
             row = taken["_query_row"].to_numpy()
             columns[feature.name] = _to_lists(queries[feature.name].take(pa.array(row, mask=row < 0)))

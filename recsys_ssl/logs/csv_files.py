@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import NamedTuple, Optional
+from typing import Literal, NamedTuple, Optional
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +29,8 @@ def read_csv(
     Args:
         parse_plain: see `parse_block`; with one that always returns None, every block is read line by line.
     """
-    names, rest = files.columns, []
+    names = files.columns
+    rest: list[str] = []
     if names is not None:
         check_columns(file, columns, names)
     for block in blocks:
@@ -43,8 +44,8 @@ def read_csv(
         wanted = [names.index(column) for column in columns]
         table = None if rest else parse_plain(block.data, files, len(names), wanted)
         if table is not None:
-            lines = block.first + np.arange(table.num_rows)
-            yield Batch(table.rename_columns(list(columns)), lines, block.rejects)
+            numbers = block.first + np.arange(table.num_rows)
+            yield Batch(table.rename_columns(list(columns)), numbers, block.rejects)
             continue
         first, lines = block.first - len(rest), rest + split_lines(block.data, files.encoding)
         if files.quoting == "none":
@@ -65,7 +66,7 @@ def _read_header(block: Block, files: Files) -> tuple[Optional[list[str]], Block
         begin += len(raw)
         line = decode(raw.removesuffix(b"\n"), files.encoding).rstrip("\r")
         if line and not (files.comment and line.startswith(files.comment)):
-            quoting = csv.QUOTE_NONE if files.quoting == "none" else csv.QUOTE_MINIMAL
+            quoting: Literal[0, 3] = csv.QUOTE_NONE if files.quoting == "none" else csv.QUOTE_MINIMAL
             names = next(csv.reader([line], delimiter=files.delimiter, quoting=quoting))
             return names, block._replace(first=block.first + i + 1, data=block.data[begin:])
     return None, block

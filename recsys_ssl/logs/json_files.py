@@ -29,7 +29,8 @@ def read_json(blocks: Iterator[Block], file: str, encoding: str, columns: Mappin
             if not is_text(lines):
                 raise ValueError
         except (ValueError, RecursionError):
-            records, reasons = zip(*(_decode_json(lines[i]) for i in kept.tolist()))
+            decoded = [_decode_json(lines[i]) for i in kept.tolist()]
+            records, reasons = [record for record, _ in decoded], [why for _, why in decoded]
         picked = [
             [_json_text(record.get(column)) if not why else None for record, why in zip(records, reasons)]
             for column in columns

@@ -16,7 +16,17 @@ import pyarrow.compute as pc
 
 from recsys_ssl import kinds, lists
 from recsys_ssl.logs.readers import Batch, Reject
-from recsys_ssl.spec import FeatureSpec, TableFeature
+from recsys_ssl.spec import (
+    CategoricalFeature,
+    ColumnFeature,
+    ContentFeature,
+    DenseFeature,
+    Feature,
+    FeatureSpec,
+    NumericFeature,
+    TableFeature,
+    TextFeature,
+)
 
 TEXT = pa.large_string()
 POSITIVE, IMPRESSION = 1, 2
@@ -49,7 +59,7 @@ def event_columns(spec: FeatureSpec) -> dict[str, str]:
         columns.setdefault(events.label.event_type, "events.label.event_type")
     if events.weight:
         columns.setdefault(events.weight, "events.weight")
-    for feature in events.features:
+    for feature in spec.event_features:
         columns.setdefault(feature.source_column, f"events.features.{feature.name}")
     return columns
 
@@ -78,7 +88,7 @@ def check_events(batch: Batch, file: str, file_index: int, spec: FeatureSpec) ->
         faults.append((bad, "timestamp is no time between 1970 and 2100"))
     kind, weight, label_faults = _label(columns, spec)
     features = {}
-    for feature in events.features:
+    for feature in spec.event_features:
         features[feature.name], bad = read_feature(columns[feature.source_column], feature)
         label_faults.append((bad, _feature_reason(feature)))
     reasons, rejects = _reject(batch, file, faults + label_faults)
@@ -118,9 +128,10 @@ def _label(columns: pa.Table, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray
     if label.event_type:
         event_type = as_text(columns[label.event_type])
         faults.append((_is_empty(event_type), "event type is empty"))
-        names = [*label.positive, *label.impressions]
-        kinds = np.array([0] + [POSITIVE] * len(label.positive) + [IMPRESSION] * len(label.impressions), np.int8)
-        weights = np.array([0.0, *label.positive.values()] + [1.0] * len(label.impressions))
+        positive = label.positive or {}
+        names = [*positive, *label.impressions]
+        kinds = np.array([0] + [POSITIVE] * len(positive) + [IMPRESSION] * len(label.impressions), np.int8)
+        weights = np.array([0.0, *positive.values()] + [1.0] * len(label.impressions))
         found = 1 + find_rows(event_type, pa.array(names, TEXT))
         kind, weight = kinds[found], weights[found]
     if spec.events.weight:
@@ -134,12 +145,12 @@ def _label(columns: pa.Table, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray
 
 
 def table_columns(
-    features: Sequence[TableFeature], id_column: str, side: str, group_column: str | None = None
+    features: Sequence[Feature], id_column: str, side: str, group_column: str | None = None
 ) -> dict[str, str]:
     """Columns that an item or query table must have -> the key of the spec that names them."""
     columns = {id_column: f"{side}.id"}
     for feature in features:
-        if feature.kind != "item_sequence":
+        if isinstance(feature, ColumnFeature):
             columns.setdefault(feature.source_column, f"{side}.features.{feature.name}")
     if side == "items" and group_column is not None:
         columns.setdefault(group_column, "split.column")
@@ -150,7 +161,7 @@ def check_table(
     batch: Batch,
     file: str,
     file_index: int,
-    features: Sequence[TableFeature],
+    features: Sequence[Feature],
     id_column: str,
     side: str,
     group_column: str | None = None,
@@ -167,10 +178,10 @@ def check_table(
     ids = as_text(batch.columns[id_column])
     faults, columns = [(_is_empty(ids), f"{side} id is empty")], {}
     for feature in features:
-        if feature.is_content:
+        if isinstance(feature, ContentFeature):
             columns[feature.name], found = _read_content(batch.columns[feature.source_column], feature)
             faults += found
-        elif feature.kind != "item_sequence":
+        elif isinstance(feature, ColumnFeature):
             columns[feature.name], bad = read_feature(batch.columns[feature.source_column], feature)
             faults.append((bad, _feature_reason(feature)))
     if group_column is not None:
@@ -183,7 +194,7 @@ def check_table(
     return Checked(table.filter(pa.array(reasons == "")), rejects)
 
 
-def _read_content(column: pa.ChunkedArray, feature: TableFeature) -> tuple[pa.LargeListArray, list]:
+def _read_content(column: pa.ChunkedArray, feature: ContentFeature) -> tuple[pa.LargeListArray, list]:
     """[num_records] lists of packed content, and the faults found."""
     cells, bad = read_feature(column, feature)
     packed, found = kinds.load(feature.kind, "column").read(cells)
@@ -211,28 +222,30 @@ def read_feature(column: pa.ChunkedArray, feature: TableFeature) -> tuple[pa.Lar
     Returns:
         [num_records] lists, and [num_records] bool, True where the value cannot be a value of this feature.
     """
-    if feature.kind == "dense":
+    if isinstance(feature, DenseFeature):
         return _read_dense(column, feature.dim, feature.separator)
-    if feature.kind == "numeric":
+    if isinstance(feature, NumericFeature):
         values, missing, bad = as_float(column)
         present = ~(missing | bad)
         return lists.from_flat(values[present].astype(np.float32), present), bad
-    if feature.kind == "categorical" and feature.multi_valued:
+    if isinstance(feature, CategoricalFeature) and feature.multi_valued:
         return lists.from_flat(*_split_cells(column, feature.separator)), np.zeros(len(column), bool)
     text, bad = as_text(column), np.zeros(len(column), bool)
     if _is_list(column.type):
         words, lengths = _split_cells(column, None)
         short = lists.from_flat(words, lengths, pa.string(), layout=pa.ListArray)
         text = pc.binary_join(short, " ")  # has no kernel for large lists
-        bad = (lengths > 1) & (feature.kind != "text")
+        bad = (lengths > 1) & (not isinstance(feature, TextFeature))
     present = ~_is_empty(text) & ~bad
     return lists.from_flat(text.filter(pa.array(present)), present, TEXT), bad
 
 
 def _feature_reason(feature: TableFeature) -> str:
     wanted = "one value"
-    if feature.kind in ("numeric", "dense"):
-        wanted = "a number" if feature.kind == "numeric" else f"{feature.dim} numbers"
+    if isinstance(feature, DenseFeature):
+        wanted = f"{feature.dim} numbers"
+    elif isinstance(feature, NumericFeature):
+        wanted = "a number"
     return f"{feature.name} is not {wanted}"
 
 
@@ -366,7 +379,7 @@ def hash_ids(ids: pa.Array) -> np.ndarray:
     return hashes[encoded.indices.to_numpy(zero_copy_only=False)]
 
 
-def mix_hashes(left: np.ndarray, right: np.ndarray, seed: int) -> np.ndarray:
+def mix_hashes(left: np.ndarray, right: np.ndarray | np.uint64, seed: int) -> np.ndarray:
     """[n] uint64 hash of pairs of hashes (the finaliser of SplitMix64; Steele et al. 2014)."""
     with np.errstate(over="ignore"):
         state = left * np.uint64(0x9E3779B97F4A7C15) + right + np.uint64(seed % 2**64) * np.uint64(0xD1B54A32D192ED03)
@@ -402,13 +415,12 @@ def _reject(batch: Batch, file: str, faults: Sequence[tuple[np.ndarray, str]]) -
 
 def rejects_to_table(rejects: Sequence[Reject]) -> pa.Table:
     """Columns reason, file, line, record; the record as JSON."""
-    columns = list(zip(*rejects)) or [[], [], [], []]
-    records = [json.dumps(record, ensure_ascii=False, default=str) for record in columns[3]]
+    records = [json.dumps(reject.record, ensure_ascii=False, default=str) for reject in rejects]
     return pa.table(
         {
-            "reason": pa.array(columns[0], TEXT),
-            "file": pa.array(columns[1], TEXT),
-            "line": pa.array(columns[2], pa.int64()),
+            "reason": pa.array([reject.reason for reject in rejects], TEXT),
+            "file": pa.array([reject.file for reject in rejects], TEXT),
+            "line": pa.array([reject.line for reject in rejects], pa.int64()),
             "record": pa.array(records, TEXT),
         }
     )

@@ -20,7 +20,7 @@ from recsys_ssl.examples import CATALOGUE_SPLIT, INTERACTION_SPLITS, split_dir, 
 from recsys_ssl.lists import one_array
 from recsys_ssl.logs import records, timeline
 from recsys_ssl.logs.columns import catalogue_batch, interaction_batch
-from recsys_ssl.logs.sources import concat
+from recsys_ssl.logs.sources import concat_some
 from recsys_ssl.logs.summary import IngestSummary, iso_time
 from recsys_ssl.spec import FeatureSpec
 
@@ -116,11 +116,11 @@ class _WriteInteractions(beam.DoFn):
     def _split(self, events: pa.Table, cuts: Optional[tuple[int, int]]) -> np.ndarray:
         share = self._spec.split
         if share.kind == "time":
-            return timeline.split_by_time(events["timestamp_us"].to_numpy(), cuts)
+            return timeline.split_by_time(events["timestamp_us"].to_numpy(), cuts or ())  # no cuts: no events
         if share.kind == "item_group":
             return timeline.split_by_group(events["_group"].to_numpy(), share.validation, share.test, share.seed)
-        ids = [one_array(events[name]) for name in ("query_id", "item_id")]
-        return timeline.split_by_hash(*ids, share.validation, share.test, share.seed)
+        query_ids, item_ids = one_array(events["query_id"]), one_array(events["item_id"])
+        return timeline.split_by_hash(query_ids, item_ids, share.validation, share.test, share.seed)
 
 
 # --- Catalogue ---------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ class _WriteCatalogue(beam.DoFn):
 
     def process(self, element, offsets):
         partition, groups = element
-        items = concat(groups["items"])
+        items = concat_some(groups["items"])
         train, impressions = (_add_up(groups[name], items.num_rows) for name in ("train", "impressions"))
         batch = catalogue_batch(items, int(offsets[partition]), train, impressions, self._spec)
         write_shard(batch, self._directory, CATALOGUE_SPLIT, _shard_name(partition, len(offsets) - 1))
@@ -198,7 +198,7 @@ def _key_rejects(element: tuple[str, pa.Table], num_partitions: int, rows_per_ba
 
 def _write_rejects(element, directory: str, num_partitions: int) -> None:
     (side, key), tables = element
-    table = concat(tables).sort_by([(name, "ascending") for name in ("file", "line", "reason", "record")])
+    table = concat_some(tables).sort_by([(name, "ascending") for name in ("file", "line", "reason", "record")])
     columns = (records.quote_json(table["reason"]), records.quote_json(table["file"]), table["line"].to_pylist())
     lines = [
         f'{{"reason": {reason}, "file": {file}, "line": {line}, "record": {record}}}\n'
@@ -240,8 +240,8 @@ class WriteSummary(beam.PTransform):
         return total | beam.Map(_write_summary, self._cuts, self._spec, self._directory)
 
 
-def _merge_counts(parts: Iterable[dict[str, int | tuple]]) -> dict[str, int | tuple]:
-    total: dict[str, int | tuple] = {}
+def _merge_counts(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    total: dict[str, Any] = {}
     for part in parts:
         for name, value in part.items():
             if name not in total:
@@ -260,8 +260,9 @@ def _write_summary(counts: dict[str, Any], cuts: Optional[Sequence[int]], spec: 
         name.removeprefix("example "): f"{file}:{line}: {text}"
         for name, (file, line, text) in sorted((n, c) for n, c in counts.items() if n.startswith("example "))
     }
-    is_timed = spec.split.kind == "time" and cuts is not None
-    names = dict(zip(INTERACTION_SPLITS[1:], cuts)) if is_timed else None
+    names = None
+    if spec.split.kind == "time" and cuts is not None:
+        names = dict(zip(INTERACTION_SPLITS[1:], cuts))
     numbers = (
         *("events_read", "positives", "ignored", "impressions", "duplicates", "items_read", "queries_read"),
         *("queries_without_features", "num_items", "num_queries", "items_without_train"),

@@ -23,7 +23,7 @@ _NOUNS = {"items": "item", "queries": "query"}
 class Source(NamedTuple):
     """A file to read."""
 
-    index: int
+    place: int
     """Place among the files of its side, in order of path."""
     path: str
     name: str
@@ -82,7 +82,12 @@ def partition_by(table: pa.Table, column: str, num_partitions: int) -> Iterator[
 def concat(tables: Iterable[pa.Table]) -> Optional[pa.Table]:
     """One table of all; None when there is none."""
     tables = list(tables)
-    return pa.concat_tables(tables).combine_chunks() if tables else None
+    return concat_some(tables) if tables else None
+
+
+def concat_some(tables: Iterable[pa.Table]) -> pa.Table:
+    """One table of all, of which there is at least one."""
+    return pa.concat_tables(tables).combine_chunks()
 
 
 def tag_rejects(side: str, rejects: Sequence[Reject]) -> Iterator[beam.pvalue.TaggedOutput]:
@@ -144,11 +149,11 @@ class _ReadRecords(beam.DoFn):
 
     def _check(self, batch: Batch, source: Source) -> records.Checked:
         if self._side == "events":
-            return records.check_events(batch, source.name, source.index, self._spec)
+            return records.check_events(batch, source.name, source.place, self._spec)
         table = getattr(self._spec, self._side)
         group_column = self._spec.split.column if self._side == "items" else None
         return records.check_table(
-            batch, source.name, source.index, table.features, table.id, _NOUNS[self._side], group_column
+            batch, source.name, source.place, table.features, table.id, _NOUNS[self._side], group_column
         )
 
 
@@ -177,7 +182,7 @@ class _DeduplicateTable(beam.DoFn):
 
     def process(self, element):
         partition, tables = element
-        first, later = records.deduplicate_ids(concat(tables))
+        first, later = records.deduplicate_ids(concat_some(tables))
         reason = f"duplicate {_NOUNS[self._side]} id"
         yield from tag_rejects(self._side, reject_rows(later, reason, self._names, ["_id"]))
         yield partition, first
@@ -191,4 +196,4 @@ class CollectIds(beam.PTransform):
 
 
 def _unite_ids(partition: int, tables: Iterable[pa.Table]) -> tuple[int, pa.Table]:
-    return partition, pa.table({"_id": concat(tables)["_id"].unique()}).sort_by("_id")
+    return partition, pa.table({"_id": concat_some(tables)["_id"].unique()}).sort_by("_id")

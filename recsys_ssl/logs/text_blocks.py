@@ -42,7 +42,9 @@ def read_blocks(stream: BinaryIO, file: str, encoding: str, lines_per_block: int
         file: name for rejects.
     """
     reads = _inflate(stream) if file.endswith(".gz") else iter(lambda: stream.read(_READ_BYTES), b"")
-    number, pieces, num_held, rejects, damage = 1, [], 0, [], None
+    number, num_held, damage = 1, 0, None
+    pieces: list[bytes] = []
+    rejects: list[Reject] = []
     is_first, is_empty = True, True
     while True:
         try:

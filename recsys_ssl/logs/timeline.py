@@ -168,22 +168,25 @@ def count_digits(timestamp_us: np.ndarray, search: Search) -> tuple[Counts, Coun
     """For each cut: the next digits that occur after its prefix, and how often (at most 2^18 pairs, 4 MiB)."""
     shift = _BITS * (NUM_PASSES - 1 - search.level)
     leading = timestamp_us >> shift
-    counts = []
-    for prefix in search.prefixes:
-        matching = leading[leading >> _BITS == prefix] & ((1 << _BITS) - 1)
-        counts.append(np.unique(matching, return_counts=True))
-    return tuple(counts)
+
+    def count(prefix: int) -> Counts:
+        return np.unique(leading[leading >> _BITS == prefix] & ((1 << _BITS) - 1), return_counts=True)
+
+    of_eval, of_test = search.prefixes
+    return count(of_eval), count(of_test)
 
 
 def merge_digits(parts: Sequence[tuple[Counts, Counts]]) -> tuple[Counts, Counts]:
     """Adds up counts; never larger than 2 x 2^18 pairs of int64 = 8 MiB, however many times there are."""
-    parts, merged = list(parts), []
-    for cut in range(2):
+    parts = list(parts)
+
+    def merge(cut: int) -> Counts:
         digits = np.concatenate([np.zeros(0, np.int64), *(part[cut][0] for part in parts)])
         counts = np.concatenate([np.zeros(0, np.int64), *(part[cut][1] for part in parts)])
         unique, index = np.unique(digits, return_inverse=True)
-        merged.append((unique, np.bincount(index, counts, len(unique)).astype(np.int64)))
-    return tuple(merged)
+        return unique, np.bincount(index, counts, len(unique)).astype(np.int64)
+
+    return merge(0), merge(1)
 
 
 def refine(search: Search, counts: tuple[Counts, Counts], validation: float, test: float) -> Search:
@@ -191,13 +194,16 @@ def refine(search: Search, counts: tuple[Counts, Counts], validation: float, tes
     if not len(counts[0][0]):  # no event at all
         return search._replace(level=search.level + 1)
     ranks = search.ranks or cut_ranks(int(counts[0][1].sum()), validation, test)
-    prefixes, remaining = [], []
-    for prefix, rank, (digits, number) in zip(search.prefixes, ranks, counts):
+
+    def next_digit(cut: int) -> tuple[int, int]:
+        """The prefix with one digit more, and the rank among the times that begin with it."""
+        digits, number = counts[cut]
         ends = np.cumsum(number)
-        at = int(np.searchsorted(ends, rank, side="right"))
-        prefixes.append((prefix << _BITS) | int(digits[at]))
-        remaining.append(rank - int(ends[at] - number[at]))
-    return Search(search.level + 1, tuple(prefixes), tuple(remaining))
+        at = int(np.searchsorted(ends, ranks[cut], side="right"))
+        return (search.prefixes[cut] << _BITS) | int(digits[at]), ranks[cut] - int(ends[at] - number[at])
+
+    (eval_prefix, eval_rank), (test_prefix, test_rank) = next_digit(0), next_digit(1)
+    return Search(search.level + 1, (eval_prefix, test_prefix), (eval_rank, test_rank))
 
 
 def cut_ranks(num_events: int, validation: float, test: float) -> tuple[int, int]:

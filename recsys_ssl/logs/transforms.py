@@ -104,20 +104,22 @@ def attach_ingest(
 
     catalogue = tables["items"].records if "items" in tables else read["events"].ids | CollectIds()
     offsets = beam.pvalue.AsSingleton(catalogue | NumberItems(config.num_partitions))
-    joined = {"events": read["events"].records, "items": catalogue} | JoinItems(offsets, names["events"])
+    # Types are named where a dict is piped: checkers take its `|` for the union of two dicts.
+    by_item = {"events": read["events"].records, "items": catalogue}
+    joined: beam.pvalue.DoOutputsTuple = by_item | JoinItems(offsets, names["events"])
 
     by_query = {"events": joined.records}
     if spec.queries.same_as_items:
         by_query["queries"] = catalogue
     elif "queries" in tables:
         by_query["queries"] = tables["queries"].records
-    ordered = by_query | OrderEvents(offsets, spec, names["events"])
+    ordered: beam.pvalue.DoOutputsTuple = by_query | OrderEvents(offsets, spec, names["events"])
 
     times = ordered.records | "Times" >> beam.Map(lambda element: element[1]["timestamp_us"].to_numpy())
     cuts = beam.pvalue.AsSingleton(times | FindCutTimes(spec.split))
     written = ordered.records | WriteInteractions(cuts, offsets, spec, interactions_dir)
-    by_item = {"items": catalogue, "train": written.train_counts, "impressions": joined.impressions}
-    stored = by_item | WriteCatalogue(offsets, spec, catalogue_dir)
+    counted = {"items": catalogue, "train": written.train_counts, "impressions": joined.impressions}
+    stored = counted | WriteCatalogue(offsets, spec, catalogue_dir)
 
     stages = [*read.values(), joined, ordered]
     rejects = [stage.rejects for stage in (*stages, *tables.values())] | "Rejects" >> beam.Flatten()

@@ -111,8 +111,7 @@ class FeatureEncoder(keras.layers.Layer):
         for slot, feature in enumerate(self._layout.features):
             if feature.name in self._projections:
                 shown = None if visible is None else visible[..., slot]
-                how = (passes or {}).get(feature.content, WHOLE)
-                vectors, known = self._embed_vectors(batch, feature, shown, how)
+                vectors, known = self._embed_vectors(batch, feature, shown, passes or {})
                 in_slot = tf.one_hot(slot, num_slots)[:, tf.newaxis]
                 means += vectors[:, :, tf.newaxis] * in_slot
                 present |= known[:, :, tf.newaxis, tf.newaxis] & tf.cast(in_slot, tf.bool)
@@ -122,7 +121,7 @@ class FeatureEncoder(keras.layers.Layer):
         return tf.reshape(embedded, [num_views, batch.num_records, num_slots * self._dim])
 
     def _embed_vectors(
-        self, batch: FeatureBatch, feature: EncodedFeature, shown: tf.Tensor | None, how: Pass
+        self, batch: FeatureBatch, feature: EncodedFeature, shown: tf.Tensor | None, passes: Passes
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The projected vectors of a dense feature or of content, and where there is one.
 
@@ -133,12 +132,12 @@ class FeatureEncoder(keras.layers.Layer):
             [num_views or 1, num_records, feature_dim] float32 and [num_views or 1, num_records] bool.
         """
         project = self._projections[feature.name]
-        if feature.name in batch.dense:
+        if feature.content is None or feature.name in batch.dense:
             vectors = batch.dense[feature.name]
             known = tf.math.is_finite(vectors[:, 0])
             projected = project(tf.where(known[:, tf.newaxis], vectors, 0.0))
             return projected[tf.newaxis], known[tf.newaxis]
-        content = batch.contents[feature.name]
+        content, how = batch.contents[feature.name], passes.get(feature.content, WHOLE)
         encoded = content.present()[tf.newaxis]
         if shown is not None:
             encoded &= shown if how.mask is not None else tf.reduce_any(shown, axis=0, keepdims=True)

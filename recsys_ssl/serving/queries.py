@@ -62,6 +62,7 @@ def recommend_to_query(spec: FeatureSpec, places: Places, query_id: str | None, 
     catalogue = read_catalogue(spec, places.catalogue_dir)
     own = [query_id] if spec.queries.same_as_items else []
     seen = [catalogue.item_ids[row] for row in event.get("seen_rows", [])]
+    features: tuple[Feature, ...]
     if spec.queries.same_as_items:
         record, features = catalogue.record(event["query_row"][0]), spec.item_features
     else:

@@ -89,10 +89,10 @@ def recommend(
     outputs = model.signatures["recommend"](k=tf.constant(k, tf.int32), **tensors)
     ids, scores = outputs["item_ids"].numpy().tolist(), outputs["scores"].numpy().tolist()
     # Padding comes last.
-    counts = [sum(score > float("-inf") for score in row) for row in scores]
+    found = [sum(score > float("-inf") for score in row) for row in scores]
     return Recommendations(
-        [[item_id.decode() for item_id in row[:count]] for row, count in zip(ids, counts, strict=False)],
-        [row[:count] for row, count in zip(scores, counts, strict=False)],
+        [[item_id.decode() for item_id in row[:count]] for row, count in zip(ids, found, strict=False)],
+        [row[:count] for row, count in zip(scores, found, strict=False)],
     )
 
 

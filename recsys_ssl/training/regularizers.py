@@ -16,29 +16,6 @@ Draw = Callable[[tf.Tensor, int, Optional[tf.Tensor], tf.Tensor], tf.Tensor]
 [2, num_records or 1, num_features] bool."""
 
 
-@dataclass(frozen=True)
-class Regularizer:
-    """One row of `REGULARIZERS`.
-
-    Attributes:
-        loss: the auxiliary loss on items drawn uniformly from the catalogue. `contrast`: the two views of an item must
-            find each other among those of other items; `spread_out`, `spread_out_square`: whole items must differ;
-            `masked_spread_out`: whole items spread out, and a masked view must find its own. None: there is none.
-        draw: which features the views show.
-        drops_values: whether single values of what a view shows are dropped too.
-        drops_features: whether the supervised task hides features.
-        needs_correlations: whether `draw` reads the mutual information between features.
-        hides_features: whether `draw` hides whole features, of which there must be two.
-    """
-
-    loss: Optional[Literal["contrast", "spread_out", "spread_out_square", "masked_spread_out"]] = None
-    draw: Optional[Draw] = None
-    drops_values: bool = True
-    drops_features: bool = False
-    needs_correlations: bool = False
-    hides_features: bool = False
-
-
 def _draw_per_item(num_records, num_features, masks, seed) -> tf.Tensor:
     return views.draw_per_item(num_records, num_features, seed)
 
@@ -59,6 +36,29 @@ def _show_all(num_records, num_features, masks, seed) -> tf.Tensor:
     return views.show_all(num_features)[:, tf.newaxis]
 
 
+@dataclass(frozen=True)
+class Regularizer:
+    """One row of `REGULARIZERS`.
+
+    Attributes:
+        loss: the auxiliary loss on items drawn uniformly from the catalogue. `contrast`: the two views of an item must
+            find each other among those of other items; `spread_out`, `spread_out_square`: whole items must differ;
+            `masked_spread_out`: whole items spread out, and a masked view must find its own. None: there is none.
+        draw: which features the views show; all by default.
+        drops_values: whether single values of what a view shows are dropped too.
+        drops_features: whether the supervised task hides features.
+        needs_correlations: whether `draw` reads the mutual information between features.
+        hides_features: whether `draw` hides whole features, of which there must be two.
+    """
+
+    loss: Optional[Literal["contrast", "spread_out", "spread_out_square", "masked_spread_out"]] = None
+    draw: Draw = _show_all
+    drops_values: bool = True
+    drops_features: bool = False
+    needs_correlations: bool = False
+    hides_features: bool = False
+
+
 REGULARIZERS: Mapping[str, Regularizer] = MappingProxyType(
     {
         "none": Regularizer(),
@@ -70,7 +70,7 @@ REGULARIZERS: Mapping[str, Regularizer] = MappingProxyType(
         "rfm_no_complement": Regularizer("contrast", _draw_independent, hides_features=True),
         "item_masks": Regularizer("contrast", _draw_per_item, hides_features=True),
         "masked_spread_out": Regularizer("masked_spread_out", _draw_per_item, hides_features=True),
-        "dropout_only": Regularizer("contrast", _show_all),
+        "dropout_only": Regularizer("contrast"),
         "feature_dropout": Regularizer(drops_features=True),
         "spread_out": Regularizer("spread_out"),
         "spread_out_square": Regularizer("spread_out_square"),

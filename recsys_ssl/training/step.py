@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +18,7 @@ from recsys_ssl.models.two_tower import Passes, TwoTower
 from recsys_ssl.seeds import Apart, TrainStream
 from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.training.data import Interactions
-from recsys_ssl.training.regularizers import REGULARIZERS, Draw
+from recsys_ssl.training.regularizers import REGULARIZERS
 
 
 class TrainStep(tf.Module):
@@ -60,7 +60,7 @@ class TrainStep(tf.Module):
         self._regularizer = REGULARIZERS[config.ssl.regularizer]
         self._check_regularizer(mutual_information)
         self._masks = None
-        if self._regularizer.needs_correlations:
+        if self._regularizer.needs_correlations and mutual_information is not None:
             self._masks = tf.constant(views.correlated_masks(mutual_information))
 
     def compile(self, batch_spec: Interactions) -> Callable[[Interactions], dict[str, tf.Tensor]]:
@@ -83,9 +83,9 @@ class TrainStep(tf.Module):
             optimizer.apply_gradients((g, v) for g, v in zip(of_variables, variables) if g is not None)
         return {"loss": loss, "supervised_loss": supervised, "auxiliary_loss": auxiliary}
 
-    def _trained(self) -> list[tuple[keras.optimizers.Optimizer, list[tf.Variable]]]:
+    def _trained(self) -> list[tuple[keras.optimizers.Optimizer, Sequence[tf.Variable]]]:
         """Each optimizer and its variables."""
-        of_encoders = [
+        of_encoders: list[tuple[keras.optimizers.Optimizer, Sequence[tf.Variable]]] = [
             (self.encoder_optimizers[kind], self.model.encoders[kind].trainable_variables)
             for kind in self._trained_kinds
         ]
@@ -166,13 +166,13 @@ class TrainStep(tf.Module):
         if self._regularizer.loss == "spread_out_square":
             return losses.spread_out_square(self._embed_uniform_items())
         if self._regularizer.loss == "masked_spread_out":
-            return self._spread_out_and_align(self._regularizer.draw)
-        return self._contrast_views(self._regularizer.draw)
+            return self._spread_out_and_align()
+        return self._contrast_views()
 
-    def _contrast_views(self, draw: Draw) -> tf.Tensor:
+    def _contrast_views(self) -> tf.Tensor:
         """Eq. (3) on distinct items drawn uniformly from the catalogue."""
         ssl, items = self._config.ssl, self._catalogue.gather(self._distinct_uniform_rows())
-        visible = self._draw_visible(draw, items)
+        visible = self._draw_visible(items)
         dropout = ssl.value_dropout if self._regularizer.drops_values else 0.0
         kept = views.drop_values(items, self.model.item_layout, dropout, 2, self._seed(TrainStream.VALUE_DROPOUT))
         if ssl.towers == "both":
@@ -182,13 +182,13 @@ class TrainStep(tf.Module):
             first, second = tf.split(self.model.embed_items(items, visible, kept, self._encode_masked(0)), 2)
         return losses.contrast(first, second, ssl.temperature)
 
-    def _spread_out_and_align(self, draw: Draw) -> tf.Tensor:
+    def _spread_out_and_align(self) -> tf.Tensor:
         """Whole items spread out, and a masked view of each must find its own whole item among them.
 
         The masked view goes through the query tower with `ssl.towers=both`, through the item tower with `item`.
         """
         ssl, items = self._config.ssl, self._catalogue.gather(self._distinct_uniform_rows())
-        visible = self._draw_visible(draw, items)[:1]
+        visible = self._draw_visible(items)[:1]
         seed = self._seed(TrainStream.VALUE_DROPOUT)
         kept = views.drop_values(items, self.model.item_layout, ssl.value_dropout, 1, seed)
         embed = self.model.embed_queries if ssl.towers == "both" else self.model.embed_items
@@ -196,9 +196,9 @@ class TrainStep(tf.Module):
         alignment = losses.contrast(embed(items, visible, kept, self._encode_masked(0)), whole, ssl.temperature)
         return losses.spread_out(whole, ssl.temperature) + ssl.alignment_weight * alignment
 
-    def _draw_visible(self, draw: Draw, items: FeatureBatch) -> tf.Tensor:
+    def _draw_visible(self, items: FeatureBatch) -> tf.Tensor:
         num_slots, seed = self.model.item_layout.num_slots, self._seed(TrainStream.FEATURE_MASKS)
-        return draw(items.num_records, num_slots, self._masks, seed)
+        return self._regularizer.draw(items.num_records, num_slots, self._masks, seed)
 
     def _embed_uniform_items(self) -> tf.Tensor:
         items = self._catalogue.gather(self._distinct_uniform_rows())

@@ -22,7 +22,7 @@ from recsys_ssl.features.schema import is_multi_valued
 from recsys_ssl.loop import Outcome, Progress, Schedule, run_steps
 from recsys_ssl.models.popularity import PopularityPrior
 from recsys_ssl.models.two_tower import TwoTower
-from recsys_ssl.spec import Feature, FeatureSpec
+from recsys_ssl.spec import Feature, FeatureSpec, TextFeature
 from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.training.data import count_examples, stream
 from recsys_ssl.training.export import export_towers
@@ -195,7 +195,7 @@ def _make_encoders(config: TrainConfig, features: Sequence[EncodedFeature]) -> d
 
 
 def _side(encoding: Sequence[EncodedFeature], features: Sequence[Feature]) -> tuple[Sequence, list[bool]]:
-    return encoding, [is_multi_valued(feature) or feature.kind == "text" for feature in features]
+    return encoding, [is_multi_valued(feature) or isinstance(feature, TextFeature) for feature in features]
 
 
 def read_mutual_information(

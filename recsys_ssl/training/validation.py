@@ -118,7 +118,7 @@ def _make_task(spec: FeatureSpec, serialized: np.ndarray, num_items: int) -> Ran
         num_items,
         query_codes=queries.indices.to_numpy().astype(np.int64),
         query_ids=queries.dictionary.to_numpy(zero_copy_only=False),
-        item_rows=integers("item_row"),
+        item_rows=lists.flat(batch, "item_row", pa.int64())[0],
         times=integers("timestamp_us"),
         query_rows=integers("query_row"),
         read_seen=read_seen,

@@ -184,7 +184,9 @@ def count_contexts(smiles: Iterable[str], workers: int = 1, max_atoms: int = MAX
 
 
 def _count_chunk(rows: list[tuple[int, str]], max_atoms: int) -> ContextCounts:
-    atoms, bonds, rejections = Counter(), Counter(), []
+    atoms: Counter[str] = Counter()
+    bonds: Counter[str] = Counter()
+    rejections = []
     for row, smiles in rows:
         try:
             molecule = parse(smiles, max_atoms)

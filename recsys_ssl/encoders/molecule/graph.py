@@ -102,7 +102,7 @@ class MoleculeBatch(NamedTuple):
     """[num_edges] int32 atom that the directed edge enters."""
     molecules: np.ndarray
     """[num_atoms] int32 molecule of the atom; `num_molecules`, one more than the last, for padding."""
-    num_molecules: np.ndarray
+    num_molecules: np.int32
     """Scalar int32, real molecules of the batch."""
 
 

@@ -95,7 +95,7 @@ def label_all(
 def _label_chunk(
     rows: list[tuple[int, str]], atom_vocabulary: ContextVocabulary, bond_vocabulary: ContextVocabulary
 ) -> list[Union[bytes, Rejection]]:
-    results = []
+    results: list[Union[bytes, Rejection]] = []
     for row, smiles in rows:
         try:
             results.append(pack(label_molecule(smiles, atom_vocabulary, bond_vocabulary)))

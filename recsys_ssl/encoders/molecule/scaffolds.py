@@ -57,7 +57,9 @@ def scaffold_balanced(smiles: Sequence[str], sizes: tuple[float, float, float] =
     random = Random(seed)
     random.shuffle(large)
     random.shuffle(small)
-    train, validation, test = [], [], []
+    train: list[int] = []
+    validation: list[int] = []
+    test: list[int] = []
     for rows in large + small:
         if len(train) + len(rows) <= room_train:
             train += rows
@@ -79,7 +81,9 @@ def scaffold_deterministic(smiles: Sequence[str], sizes: tuple[float, float, flo
     """
     _check(sizes)
     until_train, until_validation = sizes[0] * len(smiles), (sizes[0] + sizes[1]) * len(smiles)
-    train, validation, test = [], [], []
+    train: list[int] = []
+    validation: list[int] = []
+    test: list[int] = []
     for rows in sorted(_group(smiles), key=lambda rows: (len(rows), rows[0]), reverse=True):
         if len(train) + len(rows) <= until_train:
             train += rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, Literal, Optional, get_args
+from typing import ClassVar, Literal, Optional, Union, get_args
 
 from recsys_ssl.encoders import config
 
@@ -51,24 +51,22 @@ class GroverConfig:
             raise ValueError(f"attention must be one of {get_args(Attention)}. Received: {self.attention!r}.")
 
 
-class _Sized:
-    """Settings that name the sizes of a `GroverConfig`."""
-
-    def _grover(self, **others) -> GroverConfig:
-        if self.hidden_dim is None and self.size not in GroverConfig.SIZES:
-            raise ValueError(f"size must be one of {', '.join(GroverConfig.SIZES)}. Received: {self.size!r}.")
-        return GroverConfig(
-            hidden_dim=GroverConfig.SIZES[self.size] if self.hidden_dim is None else self.hidden_dim,
-            num_heads=self.num_heads,
-            num_blocks=self.num_blocks,
-            depth=self.depth,
-            dropout=self.dropout,
-            **others,
-        )
+def _grover_of(sized: Union[EncoderConfig, PretrainConfig], attention: Attention = "atoms") -> GroverConfig:
+    """The sizes that some settings name."""
+    if sized.hidden_dim is None and sized.size not in GroverConfig.SIZES:
+        raise ValueError(f"size must be one of {', '.join(GroverConfig.SIZES)}. Received: {sized.size!r}.")
+    return GroverConfig(
+        hidden_dim=GroverConfig.SIZES[sized.size] if sized.hidden_dim is None else sized.hidden_dim,
+        num_heads=sized.num_heads,
+        num_blocks=sized.num_blocks,
+        depth=sized.depth,
+        attention=attention,
+        dropout=sized.dropout,
+    )
 
 
 @dataclass(frozen=True)
-class EncoderConfig(config.EncoderConfig, _Sized):
+class EncoderConfig(config.EncoderConfig):
     """An encoder of molecules within the item tower.
 
     Attributes:
@@ -90,11 +88,11 @@ class EncoderConfig(config.EncoderConfig, _Sized):
     @property
     def grover(self) -> GroverConfig:
         """Of an encoder from scratch."""
-        return self._grover()
+        return _grover_of(self)
 
 
 @dataclass(frozen=True)
-class PretrainConfig(config.PretrainConfig, _Sized):
+class PretrainConfig(config.PretrainConfig):
     """One pre-training run; the defaults suit some 100,000 molecules and a CPU.
 
     For the paper's base size on a GPU, the closest published recipe: size=base, depth=6, batch_size=256,
@@ -130,7 +128,7 @@ class PretrainConfig(config.PretrainConfig, _Sized):
 
     @property
     def grover(self) -> GroverConfig:
-        return self._grover(attention=self.attention)
+        return _grover_of(self, self.attention)
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,8 @@ def prepare(
         for name, contexts in ((ATOM_VOCABULARY_FILE, counts.atoms), (BOND_VOCABULARY_FILE, counts.bonds)):
             vocabulary = ContextVocabulary.from_counts(contexts, config.min_count, MAX_CLASSES - 2)
             artifacts.write_text(directory / name, vocabulary.to_json())
-        rejected = (json.dumps(rejection._asdict()) + "\n" for rejection in counts.rejections)
-        artifacts.write_text(directory / REJECTED_FILE, "".join(rejected))
+        lines = [json.dumps(rejection._asdict()) + "\n" for rejection in counts.rejections]
+        artifacts.write_text(directory / REJECTED_FILE, "".join(lines))
     with open(directory / REJECTED_FILE, encoding="utf-8") as file:
         rejected = dict(Counter(json.loads(line)["reason"] for line in file))
     _check_rejected(rejected, num_smiles, config.max_rejected_share, directory / REJECTED_FILE)
@@ -240,17 +240,19 @@ def make_batch(molecules: Sequence[LabelledMolecule], mask_rate: float, rng: np.
     """Lays molecules flat and draws their targets."""
     batch = batch_molecules([molecule.graph for molecule in molecules])
     bond_molecules = batch.molecules[batch.sources[::2]]
-    columns = (
-        ([molecule.atom_classes for molecule in molecules], batch.molecules),
-        ([molecule.bond_classes for molecule in molecules], bond_molecules),
-    )
-    classes = []
-    for parts, owners in columns:
+
+    def draw_classes(parts: list[np.ndarray], owners: np.ndarray) -> np.ndarray:
         flat = np.full(len(owners), NO_TARGET, np.int32)
         flat[: sum(map(len, parts))] = np.concatenate(parts)
         flat[~draw_targets(owners, len(molecules), mask_rate, rng)] = NO_TARGET
-        classes.append(flat)
-    return PretrainBatch(batch, *classes, np.stack([molecule.motifs for molecule in molecules]))
+        return flat
+
+    return PretrainBatch(
+        molecules=batch,
+        atom_classes=draw_classes([molecule.atom_classes for molecule in molecules], batch.molecules),
+        bond_classes=draw_classes([molecule.bond_classes for molecule in molecules], bond_molecules),
+        motifs=np.stack([molecule.motifs for molecule in molecules]),
+    )
 
 
 def draw_targets(owners: np.ndarray, num_molecules: int, mask_rate: float, rng: np.random.Generator) -> np.ndarray:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from typing import NamedTuple, TypeVar, Union
 
@@ -65,7 +65,7 @@ _BOND_READERS = {
 }
 
 
-def _tabulate(readers: Mapping[str, tuple[Callable, Iterable[int]]]) -> np.ndarray:
+def _tabulate(readers: Mapping[str, tuple[Callable, Sequence[int]]]) -> np.ndarray:
     """[num_fields, 256] uint8 code of each value modulo 256; the code after the last known one for any other."""
     tables = np.zeros((len(readers), 256), np.uint8)
     for table, (_, values) in zip(tables, readers.values()):
@@ -113,7 +113,7 @@ def parse(smiles: str, max_atoms: int = MAX_ATOMS) -> Chem.Mol:
         with rdBase.BlockLogs():
             molecule = Chem.MolFromSmiles(smiles)
     num_atoms = 0 if molecule is None else molecule.GetNumAtoms()
-    if num_atoms == 0:
+    if molecule is None or num_atoms == 0:
         text = f"a molecule must be a SMILES that RDKit accepts. Received: {smiles!r:.99}. Mend or remove the row."
         raise MoleculeError("unparsable", text)
     if num_atoms > max_atoms:
@@ -147,10 +147,10 @@ def encode_molecule(molecule: Chem.Mol) -> MoleculeGraph:
         for (atom,) in molecule.GetSubstructMatches(pattern, uniquify=False, maxMatches=num_atoms):
             buffer[atom * width + column] = 1
     for ring in molecule.GetRingInfo().AtomRings():
-        column = _RING_COLUMNS.get(len(ring))
-        if column is not None:
+        ring_column = _RING_COLUMNS.get(len(ring))
+        if ring_column is not None:
             for atom in ring:
-                buffer[atom * width + column] = 1
+                buffer[atom * width + ring_column] = 1
     codes = np.frombuffer(buffer, np.uint8).reshape(num_atoms, width)
     codes[:, : len(_ATOM_GETTERS)] = _code(atoms, _ATOM_GETTERS, _ATOM_TABLES, _ATOM_ROWS).T
 
@@ -190,7 +190,7 @@ def featurise_all(
 
 
 def _featurise_chunk(rows: list[tuple[int, str]], max_atoms: int) -> list[Union[bytes, Rejection]]:
-    results = []
+    results: list[Union[bytes, Rejection]] = []
     for row, smiles in rows:
         try:
             results.append(to_bytes(featurise(smiles, max_atoms)))
@@ -199,7 +199,8 @@ def _featurise_chunk(rows: list[tuple[int, str]], max_atoms: int) -> list[Union[
     return results
 
 
-_Item, _Result = TypeVar("_Item"), TypeVar("_Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 def map_chunks(function: Callable[[list[_Item]], _Result], items: Iterable[_Item], workers: int) -> Iterator[_Result]:
@@ -214,7 +215,7 @@ def map_chunks(function: Callable[[list[_Item]], _Result], items: Iterable[_Item
 def _map_in_pool(function: Callable, chunks: Iterable[list], workers: int) -> Iterator:
     # Spawned, since a fork of a process with TensorFlow's threads may hang.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        pending = deque()
+        pending: deque[Future] = deque()
         for chunk in chunks:
             pending.append(pool.submit(function, chunk))
             if len(pending) > 2 * workers:
