@@ -245,5 +245,5 @@ def _inputs(examples_dir: Path, whole: Path) -> TrainInputs:
         catalogue_dir=str(examples_dir / "encoded-catalogue"),
         query_transform_dir=str(whole / "query-transform"),
         item_transform_dir=str(whole / "item-transform"),
-        correlations_path=str(whole / "correlations" / correlations.JSON_FILE),
+        correlations_path=str(whole / "correlations" / artifacts.CORRELATIONS_FILE),
     )
