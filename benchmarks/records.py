@@ -7,9 +7,17 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-Trial = TypeVar("Trial")
+
+class Keyed(Protocol):
+    """A dataclass with a key of what was run."""
+
+    @property
+    def key(self) -> str: ...
+
+
+Trial = TypeVar("Trial", bound=Keyed)
 
 
 def hash_facts(facts: Sequence[Any]) -> str:

@@ -120,6 +120,6 @@ def _ratio_of_gains(
     if same_seeds and (divisor.low > 0.0 or divisor.high < 0.0):
         weight = 1.0 / (size * below)
         parts = [inference.combine(0.0, (weight, pair[0]), (-ratio * weight, pair[1])) for pair in gains]
-        found = inference.infer(ratio, *parts)
-        interval = None if math.isnan(found.low) else [found.low, found.high]
+        inferred = inference.infer(ratio, *parts)
+        interval = None if math.isnan(inferred.low) else [inferred.low, inferred.high]
     return {"datasets": used, "top": above, "bottom": below, "value": ratio, "interval": interval}

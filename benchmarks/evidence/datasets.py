@@ -20,7 +20,6 @@ from pipelines.stages.correlate import correlate_features
 from pipelines.stages.ingest import ingest_logs
 from pipelines.stages.transform import transform_features
 from recsys_ssl import artifacts, examples, lists
-from recsys_ssl.features import correlations
 from recsys_ssl.logs.transforms import IngestConfig
 from recsys_ssl.spec import FeatureSpec, Split, load_spec
 from recsys_ssl.training.train import TrainInputs

@@ -109,7 +109,7 @@ def build_runners(dataset: str, variants: Sequence[Variant]) -> tuple[dict[Varia
     """The compiled step of every variant at the data set's own settings, and the batches that all of them take."""
     prepared = prepare(dataset)
     spec, inputs = prepared.spec, prepared.inputs
-    runners, batches = {}, []
+    runners, batches, batch_spec = {}, [], None
     for variant in variants:
         size = {} if variant.ssl_batch_size is None else {"ssl.batch_size": variant.ssl_batch_size}
         config = make_config(Trial("test", dataset, variant.arm, settings=size))

@@ -76,8 +76,8 @@ def summarise(trials: Sequence[Trial], family: Family) -> Table:
         for seed in seeds:
             _check_pair(newest[dataset, CONTROL, seed], newest[dataset, TREATMENT, seed])
         if seeds:
-            gains[dataset] = _gain(*(np.array([cells[dataset, arm][s] for s in seeds]) for arm in (CONTROL, TREATMENT)),
-                                   DATASETS[dataset].task, tuple(seeds))  # fmt: skip
+            control, treatment = (np.array([cells[dataset, arm][s] for s in seeds]) for arm in (CONTROL, TREATMENT))
+            gains[dataset] = _gain(control, treatment, DATASETS[dataset].task, tuple(seeds))
     adjusted = adjust_holm(np.array([gain.p_value for gain in gains.values()]))
     return Table(cells, gains, dict(zip(gains, adjusted)), _average(list(gains.values())))
 
