@@ -21,7 +21,7 @@ from recsys_ssl.encoders.molecule.encoder import MoleculeEncoder
 from recsys_ssl.encoders.molecule.settings import PretrainConfig
 from recsys_ssl.evaluation.queries import RankingTask
 
-TINY = PretrainConfig(hidden_dim=4, num_heads=2, depth=2)
+TINY = PretrainConfig(hidden_dim=4, num_heads=2, depth=1)
 SUBSTITUENTS = ("F", "Cl", "Br", "I", "N#C", "O")
 ENCODERS = {"scratch": {"encoder.molecule.hidden_dim": 4}, "pretrained": {"hash": "abc"}}
 TRAINED = ("grover_scratch", "grover_finetuned", "grover_ssl")
