@@ -63,6 +63,11 @@ class RankingTask:
         return len(self.query_ids)
 
     @property
+    def mean_eligible(self) -> float:
+        """Items of a ranking, the masked left out, in the mean over rankings."""
+        return self.num_items - len(self.masked_rows) / self.num_rankings
+
+    @property
     def ranking_of_pair(self) -> np.ndarray:
         """[num_pairs] int64, the ranking that each held-out pair belongs to."""
         return np.repeat(np.arange(self.num_rankings), np.diff(self.positive_offsets))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
@@ -17,6 +19,29 @@ from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.data import parse
 
 _BLOCK = 4096
+_MOST_K = 50
+_NAME = "validation_recall_at_"
+
+
+def choose_k(num_items: int) -> int:
+    """The k of the Recall@k that validates: 50, or a tenth of a catalogue of fewer than 500 items, at least 1.
+
+    Recall@k of a random order is k / num_items. At k = num_items every model has 1, so that the first validation would
+    be the best; at a tenth, chance finds a tenth at most and nine tenths are left to tell models apart. The rule
+    knows the catalogue alone, so that runs of all seeds and settings on it are judged by the same figure.
+    """
+    return min(_MOST_K, max(1, num_items // 10))
+
+
+def name_recall(k: int) -> str:
+    """The name of the figure of a validation, e.g. `validation_recall_at_50`."""
+    return f"{_NAME}{k}"
+
+
+def read_recall(figures: Mapping[str, float]) -> tuple[str, float]:
+    """The figure that `name_recall` named, as people read it, and its value: ("validation recall@50", 0.25)."""
+    name = next(name for name in figures if name.startswith(_NAME))
+    return name.replace("_recall_at_", " recall@"), figures[name]
 
 
 class Validator:

@@ -13,7 +13,20 @@ from recsys_ssl.models.two_tower import TowerConfig, TwoTower
 from recsys_ssl.spec import Evaluation, Queries
 from recsys_ssl.training.data import parse
 from recsys_ssl.training.train import build_model
-from recsys_ssl.training.validation import Validator
+from recsys_ssl.training.validation import Validator, choose_k, name_recall, read_recall
+
+
+@pytest.mark.parametrize(
+    ("num_items", "k"),
+    [(1, 1), (9, 1), (19, 1), (20, 2), (45, 4), (50, 5), (499, 49), (500, 50), (501, 50), (1000, 50), (10**7, 50)],
+)
+def test_the_k_of_a_validation_is_a_tenth_of_a_small_catalogue_and_50_of_any_other(num_items, k):
+    assert choose_k(num_items) == k
+
+
+def test_the_figure_of_a_validation_has_its_k_in_its_name():
+    assert name_recall(50) == "validation_recall_at_50"
+    assert read_recall({"loss": 3.0, name_recall(4): 0.25}) == ("validation recall@4", 0.25)
 
 
 @pytest.fixture(scope="module")
