@@ -80,6 +80,7 @@ def compare(
             "items": task.num_items,
             "trained_items": int(np.count_nonzero(train_counts)),
             "masked": len(task.masked_rows),
+            "repeats": task.num_repeats,
         },
     }
 

@@ -344,6 +344,7 @@ def test_coverage_and_exposure_are_of_the_first_ten():
 def test_counts_are_those_of_the_task():
     task = make_task(60, per_query=2)
     task = RankingTask(**{**task.__dict__, "masked_rows": np.arange(7), "masked_offsets": np.minimum(np.arange(61), 7)})
+    task = dataclasses.replace(task, num_repeats=3)
     report = compare(task, *(make_arm(task, scale) for scale in (40, 30, 900)), COUNTS, (), CONFIG)
     assert report["counts"] == {
         "queries": 60 // 2,
@@ -352,6 +353,7 @@ def test_counts_are_those_of_the_task():
         "items": NUM_ITEMS,
         "trained_items": 300,
         "masked": 7,
+        "repeats": 3,
     }
 
 
