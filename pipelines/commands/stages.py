@@ -130,8 +130,6 @@ def evaluate(spec: SpecPath, workdir: WorkDir, set_: Settings = None) -> None:
             feature_spec,
             ArmDirs(at("control", "items"), at("control", "queries")),
             ArmDirs(at("treatment", "items"), at("treatment", "queries"), at("treatment", "index")),
-            dataclasses.asdict(config.control),
-            dataclasses.asdict(config.train),
             at("interactions"),
             at("catalogue"),
             at("report"),

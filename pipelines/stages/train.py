@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pipelines.progress import PROGRESS
@@ -21,7 +22,13 @@ def train_arm(
     checkpoint_dir: str,
     log_dir: str,
 ) -> Outcome:
-    """Encoded interactions and catalogue -> SavedModel of both towers."""
+    """Encoded interactions and catalogue -> SavedModel of both towers, with the settings beside it.
+
+    Whoever embeds with the towers hands the settings on, so that a report shows those that made what it judges. The
+    settings of an earlier training are gone before this one begins: towers without settings are of no use.
+    """
+    settings_path = os.path.join(towers_dir, artifacts.TRAIN_SETTINGS_FILE)
+    artifacts.delete_file(settings_path)
 
     def report(step: int, steps: int, figures: dict[str, float]) -> None:
         name, recall = read_recall(figures)
@@ -31,6 +38,7 @@ def train_arm(
         )
 
     result = train(spec, config, inputs, towers_dir, checkpoint_dir, log_dir, report)
+    artifacts.write_text(settings_path, artifacts.to_json(config))
     artifacts.write_text(Path(log_dir, artifacts.TRAIN_RESULT_FILE), artifacts.to_json(result))
     name, recall = read_recall({result.score: result.best_score})
     PROGRESS.info(
