@@ -121,7 +121,7 @@ def build_task(query_dir: str | Path, spec: FeatureSpec, num_items: int) -> Rank
         item_rows=item_rows,
         times=times,
         query_rows=_integers(events, "query_row") if spec.queries.same_as_items else None,
-        repeats=_find_repeats(query_dir, item_rows) if spec.evaluation.mask_seen else None,
+        repeats=_find_repeats(query_dir, item_rows) if spec.evaluation.mask_seen else np.zeros(len(item_rows), bool),
         read_seen=read_seen,
         slices={name: _strings(events[name].combine_chunks()) for name in spec.evaluation.slices},
     )
@@ -135,7 +135,7 @@ def make_task(
     item_rows: np.ndarray,
     times: Optional[np.ndarray],
     query_rows: Optional[np.ndarray],
-    repeats: Optional[np.ndarray],
+    repeats: np.ndarray,
     read_seen: Callable[[np.ndarray], np.ndarray],
     slices: Mapping[str, np.ndarray],
 ) -> RankingTask:
@@ -146,15 +146,13 @@ def make_task(
         item_rows: [num_events] int64 catalogue rows of the held-out items.
         times: [num_events] int64 microseconds since 1970, or None.
         query_rows: [num_events] int64 catalogue rows of the queries when queries are items, else None.
-        repeats: [num_events] bool, see `find_repeats`; only read when `mask_seen`.
+        repeats: [num_events] bool, the events that no ranking asks for: see `find_repeats`; none without `mask_seen`.
         read_seen: takes the chosen events [num_rankings] and returns their seen rows as sorted distinct keys
             `ranking * num_items + row`.
         slices: name -> [num_events] str.
     """
     # --- Events: what was seen is asked for no more ---------------------------------------------------------------
-    kept = np.arange(len(query_codes))
-    if spec.evaluation.mask_seen:
-        kept = np.flatnonzero(~repeats)
+    kept = np.flatnonzero(~repeats)
     if not len(kept):
         raise ValueError(
             f"an evaluation with mask_seen needs held-out items that are new to their query. Received: "
