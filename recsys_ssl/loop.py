@@ -50,6 +50,8 @@ class Schedule:
 class Outcome:
     """What a finished run reports; speed and `seconds` count this process only."""
 
+    score: str
+    """The figure that `best_score` is of."""
     best_step: int
     best_score: float
     last_step: int
@@ -124,7 +126,7 @@ def run_steps(
     seconds = time.perf_counter() - started
     tf.train.Checkpoint(model=model).restore(best.latest_checkpoint).expect_partial()
     speed = (now - first_step) * schedule.examples_per_step / seconds
-    return Outcome(int(best_step), float(best_score), now, speed, seconds)
+    return Outcome(schedule.score, int(best_step), float(best_score), now, speed, seconds)
 
 
 def _is_stale(now: int, best_step: int, schedule: Schedule) -> bool:

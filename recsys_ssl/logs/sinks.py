@@ -107,11 +107,20 @@ class _WriteInteractions(beam.DoFn):
             if counts[name]:
                 batch = interaction_batch(events, queries, split, which, self._spec)
                 write_shard(batch, self._directory, name, _shard_name(partition, len(offsets) - 1))
+            if which != timeline.TRAIN:
+                counts |= {f"held out {name}: {what}": number for what, number in self._count(events, split, which)}
         yield beam.pvalue.TaggedOutput("counts", counts)
         rows, number = np.unique(events["item_row"].to_numpy()[split == timeline.TRAIN], return_counts=True)
         owners = np.searchsorted(offsets, rows, side="right") - 1
         for owner in np.unique(owners).tolist():
             yield owner, (rows[owners == owner] - offsets[owner], number[owners == owner])
+
+    def _count(self, events: pa.Table, split: np.ndarray, which: int) -> Iterable[tuple[str, int]]:
+        """Names and numbers of `timeline.HeldOut`."""
+        times = events["timestamp_us"].to_numpy() if self._spec.events.timestamp else None
+        query, item_row = (events[name].to_numpy() for name in ("_query", "item_row"))
+        by_event = self._spec.evaluation.group_by == "event"
+        return timeline.count_held_out(query, item_row, times, split, which, by_event)._asdict().items()
 
     def _split(self, events: pa.Table, cuts: Optional[tuple[int, int]]) -> np.ndarray:
         share = self._spec.split
@@ -256,6 +265,9 @@ def _write_summary(counts: dict[str, Any], cuts: Optional[Sequence[int]], spec: 
         prefix = f"{side}: "
         return {name.removeprefix(prefix): counts[name] for name in sorted(counts) if name.startswith(prefix)}
 
+    def held_out(what: str) -> dict[str, int]:
+        return {split: counts.get(f"held out {split}: {what}", 0) for split in INTERACTION_SPLITS[1:]}
+
     examples = {
         name.removeprefix("example "): f"{file}:{line}: {text}"
         for name, (file, line, text) in sorted((n, c) for n, c in counts.items() if n.startswith("example "))
@@ -273,6 +285,10 @@ def _write_summary(counts: dict[str, Any], cuts: Optional[Sequence[int]], spec: 
         items_rejected=rejected("items"),
         queries_rejected=rejected("queries"),
         splits={split: counts.get(split, 0) for split in INTERACTION_SPLITS},
+        held_out_pairs=held_out("pairs"),
+        held_out_repeats=held_out("repeats"),
+        held_out_queries=held_out("queries"),
+        queries_without_history=held_out("without_history"),
         split_kind=spec.split.kind,
         cuts_us=names,
         cuts={split: iso_time(cut) for split, cut in names.items()} if names else None,

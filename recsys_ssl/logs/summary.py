@@ -33,6 +33,13 @@ class IngestSummary:
     queries_without_features: int
     """Queries with a positive that the query table does not know."""
     splits: dict[str, int]
+    held_out_pairs: dict[str, int]
+    """Split -> what its rankings are asked for: events, or with one ranking per query its distinct items."""
+    held_out_repeats: dict[str, int]
+    """Those whose item the query had chosen before; `mask_seen` leaves them out of the evaluation."""
+    held_out_queries: dict[str, int]
+    queries_without_history: dict[str, int]
+    """Those that had chosen nothing before their first event of the split."""
     split_kind: str
     """`time`: by the cuts; in a log without time `random`: by a seeded hash of (query, item), or `item_group`: by one
     of the item's group."""

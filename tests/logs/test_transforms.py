@@ -149,6 +149,10 @@ def test_every_example_of_a_small_log(tmp_path):
         queries_rejected={},
         queries_without_features=1,
         splits={"train": 6, "eval": 2, "test": 2},
+        held_out_pairs={"eval": 2, "test": 2},
+        held_out_repeats={"eval": 0, "test": 1},  # u1 chose A at 10 and at 70
+        held_out_queries={"eval": 2, "test": 2},
+        queries_without_history={"eval": 0, "test": 0},
         split_kind="time",
         cuts_us={"eval": 50_000_000, "test": 70_000_000},
         cuts={"eval": "1970-01-01T00:00:50.000000Z", "test": "1970-01-01T00:01:10.000000Z"},
