@@ -20,6 +20,7 @@ from recsys_ssl.features.correlations import Correlations
 from recsys_ssl.features.encoding import EncodedFeature, read_encoding
 from recsys_ssl.features.schema import is_multi_valued
 from recsys_ssl.loop import Outcome, Progress, Schedule, run_steps
+from recsys_ssl.models import sampling
 from recsys_ssl.models.popularity import PopularityPrior
 from recsys_ssl.models.two_tower import TwoTower
 from recsys_ssl.spec import Feature, FeatureSpec, TextFeature
@@ -225,4 +226,5 @@ def _fingerprint(
     sizes = [(os.path.basename(path), tf.io.gfile.stat(path).length) for path in shards]
     facts = [spec.to_json(), asdict(config), sizes, None if mutual_information is None else mutual_information.tolist()]
     facts += [store.hash_encoder(directory) for directory in config.pretrained.values()]
+    facts += [sampling.HASH] if config.logq == "streaming" else []
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -312,6 +312,20 @@ def test_dense_tensors_become_sparse_without_what_is_missing(dense, values):
     assert found == values
 
 
+def test_a_history_is_cut_to_its_last_items(shop):
+    encode = preprocessing.QueryEncoder(shop.spec, shop.encoded.query_transform, shop.encoded.item_transform)
+    products = [item["product"][0] for item in shop.items[:50]]
+    histories = [products[:25], [], [*products[:3], b"", *products[3:20]], products[30:33]]
+    raw = {"history": tf.constant([row + [b""] * (25 - len(row)) for row in histories]), "taste": tf.constant([""] * 4)}
+    item_encoder = preprocessing.load_item_encoder(shop.encoded.item_transform)
+    codes = item_encoder(raw_to_sparse({"product": tf.constant(products)}))["product"].values.numpy().tolist()
+    expected = [codes[5:25], [], codes[:20], codes[30:33]]
+    for call in (encode, tf.function(encode)):
+        found = call(raw_to_sparse(raw))["history"]
+        rows = [found.values.numpy()[found.indices[:, 0] == record].tolist() for record in range(4)]
+        assert rows == expected
+
+
 def test_serving_tensors_give_the_codes_of_the_files(shop, catalogue):
     encode = preprocessing.load_item_encoder(shop.encoded.item_transform)
     rows = [0, 1, 2, 3, 4, 5, 6, 13, 58]
