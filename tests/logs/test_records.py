@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from pydantic import TypeAdapter
 
-from recsys_ssl.logs import records
+from recsys_ssl.logs import records, values
 from recsys_ssl.logs.readers import Batch
 from recsys_ssl.spec import Feature, FeatureSpec
 
@@ -51,7 +51,7 @@ def feature(**fields):
     ],
 )
 def test_microseconds_of_text(unit, text, expected):
-    times, bad = records.as_microseconds(column([text, None]), unit)
+    times, bad = values.as_microseconds(column([text, None]), unit)
     assert bad.tolist() == [expected is None, True]
     assert times[0] == (expected or 0)
 
@@ -68,7 +68,7 @@ def test_microseconds_of_text(unit, text, expected):
     ids=["int", "float", "timestamp", "zoned", "date"],
 )
 def test_microseconds_of_parquet_types(array, unit):
-    times, bad = records.as_microseconds(pa.chunked_array([array]), unit)
+    times, bad = values.as_microseconds(pa.chunked_array([array]), unit)
     assert (times.tolist(), bad.tolist()) == ([86_400 * 10**6], [False])
 
 

@@ -156,6 +156,7 @@ def test_every_example_of_a_small_log(tmp_path):
         num_queries=3,
         items_without_train=1,
         examples=summary.examples,
+        times_us={"first": 10_000_000, "last": 70_000_000},
     )
     assert summary.examples["events: item not in the table"].startswith("events.csv:14: ")
     assert IngestSummary.from_json((tmp_path / "interactions/summary.json").read_text()) == summary
@@ -251,7 +252,10 @@ def test_no_example_knows_the_future_and_every_record_is_somewhere(tmp_path, ran
     assert_conserved(run.summary)
     assert run.summary.events_read == 800
     assert run.summary.items_rejected == {"duplicate item id": 1}
-    assert run.summary.queries_rejected == {"age is not a number": 1}
+    assert run.summary.queries_rejected == {"duplicate query id": 1}
+    assert run.summary.unreadable_values == {"queries: age is not a number": 1}
+    assert [row["line"] for row in run.rejected("queries_values")] == [20]
+    assert run.summary.ignored_types == {"other": run.summary.ignored}
     assert [row["record"] for row in run.rejected("items")] == [{"_id": "i3"}]
     splits = {split: run.split(split) for split in ("train", "eval", "test")}
     assert {split: len(rows) for split, rows in splits.items()} == run.summary.splits

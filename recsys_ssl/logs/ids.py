@@ -1,0 +1,52 @@
+"""Ids of queries and items: which are refused, and which look as if they were none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys_ssl import lists
+from recsys_ssl.logs.values import TEXT, as_text, holds_list, is_empty, to_numpy
+
+# A float of so many bits knows each integer below 2 to the power of this; above, neighbours are one.
+_EXACT_BITS = {16: 11, 32: 24, 64: 53}
+# What programs write where nothing is known. It may be a name, so it stays an id, and is counted.
+_NULL_WORDS = ["null", "nan", "none", "\\n", "na", "n/a", "#n/a", "<na>", "nat", "nil", "undefined", "(null)"]
+_FLOATS = {"whole float": r"^[+-]?\d+\.0+$", "rounded": r"^[+-]?\d(\.\d+)?[eE]\+\d+$"}
+
+
+def read_ids(column: lists.Column, noun: str) -> tuple[pa.Array, list[tuple[np.ndarray, str]]]:
+    """[num_records] text, null where there is none, and the faults found: masks and reasons.
+
+    Args:
+        noun: `query` or `item`, for the reasons.
+    """
+    text = as_text(column)
+    faults = [(holds_list(column), f"{noun} id is not one value"), (is_empty(text), f"{noun} id is empty")]
+    array = lists.one_array(column)
+    if pa.types.is_dictionary(array.type):
+        array = array.cast(array.type.value_type)
+    if pa.types.is_floating(array.type):
+        bits = _EXACT_BITS[array.type.bit_width]
+        size = np.abs(pc.fill_null(array.cast(pa.float64()), 0.0).to_numpy(zero_copy_only=False))
+        faults.append((size >= 2.0**bits, f"{noun} id is a float from 2^{bits} on, where ids merge"))
+    return text, faults
+
+
+def count_odd_ids(ids: pa.Array, noun: str) -> dict[str, int]:
+    """How often ids are words for nothing, as "query id: NULL", or integers that became floats, as 12.0 and 1.2E+15.
+
+    Returns:
+        "word NOUN id: WORD", "whole float NOUN id" and "rounded NOUN id" -> number, as far as they occur.
+    """
+    counts = {}
+    words = ids.filter(pc.is_in(pc.utf8_lower(ids), pa.array(_NULL_WORDS, TEXT)))
+    for found in words.value_counts().to_pylist() if len(words) else []:
+        counts[f"word {noun} id: {found['values']}"] = found["counts"]
+    shaped = ids.filter(pc.or_(pc.ends_with(ids, "0"), pc.match_substring(ids, "e+", ignore_case=True)))
+    for kind, pattern in _FLOATS.items():
+        number = int(to_numpy(pc.match_substring_regex(shaped, pattern)).sum()) if len(shaped) else 0
+        if number:
+            counts[f"{kind} {noun} id"] = number
+    return counts
