@@ -10,7 +10,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipelines.progress import PROGRESS
 from recsys_ssl.logs.sources import expand_pattern
-from recsys_ssl.logs.summary import IngestSummary, list_warnings, name_counts
+from recsys_ssl.logs.summary import IngestSummary, list_warnings
 from recsys_ssl.logs.transforms import IngestConfig, ingest
 from recsys_ssl.spec import FeatureSpec
 
@@ -32,16 +32,9 @@ def ingest_logs(
         PROGRESS.warning(warning)
     PROGRESS.info(
         f"{summary.events_read:,} events, {summary.num_queries:,} queries, {summary.num_items:,} items; {splits}; "
-        f"{rejected:,} rejected{_describe_ignored(summary)}"
+        f"{rejected:,} rejected" + (f", {summary.ignored:,} ignored" if summary.ignored else "")
     )
     return summary
-
-
-def _describe_ignored(summary: IngestSummary) -> str:
-    if not summary.ignored:
-        return ""
-    names = f" ({name_counts(summary.ignored_types)})" if summary.ignored_types else ""
-    return f"; {summary.ignored:,} ignored{names}"
 
 
 def data_fingerprint(spec: FeatureSpec, data_dir: str) -> str:

@@ -29,7 +29,7 @@ def read_ids(column: lists.Column, noun: str) -> tuple[pa.Array, list[tuple[np.n
         array = array.cast(array.type.value_type)
     if pa.types.is_floating(array.type):
         bits = _EXACT_BITS[array.type.bit_width]
-        size = np.abs(pc.fill_null(array.cast(pa.float64()), 0.0).to_numpy(zero_copy_only=False))
+        size = np.abs(array.to_numpy(zero_copy_only=False).astype(np.float64))  # NaN where there is none
         faults.append((size >= 2.0**bits, f"{noun} id is a float from 2^{bits} on, where ids merge"))
     return text, faults
 

@@ -97,7 +97,7 @@ def list_warnings(summary: IngestSummary, spec: FeatureSpec) -> list[str]:
     for place, numbers in words.items():
         side, _, noun = place.partition(": ")
         found.append(
-            f"{noun} ids of {_TABLES[side]} that read as if there were none: {name_counts(numbers)}. They are kept as "
+            f"{noun} ids of {_TABLES[side]} that read as if there were none: {_name_counts(numbers)}. They are kept as "
             "ids; if nothing is known there, write an empty cell or null, which is rejected."
         )
     for what, number in summary.rounded_ids.items():
@@ -109,14 +109,19 @@ def list_warnings(summary: IngestSummary, spec: FeatureSpec) -> list[str]:
     if summary.respelt_types:
         found.append(
             "event types that the spec spells in another way were read as its own: "
-            f"{name_counts(summary.respelt_types)}."
+            f"{_name_counts(summary.respelt_types)}."
+        )
+    if summary.ignored_types:
+        found.append(
+            f"{summary.ignored:,} events were ignored, their types being neither positive nor impressions in the spec: "
+            f"{_name_counts(summary.ignored_types)}."
         )
     if summary.rejected.get("item not in the table") or summary.queries_without_features:
         found += _hint_at_floats(summary)
     return found + _hint_at_unit(summary, spec)
 
 
-def name_counts(numbers: dict[str, int]) -> str:
+def _name_counts(numbers: dict[str, int]) -> str:
     """The most frequent names with their numbers."""
     order = sorted(numbers.items(), key=lambda pair: (-pair[1], pair[0]))
     names = [f"{name} {number:,}" for name, number in order[:_MOST_NAMES]]
@@ -218,4 +223,5 @@ def check_summary(summary: IngestSummary, spec: FeatureSpec) -> None:
         raise LogError(
             f"every split needs an event. {summary.positives:,} positive events left {' and '.join(empty)} empty "
             f"({summary.split_kind} split). Use more events, or other shares or times."
+            + "".join(f"\n{hint}" for hint in _hint_at_unit(summary, spec))
         )

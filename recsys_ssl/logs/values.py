@@ -62,7 +62,9 @@ def _decoded(column: lists.Column) -> pa.Array:
 
 
 def _float_text(array: pa.Array) -> pa.Array:
-    values = pc.fill_null(array.cast(pa.float64()), float("nan")).to_numpy(zero_copy_only=False)
+    if pa.types.is_float16(array.type):
+        array = pa.array(array.to_numpy(zero_copy_only=False).astype(np.float32))  # the other has no text
+    values = array.to_numpy(zero_copy_only=False).astype(np.float64)  # null becomes NaN
     whole = (values == np.floor(values)) & (np.abs(values) < 2.0**63)
     text = array.filter(pa.array(~whole)).cast(TEXT)
     integers = pa.array(values[whole].astype(np.int64)).cast(TEXT)
@@ -90,6 +92,8 @@ def as_float(column: lists.Column) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if is_list(array.type):
         bad = holds_list(array)
         return np.full(len(array), np.nan), ~bad, bad
+    if pa.types.is_float16(array.type):
+        array = pa.array(array.to_numpy(zero_copy_only=False).astype(np.float32))
     if pa.types.is_floating(array.type) or pa.types.is_integer(array.type) or pa.types.is_decimal(array.type):
         values = pc.fill_null(array.cast(pa.float64()), float("nan")).to_numpy(zero_copy_only=False)
         missing = np.isnan(values)
