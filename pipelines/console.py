@@ -41,7 +41,7 @@ class StageLines(logging.Handler):
         self._status.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno >= logging.WARNING:  # stays, below the stage's line
+        if (record.levelno or 0) >= logging.WARNING:  # stays, below the stage's line
             self._warnings.append(record.getMessage())
             return
         self._newest = record.getMessage()

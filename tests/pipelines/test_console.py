@@ -125,3 +125,22 @@ class TestStageLines:
         lines.handle(logging.makeLogRecord({"msg": "columns [red]a[/red], [/b] and [name, ...]"}))
         lines.finish()
         assert self.printed(lines) == "✓ One | columns [red]a[/red], [/b] and [name, ...]\n"
+
+
+def test_a_warning_stays_below_the_line_of_its_stage():
+    terminal = io.StringIO()
+    lines = StageLines(Console(file=terminal, width=60))
+    PROGRESS.addHandler(lines)
+    try:
+        for stage in ("First", "Second"):
+            lines.start(stage)
+            PROGRESS.info("half way")
+            if stage == "First":
+                PROGRESS.warning("all [times] lie in 1970 " + "and so on " * 10)
+            lines.finish()
+    finally:
+        PROGRESS.removeHandler(lines)
+    first, warning, second = terminal.getvalue().splitlines()
+    assert "First" in first and "half way" in first
+    assert warning == "! all [times] lie in 1970 " + "and so on " * 10
+    assert "Second" in second
