@@ -220,7 +220,8 @@ def check_table(
         `column` of its kind) and, with a group column, _group text, "" where it is missing.
     """
     ids, faults = read_ids(batch.columns[id_column], side)
-    columns, unreadable = {}, []
+    columns: dict[str, pa.Array] = {}
+    unreadable: list[tuple[np.ndarray, str]] = []
     for feature in features:
         if isinstance(feature, ContentFeature):
             columns[feature.name], found = _read_content(batch.columns[feature.source_column], feature)

@@ -481,7 +481,7 @@ def test_odd_ids_and_types_are_counted_once(tmp_path):
             [("NULL", "A", "click"), ("u1", "B", "Click"), ("u1", "C", "view"), ("1.0", "D", "hover")] * 10
         )
     )
-    run = Run(tmp_path, click_spec(), {"events.csv": text + text[:22], "items.csv": ITEMS, "users.csv": USERS})
+    run = Run(tmp_path, click_spec(), {"events.csv": text + text[:21], "items.csv": ITEMS, "users.csv": USERS})
     assert_conserved(run.summary)
     assert run.summary.rejected == {"the header again": 1}
     assert run.summary.null_words == {"events: query id: NULL": 10}
