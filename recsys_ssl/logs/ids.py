@@ -12,7 +12,10 @@ from recsys_ssl.logs.values import TEXT, as_text, holds_list, is_empty, to_numpy
 # A float of so many bits knows each integer below 2 to the power of this; above, neighbours are one.
 _EXACT_BITS = {16: 11, 32: 24, 64: 53}
 # What programs write where nothing is known. It may be a name, so it stays an id, and is counted.
-_NULL_WORDS = ["null", "nan", "none", "\\n", "na", "n/a", "#n/a", "<na>", "nat", "nil", "undefined", "(null)"]
+_NULL_WORDS = ["null", "nan", "none", "na", "n/a", "#n/a", "<na>", "nat", "nil", "undefined", "(null)"]
+_NULL_SPELLINGS = sorted(
+    {spelt for word in _NULL_WORDS for spelt in (word, word.upper(), word.capitalize())} | {"NaN", "NaT", "\\N"}
+)
 _FLOATS = {"whole float": r"^[+-]?\d+\.0+$", "rounded": r"^[+-]?\d(\.\d+)?[eE]\+\d+$"}
 
 
@@ -41,11 +44,11 @@ def count_odd_ids(ids: pa.Array, noun: str) -> dict[str, int]:
         "word NOUN id: WORD", "whole float NOUN id" and "rounded NOUN id" -> number, as far as they occur.
     """
     counts = {}
-    words = ids.filter(pc.is_in(pc.utf8_lower(ids), pa.array(_NULL_WORDS, TEXT)))
+    words = ids.filter(pc.is_in(ids, pa.array(_NULL_SPELLINGS, TEXT)))
     for found in words.value_counts().to_pylist() if len(words) else []:
         counts[f"word {noun} id: {found['values']}"] = found["counts"]
-    shaped = ids.filter(pc.or_(pc.ends_with(ids, "0"), pc.match_substring(ids, "e+", ignore_case=True)))
-    for kind, pattern in _FLOATS.items():
+    for (kind, pattern), mark in zip(_FLOATS.items(), (".0", "+")):  # looking for a mark is much faster than a pattern
+        shaped = ids.filter(pc.match_substring(ids, mark))
         number = int(to_numpy(pc.match_substring_regex(shaped, pattern)).sum()) if len(shaped) else 0
         if number:
             counts[f"{kind} {noun} id"] = number

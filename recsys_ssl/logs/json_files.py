@@ -41,7 +41,7 @@ def read_json(blocks: Iterator[Block], file: str, encoding: str, columns: Mappin
             for column in columns
         ]
         for column, values in zip(columns, picked):
-            if any(map(_is_nested, values)):
+            if _has(dict, values) or (_has(list, values) and any(map(_is_nested, values))):
                 nested = f"{column!r} is an object or a list of lists"
                 reasons = [why or (nested if _is_nested(value) else None) for why, value in zip(reasons, values)]
                 values[:] = [None if _is_nested(value) else value for value in values]
@@ -56,7 +56,7 @@ def read_json(blocks: Iterator[Block], file: str, encoding: str, columns: Mappin
         picked = [[values[i] for i in sound] for values in picked] if len(sound) < len(kept) else picked
         numbers = block.first + kept[sound]
         for rows in _group_by_form(picked, len(sound)):
-            alike = [[values[i] for i in rows.tolist()] for values in picked]
+            alike = picked if len(rows) == len(sound) else [[values[i] for i in rows.tolist()] for values in picked]
             table = pa.table({name: _to_column(values) for name, values in zip(columns, alike)})
             yield Batch(table, numbers[rows], rejects)
             rejects = []
@@ -76,14 +76,14 @@ def _group_by_form(columns: Sequence[list], num_records: int) -> list[np.ndarray
     """Rows whose columns have one type each: in some columns some records hold a list and others a single value."""
     groups = np.zeros(num_records, np.int64)
     for values in columns:
-        is_list = np.array([isinstance(value, list) for value in values], bool)
-        if is_list.any() and any(isinstance(value, str) for value in values):
+        if _has(list, values) and _has(str, values):
+            is_list = np.array([isinstance(value, list) for value in values], bool)
             _, groups = np.unique(2 * groups + is_list, return_inverse=True)
     return [np.flatnonzero(groups == group) for group in range(groups.max(initial=0) + 1)]
 
 
 def _to_column(values: Sequence) -> pa.Array:
-    if any(isinstance(value, list) for value in values):
+    if _has(list, values):
         return pa.array(values, pa.large_list(pa.large_string()))
     return pa.array(values, pa.large_string())
 
@@ -92,9 +92,8 @@ def _find_lone_surrogates(columns: list[list], reasons: Sequence[Optional[str]])
     """JSON can spell half a character ("\\ud83d"), which is no text."""
     try:
         for values in columns:
-            is_list = [isinstance(value, list) for value in values]
-            _to_column([value for value, known in zip(values, is_list) if known])
-            _to_column([value for value, known in zip(values, is_list) if not known])
+            _to_column([value for value in values if not isinstance(value, list)])
+            _to_column([value for value in values if isinstance(value, list)])
         return list(reasons)
     except UnicodeEncodeError:
         texts = (json.dumps(row, ensure_ascii=False) for row in zip(*columns))
@@ -110,6 +109,10 @@ def _json_text(value: object) -> object:
     if isinstance(value, bool):
         return "true" if value else "false"
     return value
+
+
+def _has(kind: type, values: Sequence) -> bool:
+    return kind in set(map(type, values))
 
 
 def _is_nested(value: object) -> bool:

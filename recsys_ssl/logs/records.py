@@ -173,13 +173,13 @@ def _count_types(columns: pa.Table, kind: np.ndarray, sound: np.ndarray, spec: F
     if not label.event_type:
         return {}
     event_type = as_text(columns[label.event_type])
-    same = to_numpy(pc.is_in(event_type, pa.array([*(label.positive or {}), *label.impressions], TEXT)))
+    spelt = {*(label.positive or {}), *label.impressions}
     notes: dict[str, int] = {}
-    for word, mask in (("ignored", sound & (kind == 0)), ("read", sound & (kind > 0) & ~same)):
-        if mask.any():
-            counts = event_type.filter(pa.array(mask)).value_counts().to_pylist()
-            counts.sort(key=lambda found: (-found["counts"], found["values"]))
-            notes |= {f"{word}: {found['values']}": found["counts"] for found in counts[:_MOST_TYPES]}
+    for word, mask in (("ignored", sound & (kind == 0)), ("read", sound & (kind > 0))):
+        counts = event_type.filter(pa.array(mask)).value_counts().to_pylist() if mask.any() else []
+        counts.sort(key=lambda found: (-found["counts"], found["values"]))
+        other = [found for found in counts if word == "ignored" or found["values"] not in spelt]
+        notes |= {f"{word}: {found['values']}": found["counts"] for found in other[:_MOST_TYPES]}
     return notes
 
 
