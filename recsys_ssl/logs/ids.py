@@ -43,13 +43,17 @@ def count_odd_ids(ids: pa.Array, noun: str) -> dict[str, int]:
     Returns:
         "word NOUN id: WORD", "whole float NOUN id" and "rounded NOUN id" -> number, as far as they occur.
     """
-    counts = {}
-    words = ids.filter(pc.is_in(ids, pa.array(_NULL_SPELLINGS, TEXT)))
-    for found in words.value_counts().to_pylist() if len(words) else []:
-        counts[f"word {noun} id: {found['values']}"] = found["counts"]
+    counts = count_null_words(ids, f"{noun} id")
     for (kind, pattern), mark in zip(_FLOATS.items(), (".0", "+")):  # looking for a mark is much faster than a pattern
         shaped = ids.filter(pc.match_substring(ids, mark))
         number = int(to_numpy(pc.match_substring_regex(shaped, pattern)).sum()) if len(shaped) else 0
         if number:
             counts[f"{kind} {noun} id"] = number
     return counts
+
+
+def count_null_words(text: pa.Array, name: str) -> dict[str, int]:
+    """How often a text is a word for nothing: "word NAME: WORD" -> number, as far as it occurs."""
+    words = text.filter(pc.is_in(text, pa.array(_NULL_SPELLINGS, TEXT)))
+    found = words.value_counts().to_pylist() if len(words) else []
+    return {f"word {name}: {word['values']}": word["counts"] for word in found}

@@ -15,10 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_ssl import kinds, lists
-from recsys_ssl.lists import one_array
 from recsys_ssl.logs.batches import is_list
 from recsys_ssl.logs.cells import split_cells
-from recsys_ssl.logs.ids import count_odd_ids, read_ids
+from recsys_ssl.logs.ids import count_null_words, count_odd_ids, read_ids
 from recsys_ssl.logs.readers import Batch, Reject
 from recsys_ssl.logs.values import TEXT, as_float, as_microseconds, as_text, holds_list, is_empty, to_numpy
 from recsys_ssl.spec import (
@@ -116,6 +115,7 @@ def check_events(batch: Batch, file: str, file_index: int, spec: FeatureSpec) ->
     notes = _count_types(columns, kind, sound, spec)
     for ids, noun in ((query_id, "query"), (item_id, "item")):
         notes |= count_odd_ids(ids.filter(pa.array(sound)), noun)
+    notes |= _count_words(features, sound, spec.event_features)
     return Checked(table.filter(pa.array(kept)), rejects, int(sound.sum() - kept.sum()), notes=notes)
 
 
@@ -238,8 +238,8 @@ def check_table(
     missing = [reject for mask, why in unreadable for reject in _reject(batch, file, [(mask & sound, why)])[1]]
     file_indices = np.full(len(ids), file_index, np.int32)
     table = pa.table({"_id": ids, "_file": file_indices, "_line": batch.lines, **columns})
-    table = table.filter(pa.array(sound))
-    return Checked(table, rejects, unreadable=missing, notes=count_odd_ids(one_array(table["_id"]), side))
+    notes = count_odd_ids(ids.filter(pa.array(sound)), side) | _count_words(columns, sound, features)
+    return Checked(table.filter(pa.array(sound)), rejects, unreadable=missing, notes=notes)
 
 
 def _read_content(column: pa.ChunkedArray, feature: ContentFeature) -> tuple[pa.LargeListArray, list]:
@@ -295,6 +295,16 @@ def _feature_reason(feature: TableFeature) -> str:
     elif isinstance(feature, NumericFeature):
         wanted = "a number"
     return f"{feature.name} is not {wanted}"
+
+
+def _count_words(columns: Mapping[str, pa.Array], sound: np.ndarray, features: Sequence[Feature]) -> dict[str, int]:
+    """How often categories are words for nothing, see `ids.count_null_words`."""
+    notes: dict[str, int] = {}
+    for feature in features:
+        if isinstance(feature, CategoricalFeature):
+            values, _ = lists.flatten(columns[feature.name].filter(pa.array(sound)), TEXT)
+            notes |= count_null_words(values, feature.name)
+    return notes
 
 
 def _read_dense(column: pa.ChunkedArray, dim: int, separator: str) -> tuple[pa.LargeListArray, np.ndarray]:

@@ -54,7 +54,7 @@ class IngestSummary:
     respelt_types: dict[str, int] = dataclasses.field(default_factory=dict)
     """Event types that the spec writes in another case, or without the blanks around them."""
     null_words: dict[str, int] = dataclasses.field(default_factory=dict)
-    """Table, kind of id and word -> number of records with such an id."""
+    """Table, kind of id or categorical feature, and word -> how often it stands there."""
     whole_float_ids: dict[str, int] = dataclasses.field(default_factory=dict)
     """Table and kind of id -> number of ids as 12.0."""
     rounded_ids: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -92,13 +92,12 @@ def list_warnings(summary: IngestSummary, spec: FeatureSpec) -> list[str]:
         )
     words: dict[str, dict[str, int]] = {}
     for what, number in summary.null_words.items():
-        place, word = what.split(" id: ", 1)
-        words.setdefault(place, {})[word] = number
+        side, name, word = what.split(": ", 2)
+        words.setdefault(f"{name} of {_TABLES[side]}", {})[word] = number
     for place, numbers in words.items():
-        side, _, noun = place.partition(": ")
         found.append(
-            f"{noun} ids of {_TABLES[side]} that read as if there were none: {_name_counts(numbers)}. They are kept as "
-            "ids; if nothing is known there, write an empty cell or null, which is rejected."
+            f"{place} reads as if there were nothing: {_name_counts(numbers)}. The words are kept; where "
+            "nothing is known, write an empty cell or null."
         )
     for what, number in summary.rounded_ids.items():
         side, _, noun = what.partition(": ")

@@ -481,10 +481,11 @@ def test_odd_ids_and_types_are_counted_once(tmp_path):
             [("NULL", "A", "click"), ("u1", "B", "Click"), ("u1", "C", "view"), ("1.0", "D", "hover")] * 10
         )
     )
-    run = Run(tmp_path, click_spec(), {"events.csv": text + text[:21], "items.csv": ITEMS, "users.csv": USERS})
+    items = ITEMS + "E,Film E,NULL|x|None\n"
+    run = Run(tmp_path, click_spec(), {"events.csv": text + text[:21], "items.csv": items, "users.csv": USERS})
     assert_conserved(run.summary)
     assert run.summary.rejected == {"the header again": 1}
-    assert run.summary.null_words == {"events: query id: NULL": 10}
+    assert run.summary.null_words == {"events: query id: NULL": 10, "items: genres: NULL": 1, "items: genres: None": 1}
     assert run.summary.whole_float_ids == {"events: query id": 10}
     assert run.summary.respelt_types == {"Click": 10}
     assert run.summary.ignored_types == {"hover": 10}
