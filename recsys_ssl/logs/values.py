@@ -16,9 +16,10 @@ TEXT = pa.large_string()
 
 _LAST_US = int(pd.Timestamp("2100-01-01").value // 1000)
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-_ISO_8601 = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?\s?(Z|[+-]\d{2}:?\d{2})?)?$"
-# Since pandas 2 the first text sets the form of all others, unless it is told that they differ.
-_MIXED = {"format": "ISO8601"} if int(pd.__version__.split(".")[0]) >= 2 else {}
+_ISO_8601 = (
+    r"^(?P<day>\d{4}-\d{2}-\d{2})(?:[T ](?P<minute>\d{2}:\d{2})(?:(?P<second>:\d{2})(?:\.(?P<fraction>\d{1,9}))?)?"
+    r"\s?(?:Z|(?P<zone>[+-]\d{2}:?\d{2}))?)?$"
+)
 
 
 # --- Text ------------------------------------------------------------------------------------------
@@ -150,13 +151,34 @@ def _to_microseconds(numbers: np.ndarray, unit: str) -> np.ndarray:
 
 
 def _parse_iso_8601(text: pa.Array) -> np.ndarray:
+    """[num_records] int64, -1 where there is none.
+
+    Pandas gets texts of one form, for some of its versions let the first text decide how the others are read.
+    """
+    parts = pc.extract_regex(text, _ISO_8601)
+    shaped = to_numpy(parts.is_valid())
+    day, minute, second, fraction, zone = parts.filter(pa.array(shaped)).flatten()
+    clock = pc.binary_join_element_wise(_or(minute, "00:00"), _or(second, ":00"), pa.scalar("", TEXT))
+    moments = pc.binary_join_element_wise(day, clock, pa.scalar("T", TEXT)).to_pandas()
+    found = pd.to_datetime(moments, format="%Y-%m-%dT%H:%M:%S", errors="coerce")
+    seconds = found.to_numpy().astype("datetime64[s]")  # the unit of pandas' own times depends on its version
+    sound = ~np.isnat(seconds)
+    offset = _to_integers(pc.replace_substring(_or(zone, "+0000"), ":", ""))
+    hours, minutes = np.abs(offset) // 100, np.abs(offset) % 100
+    sound &= (hours < 24) & (minutes < 60)
+    whole_s = np.where(sound, seconds.astype(np.int64), 0) - np.sign(offset) * (60 * hours + minutes) * 60
+    below_us = _to_integers(pc.utf8_rpad(fraction, 9, "0")) // 1_000
     times = np.full(len(text), -1, np.int64)
-    shaped = to_numpy(pc.match_substring_regex(text, _ISO_8601))
-    parsed = pd.to_datetime(text.filter(pa.array(shaped)).to_pandas(), utc=True, errors="coerce", **_MIXED)
-    # Through NumPy, since the unit of pandas' own times depends on its version.
-    found = parsed.dt.tz_localize(None).to_numpy().astype("datetime64[us]")
-    times[shaped] = np.where(np.isnat(found), -1, found.astype(np.int64))
+    times[shaped] = np.where(sound, whole_s * 1_000_000 + below_us, -1)
     return times
+
+
+def _or(text: pa.Array, missing: str) -> pa.Array:
+    return pc.if_else(pa.array(is_empty(text)), pa.scalar(missing, TEXT), text)
+
+
+def _to_integers(text: pa.Array) -> np.ndarray:
+    return pc.replace_substring(text, "+", "").cast(pa.int64()).to_numpy(zero_copy_only=False)
 
 
 def _parse_epoch(column: pa.Array, unit: str) -> np.ndarray:
