@@ -44,9 +44,11 @@ def count_odd_ids(ids: pa.Array, noun: str) -> dict[str, int]:
         "word NOUN id: WORD", "whole float NOUN id" and "rounded NOUN id" -> number, as far as they occur.
     """
     counts = count_null_words(ids, f"{noun} id")
-    for (kind, pattern), mark in zip(_FLOATS.items(), (".0", "+")):  # looking for a mark is much faster than a pattern
-        shaped = ids.filter(pc.match_substring(ids, mark))
-        number = int(to_numpy(pc.match_substring_regex(shaped, pattern)).sum()) if len(shaped) else 0
+    text = ids.buffers()[2]
+    data = text.to_pybytes() if text else b""
+    for (kind, pattern), mark in zip(_FLOATS.items(), (b".0", b"+")):
+        # Looking for a mark in all ids at once is much faster than for a pattern in each.
+        number = int(to_numpy(pc.match_substring_regex(ids, pattern)).sum()) if mark in data else 0
         if number:
             counts[f"{kind} {noun} id"] = number
     return counts
