@@ -248,8 +248,8 @@ def _check(contents: Sequence[Any], targets: np.ndarray, split: Split, task: Tas
     for part in ("validation", "test", "train"):
         rows = getattr(split, part)
         with np.errstate(over="ignore"):
-            found = score(targets[rows], np.zeros_like(targets[rows]), task)
-        if np.isnan(found):
+            scored = score(targets[rows], np.zeros_like(targets[rows]), task)
+        if np.isnan(scored):
             needed = "a task with both classes" if task == "classification" else "a target"
             raise ValueError(f"{part} must have {needed}. Received: none. Use another split, seed or more data.")
 

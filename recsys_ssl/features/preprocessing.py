@@ -173,7 +173,7 @@ def _keep_last(values: tf.SparseTensor, length: int) -> tf.SparseTensor:
 def _encode(feature: TableFeature, values: tf.SparseTensor) -> tf.SparseTensor:
     if isinstance(feature, VOCABULARY_FEATURES):
         return tft.compute_and_apply_vocabulary(
-            _word_ngrams(feature, values) if isinstance(feature, TextFeature) else values,
+            _word_ngrams(feature, values) if isinstance(feature, TextFeature) else _on_one_line(values),
             top_k=getattr(feature, "vocabulary_size", None),
             frequency_threshold=feature.min_count if feature.min_count > 1 else None,
             num_oov_buckets=feature.oov_buckets,
@@ -184,6 +184,13 @@ def _encode(feature: TableFeature, values: tf.SparseTensor) -> tf.SparseTensor:
     if isinstance(feature, DenseFeature):
         return _standardise(feature, values)
     return values
+
+
+def _on_one_line(values: tf.SparseTensor) -> tf.SparseTensor:
+    """The same texts with the symbols of line ends for line ends: a vocabulary file has one value a line."""
+    text = tf.strings.regex_replace(values.values, r"\n", "\N{SYMBOL FOR LINE FEED}")
+    text = tf.strings.regex_replace(text, r"\r", "\N{SYMBOL FOR CARRIAGE RETURN}")
+    return tf.SparseTensor(values.indices, text, values.dense_shape)
 
 
 def _word_ngrams(feature: TextFeature, text: tf.SparseTensor) -> tf.SparseTensor:

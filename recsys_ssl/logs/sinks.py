@@ -261,12 +261,15 @@ def _merge_counts(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _write_summary(counts: dict[str, Any], cuts: Optional[Sequence[int]], spec: FeatureSpec, directory: str) -> None:
-    def rejected(side: str) -> dict[str, int]:
-        prefix = f"{side}: "
+    def starting(prefix: str) -> dict[str, int]:
         return {name.removeprefix(prefix): counts[name] for name in sorted(counts) if name.startswith(prefix)}
 
     def held_out(what: str) -> dict[str, int]:
         return {split: counts.get(f"held out {split}: {what}", 0) for split in INTERACTION_SPLITS[1:]}
+
+    def noted(word: str) -> dict[str, int]:
+        found = {side: starting(f"note {side}: {word} ") for side in ("events", "items", "queries")}
+        return {f"{side}: {what}": number for side, notes in found.items() for what, number in notes.items()}
 
     examples = {
         name.removeprefix("example "): f"{file}:{line}: {text}"
@@ -281,9 +284,22 @@ def _write_summary(counts: dict[str, Any], cuts: Optional[Sequence[int]], spec: 
     )
     summary = IngestSummary(
         spec=spec.name,
-        rejected=rejected("events"),
-        items_rejected=rejected("items"),
-        queries_rejected=rejected("queries"),
+        rejected=starting("events: "),
+        items_rejected=starting("items: "),
+        queries_rejected=starting("queries: "),
+        unreadable_values={
+            f"{side}: {why}": number
+            for side in ("items", "queries")
+            for why, number in starting(f"{side}_values: ").items()
+        },
+        ignored_types=starting("note events: ignored: "),
+        respelt_types=starting("note events: read: "),
+        null_words=noted("word"),
+        whole_float_ids=noted("whole float"),
+        rounded_ids=noted("rounded"),
+        times_us={"first": counts["first_us"][0], "last": -counts["minus_last_us"][0]}
+        if "first_us" in counts
+        else None,
         splits={split: counts.get(split, 0) for split in INTERACTION_SPLITS},
         held_out_pairs=held_out("pairs"),
         held_out_repeats=held_out("repeats"),

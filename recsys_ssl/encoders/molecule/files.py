@@ -103,10 +103,10 @@ def find_layout(path: str | os.PathLike, column: Optional[str] = None) -> Layout
 
 def _find_named(lines: Sequence[str], column: str, path: str | os.PathLike) -> Layout:
     headers = [(delimiter, _split(lines[0], delimiter)) for delimiter in _DELIMITERS]
-    delimiter, names = max(headers, key=lambda header: (column in header[1], len(header[1])))
+    of_header, names = max(headers, key=lambda header: (column in header[1], len(header[1])))
     if column in names:
         check_distinct([name for name in names if name == column], path)
-        return Layout(delimiter if len(names) > 1 else None, names.index(column), len(names), True)
+        return Layout(of_header if len(names) > 1 else None, names.index(column), len(names), True)
     if len(names) == 1 and column in lines[0].split():
         return _by_blanks(lines, lines[0].split().index(column), path)
     if column.isdecimal() and _find_name(names) is None:
@@ -123,14 +123,14 @@ def _find_smiles(lines: Sequence[str], path: str | os.PathLike) -> Layout:
     found = []
     for delimiter in _DELIMITERS:
         names = _split(lines[0], delimiter)
-        place = _find_name(names)
-        if place is not None:
-            found.append((-_rank(names[place]), len(names), delimiter, place, names))
+        named = _find_name(names)
+        if named is not None:
+            found.append((-(_rank(names[named]) or 0), len(names), delimiter, named, names))
     if found:
-        _, num_columns, delimiter, place, names = max(found, key=lambda of: of[:2])
+        _, num_columns, delimiter, named, names = max(found, key=lambda of: of[:2])
         if num_columns > 1:
-            check_distinct([name for name in names if name == names[place]], path)
-            return Layout(delimiter, place, num_columns, True)
+            check_distinct([name for name in names if name == names[named]], path)
+            return Layout(delimiter, named, num_columns, True)
     words = lines[0].split()
     place = _find_name(words)
     # Words after a molecule are its name.
