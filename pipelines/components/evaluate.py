@@ -1,5 +1,6 @@
 """The component that compares both arms."""
 
+import json
 import os
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
@@ -25,6 +26,8 @@ def EvaluateArms(  # noqa: N802
     report: OutputArtifact[Report],
     blessing: OutputArtifact[standard_artifacts.ModelBlessing],
     spec: Parameter[str],
+    control_config: Parameter[str],
+    treatment_config: Parameter[str],
     config: Parameter[str],
     code: Parameter[str],
 ):
@@ -33,6 +36,8 @@ def EvaluateArms(  # noqa: N802
         FeatureSpec.from_json(spec),
         ArmDirs(os.path.join(control.uri, "items"), os.path.join(control.uri, "queries")),
         ArmDirs(os.path.join(treatment.uri, "items"), os.path.join(treatment.uri, "queries"), index.uri),
+        json.loads(control_config),
+        json.loads(treatment_config),
         interactions.uri,
         catalogue.uri,
         report.uri,

@@ -77,8 +77,7 @@ def write_log(directory):
     ):
         assert text.count(line) == 1
         text = text.replace(line, "")
-    # A third of what people choose here they chose before.
-    spec.write_text(text.replace("evaluation:\n", "evaluation: {mask_seen: false}\n"))
+    spec.write_text(text.replace("evaluation:\n", ""))
     return spec
 
 

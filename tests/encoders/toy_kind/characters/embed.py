@@ -8,9 +8,7 @@ from recsys_ssl.encoders.characters.encoder import Characters
 from recsys_ssl.encoders.contract import Embedded
 
 
-def read(source, column=None):
-    if column is not None:
-        raise ValueError(f"texts stand one a line. Received: column {column!r}. Leave --column out.")
+def read(source):
     return iter(source.read_text().splitlines())
 
 
