@@ -33,6 +33,7 @@ class StageLines(logging.Handler):
         self._console = console
         self._status: Status | None = None
         self._name, self._started, self._newest = "", 0.0, ""
+        self._warnings: list[str] = []
 
     def start(self, name: str) -> None:
         self._name, self._started, self._newest = name, time.monotonic(), ""
@@ -40,6 +41,9 @@ class StageLines(logging.Handler):
         self._status.start()
 
     def emit(self, record: logging.LogRecord) -> None:
+        if (record.levelno or 0) >= logging.WARNING:  # stays, below the stage's line
+            self._warnings.append(record.getMessage())
+            return
         self._newest = record.getMessage()
         if self._status is not None:
             self._status.update(f"{self._name}  [dim]{escape(self._newest)}[/dim]")
@@ -56,6 +60,9 @@ class StageLines(logging.Handler):
             no_wrap=True,
             overflow="ellipsis",
         )
+        for warning in self._warnings:
+            self._console.print(f"[yellow]![/yellow] {escape(warning)}", highlight=False, soft_wrap=True)
+        self._warnings.clear()
 
 
 @contextlib.contextmanager

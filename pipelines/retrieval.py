@@ -140,8 +140,6 @@ def create_pipeline(
         index=index.outputs["index"],
         recommender=index.outputs["recommender"],
         spec=spec_json,
-        control_config=to_json(config.control),
-        treatment_config=to_json(config.train),
         config=to_json(config.evaluation),
         code=source_hash(EvaluateArms.__module__),
     )

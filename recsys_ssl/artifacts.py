@@ -30,6 +30,8 @@ ENCODING_FILE = "encoding.json"
 CORRELATIONS_FILE, HEAT_MAP_FILE = "correlations.json", "correlations.png"
 TRAIN_RESULT_FILE = "train_result.json"
 """Of an arm's run."""
+TRAIN_SETTINGS_FILE = "train_settings.json"
+"""Of towers, and of the items that they embedded: the settings of their training."""
 INDEX_REPORT_FILE = "index.json"
 """Of an index: how it was built, what it recalls and how long it takes."""
 REPORT_FILE, REPORT_PAGE = "report.json", "report.html"
@@ -164,6 +166,18 @@ def read_text(path: PathLike) -> str:
 
     with tf.io.gfile.GFile(path) as file:
         return file.read()
+
+
+def delete_file(path: PathLike) -> None:
+    """Deletes a file on the local disk or where TensorFlow reaches; one that is not there is no error."""
+    path = os.fspath(path)
+    if "://" not in path:
+        Path(path).unlink(missing_ok=True)
+        return
+    import tensorflow as tf
+
+    if tf.io.gfile.exists(path):
+        tf.io.gfile.remove(path)
 
 
 # --- Directories -----------------------------------------------------------------------------------------

@@ -50,6 +50,8 @@ class Schedule:
 class Outcome:
     """What a finished run reports; speed and `seconds` count this process only."""
 
+    score: str
+    """The figure that `best_score` is of."""
     best_step: int
     best_score: float
     last_step: int
@@ -84,7 +86,7 @@ def run_steps(
         progress: also hears `examples_per_second` and `seconds_left`.
 
     Raises:
-        ValueError: the loss of a validation's step is not finite.
+        ValueError: the loss of a validation's step, or its score, is not finite; no checkpoint has it.
     """
     sign = 1.0 if schedule.larger_is_better else -1.0
     best_score, best_step = tf.Variable(-sign * math.inf, dtype=tf.float64), tf.Variable(0, dtype=tf.int64)
@@ -106,6 +108,10 @@ def run_steps(
         if not math.isfinite(figures["loss"]):
             raise ValueError(f"the loss must be finite. Received: {figures} at step {now}. {schedule.advice}")
         figures |= validate()
+        if not math.isfinite(figures[schedule.score]):
+            raise ValueError(
+                f"{schedule.score} must be finite. Received: {figures[schedule.score]} at step {now}. {schedule.advice}"
+            )
         if sign * figures[schedule.score] > sign * float(best_score):
             best_score.assign(figures[schedule.score])
             best_step.assign(now)
@@ -124,7 +130,7 @@ def run_steps(
     seconds = time.perf_counter() - started
     tf.train.Checkpoint(model=model).restore(best.latest_checkpoint).expect_partial()
     speed = (now - first_step) * schedule.examples_per_step / seconds
-    return Outcome(int(best_step), float(best_score), now, speed, seconds)
+    return Outcome(schedule.score, int(best_step), float(best_score), now, speed, seconds)
 
 
 def _is_stale(now: int, best_step: int, schedule: Schedule) -> bool:

@@ -43,6 +43,8 @@ class FinetuneStream(enum.IntEnum):
     SHUFFLE = 0
     ENCODER = 1
     DROPOUT = 2
+    SPLIT = 3
+    """Which records are trained on, where chance decides."""
 
 
 class ShardStream(enum.IntEnum):

@@ -337,7 +337,9 @@ class Split(_Strict):
 
 class Evaluation(_Strict):
     mask_seen: bool = Field(
-        default=True, description="Leave the query's earlier positives out of its ranking (not for repeat consumption)."
+        default=True,
+        description="Leave the query's earlier positives out of its ranking, and held-out repeats of them out of the "
+        "figures (not for repeat consumption).",
     )
     group_by: Literal["query", "event"] = Field(
         default="query",

@@ -160,6 +160,17 @@ class TestWholeFile:
         assert tf.io.gfile.glob("ram://artifacts/folder/*") == [path]
         assert artifacts.read_text(path) == "second"
 
+    @pytest.mark.parametrize("root", [None, "ram://artifacts/deleted"])
+    def test_deleting_what_is_there_and_what_is_not(self, tmp_path, root):
+        import tensorflow as tf
+
+        path = f"{root or tmp_path}/a.txt"
+        artifacts.write_text(path, "text")
+        assert tf.io.gfile.exists(path)
+        for _ in range(2):
+            artifacts.delete_file(path)
+            assert not tf.io.gfile.exists(path)
+
     def test_on_a_file_system_that_is_given(self, tmp_path):
         asked = []
 

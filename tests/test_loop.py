@@ -124,6 +124,13 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_no_checkpoint_of_it(t
     assert run(tmp_path).firsts == [4]
 
 
+@pytest.mark.parametrize("goal", [math.inf, math.nan])
+def test_a_score_that_is_not_finite_ends_the_run(tmp_path, goal):
+    with pytest.raises(ValueError, match=r"distance must be finite\. Received: (inf|nan) at step 2\. Walk slower\."):
+        run(tmp_path, goal=goal)
+    assert run(tmp_path).firsts == [0]
+
+
 def test_tensorboard_has_every_figure(tmp_path):
     done = run(tmp_path / "checkpoints", log_dir=tmp_path / "logs")
     logged = {}

@@ -57,7 +57,9 @@ def validate_spec(
         missing = []
         for files in (feature_spec.events, feature_spec.items.table, feature_spec.queries.table):
             for pattern in files.paths if files else []:
-                found = sorted(os.path.basename(path) for path in glob.glob(os.path.join(data, pattern)))
+                found = sorted(
+                    os.path.basename(path) for path in glob.glob(os.path.join(data, pattern), recursive=True)
+                )
                 missing += [] if found else [pattern]
                 console.print(f"{pattern}: {', '.join(found)}" if found else f"{pattern}: none", markup=False)
         if missing:

@@ -4,28 +4,46 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.commands.session import Settings, WorkDir, session
+from pipelines.commands.session import Settings, WorkDir, require_file, session
 from pipelines.progress import PROGRESS
 from recsys_ssl.kinds import KINDS
 
 Kind = Enum("Kind", {kind: kind for kind in KINDS}, type=str)  # type: ignore[misc]  # wants to read the members here
 KindName = Annotated[Kind, typer.Argument(help="What to encode.", show_default=False)]
 Source = Annotated[
-    Path, typer.Option("--data", help="A file of raw content: of molecules SMILES, one a line or a CSV's first column.")
+    Path,
+    typer.Option("--data", help="A file of raw content: of molecules SMILES, one a line or a column of a CSV file."),
+]
+Column = Annotated[
+    Optional[str],
+    typer.Option(
+        "--column",
+        help="Column of the raw content: a name of the header, or a number where there is none; by default what the "
+        "header names, e.g. smiles, else the column that reads as such content.",
+    ),
 ]
 Workers = Annotated[int, typer.Option("--workers", help="Processes that read and prepare.", min=1)]
 
 
-def pretrain(kind: KindName, data: Source, workdir: WorkDir, set_: Settings = None, workers: Workers = 1) -> None:
+def pretrain(
+    kind: KindName,
+    data: Source,
+    workdir: WorkDir,
+    column: Column = None,
+    set_: Settings = None,
+    workers: Workers = 1,
+) -> None:
     """Pre-trains an encoder without labels; a killed run goes on at its last checkpoint.
 
     [dim]recsys-ssl pretrain molecule --data all.smi --workdir build/molecules --set pretrain.steps=5000[/dim]
@@ -44,7 +62,7 @@ def pretrain(kind: KindName, data: Source, workdir: WorkDir, set_: Settings = No
         def tell(phase: str, done: int, most: int, figures: dict[str, float]) -> None:
             PROGRESS.info(_describe(noun, done, most, figures) if phase == "train" else f"{phase}: {done:,}/{most:,}")
 
-        result = pretrain_encoder(kind.value, data, config, workdir, workers, tell)
+        result = pretrain_encoder(kind.value, data, config, workdir, workers, tell, column)
         PROGRESS.info(
             f"validation loss {result.figures['validation_loss']:.3f} at step {result.best_step:,} "
             f"of {result.last_step:,}"
@@ -82,13 +100,21 @@ def embed(
     model: Annotated[Path, typer.Option("--model", help="Directory encoder/ of a pre-training.")],
     data: Source,
     to: Annotated[Path, typer.Option("--to", help="Parquet file that receives row, text and vector.")],
+    column: Column = None,
+    max_rejected_share: Annotated[
+        float,
+        typer.Option(
+            "--max-rejected-share", help="More records than this that give no vector are an error.", min=0, max=1
+        ),
+    ] = 0.5,
     workers: Workers = 1,
 ) -> None:
-    """Writes one vector per record; what gives none goes to a file of its own beside it.
+    """Writes one vector per record; what gives none goes to a file beside it, and too much of that is an error.
 
     [dim]recsys-ssl embed molecule --model build/molecules/encoder --data new.smi --to build/vectors.parquet[/dim]
     """
     with session(to.parent, "embed") as (console, lines):
+        require_file(to)
         lines.start("Load TensorFlow")
         from recsys_ssl import kinds
         from recsys_ssl.encoders import store
@@ -98,7 +124,11 @@ def embed(
         lines.start(f"embed {kind.value}")
         # No variable of this frame: an import in it that failed inside a library keeps it until the process ends.
         num_embedded, num_rejected = _write_vectors(
-            embedding.Embedder(store.load(model, kind.value)), embedding.read(data), to, workers
+            embedding.Embedder(store.load(model, kind.value)),
+            embedding.read(data, column),
+            to,
+            workers,
+            max_rejected_share,
         )
         PROGRESS.info(f"{num_embedded:,} vectors, {num_rejected:,} rejected")
         lines.finish()
@@ -111,8 +141,13 @@ def _rejected_path(to: Path) -> Path:
     return to.with_name(f"{to.name}.rejected.jsonl")
 
 
-def _write_vectors(embedder, contents, to: Path, workers: int) -> tuple[int, int]:
-    """The numbers of records that were embedded and rejected; no file is left half-written."""
+def _write_vectors(embedder, contents, to: Path, workers: int, max_rejected_share: float) -> tuple[int, int]:
+    """The numbers of records that were embedded and rejected; no file is left half-written.
+
+    Raises:
+        ValueError: too many are rejected, or a vector is not finite; no vectors are left then.
+    """
+    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -127,6 +162,11 @@ def _write_vectors(embedder, contents, to: Path, workers: int) -> tuple[int, int
         with pq.ParquetWriter(unfinished, schema) as writer:
             for batch in embedder.embed_stream(contents, rejected, workers):
                 rows = batch.rows.tolist()
+                if not np.isfinite(batch.vectors).all():
+                    raise ValueError(
+                        f"vectors must be finite. Received: others among those of rows {rows[0]} to {rows[-1]}. "
+                        "Pre-train the encoder again, with a lower learning rate."
+                    )
                 # Texts before the batch's first and between its rows are those of rejected records.
                 passed = list(itertools.islice(texts, rows[-1] + 1 - next_row))
                 texts_of_rows = pa.array([passed[row - next_row] for row in rows])
@@ -137,4 +177,19 @@ def _write_vectors(embedder, contents, to: Path, workers: int) -> tuple[int, int
                 PROGRESS.info(f"{num_embedded:,} vectors, {len(rejected):,} rejected")
         lines = [json.dumps(rejection._asdict()) + "\n" for rejection in rejected]
         artifacts.write_text(_rejected_path(to), "".join(lines))
+        _check_rejected(num_embedded, rejected, max_rejected_share, to)
     return num_embedded, len(rejected)
+
+
+def _check_rejected(num_embedded: int, rejected: Sequence, max_share: float, to: Path) -> None:
+    num_records = num_embedded + len(rejected)
+    if not num_records:
+        raise ValueError("--data must have records. Received: none, the file is empty. Check the path.")
+    if not num_embedded or len(rejected) > max_share * num_records:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in Counter(r.reason for r in rejected).items())
+        first = ", ".join(f"{rejection[-1]!r:.60}" for rejection in rejected[:3])
+        raise ValueError(
+            f"at most {max_share:.0%} of the records may be rejected, and not all. Received: {reasons} of "
+            f"{num_records:,}, the first {first}; they are listed in {_rejected_path(to)}. "
+            "Is it the right column? Name it by --column, mend the file, or raise --max-rejected-share."
+        )

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.commands.encoders import KindName, Workers
-from pipelines.commands.session import Settings, WorkDir, session
+from pipelines.commands.session import Settings, WorkDir, require_file, session
 from pipelines.progress import PROGRESS
 from recsys_ssl import artifacts
 from recsys_ssl.artifacts import REJECTED_FILE
@@ -41,7 +41,11 @@ def finetune(
     ] = None,
     split: Annotated[
         Optional[str],
-        typer.Option("--split", help="80/10/10; of molecules by scaffold: balanced (by finetune.seed), deterministic."),
+        typer.Option(
+            "--split",
+            help="80/10/10; of molecules by scaffold: balanced, deterministic; or random. finetune.seed decides the "
+            "first and the last.",
+        ),
     ] = None,
     set_: Settings = None,
     workers: Workers = 1,
@@ -93,6 +97,7 @@ def predict(
     [dim]recsys-ssl predict molecule --model build/esol/predictor --data new.csv --to build/solubility.csv[/dim]
     """
     with session(to.parent, "predict") as (console, lines):
+        require_file(to)
         lines.start("Load TensorFlow")
         from recsys_ssl import kinds
         from recsys_ssl.encoders import finetune as training

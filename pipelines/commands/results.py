@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -72,6 +73,7 @@ def show_report(console: Console, workdir: Path) -> None:
     console.print(table)
     verdict = result["verdict"]
     console.print(f"[bold]{verdict['word']}[/bold]: {escape(' '.join(verdict['reasons']))}")
+    show_cautions(console, result.get("cautions", []))  # reports of earlier versions have none
     console.print()
     for name in ("report/report.html", "report/report.json", "index", "recommender", "recommender-brute-force"):
         if (workdir / name).exists():
@@ -80,6 +82,11 @@ def show_report(console: Console, workdir: Path) -> None:
         pushed = sorted((workdir / "pushed").glob("*/*"))
         newest = pushed[-1] if pushed else "none: not blessed"
         console.print(f"{'pushed model':<24} {newest}", highlight=False, soft_wrap=True)
+
+
+def show_cautions(console: Console, cautions: Sequence[str]) -> None:
+    for caution in cautions:
+        console.print(f"[yellow]caution:[/yellow] {escape(caution)}", highlight=False)
 
 
 def show_recommended(console: Console, recommended) -> None:

@@ -77,6 +77,12 @@ def require_dir(path: Path) -> None:
         raise FileNotFoundError(f"--data must be a directory. Received: {str(path)!r}. Check the path.")
 
 
+def require_file(path: Path) -> None:
+    """Raises ValueError when `--to` is a directory."""
+    if path.is_dir():
+        raise ValueError(f"--to must be a file. Received: the directory {str(path)!r}. Name a file in it.")
+
+
 def _explain(error: BaseException, log_path: Path) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted. Run the same command again to go on."

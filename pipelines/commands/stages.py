@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipelines.commands.results import show_report
+from pipelines.commands.results import show_cautions, show_report
 from pipelines.commands.session import BeamArgs, DataDir, Settings, SpecPath, WorkDir, require_dir, stage
 from recsys_ssl.spec import load_spec
 
@@ -25,9 +25,13 @@ def ingest(spec: SpecPath, data: DataDir, workdir: WorkDir, set_: Settings = Non
         require_dir(data)
         from pipelines.config import parse_overrides
         from pipelines.stages.ingest import ingest_logs
+        from recsys_ssl.evaluation.cautions import list_cautions
 
         config = parse_overrides(set_ or []).ingest
-        ingest_logs(feature_spec, str(data), at("interactions"), at("catalogue"), at("rejected"), config, beam or [])
+        places = at("interactions"), at("catalogue"), at("rejected")
+        summary = ingest_logs(feature_spec, str(data), *places, config, beam or [])
+        cautions = list_cautions(feature_spec, dataclasses.asdict(summary))
+    show_cautions(Console(), cautions)
 
 
 def transform(spec: SpecPath, workdir: WorkDir, beam: BeamArgs = None) -> None:
@@ -126,8 +130,6 @@ def evaluate(spec: SpecPath, workdir: WorkDir, set_: Settings = None) -> None:
             feature_spec,
             ArmDirs(at("control", "items"), at("control", "queries")),
             ArmDirs(at("treatment", "items"), at("treatment", "queries"), at("treatment", "index")),
-            dataclasses.asdict(config.control),
-            dataclasses.asdict(config.train),
             at("interactions"),
             at("catalogue"),
             at("report"),

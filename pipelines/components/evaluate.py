@@ -1,6 +1,5 @@
 """The component that compares both arms."""
 
-import json
 import os
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
@@ -26,8 +25,6 @@ def EvaluateArms(  # noqa: N802
     report: OutputArtifact[Report],
     blessing: OutputArtifact[standard_artifacts.ModelBlessing],
     spec: Parameter[str],
-    control_config: Parameter[str],
-    treatment_config: Parameter[str],
     config: Parameter[str],
     code: Parameter[str],
 ):
@@ -36,8 +33,6 @@ def EvaluateArms(  # noqa: N802
         FeatureSpec.from_json(spec),
         ArmDirs(os.path.join(control.uri, "items"), os.path.join(control.uri, "queries")),
         ArmDirs(os.path.join(treatment.uri, "items"), os.path.join(treatment.uri, "queries"), index.uri),
-        json.loads(control_config),
-        json.loads(treatment_config),
         interactions.uri,
         catalogue.uri,
         report.uri,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from recsys_ssl.spec import FeatureSpec
 
 @dataclasses.dataclass(frozen=True)
 class ArmDirs:
-    """Where an arm's parts lie; without `index_dir` it has no index."""
+    """Where an arm's parts lie, the settings of its training with the items; without `index_dir` it has no index."""
 
     items_dir: str
     queries_dir: str
@@ -31,8 +30,6 @@ def evaluate_run(
     spec: FeatureSpec,
     control: ArmDirs,
     treatment: ArmDirs,
-    control_settings: Mapping[str, Any],
-    treatment_settings: Mapping[str, Any],
     interactions_dir: str,
     catalogue_dir: str,
     report_dir: str,
@@ -40,8 +37,10 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Embeddings of both arms -> A/B report (HTML and JSON), which decides.
 
-    Args:
-        control_settings, treatment_settings: of `TrainConfig`, as JSON holds them; the report shows where they differ.
+    The report shows where the settings of the arms differ; they are those that the embeddings were made with.
+
+    Raises:
+        FileNotFoundError: the log was not ingested, or an arm not trained and embedded.
     """
     summary_path = Path(interactions_dir, artifacts.SUMMARY_FILE)
     if not summary_path.exists():
@@ -49,8 +48,8 @@ def evaluate_run(
     summary = json.loads(summary_path.read_text(encoding="utf-8"))
     report = evaluate_arms(
         spec,
-        _arm("control", control, control_settings),
-        _arm("treatment", treatment, treatment_settings),
+        _arm("control", control),
+        _arm("treatment", treatment),
         summary=summary,
         titles=None if spec.items.title is None else read_catalogue(spec, catalogue_dir).titles,
         config=config,
@@ -61,7 +60,15 @@ def evaluate_run(
     return report
 
 
-def _arm(name: str, dirs: ArmDirs, settings: Mapping[str, Any]) -> Arm:
+def _arm(name: str, dirs: ArmDirs) -> Arm:
+    settings_path = Path(dirs.items_dir, artifacts.TRAIN_SETTINGS_FILE)
+    try:
+        settings = json.loads(artifacts.read_text(settings_path))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"the report shows what each arm was trained with. There is no {settings_path}. Train the {name} again and "
+            f"embed with it: `recsys-ssl train --arm {name}`, `recsys-ssl index --arm {name}`."
+        ) from None
     recall = None
     if dirs.index_dir is not None:
         text = artifacts.read_text(Path(dirs.index_dir, artifacts.INDEX_REPORT_FILE))

@@ -100,8 +100,14 @@ class Pretext(Protocol):
     noun: str
     """What is counted, in the plural."""
 
-    def prepare(self, source: Path, directory: Path, config: Any, workers: int, tell: Callable) -> PretrainData:
-        """Reads raw content; goes on where an earlier call was killed. `tell(phase, done, most)` hears of it."""
+    def prepare(
+        self, source: Path, directory: Path, config: Any, workers: int, tell: Callable, column: Optional[str] = None
+    ) -> PretrainData:
+        """Reads raw content; goes on where an earlier call was killed. `tell(phase, done, most)` hears of it.
+
+        `column` names the content in a file of several columns, and is an error where a file has none; None: the kind
+        finds it.
+        """
 
     def make_model(self, config: Any, data: PretrainData) -> keras.Model:
         """The encoder, as attribute `encoder`, and its heads; all weights are made."""
@@ -186,7 +192,10 @@ class Embedded(NamedTuple):
 
 
 class Embedder(Protocol):
-    """`embed.Embedder` of a kind, made of an encoder; `embed.read` streams the raw content of a file."""
+    """`embed.Embedder` of a kind, made of an encoder; `embed.read(source, column)` streams the raw content of a file.
+
+    What a kind rejects is a NamedTuple of row, reason and, last, the text. For `column` see `Pretext.prepare`.
+    """
 
     dim: int
 

@@ -24,6 +24,7 @@ from recsys_ssl.evaluation.prediction import METRICS, Split, Task, score
 from recsys_ssl.loop import Progress, Schedule, run_steps
 
 _PREDICTION_BATCH = 128
+_ADVICE = "Lower finetune.learning_rate."
 _CONFIG_FILE, _WEIGHTS_FILE = "config.json", "weights"
 
 
@@ -69,7 +70,7 @@ def finetune(
 
     Raises:
         ValueError: targets do not fit the records or the task, a part of the split has too few to be judged, or the
-            loss is not finite.
+            loss, a prediction or a metric is not finite.
     """
     module: PredictModule = kinds.load(kind, "predict")
     config = config or kinds.load(kind, "settings").FinetuneConfig()
@@ -80,8 +81,7 @@ def finetune(
     seeds.set_initial_weights(config.seed)
     model = module.make(encoder, targets.shape[1], task, config)
     if task == "regression":
-        scale = np.nanstd(targets[split.train], axis=0)
-        model.standardise(np.nanmean(targets[split.train], axis=0), np.where(scale > 0, scale, 1.0))
+        model.standardise(*_unit_of(targets[split.train]))
     steps_per_epoch = math.ceil(len(split.train) / config.batch_size)
     step = _FinetuneStep(model, module, config, steps_per_epoch)
     predict_rows = _compile_prediction(model, module)
@@ -111,7 +111,7 @@ def finetune(
                 score=name,
                 larger_is_better=task == "classification",
                 examples_per_step=config.batch_size,
-                advice="Lower finetune.learning_rate.",
+                advice=_ADVICE,
                 patience=config.patience,
             ),
             os.path.join(directory or scratch, _fingerprint(kind, encoder, targets, split, task, config)),
@@ -121,7 +121,22 @@ def finetune(
     predictions = predict_rows(contents, np.arange(len(contents)))
     metrics = {part: score(targets[rows], predictions[rows], task) for part, rows in split._asdict().items()}
     epochs = outcome.best_step // steps_per_epoch, outcome.last_step // steps_per_epoch
+    wrong = [f"{part} {value}" for part, value in metrics.items() if not math.isfinite(value)]
+    if wrong:
+        raise ValueError(f"{METRICS[task]} must be finite. Received: {', '.join(wrong)}. {_ADVICE}")
     return Finetuned(model, predictions, metrics, *epochs, outcome.seconds)
+
+
+def _unit_of(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of each task, [num_tasks]; a deviation of 0 counts as 1."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, scale = np.nanmean(targets, axis=0), np.nanstd(targets, axis=0)
+    if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
+        raise ValueError(
+            "targets must have a mean and a deviation that 32 bits can hold. "
+            f"Received: targets up to {np.nanmax(np.abs(targets)):g}. Correct them or give them in another unit."
+        )
+    return mean, np.where(scale > 0, scale, 1.0)
 
 
 def predict(kind: str, model: Predictor, contents: Sequence[Any]) -> np.ndarray:
@@ -138,7 +153,14 @@ def _compile_prediction(model: Predictor, module: PredictModule) -> Callable[[Se
         for start in range(0, len(rows), _PREDICTION_BATCH):
             batch = module.batch([contents[row] for row in rows[start : start + _PREDICTION_BATCH]])
             found.append(predict_batch(batch).numpy())
-        return np.concatenate(found)
+        predictions = np.concatenate(found)
+        wrong = ~np.isfinite(predictions).all(axis=1)
+        if wrong.any():
+            raise ValueError(
+                f"predictions must be finite. Received: {predictions[wrong][0].tolist()} of record "
+                f"{rows[wrong][0]}, {wrong.sum()} of {len(rows)} in all. {_ADVICE}"
+            )
+        return predictions
 
     return predict_rows
 
@@ -217,12 +239,17 @@ def _check(contents: Sequence[Any], targets: np.ndarray, split: Split, task: Tas
         raise ValueError(f"targets of a classification must be 0 or 1. Received: {found}. Choose regression.")
     for part, rows in split._asdict().items():
         if not len(rows):
-            raise ValueError(f"each part of the split must have records. Received: none in {part}. Use more data.")
+            raise ValueError(
+                f"each part of the split must have records. Received: none in {part}. "
+                "Use more data or another split, e.g. a random one."
+            )
     if np.isnan(targets[split.train]).all(axis=0).any():
         raise ValueError("each task must have a target in train. Received: one without. Leave that task out.")
-    for part in ("validation", "test"):
+    for part in ("validation", "test", "train"):
         rows = getattr(split, part)
-        if np.isnan(score(targets[rows], np.zeros_like(targets[rows]), task)):
+        with np.errstate(over="ignore"):
+            scored = score(targets[rows], np.zeros_like(targets[rows]), task)
+        if np.isnan(scored):
             needed = "a task with both classes" if task == "classification" else "a target"
             raise ValueError(f"{part} must have {needed}. Received: none. Use another split, seed or more data.")
 

@@ -45,6 +45,7 @@ def pretrain(
     workdir: str | os.PathLike,
     workers: int = 1,
     progress: Progress | None = None,
+    column: str | None = None,
 ) -> PretrainResult:
     """Pre-trains an encoder and writes the best of it, by validation loss, to WORKDIR/encoder.
 
@@ -58,6 +59,7 @@ def pretrain(
         config: the kind's PretrainConfig.
         workdir: receives prepared content, checkpoints, TensorBoard events and the encoder.
         workers: processes that prepare.
+        column: of the content in a file of several columns; None: the kind finds it.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -68,7 +70,12 @@ def pretrain(
     workdir, tell = Path(workdir), progress or (lambda *_: None)
     pretext: Pretext = kinds.load(kind, "pretext").PRETEXT
     data = pretext.prepare(
-        Path(source), workdir / pretext.noun, config, workers, lambda phase, done, most: tell(phase, done, most, {})
+        Path(source),
+        workdir / pretext.noun,
+        config,
+        workers,
+        lambda phase, done, most: tell(phase, done, most, {}),
+        column,
     )
     _check_sizes(data.summary, config, pretext.noun)
 

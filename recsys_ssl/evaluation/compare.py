@@ -14,6 +14,9 @@ from recsys_ssl.evaluation.ranking import Ranked
 
 # Percentile intervals of fewer clusters cover too little; such rows show their values without an interval.
 MIN_QUERIES = 30
+# Recall@k of a random order is k over the items ranked: beyond a fifth of them most of the figure says nothing of a
+# model, and with all of them it is 1 for every model.
+MOST_K_SHARE = 0.2
 
 CURVE_KS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 50, 70, 100, 150, 200)
 _LISTED = 10
@@ -55,7 +58,7 @@ def compare(
     covered = {name: metrics.coverage(arm.top_rows, task.num_items, _LISTED) for name, arm in arms.items()}
     exposure = _exposure(task, arms, item_slice)
     ks = np.array([k for k in CURVE_KS if k <= task.num_items])
-    checks = [*checks, _check_queries(task)]
+    checks = [*checks, _check_k(task, config), _check_queries(task)]
     return {
         "verdict": decide(metric_rows, floor, checks, config),
         "metrics": metric_rows,
@@ -77,6 +80,7 @@ def compare(
             "items": task.num_items,
             "trained_items": int(np.count_nonzero(train_counts)),
             "masked": len(task.masked_rows),
+            "repeats": task.num_repeats,
         },
     }
 
@@ -218,6 +222,26 @@ def _check_queries(task: RankingTask) -> Row:
         "passed": task.num_clusters >= MIN_QUERIES,
         "detail": f"{task.num_clusters:,} queries; an interval needs at least {MIN_QUERIES}.",
     }
+
+
+def _check_k(task: RankingTask, config: EvaluationConfig) -> Row:
+    """A recall as the primary metric must look at few of the items; the other metrics weigh places, whatever the k."""
+    name, label, k = "Primary metric fits the catalogue", metrics.LABELS[config.primary], _recall_k(config.primary)
+    if not k:
+        return {"name": name, "passed": True, "detail": f"{label} depends on the places of the held-out items."}
+    most = MOST_K_SHARE * task.mean_eligible
+    detail = (
+        f"{label} looks at {min(1.0, k / task.mean_eligible):.1%} of the {task.mean_eligible:,.0f} items that a "
+        f"ranking has on average; a recall tells models apart up to {MOST_K_SHARE:.0%}."
+    )
+    if k > most:
+        fitting = ", ".join(metric for metric in metrics.METRICS if _recall_k(metric) <= most)
+        detail += f" Set evaluation.primary to one of {fitting}, before you look at the figures."
+    return {"name": name, "passed": k <= most, "detail": detail}
+
+
+def _recall_k(metric: str) -> int:
+    return metrics.RECALL_K.get(metric, 0)
 
 
 def _number(value: float) -> float | None:

@@ -24,6 +24,8 @@ class EvaluationConfig:
     """
 
     primary: str = "recall_at_50"
+    """A recall only where its k is a small share of the items ranked, else a check fails; see `compare.MOST_K_SHARE`.
+    It is not chosen by the catalogue: the rule is the same for all runs that keep it."""
     bootstrap_samples: int = 1000
     confidence: float = 0.95
     seed: int = 0

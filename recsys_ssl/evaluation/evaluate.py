@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from recsys_ssl.evaluation.cautions import count_repeats, list_cautions
 from recsys_ssl.evaluation.compare import MIN_QUERIES, compare
 from recsys_ssl.evaluation.decision import EvaluationConfig, Row
 from recsys_ssl.evaluation.queries import (
@@ -59,13 +60,14 @@ def evaluate_arms(
     Args:
         config: the rule of the decision.
         summary: of the ingestion, as JSON; `cuts_us` (split -> its first microsecond since 1970) is shown and is
-            checked against the first held-out event. None: not checked, and the report says so.
+            checked against the first held-out event, and the counts of held-out pairs and queries may ask for
+            cautions. None: not checked, and the report says so of the cuts.
         titles: [num_items] what people read for an item; the item's id when None.
         progress: called while ranking.
 
     Returns:
-        JSON-able report, see `compare.compare`, with `title`, `arms`, `config`, `index`, `protocol`, `samples` and
-        `caveats` besides.
+        JSON-able report, see `compare.compare`, with `title`, `arms`, `cautions`, `config`, `index`, `protocol`,
+        `samples` and `caveats` besides.
 
     Raises:
         ValueError: the arms are of different events or catalogues, or an embedding is not finite.
@@ -107,6 +109,7 @@ def evaluate_arms(
             "treatment": {"name": treatment.name, "settings": dict(treatment.settings)},
             "differing": _differing(control.settings, treatment.settings),
         },
+        "cautions": list_cautions(spec, summary),
         "config": asdict(config),
         **compared,
         "index": _index_rows(control, treatment),
@@ -208,11 +211,14 @@ def _protocol(spec: FeatureSpec, task: RankingTask, summary: Mapping[str, Any], 
         "stay in the ranking as other items.",
     }[spec.evaluation.group_by]
     before = "the event" if spec.events.timestamp else "the split"
-    masked = (
-        f"The query's positives before {before} are left out of its ranking"
-        if spec.evaluation.mask_seen
-        else "Nothing is left out: repeat consumption counts"
-    )
+    if spec.evaluation.mask_seen:
+        repeats, pairs = task.num_repeats, task.num_repeats + task.num_pairs
+        masked = f"The query's positives before {before} are left out of its ranking, held out again or not"
+    else:
+        repeats, pairs = count_repeats(summary)
+        masked = "Nothing is left out: repeat consumption counts"
+    if pairs:
+        masked += f". Of {pairs:,} held-out pairs {repeats:,} ({repeats / pairs:.1%}) are such repeats"
     own = " The query's own row is always left out." if spec.queries.same_as_items else ""
     statements = {
         "Split": split,
@@ -220,7 +226,7 @@ def _protocol(spec: FeatureSpec, task: RankingTask, summary: Mapping[str, Any], 
         "Rankings": group,
         "Corpus": f"All {task.num_items:,} items of the catalogue, those never trained on included; ranked exactly, no "
         "sampled negatives. Score: dot product of the embeddings.",
-        "Filter": f"{masked}; a held-out item of the ranking never is.{own}",
+        "Filter": f"{masked}.{own}",
         "Ties": "Rank = 1 + items scored higher + half of the other items scored equal; tied held-out items of one "
         "ranking take their expected places in random order.",
         "Denominators": "Recall@k: all held-out pairs (micro). MAP@k: min(k, held-out items), mean over rankings. "

@@ -68,6 +68,8 @@ METRICS: Mapping[str, Callable[[np.ndarray, np.ndarray], Ratio]] = {
     "ndcg_at_10": lambda ranks, offsets: ndcg(ranks, offsets, 10),
     "mrr": reciprocal_rank,
 }
+RECALL_K: Mapping[str, int] = {"recall_at_10": 10, "recall_at_50": 50}
+"""The metrics that say only whether an item is among the first k, so that they reach 1 when k is the catalogue."""
 LABELS: Mapping[str, str] = {
     "recall_at_10": "Recall@10",
     "recall_at_50": "Recall@50",

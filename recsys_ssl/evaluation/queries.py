@@ -43,6 +43,8 @@ class RankingTask:
     """[num_rankings + 1] int64."""
     masked_rows: np.ndarray
     """[num_masked] int64 catalogue rows left out of the ranking, distinct, never a positive of the ranking."""
+    num_repeats: int = 0
+    """Held-out pairs that are in no ranking, since their item was seen; a query may have lost all of its rankings."""
     slices: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Slice name -> [num_rankings] str value; "" where the query has none."""
     query_rows: Optional[np.ndarray] = None
@@ -59,6 +61,11 @@ class RankingTask:
         return len(self.positive_rows)
 
     @property
+    def mean_eligible(self) -> float:
+        """Items of a ranking, the masked left out, in the mean over rankings."""
+        return self.num_items - len(self.masked_rows) / self.num_rankings
+
+    @property
     def num_clusters(self) -> int:
         return len(self.query_ids)
 
@@ -72,8 +79,13 @@ def build_task(query_dir: str | Path, spec: FeatureSpec, num_items: int) -> Rank
     """Builds the rankings of a split from its query embeddings.
 
     `group_by: query` makes one ranking per query, with the vector and seen rows of its first held-out event
-    (earliest time, then first row) and all its held-out items as positives; `event` makes one per event. Seen rows
-    are masked when `mask_seen`; the query's own row is masked always; a positive of the ranking never.
+    (earliest time, then first row) and all its held-out items as positives; `event` makes one per event. The query's
+    own row is masked always; a positive of the ranking never.
+
+    With `mask_seen` what was seen is out, whether it is held out or not: first the held-out events whose item is among
+    their own seen rows are dropped, and with them rankings that have no other; then the seen rows of each ranking are
+    masked. Were repeats kept instead, each would be ranked among new items only, and a model that is good at finding
+    out what is new would be judged by what is not.
 
     The events' light columns are held (about 40 bytes an event, plus 8 where queries are items), and the seen rows
     of the chosen events only; vectors are read later by `read_query_vectors`.
@@ -84,7 +96,8 @@ def build_task(query_dir: str | Path, spec: FeatureSpec, num_items: int) -> Rank
         num_items: items of the catalogue.
 
     Raises:
-        ValueError: there is no held-out event, a needed column is missing, or a row is outside the catalogue.
+        ValueError: there is no held-out event, all of them are repeats, a needed column is missing, or a row is outside
+            the catalogue.
     """
     light = ["query_id", "item_row", "timestamp_us", *spec.evaluation.slices]
     if spec.queries.same_as_items:
@@ -108,6 +121,7 @@ def build_task(query_dir: str | Path, spec: FeatureSpec, num_items: int) -> Rank
         item_rows=item_rows,
         times=times,
         query_rows=_integers(events, "query_row") if spec.queries.same_as_items else None,
+        repeats=_find_repeats(query_dir, item_rows) if spec.evaluation.mask_seen else np.zeros(len(item_rows), bool),
         read_seen=read_seen,
         slices={name: _strings(events[name].combine_chunks()) for name in spec.evaluation.slices},
     )
@@ -121,6 +135,7 @@ def make_task(
     item_rows: np.ndarray,
     times: Optional[np.ndarray],
     query_rows: Optional[np.ndarray],
+    repeats: np.ndarray,
     read_seen: Callable[[np.ndarray], np.ndarray],
     slices: Mapping[str, np.ndarray],
 ) -> RankingTask:
@@ -131,22 +146,37 @@ def make_task(
         item_rows: [num_events] int64 catalogue rows of the held-out items.
         times: [num_events] int64 microseconds since 1970, or None.
         query_rows: [num_events] int64 catalogue rows of the queries when queries are items, else None.
+        repeats: [num_events] bool, the events that no ranking asks for: see `find_repeats`; none without `mask_seen`.
         read_seen: takes the chosen events [num_rankings] and returns their seen rows as sorted distinct keys
             `ranking * num_items + row`.
         slices: name -> [num_events] str.
     """
-    # --- Groups: `group` [num_events] names the ranking of each event, `first` the event that gives its vector ----
-    if spec.evaluation.group_by == "event":
-        first = np.arange(len(query_codes))
-        group = first
-    else:
-        by_time = np.arange(len(query_codes)) if times is None else np.argsort(times, kind="stable")
-        _, at, group = np.unique(query_codes[by_time], return_index=True, return_inverse=True)
-        group = group[np.argsort(by_time, kind="stable")]
-        first = by_time[at]
-    positives = np.unique(group * np.int64(num_items) + item_rows)
+    # --- Events: what was seen is asked for no more ---------------------------------------------------------------
+    kept = np.flatnonzero(~repeats)
+    if not len(kept):
+        raise ValueError(
+            f"an evaluation with mask_seen needs held-out items that are new to their query. Received: "
+            f"{len(query_codes):,} held-out events, all of items that the query had chosen before. Set "
+            "evaluation.mask_seen: false in the spec."
+        )
 
-    # --- Masked rows, without the ranking's own positives --------------------------------------------------------
+    # --- Groups: `group` [num_kept] names the ranking of each event, `first` the event that gives its vector -------
+    if spec.evaluation.group_by == "event":
+        first = kept
+        group = np.arange(len(kept))
+        num_pairs = len(query_codes)
+    else:
+        by_time = kept if times is None else kept[np.argsort(times[kept], kind="stable")]
+        _, at, group_by_time = np.unique(query_codes[by_time], return_index=True, return_inverse=True)
+        first = by_time[at]
+        group = np.empty(len(query_codes), np.int64)
+        group[by_time] = group_by_time
+        group = group[kept]
+        num_pairs = len(np.unique(query_codes * np.int64(num_items) + item_rows))
+    positives = np.unique(group * np.int64(num_items) + item_rows[kept])
+    left, cluster = np.unique(query_codes[first], return_inverse=True)
+
+    # --- Masked rows; the ranking's own positives are none of them already, but for the query's own row ------------
     masked = read_seen(first) if spec.evaluation.mask_seen else np.empty(0, np.int64)
     if query_rows is not None:
         query_rows = query_rows[first]
@@ -159,16 +189,29 @@ def make_task(
     return RankingTask(
         num_items=num_items,
         event_rows=first,
-        cluster=query_codes[first],
-        query_ids=query_ids,
+        cluster=cluster,
+        query_ids=query_ids[left],
         positive_offsets=positive_offsets,
         positive_rows=positive_rows,
         masked_offsets=masked_offsets,
         masked_rows=masked_rows,
+        num_repeats=num_pairs - len(positives),
         slices={name: values[first] for name, values in slices.items()},
         query_rows=query_rows,
         min_timestamp_us=None if times is None else int(times.min()),
     )
+
+
+def find_repeats(item_rows: np.ndarray, seen_rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """[num_events] bool, whether the item of an event is one that its query has seen.
+
+    Args:
+        item_rows: [num_events] int64.
+        seen_rows: [sum of lengths] int64, the seen rows of one event after the other.
+        lengths: [num_events] int64.
+    """
+    owners = lists.owners(lengths)
+    return np.bincount(owners[seen_rows == item_rows[owners]], minlength=len(item_rows)) > 0
 
 
 def read_query_vectors(query_dir: str | Path, event_rows: np.ndarray) -> np.ndarray:
@@ -271,6 +314,16 @@ def _read_seen(directory: str | Path, event_rows: np.ndarray, num_items: int) ->
         _check_rows("seen_rows", rows, num_items)
         keys.append(np.repeat(inside, lengths) * np.int64(num_items) + rows)
     return np.unique(np.concatenate(keys))
+
+
+def _find_repeats(directory: str | Path, item_rows: np.ndarray) -> np.ndarray:
+    """[num_events] bool, see `find_repeats`; the seen rows of one batch are held at a time."""
+    repeats = np.zeros(len(item_rows), bool)
+    for start, column in _batches(directory, "seen_rows"):
+        values, lengths = lists.flatten(column, pa.int64())
+        part = slice(start, start + len(column))
+        repeats[part] = find_repeats(item_rows[part], values.to_numpy(zero_copy_only=False), lengths)
+    return repeats
 
 
 def _vectors(column: pa.Array) -> np.ndarray:

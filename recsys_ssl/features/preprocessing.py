@@ -142,27 +142,38 @@ def load_item_encoder(item_transform_dir: str) -> Callable[[dict], dict]:
 
 
 class QueryEncoder(tf.Module):
-    """The learned transformation of raw query features; item sequences take the catalogue's id vocabulary."""
+    """The learned transformation of raw query features; item sequences take the catalogue's id vocabulary.
+
+    Of a sequence longer than the spec's `length` the last items are kept, as at ingestion.
+    """
 
     def __init__(self, spec: FeatureSpec, query_transform_dir: str, item_transform_dir: str):
         super().__init__()
         self._layer = tft.TFTransformOutput(query_transform_dir).transform_features_layer()
         self._item_layer = load_item_encoder(item_transform_dir) if spec.item_sequences else None
-        self._sequences = [feature.name for feature in spec.item_sequences]
+        self._lengths = {feature.name: feature.length for feature in spec.item_sequences}
         self._item_id = spec.sequence_id_feature.name if spec.item_sequences else ""
 
     def __call__(self, raw: dict[str, tf.SparseTensor]) -> dict[str, tf.SparseTensor]:
         encoded = self._layer(raw)
         if self._item_layer is not None:
-            for name in self._sequences:
-                encoded[name] = self._item_layer({self._item_id: raw[name]})[self._item_id]
+            for name, length in self._lengths.items():
+                encoded[name] = self._item_layer({self._item_id: _keep_last(raw[name], length)})[self._item_id]
         return encoded
+
+
+def _keep_last(values: tf.SparseTensor, length: int) -> tf.SparseTensor:
+    """The last `length` values of each record, which may stand anywhere in its row; indices must be in order."""
+    records = values.indices[:, 0]
+    counts = tf.math.unsorted_segment_sum(tf.ones_like(records), records, values.dense_shape[0])
+    from_end = tf.gather(tf.cumsum(counts), records) - tf.range(tf.size(records, tf.int64))
+    return tf.sparse.retain(values, from_end <= length)
 
 
 def _encode(feature: TableFeature, values: tf.SparseTensor) -> tf.SparseTensor:
     if isinstance(feature, VOCABULARY_FEATURES):
         return tft.compute_and_apply_vocabulary(
-            _word_ngrams(feature, values) if isinstance(feature, TextFeature) else values,
+            _word_ngrams(feature, values) if isinstance(feature, TextFeature) else _on_one_line(values),
             top_k=getattr(feature, "vocabulary_size", None),
             frequency_threshold=feature.min_count if feature.min_count > 1 else None,
             num_oov_buckets=feature.oov_buckets,
@@ -173,6 +184,13 @@ def _encode(feature: TableFeature, values: tf.SparseTensor) -> tf.SparseTensor:
     if isinstance(feature, DenseFeature):
         return _standardise(feature, values)
     return values
+
+
+def _on_one_line(values: tf.SparseTensor) -> tf.SparseTensor:
+    """The same texts with the symbols of line ends for line ends: a vocabulary file has one value a line."""
+    text = tf.strings.regex_replace(values.values, r"\n", "\N{SYMBOL FOR LINE FEED}")
+    text = tf.strings.regex_replace(text, r"\r", "\N{SYMBOL FOR CARRIAGE RETURN}")
+    return tf.SparseTensor(values.indices, text, values.dense_shape)
 
 
 def _word_ngrams(feature: TextFeature, text: tf.SparseTensor) -> tf.SparseTensor:

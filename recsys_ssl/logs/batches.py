@@ -43,3 +43,7 @@ def check_columns(file: str, columns: Mapping[str, str], present: Sequence[str])
             )
         if list(present).count(column) > 1:
             raise LogError(f"{file}: column {column!r} ({key}) occurs twice. Rename one of them.")
+
+
+def is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)

@@ -1,7 +1,11 @@
-"""CSV: a block of plain lines is parsed at once, any other one line by line; both give the same records."""
+"""CSV: a block of plain lines is parsed at once, any other one line by line; both give the same records.
+
+A line that is the header again, as files have that were put together from several, is a reject.
+"""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,7 +46,8 @@ def read_csv(
                 continue
             check_columns(file, columns, names)
         wanted = [names.index(column) for column in columns]
-        table = None if rest else parse_plain(block.data, files, len(names), wanted)
+        plain = not rest and not _may_hold_line(_as_line(names, files), block.data)
+        table = parse_plain(block.data, files, len(names), wanted) if plain else None
         if table is not None:
             numbers = block.first + np.arange(table.num_rows)
             yield Batch(table.rename_columns(list(columns)), numbers, block.rejects)
@@ -54,7 +59,7 @@ def read_csv(
             parsed = _parse_quoted_rows(lines, files, len(names), block.final)
         rest = lines[parsed.num_used :]
         rejects = block.rejects + [Reject(why, file, first + i, as_raw(lines[i])) for why, i in parsed.rejected]
-        rows, starts = _check_rows(parsed, lines, first, file, len(names), rejects)
+        rows, starts = _check_rows(parsed, lines, first, file, names, files.encoding, rejects)
         picked = [list(map(itemgetter(place), rows)) for place in wanted]
         yield Batch(_to_text(columns, picked), first + starts, rejects)
 
@@ -70,6 +75,16 @@ def _read_header(block: Block, files: Files) -> tuple[Optional[list[str]], Block
             names = next(csv.reader([line], delimiter=files.delimiter, quoting=quoting))
             return names, block._replace(first=block.first + i + 1, data=block.data[begin:])
     return None, block
+
+
+def _as_line(names: Sequence[str], files: Files) -> bytes:
+    """The header as bytes, where it holds plain text only; no other block is parsed at once."""
+    return files.delimiter.join(names).encode(files.encoding, "replace")
+
+
+def _may_hold_line(line: bytes, data: bytes) -> bool:
+    """Whether a line ends so; with its newline it is found faster, since that is rare."""
+    return line + b"\n" in data or data.endswith(line) or (b"\r" in data and line + b"\r\n" in data)
 
 
 class _Rows(NamedTuple):
@@ -139,14 +154,21 @@ def _parse_quoted_rows(lines: list[str], files: Files, width: int, final: bool) 
 
 
 def _check_rows(
-    parsed: _Rows, lines: list[str], first: int, file: str, width: int, rejects: list[Reject]
+    parsed: _Rows, lines: list[str], first: int, file: str, names: list[str], encoding: str, rejects: list[Reject]
 ) -> tuple[list[list[str]], np.ndarray]:
-    """Moves rows of the wrong width, or with what is no text, to `rejects`."""
-    rows, starts = parsed.rows, parsed.starts
-    if set(map(len, rows)) <= {width} and is_text(lines):
+    """Moves rows of the wrong width, with what is no text, or that are the header again, to `rejects`."""
+    rows, starts, width = parsed.rows, parsed.starts, len(names)
+    marked = [
+        decode(codecs.BOM_UTF8, encoding) + names[0],
+        *names[1:],
+    ]  # by the byte order mark of a file that was appended
+    if set(map(len, rows)) <= {width} and names not in rows and marked not in rows and is_text(lines):
         return rows, starts
     reasons = [
-        why_unreadable("".join(row)) or (None if len(row) == width else "wrong number of columns") for row in rows
+        why_unreadable("".join(row))
+        or ("wrong number of columns" if len(row) != width else None)
+        or ("the header again" if row in (names, marked) else None)
+        for row in rows
     ]
     ends = np.append(starts[1:], parsed.num_used) if len(starts) else starts
     for reason, start, end, row in zip(reasons, starts.tolist(), ends.tolist(), rows):

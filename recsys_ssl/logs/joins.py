@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from recsys_ssl.lists import one_array
 from recsys_ssl.logs import records, timeline
 from recsys_ssl.logs.sources import concat, partition_by, reject_rows, tag_rejects
+from recsys_ssl.logs.values import TEXT
 from recsys_ssl.spec import FeatureSpec, Split
 
 _EVENT_COLUMNS = ["query_id", "item_id", "timestamp_us"]
@@ -79,7 +80,7 @@ class _JoinItems(beam.DoFn):
         events, catalogue = concat(groups["events"]), concat(groups["items"])
         if events is None:
             return
-        ids = one_array(catalogue["_id"]) if catalogue else pa.array([], records.TEXT)
+        ids = one_array(catalogue["_id"]) if catalogue else pa.array([], TEXT)
         row = records.find_rows(one_array(events["item_id"]), ids)
         unknown = events.filter(pa.array(row < 0))
         yield from tag_rejects("events", reject_rows(unknown, "item not in the table", self._names, _EVENT_COLUMNS))
@@ -150,9 +151,12 @@ class _OrderEvents(beam.DoFn):
         if ordered.num_rows:
             yield partition, ordered, queries
 
-    def _count(self, ordered: pa.Table, duplicates: int) -> dict[str, int]:
-        counts = {"positives": ordered.num_rows, "duplicates": duplicates}
+    def _count(self, ordered: pa.Table, duplicates: int) -> dict[str, int | tuple[int]]:
+        counts: dict[str, int | tuple[int]] = {"positives": ordered.num_rows, "duplicates": duplicates}
         counts["num_queries"] = pc.count_distinct(ordered["_query"]).as_py()
+        if ordered.num_rows and self._spec.events.timestamp:  # of tuples the least is kept
+            bounds = pc.min_max(ordered["timestamp_us"]).as_py()
+            counts |= {"first_us": (bounds["min"],), "minus_last_us": (-bounds["max"],)}
         if self._spec.queries.table:
             missing = ordered.filter(pc.equal(ordered["_query_row"], -1))
             counts["queries_without_features"] = pc.count_distinct(missing["_query"]).as_py()

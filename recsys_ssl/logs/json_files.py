@@ -1,4 +1,8 @@
-"""JSON lines: an object a line; a line that is none is a reject."""
+"""JSON lines: an object a line; a line that is none is a reject.
+
+A field may hold one value in some lines and a list in others. A column has one type, so these lines become batches of
+their own: no record is read otherwise because of another one.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,9 @@ import pyarrow as pa
 from recsys_ssl.logs.batches import Batch, Reject, check_columns
 from recsys_ssl.logs.text_blocks import UNREADABLE, Block, as_raw, is_text, split_lines, why_unreadable
 
-# Numbers stay the text that they are in the file: no id or timestamp is rounded.
-_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
+# Numbers stay the text that they are in the file: no id or timestamp is rounded. NaN is what writers put where nothing
+# is known, as null.
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=lambda name: None if name == "NaN" else name)
 
 
 def read_json(blocks: Iterator[Block], file: str, encoding: str, columns: Mapping[str, str]) -> Iterator[Batch]:
@@ -35,6 +40,11 @@ def read_json(blocks: Iterator[Block], file: str, encoding: str, columns: Mappin
             [_json_text(record.get(column)) if not why else None for record, why in zip(records, reasons)]
             for column in columns
         ]
+        for column, values in zip(columns, picked):
+            if _has(dict, values) or (_has(list, values) and any(map(_is_nested, values))):
+                nested = f"{column!r} is an object or a list of lists"
+                reasons = [why or (nested if _is_nested(value) else None) for why, value in zip(reasons, values)]
+                values[:] = [None if _is_nested(value) else value for value in values]
         reasons = _find_lone_surrogates(picked, reasons)
         rejects = block.rejects + [
             Reject(why, file, block.first + i, as_raw(lines[i])) for i, why in zip(kept.tolist(), reasons) if why
@@ -44,8 +54,12 @@ def read_json(blocks: Iterator[Block], file: str, encoding: str, columns: Mappin
             check_columns(file, columns, list(dict.fromkeys(chain.from_iterable(records[i] for i in sound))))
             checked = True
         picked = [[values[i] for i in sound] for values in picked] if len(sound) < len(kept) else picked
-        table = pa.table({column: _to_column(values) for column, values in zip(columns, picked)})
-        yield Batch(table, block.first + kept[sound], rejects)
+        numbers = block.first + kept[sound]
+        for rows in _group_by_form(picked, len(sound)):
+            alike = picked if len(rows) == len(sound) else [[values[i] for i in rows.tolist()] for values in picked]
+            table = pa.table({name: _to_column(values) for name, values in zip(columns, alike)})
+            yield Batch(table, numbers[rows], rejects)
+            rejects = []
 
 
 def _decode_json(line: str) -> tuple[object, Optional[str]]:
@@ -58,10 +72,19 @@ def _decode_json(line: str) -> tuple[object, Optional[str]]:
     return record, None if isinstance(record, dict) else "not a JSON object"
 
 
+def _group_by_form(columns: Sequence[list], num_records: int) -> list[np.ndarray]:
+    """Rows whose columns have one type each: in some columns some records hold a list and others a single value."""
+    groups = np.zeros(num_records, np.int64)
+    for values in columns:
+        if _has(list, values) and _has(str, values):
+            is_list = np.array([isinstance(value, list) for value in values], bool)
+            _, groups = np.unique(2 * groups + is_list, return_inverse=True)
+    return [np.flatnonzero(groups == group) for group in range(groups.max(initial=0) + 1)]
+
+
 def _to_column(values: Sequence) -> pa.Array:
-    if any(isinstance(value, list) for value in values):
-        lists = [value if value is None or isinstance(value, list) else [value] for value in values]
-        return pa.array(lists, pa.large_list(pa.large_string()))
+    if _has(list, values):
+        return pa.array(values, pa.large_list(pa.large_string()))
     return pa.array(values, pa.large_string())
 
 
@@ -69,7 +92,8 @@ def _find_lone_surrogates(columns: list[list], reasons: Sequence[Optional[str]])
     """JSON can spell half a character ("\\ud83d"), which is no text."""
     try:
         for values in columns:
-            _to_column(values)
+            _to_column([value for value in values if not isinstance(value, list)])
+            _to_column([value for value in values if isinstance(value, list)])
         return list(reasons)
     except UnicodeEncodeError:
         texts = (json.dumps(row, ensure_ascii=False) for row in zip(*columns))
@@ -77,10 +101,21 @@ def _find_lone_surrogates(columns: list[list], reasons: Sequence[Optional[str]])
 
 
 def _json_text(value: object) -> object:
+    """Text, a list of texts and nulls, or None; what is nested deeper stays as it is."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, list):
-        return [_json_text(element) for element in value if element is not None]
+        return [_json_text(element) for element in value]
     if isinstance(value, bool):
         return "true" if value else "false"
-    return json.dumps(value, ensure_ascii=False)
+    return value
+
+
+def _has(kind: type, values: Sequence) -> bool:
+    return kind in set(map(type, values))
+
+
+def _is_nested(value: object) -> bool:
+    if isinstance(value, list):
+        return any(isinstance(element, (list, dict)) for element in value)
+    return isinstance(value, dict)

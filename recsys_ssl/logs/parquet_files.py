@@ -9,15 +9,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys_ssl.logs.batches import Batch, LogError, Reject, check_columns
+from recsys_ssl.logs.batches import Batch, LogError, Reject, check_columns, is_list
 
 
 def read_parquet(stream: BinaryIO, file: str, columns: Mapping[str, str], rows_per_batch: int) -> Iterator[Batch]:
     """Yields the records of a file; arguments as in `readers.read_batches`."""
     row = 1
     try:
-        parquet = pq.ParquetFile(stream)
+        # Spark's INT96 counts nanoseconds: in 64 bits they wrap round outside of 1677 to 2262.
+        parquet = pq.ParquetFile(stream, coerce_int96_timestamp_unit="us")
         check_columns(file, columns, parquet.schema_arrow.names)
+        for column, key in columns.items():
+            _check_type(parquet.schema_arrow.field(column).type, file, column, key)
         for batch in parquet.iter_batches(batch_size=rows_per_batch, columns=list(columns)):
             table = pa.Table.from_batches([batch]).select(list(columns))
             lines = np.arange(row, row + batch.num_rows)
@@ -28,6 +31,18 @@ def read_parquet(stream: BinaryIO, file: str, columns: Mapping[str, str], rows_p
     except (pa.ArrowException, OSError) as error:
         why = str(error).splitlines()[0].rstrip(".")
         raise LogError(f"{file}: this is no Parquet from row {row} on: {why}. Write the file again.") from error
+
+
+def _check_type(kind: pa.DataType, file: str, column: str, key: str) -> None:
+    value = kind
+    while pa.types.is_dictionary(value) or is_list(value):
+        value = value.value_type
+    depth = str(kind).count("list<")
+    if depth > 1 or pa.types.is_nested(value) or pa.types.is_duration(value) or pa.types.is_interval(value):
+        raise LogError(
+            f"{file}: column {column!r} ({key}) must hold text, numbers, times or lists of these. Received: {kind}. "
+            "Write the field that you need to a column of its own."
+        )
 
 
 def _find_text(column: pa.ChunkedArray) -> np.ndarray:

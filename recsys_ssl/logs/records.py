@@ -6,7 +6,7 @@ Columns of a checked table whose name begins with `_` are the machinery's own; f
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_ssl import kinds, lists
+from recsys_ssl.logs.batches import is_list
+from recsys_ssl.logs.cells import split_cells
+from recsys_ssl.logs.ids import count_null_words, count_odd_ids, read_ids
 from recsys_ssl.logs.readers import Batch, Reject
+from recsys_ssl.logs.values import TEXT, as_float, as_microseconds, as_text, holds_list, is_empty, to_numpy
 from recsys_ssl.spec import (
     CategoricalFeature,
     ColumnFeature,
@@ -28,12 +32,9 @@ from recsys_ssl.spec import (
     TextFeature,
 )
 
-TEXT = pa.large_string()
 POSITIVE, IMPRESSION = 1, 2
 
-_LAST_US = int(pd.Timestamp("2100-01-01").value // 1000)
-_US_PER_UNIT = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0, "ns": 0.001}
-_ISO_8601 = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?\s?(Z|[+-]\d{2}:?\d{2})?)?$"
+_MOST_TYPES = 100  # of a batch that are counted by name
 
 
 class Checked(NamedTuple):
@@ -42,6 +43,10 @@ class Checked(NamedTuple):
     table: pa.Table
     rejects: list[Reject]
     ignored: int = 0
+    unreadable: Sequence[Reject] = ()
+    """Values that were taken for missing ones; their records are kept."""
+    notes: Mapping[str, int] = {}
+    """What is no fault of a record, but worth to be told -> how often; see `ids.count_odd_ids` and `_label`."""
 
 
 # --- Events ----------------------------------------------------------------------------------------
@@ -78,10 +83,11 @@ def check_events(batch: Batch, file: str, file_index: int, spec: FeatureSpec) ->
         event's own features (see `read_feature`), _kind int8, _file int32, _line int64.
     """
     columns, events = batch.columns, spec.events
-    query_id, item_id = as_text(columns[events.query_id]), as_text(columns[events.item_id])
-    faults = [(_is_empty(query_id), "query id is empty"), (_is_empty(item_id), "item id is empty")]
+    query_id, faults = read_ids(columns[events.query_id], "query")
+    item_id, item_faults = read_ids(columns[events.item_id], "item")
+    faults += item_faults
     if spec.queries.same_as_items:
-        faults.append((_to_numpy(pc.equal(query_id, item_id)), "query equals item"))
+        faults.append((to_numpy(pc.equal(query_id, item_id)), "query equals item"))
     timestamp_us = np.zeros(len(query_id), np.int64)
     if events.timestamp:
         timestamp_us, bad = as_microseconds(columns[events.timestamp.column], events.timestamp.unit)
@@ -106,7 +112,11 @@ def check_events(batch: Batch, file: str, file_index: int, spec: FeatureSpec) ->
     )
     sound = reasons == ""
     kept = sound & (kind > 0)
-    return Checked(table.filter(pa.array(kept)), rejects, int(sound.sum() - kept.sum()))
+    notes = _count_types(columns, kind, sound, spec)
+    for ids, noun in ((query_id, "query"), (item_id, "item")):
+        notes |= count_odd_ids(ids.filter(pa.array(sound)), noun)
+    notes |= _count_words(features, sound, spec.event_features)
+    return Checked(table.filter(pa.array(kept)), rejects, int(sound.sum() - kept.sum()), notes=notes)
 
 
 def known_ids(batch: Batch, rejects: Sequence[Reject], spec: FeatureSpec) -> pa.Table:
@@ -126,19 +136,51 @@ def _label(columns: pa.Table, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray
         faults.append((missing | bad, "label is not a number"))
         kind[~(value >= label.threshold)] = 0
     if label.event_type:
-        event_type = as_text(columns[label.event_type])
-        faults.append((_is_empty(event_type), "event type is empty"))
+        column = columns[label.event_type]
+        event_type = as_text(column)
+        faults += [(holds_list(column), "event type is not one value"), (is_empty(event_type), "event type is empty")]
         positive = label.positive or {}
         names = [*positive, *label.impressions]
         kinds = np.array([0] + [POSITIVE] * len(positive) + [IMPRESSION] * len(label.impressions), np.int8)
         weights = np.array([0.0, *positive.values()] + [1.0] * len(label.impressions))
-        found = 1 + find_rows(event_type, pa.array(names, TEXT))
+        found = 1 + _find_types(event_type, names)
         kind, weight = kinds[found], weights[found]
     if spec.events.weight:
         value, missing, bad = as_float(columns[spec.events.weight])
         faults.append((missing | bad | (value < 0), "weight is not a number >= 0"))
         weight = weight * np.where(np.isfinite(value), value, 0.0)
     return kind, weight, faults
+
+
+def _find_types(event_type: pa.Array, names: Sequence[str]) -> np.ndarray:
+    """[num_events] int64 place of each type among the names, or -1.
+
+    A type that is none of them is the one that it differs from by case and blanks around it only, if there is one.
+    """
+    found = find_rows(event_type, pa.array(names, TEXT))
+    other = found < 0
+    if other.any():
+        folded = [name.strip().lower() for name in names]
+        places = np.array([place for place, name in enumerate(folded) if folded.count(name) == 1] + [-1])
+        texts = pc.utf8_lower(pc.utf8_trim_whitespace(event_type.filter(pa.array(other))))
+        found[other] = places[find_rows(texts, pa.array([folded[place] for place in places[:-1]], TEXT))]
+    return found
+
+
+def _count_types(columns: pa.Table, kind: np.ndarray, sound: np.ndarray, spec: FeatureSpec) -> dict[str, int]:
+    """How often types were ignored ("ignored: scroll"), and read though written in another way ("read: Buy")."""
+    label = spec.events.label
+    if not label.event_type:
+        return {}
+    event_type = as_text(columns[label.event_type])
+    spelt = {*(label.positive or {}), *label.impressions}
+    notes: dict[str, int] = {}
+    for word, mask in (("ignored", sound & (kind == 0)), ("read", sound & (kind > 0))):
+        counts = event_type.filter(pa.array(mask)).value_counts().to_pylist() if mask.any() else []
+        counts.sort(key=lambda found: (-found["counts"], found["values"]))
+        other = [found for found in counts if word == "ignored" or found["values"] not in spelt]
+        notes |= {f"{word}: {found['values']}": found["counts"] for found in other[:_MOST_TYPES]}
+    return notes
 
 
 # --- Item and query tables -------------------------------------------------------------------------
@@ -168,6 +210,8 @@ def check_table(
 ) -> Checked:
     """Keeps the sound records of an item or query table; duplicate ids are found later, among all batches.
 
+    A number that cannot be read is a missing value and costs no record: without it all events of the item would go.
+
     Args:
         group_column: of an item table, the column that a split by groups of items reads.
 
@@ -175,23 +219,27 @@ def check_table(
         Table of _id text, _file int32, _line int64, the features (see `read_feature`; content packed by the
         `column` of its kind) and, with a group column, _group text, "" where it is missing.
     """
-    ids = as_text(batch.columns[id_column])
-    faults, columns = [(_is_empty(ids), f"{side} id is empty")], {}
+    ids, faults = read_ids(batch.columns[id_column], side)
+    columns: dict[str, pa.Array] = {}
+    unreadable: list[tuple[np.ndarray, str]] = []
     for feature in features:
         if isinstance(feature, ContentFeature):
             columns[feature.name], found = _read_content(batch.columns[feature.source_column], feature)
             faults += found
         elif isinstance(feature, ColumnFeature):
             columns[feature.name], bad = read_feature(batch.columns[feature.source_column], feature)
-            faults.append((bad, _feature_reason(feature)))
+            (unreadable if feature.is_number else faults).append((bad, _feature_reason(feature)))
     if group_column is not None:
         groups = batch.columns[group_column]
         columns["_group"] = pc.fill_null(as_text(groups), "")
-        faults.append((np.full(len(ids), _is_list(groups.type)), f"{group_column} is not one value"))
+        faults.append((np.full(len(ids), is_list(groups.type)), f"{group_column} is not one value"))
     reasons, rejects = _reject(batch, file, faults)
+    sound = reasons == ""
+    missing = [reject for mask, why in unreadable for reject in _reject(batch, file, [(mask & sound, why)])[1]]
     file_indices = np.full(len(ids), file_index, np.int32)
     table = pa.table({"_id": ids, "_file": file_indices, "_line": batch.lines, **columns})
-    return Checked(table.filter(pa.array(reasons == "")), rejects)
+    notes = count_odd_ids(ids.filter(pa.array(sound)), side) | _count_words(columns, sound, features)
+    return Checked(table.filter(pa.array(sound)), rejects, unreadable=missing, notes=notes)
 
 
 def _read_content(column: pa.ChunkedArray, feature: ContentFeature) -> tuple[pa.LargeListArray, list]:
@@ -207,7 +255,7 @@ def deduplicate_ids(table: pa.Table) -> tuple[pa.Table, pa.Table]:
     table = table.sort_by([("_id", "ascending"), ("_file", "ascending"), ("_line", "ascending")])
     ids = table["_id"].combine_chunks()
     later = np.zeros(len(ids), bool)
-    later[1:] = _to_numpy(pc.equal(ids[1:], ids[:-1]))
+    later[1:] = to_numpy(pc.equal(ids[1:], ids[:-1]))
     return table.filter(pa.array(~later)), table.filter(pa.array(later))
 
 
@@ -229,14 +277,14 @@ def read_feature(column: pa.ChunkedArray, feature: TableFeature) -> tuple[pa.Lar
         present = ~(missing | bad)
         return lists.from_flat(values[present].astype(np.float32), present), bad
     if isinstance(feature, CategoricalFeature) and feature.multi_valued:
-        return lists.from_flat(*_split_cells(column, feature.separator)), np.zeros(len(column), bool)
+        return lists.from_flat(*split_cells(column, feature.separator)), np.zeros(len(column), bool)
     text, bad = as_text(column), np.zeros(len(column), bool)
-    if _is_list(column.type):
-        words, lengths = _split_cells(column, None)
+    if is_list(column.type):
+        words, lengths = split_cells(column, None)
         short = lists.from_flat(words, lengths, pa.string(), layout=pa.ListArray)
         text = pc.binary_join(short, " ")  # has no kernel for large lists
         bad = (lengths > 1) & (not isinstance(feature, TextFeature))
-    present = ~_is_empty(text) & ~bad
+    present = ~is_empty(text) & ~bad
     return lists.from_flat(text.filter(pa.array(present)), present, TEXT), bad
 
 
@@ -249,8 +297,18 @@ def _feature_reason(feature: TableFeature) -> str:
     return f"{feature.name} is not {wanted}"
 
 
+def _count_words(columns: Mapping[str, pa.Array], sound: np.ndarray, features: Sequence[Feature]) -> dict[str, int]:
+    """How often categories are words for nothing, see `ids.count_null_words`."""
+    notes: dict[str, int] = {}
+    for feature in features:
+        if isinstance(feature, CategoricalFeature):
+            values, _ = lists.flatten(columns[feature.name].filter(pa.array(sound)), TEXT)
+            notes |= count_null_words(values, feature.name)
+    return notes
+
+
 def _read_dense(column: pa.ChunkedArray, dim: int, separator: str) -> tuple[pa.LargeListArray, np.ndarray]:
-    elements, lengths = _split_cells(column, separator)
+    elements, lengths = split_cells(column, separator) if not is_list(column.type) else lists.flatten(column, TEXT)
     values, missing, bad = as_float(pa.chunked_array([elements]))
     rows = lists.owners(lengths)
     num_missing = np.bincount(rows, missing, len(lengths)).astype(np.int64)
@@ -260,111 +318,7 @@ def _read_dense(column: pa.ChunkedArray, dim: int, separator: str) -> tuple[pa.L
     return lists.from_flat(values[kept[rows]].astype(np.float32), np.where(kept, lengths, 0)), wrong
 
 
-def _split_cells(column: pa.ChunkedArray, separator: str | None) -> tuple[pa.Array, np.ndarray]:
-    """The texts of a column that are not empty, [sum of lengths], and how many each record has."""
-    if not _is_list(column.type):
-        text = pc.fill_null(as_text(column), "")
-        column = lists.single(text) if separator is None else pc.split_pattern(text, separator)
-    values, lengths = lists.flatten(column, TEXT)
-    text = as_text(pa.chunked_array([values]))
-    present = ~_is_empty(text)
-    rows = lists.owners(lengths)[present]
-    return text.filter(pa.array(present)), np.bincount(rows, minlength=len(lengths))
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-
-
-# --- Values ----------------------------------------------------------------------------------------
-
-
-def as_text(column: pa.ChunkedArray) -> pa.Array:
-    """[num_records] large_string; null stays null. Lists have no text: null."""
-    array = lists.one_array(column)
-    if pa.types.is_dictionary(array.type):
-        array = array.cast(array.type.value_type)
-    if _is_list(array.type):
-        return pa.nulls(len(array), TEXT)
-    if pa.types.is_binary(array.type):
-        array = array.cast(pa.large_binary())
-    return array if array.type == TEXT else array.cast(TEXT)
-
-
-def as_float(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Numbers of a column.
-
-    Returns:
-        [num_records] float64, NaN where there is none; [num_records] bool, True where the cell is empty, null or
-        NaN; [num_records] bool, True where it is something else than a finite number.
-    """
-    array = lists.one_array(column)
-    if pa.types.is_floating(array.type) or pa.types.is_integer(array.type):
-        values = pc.fill_null(array.cast(pa.float64()), float("nan")).to_numpy(zero_copy_only=False)
-        missing = np.isnan(values)
-    else:
-        text = pc.utf8_trim_whitespace(pc.fill_null(as_text(column), ""))
-        missing = _to_numpy(pc.is_in(pc.utf8_lower(text), pa.array(["", "nan"], TEXT)))
-        values = np.full(len(text), np.nan)
-        values[~missing] = _parse_floats(text.filter(pa.array(~missing)))
-    bad = ~missing & ~np.isfinite(values)
-    return np.where(bad, np.nan, values), missing, bad
-
-
-def _parse_floats(text: pa.Array) -> np.ndarray:
-    try:
-        return text.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:  # slower, but says which
-        return pd.to_numeric(text.to_pandas(), errors="coerce").to_numpy(np.float64)
-
-
-def as_microseconds(column: pa.ChunkedArray, unit: str) -> tuple[np.ndarray, np.ndarray]:
-    """Times since 1970, in microseconds; whole numbers are converted without rounding through a float.
-
-    Args:
-        unit: s, ms, us, ns or iso8601 (UTC when the text names no zone). Parquet's own times know their unit.
-
-    Returns:
-        [num_records] int64, 0 where there is none; [num_records] bool, True where it is no time from 1970 to 2100.
-    """
-    array = lists.one_array(column)
-    if pa.types.is_date(array.type):
-        array = array.cast(pa.timestamp("ms"))
-    if pa.types.is_timestamp(array.type):
-        times = pc.fill_null(array.cast(pa.timestamp("us", array.type.tz), safe=False).cast(pa.int64()), -1)
-        times = times.to_numpy(zero_copy_only=False)
-    elif unit == "iso8601":
-        times = _parse_iso_8601(pc.utf8_trim_whitespace(pc.fill_null(as_text(column), "")))
-    else:
-        times = _parse_epoch(column, _US_PER_UNIT[unit])
-    bad = (times < 0) | (times >= _LAST_US)
-    return np.where(bad, 0, times), bad
-
-
-def _parse_iso_8601(text: pa.Array) -> np.ndarray:
-    times = np.full(len(text), -1, np.int64)
-    shaped = _to_numpy(pc.match_substring_regex(text, _ISO_8601))
-    parsed = pd.to_datetime(text.filter(pa.array(shaped)).to_pandas(), utc=True, errors="coerce").astype("int64")
-    times[shaped] = np.where(parsed == np.iinfo(np.int64).min, -1, parsed // 1000)
-    return times
-
-
-def _parse_epoch(column: pa.ChunkedArray, us_per_unit: float) -> np.ndarray:
-    text = pc.utf8_trim_whitespace(pc.fill_null(as_text(column), ""))
-    whole = _to_numpy(pc.match_substring_regex(text, r"^\d{1,18}$"))
-    times = np.full(len(text), -1, np.int64)
-    numbers = text.filter(pa.array(whole)).cast(pa.int64()).to_numpy(zero_copy_only=False)
-    if us_per_unit < 1:
-        times[whole] = numbers // round(1 / us_per_unit)
-    else:
-        sound = numbers <= _LAST_US // us_per_unit
-        times[whole] = np.where(sound, numbers * np.where(sound, int(us_per_unit), 0), -1)
-    if not whole.all():
-        values, _, _ = as_float(pa.chunked_array([text.filter(pa.array(~whole))]))
-        values = values * us_per_unit
-        sound = (values >= 0) & (values <= _LAST_US)
-        times[~whole] = np.where(sound, np.round(np.where(sound, values, 0)), -1).astype(np.int64)
-    return times
+# --- Rows and hashes -------------------------------------------------------------------------------
 
 
 def find_rows(ids: pa.Array, sorted_or_not: pa.Array) -> np.ndarray:
@@ -408,9 +362,17 @@ def _reject(batch: Batch, file: str, faults: Sequence[tuple[np.ndarray, str]]) -
     for mask, reason in reversed(faults):
         reasons[mask] = reason
     bad = reasons != ""
-    records = batch.columns.filter(pa.array(bad)).to_pylist() if bad.any() else []
+    records = _as_dicts(batch.columns.filter(pa.array(bad))) if bad.any() else []
     found = zip(reasons[bad].tolist(), batch.lines[bad].tolist(), records)
     return reasons, [Reject(reason, file, line, record) for reason, line, record in found]
+
+
+def _as_dicts(table: pa.Table) -> list[dict]:
+    try:
+        return table.to_pylist()
+    except (ValueError, OverflowError):  # a time beyond those of Python: its number in the file's unit
+        times = [pa.int64() if pa.types.is_timestamp(kind) else kind for kind in table.schema.types]
+        return table.cast(pa.schema(list(zip(table.column_names, times)))).to_pylist()
 
 
 def rejects_to_table(rejects: Sequence[Reject]) -> pa.Table:
@@ -430,11 +392,3 @@ def quote_json(text: pa.ChunkedArray) -> list[str]:
     """JSON strings of a column that has few distinct values."""
     quoted = {value: json.dumps(value, ensure_ascii=False) for value in text.unique().to_pylist()}
     return [quoted[value] for value in text.to_pylist()]
-
-
-def _is_empty(text: pa.Array) -> np.ndarray:
-    return _to_numpy(pc.fill_null(pc.equal(text, ""), True))
-
-
-def _to_numpy(mask: pa.Array) -> np.ndarray:
-    return pc.fill_null(mask, False).to_numpy(zero_copy_only=False)

@@ -107,11 +107,20 @@ class _WriteInteractions(beam.DoFn):
             if counts[name]:
                 batch = interaction_batch(events, queries, split, which, self._spec)
                 write_shard(batch, self._directory, name, _shard_name(partition, len(offsets) - 1))
+            if which != timeline.TRAIN:
+                counts |= {f"held out {name}: {what}": number for what, number in self._count(events, split, which)}
         yield beam.pvalue.TaggedOutput("counts", counts)
         rows, number = np.unique(events["item_row"].to_numpy()[split == timeline.TRAIN], return_counts=True)
         owners = np.searchsorted(offsets, rows, side="right") - 1
         for owner in np.unique(owners).tolist():
             yield owner, (rows[owners == owner] - offsets[owner], number[owners == owner])
+
+    def _count(self, events: pa.Table, split: np.ndarray, which: int) -> Iterable[tuple[str, int]]:
+        """Names and numbers of `timeline.HeldOut`."""
+        times = events["timestamp_us"].to_numpy() if self._spec.events.timestamp else None
+        query, item_row = (events[name].to_numpy() for name in ("_query", "item_row"))
+        by_event = self._spec.evaluation.group_by == "event"
+        return timeline.count_held_out(query, item_row, times, split, which, by_event)._asdict().items()
 
     def _split(self, events: pa.Table, cuts: Optional[tuple[int, int]]) -> np.ndarray:
         share = self._spec.split
@@ -252,9 +261,15 @@ def _merge_counts(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _write_summary(counts: dict[str, Any], cuts: Optional[Sequence[int]], spec: FeatureSpec, directory: str) -> None:
-    def rejected(side: str) -> dict[str, int]:
-        prefix = f"{side}: "
+    def starting(prefix: str) -> dict[str, int]:
         return {name.removeprefix(prefix): counts[name] for name in sorted(counts) if name.startswith(prefix)}
+
+    def held_out(what: str) -> dict[str, int]:
+        return {split: counts.get(f"held out {split}: {what}", 0) for split in INTERACTION_SPLITS[1:]}
+
+    def noted(word: str) -> dict[str, int]:
+        found = {side: starting(f"note {side}: {word} ") for side in ("events", "items", "queries")}
+        return {f"{side}: {what}": number for side, notes in found.items() for what, number in notes.items()}
 
     examples = {
         name.removeprefix("example "): f"{file}:{line}: {text}"
@@ -269,10 +284,27 @@ def _write_summary(counts: dict[str, Any], cuts: Optional[Sequence[int]], spec: 
     )
     summary = IngestSummary(
         spec=spec.name,
-        rejected=rejected("events"),
-        items_rejected=rejected("items"),
-        queries_rejected=rejected("queries"),
+        rejected=starting("events: "),
+        items_rejected=starting("items: "),
+        queries_rejected=starting("queries: "),
+        unreadable_values={
+            f"{side}: {why}": number
+            for side in ("items", "queries")
+            for why, number in starting(f"{side}_values: ").items()
+        },
+        ignored_types=starting("note events: ignored: "),
+        respelt_types=starting("note events: read: "),
+        null_words=noted("word"),
+        whole_float_ids=noted("whole float"),
+        rounded_ids=noted("rounded"),
+        times_us={"first": counts["first_us"][0], "last": -counts["minus_last_us"][0]}
+        if "first_us" in counts
+        else None,
         splits={split: counts.get(split, 0) for split in INTERACTION_SPLITS},
+        held_out_pairs=held_out("pairs"),
+        held_out_repeats=held_out("repeats"),
+        held_out_queries=held_out("queries"),
+        queries_without_history=held_out("without_history"),
         split_kind=spec.split.kind,
         cuts_us=names,
         cuts={split: iso_time(cut) for split, cut in names.items()} if names else None,

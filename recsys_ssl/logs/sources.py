@@ -48,10 +48,19 @@ def find_sources(spec: FeatureSpec, data_dir: str, rows_per_batch: int) -> dict[
     return sources
 
 
+def expand_pattern(pattern: str) -> list[str]:
+    """The globs that together mean `pattern`: `**/` also stands for no folder, which Beam's own does not."""
+    head, mark, tail = pattern.partition("**/")
+    if not mark:
+        return [pattern]
+    return [start + rest for rest in expand_pattern(tail) for start in (head + mark, head)]
+
+
 def _match(files: Files, data_dir: str, key: str) -> list[Source]:
     found: set[str] = set()
     for pattern in files.paths:
-        matches = FileSystems.match([os.path.join(data_dir, pattern)])[0].metadata_list
+        patterns = [os.path.join(data_dir, one) for one in expand_pattern(pattern)]
+        matches = [match for result in FileSystems.match(patterns) for match in result.metadata_list]
         if not matches:
             raise LogError(f"{key}: no file matches {pattern!r} in {data_dir}. Check the path and the data directory.")
         found.update(match.path for match in matches)
@@ -91,7 +100,7 @@ def concat_some(tables: Iterable[pa.Table]) -> pa.Table:
 
 
 def tag_rejects(side: str, rejects: Sequence[Reject]) -> Iterator[beam.pvalue.TaggedOutput]:
-    """Yields the rejects of `events`, `items` or `queries` for the output of that name."""
+    """Yields the rejects of `events`, `items` or `queries`, or the unreadable values of one, as `items_values`."""
     if rejects:
         yield beam.pvalue.TaggedOutput("rejects", (side, records.rejects_to_table(rejects)))
 
@@ -139,8 +148,11 @@ class _ReadRecords(beam.DoFn):
         for batch in _read(source, self._side, self._spec, self._rows):
             checked = self._check(batch, source)
             read = len(batch.lines) + len(batch.rejects)
-            yield beam.pvalue.TaggedOutput("counts", {f"{self._side}_read": read, "ignored": checked.ignored})
+            counts = {f"{self._side}_read": read, "ignored": checked.ignored}
+            counts |= {f"note {self._side}: {note}": number for note, number in checked.notes.items()}
+            yield beam.pvalue.TaggedOutput("counts", counts)
             yield from tag_rejects(self._side, batch.rejects + checked.rejects)
+            yield from tag_rejects(f"{self._side}_values", checked.unreadable)
             yield from partition_by(checked.table, key, self._partitions)
             if is_log and self._spec.items.table is None:
                 ids = records.known_ids(batch, checked.rejects, self._spec)

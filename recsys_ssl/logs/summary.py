@@ -33,6 +33,13 @@ class IngestSummary:
     queries_without_features: int
     """Queries with a positive that the query table does not know."""
     splits: dict[str, int]
+    held_out_pairs: dict[str, int]
+    """Split -> what its rankings are asked for: events, or with one ranking per query its distinct items."""
+    held_out_repeats: dict[str, int]
+    """Those whose item the query had chosen before; `mask_seen` leaves them out of the evaluation."""
+    held_out_queries: dict[str, int]
+    queries_without_history: dict[str, int]
+    """Those that had chosen nothing before their first event of the split."""
     split_kind: str
     """`time`: by the cuts; in a log without time `random`: by a seeded hash of (query, item), or `item_group`: by one
     of the item's group."""
@@ -47,6 +54,20 @@ class IngestSummary:
     """Items that no train event has: the cold ones."""
     examples: dict[str, str]
     """Table and reason -> the first record that was rejected for it."""
+    unreadable_values: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Table and reason -> number of values that were taken for missing ones; their records are kept."""
+    ignored_types: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Event type -> number of `ignored`; of very many types the rarest are left out."""
+    respelt_types: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Event types that the spec writes in another case, or without the blanks around them."""
+    null_words: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Table, kind of id or categorical feature, and word -> how often it stands there."""
+    whole_float_ids: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Table and kind of id -> number of ids as 12.0."""
+    rounded_ids: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Table and kind of id -> number of ids as 1.2E+15."""
+    times_us: Optional[dict[str, int]] = None
+    """First and last time of a positive, in microseconds since 1970."""
 
     def to_json(self) -> str:
         return artifacts.to_json(self)
@@ -60,12 +81,103 @@ def iso_time(timestamp_us: int) -> str:
     return str(np.datetime64(timestamp_us, "us")) + "Z"
 
 
+# --- What is worth to be told --------------------------------------------------------------------------
+
+
+_TABLES = {"events": "the log", "items": "the item table", "queries": "the query table"}
+_YEAR_US = 31_556_952_000_000
+_MOST_NAMES = 10
+
+
+def list_warnings(summary: IngestSummary, spec: FeatureSpec) -> list[str]:
+    """What is no fault of a single record, but probably a mistake; a sentence or two each."""
+    found = []
+    for what, number in summary.unreadable_values.items():
+        side, _, why = what.partition(": ")
+        found.append(
+            f"{number:,} of the values of {_TABLES[side]}: {why}; taken for missing. First: {_example(summary, what)}"
+        )
+    words: dict[str, dict[str, int]] = {}
+    for what, number in summary.null_words.items():
+        side, name, word = what.split(": ", 2)
+        words.setdefault(f"{name} of {_TABLES[side]}", {})[word] = number
+    for place, numbers in words.items():
+        found.append(
+            f"{place} reads as if there were nothing: {_name_counts(numbers)}. The words are kept; where "
+            "nothing is known, write an empty cell or null."
+        )
+    for what, number in summary.rounded_ids.items():
+        side, _, noun = what.partition(": ")
+        found.append(
+            f"{number:,} {noun}s of {_TABLES[side]} are rounded numbers, as 1.2E+15: different ids may have become "
+            "one. Write ids as text."
+        )
+    if summary.respelt_types:
+        found.append(
+            "event types that the spec spells in another way were read as its own: "
+            f"{_name_counts(summary.respelt_types)}."
+        )
+    if summary.ignored_types:
+        found.append(
+            f"{summary.ignored:,} events were ignored, their types being neither positive nor impressions in the spec: "
+            f"{_name_counts(summary.ignored_types)}."
+        )
+    if summary.rejected.get("item not in the table") or summary.queries_without_features:
+        found += _hint_at_floats(summary)
+    return found + _hint_at_unit(summary, spec)
+
+
+def _name_counts(numbers: dict[str, int]) -> str:
+    """The most frequent names with their numbers."""
+    order = sorted(numbers.items(), key=lambda pair: (-pair[1], pair[0]))
+    names = [f"{name} {number:,}" for name, number in order[:_MOST_NAMES]]
+    return ", ".join([*names, "..."] if len(order) > _MOST_NAMES else names)
+
+
+def _hint_at_floats(summary: IngestSummary) -> list[str]:
+    """Why ids of the log may not be those of a table: 12.0 in one, 12 in the other."""
+    found = []
+    for side, noun in (("items", "item id"), ("queries", "query id")):
+        log, table = (summary.whole_float_ids.get(f"{name}: {noun}", 0) for name in ("events", side))
+        if (log > 0) != (table > 0) and getattr(summary, f"{side}_read"):
+            here, there = ("events", side) if log else (side, "events")
+            found.append(
+                f"{log or table:,} {noun}s of {_TABLES[here]} end in .0 and none of {_TABLES[there]} does: 12.0 and 12 "
+                f"are different ids. Write them alike."
+            )
+    return found
+
+
+def _hint_at_unit(summary: IngestSummary, spec: FeatureSpec) -> list[str]:
+    if spec.events.timestamp is None or summary.times_us is None or summary.times_us["last"] >= _YEAR_US:
+        return []
+    unit, units = spec.events.timestamp.unit, ["ns", "us", "ms", "s"]
+    coarser = units[units.index(unit) + 1 :] if unit in units else []
+    years = {
+        other: 1970 + summary.times_us["last"] * 1000 ** (place + 1) // _YEAR_US for place, other in enumerate(coarser)
+    }
+    likely = [f"{other}, which gives {year}" for other, year in years.items() if 1990 <= year < 2100]
+    advice = f"set events.timestamp.unit to {likely[0]}" if likely else "check events.timestamp.unit"
+    return [
+        f"all times lie in 1970, the last at {iso_time(summary.times_us['last'])}: read with unit {unit}. If they do "
+        f"not count from a beginning of their own, {advice}."
+    ]
+
+
+def _example(summary: IngestSummary, what: str) -> str:
+    side, _, why = what.partition(": ")
+    return summary.examples[f"{side}_values: {why}"]
+
+
+# --- What cannot be used -------------------------------------------------------------------------------
+
+
 def check_summary(summary: IngestSummary, spec: FeatureSpec) -> None:
     """Raises when the log cannot be trained on.
 
     Raises:
         LogError: a table or the log has no record, more than `spec.max_rejected_share` of it were rejected, no
-            positive is left, or a split is empty.
+            positive is left, no query of the log is in the query table, or a split is empty.
     """
     sources = [("events", "the log", summary.events_read, summary.rejected)]
     if spec.items.table:
@@ -75,6 +187,16 @@ def check_summary(summary: IngestSummary, spec: FeatureSpec) -> None:
     for source, name, read, rejected in sources:
         if read == rejected.get("file is empty", 0):
             raise LogError(f"{name} has no record. Check {source} in the spec and the files that its paths match.")
+    for source, name, read, _ in sources:
+        for what, number in summary.unreadable_values.items():
+            side, _, why = what.partition(": ")
+            if side == source and number > spec.max_rejected_share * read:
+                raise LogError(
+                    f"{number:,} of {read:,} records of {name} ({number / read:.1%}): {why}; "
+                    f"max_rejected_share is {spec.max_rejected_share:.1%}. First: {_example(summary, what)}\n"
+                    "Mend the column, choose another kind for the feature, or raise max_rejected_share: then such "
+                    "values are missing."
+                )
     for source, name, read, rejected in sources:
         number = sum(rejected.values())
         if number > spec.max_rejected_share * read:
@@ -83,7 +205,7 @@ def check_summary(summary: IngestSummary, spec: FeatureSpec) -> None:
             raise LogError(
                 f"{number:,} of {read:,} records of {name} ({number / read:.1%}) were rejected; "
                 f"max_rejected_share is {spec.max_rejected_share:.1%}.\n"
-                + "\n".join(lines)
+                + "\n".join([*lines, *_hint_at_floats(summary)])
                 + "\nMend the data or the spec, or raise max_rejected_share."
             )
     if not summary.positives:
@@ -91,9 +213,21 @@ def check_summary(summary: IngestSummary, spec: FeatureSpec) -> None:
             f"the log has no positive event: {summary.ignored:,} were ignored, {summary.impressions:,} are "
             f"impressions, {sum(summary.rejected.values()):,} were rejected. Check events.label in the spec."
         )
+    if spec.queries.table and summary.queries_without_features == summary.num_queries:
+        raise LogError(
+            "\n".join(
+                [
+                    f"none of the {summary.num_queries:,} queries of the log is in the query table, so that no feature "
+                    "would be known.",
+                    *_hint_at_floats(summary),
+                    "Write the ids alike in both, correct queries.id, or remove queries.table from the spec.",
+                ]
+            )
+        )
     empty = [split for split, size in summary.splits.items() if not size]
     if empty:
         raise LogError(
             f"every split needs an event. {summary.positives:,} positive events left {' and '.join(empty)} empty "
             f"({summary.split_kind} split). Use more events, or other shares or times."
+            + "".join(f"\n{hint}" for hint in _hint_at_unit(summary, spec))
         )

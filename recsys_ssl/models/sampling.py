@@ -31,6 +31,13 @@ def mixed_log_probability(log_probability: tf.Tensor, batch_size: int, num_unifo
     return tf.math.log((batch_size * tf.exp(log_probability) + uniform) / (batch_size + num_uniform))
 
 
+HASH = "splitmix64"
+"""Names how `StreamingFrequency` finds the buckets of an item: a checkpoint of another hash means other items."""
+
+# Where each hash begins: multiples of the golden ratio's 64 bits, fixed so that a checkpoint means the same everywhere.
+_SALTS = [number * 0x9E3779B97F4A7C15 % (1 << 64) for number in range(1, 5)]
+
+
 class StreamingFrequency(tf.Module):
     """Estimates how often items occur in a stream of batches, in bounded memory: 16 bytes per bucket and hash.
 
@@ -52,12 +59,12 @@ class StreamingFrequency(tf.Module):
         num_buckets: buckets per hash; several times the number of items keeps collisions rare.
         initial_gap: expected steps between two occurrences of an item before it was seen.
         rate: least weight of the newest occurrence, in (0, 1).
+        num_hashes: 1 to 4.
         """
         super().__init__()
         self._rate = rate
         self._num_buckets = num_buckets
-        # Odd multipliers of a multiplicative hash, fixed so that a checkpoint means the same everywhere.
-        self._multipliers = tf.constant([2654435761, 2246822519, 3266489917, 668265263][:num_hashes], tf.int64)
+        self._salts = tf.constant([_signed(salt) for salt in _SALTS[:num_hashes]], tf.int64)
         self._offsets = tf.range(num_hashes, dtype=tf.int64) * num_buckets
         self.last_step = tf.Variable(tf.zeros([num_hashes * num_buckets], tf.int64), trainable=False)
         self.gap = tf.Variable(tf.fill([num_hashes * num_buckets], float(initial_gap)), trainable=False)
@@ -88,5 +95,27 @@ class StreamingFrequency(tf.Module):
         return -tf.math.log(tf.reduce_max(tf.gather(self.gap, self._buckets(rows)), axis=1))
 
     def _buckets(self, rows: tf.Tensor) -> tf.Tensor:
-        hashed = tf.bitwise.right_shift((rows[:, tf.newaxis] + 1) * self._multipliers, tf.constant(15, tf.int64))
-        return tf.math.floormod(hashed, self._num_buckets) + self._offsets
+        hashed = _mix(rows[:, tf.newaxis] + self._salts)
+        return tf.math.floormod(_shift_right(hashed, 1), self._num_buckets) + self._offsets
+
+
+def _mix(values: tf.Tensor) -> tf.Tensor:
+    """The finaliser of SplitMix64: every bit of a value decides every bit of its hash; int64 that wraps around.
+
+    References:
+        Steele et al. 2014, OOPSLA, "Fast splittable pseudorandom number generators".
+    """
+    values = tf.bitwise.bitwise_xor(values, _shift_right(values, 30)) * _signed(0xBF58476D1CE4E5B9)
+    values = tf.bitwise.bitwise_xor(values, _shift_right(values, 27)) * _signed(0x94D049BB133111EB)
+    return tf.bitwise.bitwise_xor(values, _shift_right(values, 31))
+
+
+def _shift_right(values: tf.Tensor, places: int) -> tf.Tensor:
+    """Shifts zeros in, where TensorFlow's shift of int64 repeats the sign."""
+    shifted = tf.bitwise.right_shift(values, tf.constant(places, tf.int64))
+    return tf.bitwise.bitwise_and(shifted, tf.constant((1 << (64 - places)) - 1, tf.int64))
+
+
+def _signed(number: int) -> int:
+    """The int64 of the same 64 bits."""
+    return number - (1 << 64) if number >> 63 else number

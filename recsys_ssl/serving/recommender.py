@@ -5,7 +5,9 @@ The only module of the package that a server needs; it imports ScaNN only for a 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
@@ -53,37 +55,49 @@ def recommend(
     Args:
         model: from `load_recommender`.
         features: feature name -> one value per query: a string or number, or a list of them for a multi-valued
-            feature, an item sequence or a dense vector; None or an empty list when missing. A feature that is left
-            out is missing in every query; {} is one query that nothing is known of.
+            feature, an item sequence or a dense vector; None, NaN or an empty list when missing. A single string in
+            place of a list is one value. Of an item sequence the model reads the last items, as many as its spec says.
+            A feature that is left out is missing in every query; {} is one query that nothing is known of.
         k: number of items, at least 1.
         exclude: ids to leave out, one list per query.
 
+    A list may be a tuple, a NumPy array, a tensor or a pandas Series as well.
+
     Raises:
         ValueError: k is not positive, a feature is unknown, or lists have different lengths.
-        TypeError: a value has the wrong type.
+        TypeError: a value has the wrong type, or stands where a list of one value per query is meant.
 
     Examples:
         >>> model = load_recommender(model_dir)  # WORKDIR/recommender or WORKDIR/recommender-brute-force
         >>> recommend(model, {"user": ["7"], "history": [["12", "50"]]}, k=2, exclude=[["12", "50"]])
         Recommendations(item_ids=[['7', '3']], scores=[[0.75, 0.5]])
     """
+    if not isinstance(k, Integral):
+        raise TypeError(f"k must be a whole number. Received: k={k!r}. Write it as one, e.g. k=10.")
     if k < 1:
         raise ValueError(f"k must be positive. Received: k={k}.")
+    if not isinstance(features, Mapping):
+        raise TypeError(
+            f"features must be a dict of lists. Received: {features!r:.99}. Write {{'user': ['7']}}, of a pandas "
+            "DataFrame its .to_dict('list')."
+        )
     specs = raw_inputs.input_specs(model, "recommend")
     query_specs = {name: spec for name, spec in specs.items() if name not in ("k", "exclude")}
     unknown = sorted(set(features) - set(query_specs))
     if unknown:
         raise ValueError(f"features must be among {sorted(query_specs)}. Received: {unknown}.")
-    counts = {name: len(values) for name, values in features.items()}
-    counts |= {} if exclude is None else {"exclude": len(exclude)}
+    given = {name: _per_query(name, values) for name, values in features.items()}
+    if exclude is not None:
+        given["exclude"] = [_excluded(values) for values in _per_query("exclude", exclude)]
+    counts = {name: len(values) for name, values in given.items()}
     num_queries = next(iter(counts.values()), 1)
     if any(count != num_queries for count in counts.values()):
         raise ValueError(f"every feature and exclude must have one value per query. Received: {counts} values.")
     if num_queries == 0:
         return Recommendations([], [])
     absent = [None] * num_queries
-    columns = {name: _list_column(name, features.get(name, absent), spec.dtype) for name, spec in query_specs.items()}
-    columns["exclude"] = _list_column("exclude", exclude or absent, tf.string)
+    columns = {name: _list_column(name, given.get(name, absent), spec.dtype) for name, spec in query_specs.items()}
+    columns["exclude"] = _list_column("exclude", given.get("exclude", absent), tf.string)
     arrays = raw_inputs.to_arrays(pa.RecordBatch.from_pydict(columns), query_specs | {"exclude": specs["exclude"]})
     tensors = {name: tf.constant(array, specs[name].dtype) for name, array in arrays.items()}
     outputs = model.signatures["recommend"](k=tf.constant(k, tf.int32), **tensors)
@@ -96,14 +110,62 @@ def recommend(
     )
 
 
+def _per_query(name: str, values: Any) -> list:
+    """The values of a feature, one per query; a text or a dict would be taken apart."""
+    found = _as_list(values)
+    if found is None:
+        raise TypeError(
+            f"{name!r} must be a list of one value per query. Received: {values!r:.99}. "
+            f"Pass a list, of a single query [{values!r:.99}]."
+        )
+    return found
+
+
+def _excluded(values: Any) -> Optional[list]:
+    """The ids of one query; a single text might be meant as one of a list for a single query."""
+    found = _as_list(values)
+    if found is None and not _is_missing(values):
+        raise TypeError(
+            f"'exclude' must be one list of ids per query. Received: {values!r:.99} in place of such a list. "
+            f"Pass lists, for a single query [[{values!r:.99}]]."
+        )
+    return found
+
+
+def _as_list(values: Any) -> Optional[list]:
+    """A list, tuple, array, tensor or Series as a list; None for what is none of these."""
+    if isinstance(values, tf.Tensor):
+        values = values.numpy()
+    if hasattr(values, "tolist") and not isinstance(values, (str, bytes)):
+        values = values.tolist()  # of one number a number
+    if isinstance(values, (str, bytes, bytearray, memoryview)) or not isinstance(values, Sequence):
+        return None
+    return list(values)
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a value is None, or what pandas puts in its place."""
+    return _is_none(value) or (isinstance(value, Real) and value != value)
+
+
+def _is_none(value: Any) -> bool:
+    # Nobody has pandas' NA who has not loaded pandas.
+    return value is None or ("pandas" in sys.modules and value is sys.modules["pandas"].NA)
+
+
 def _list_column(name: str, values: Sequence[Any], dtype: tf.DType) -> pa.Array:
-    lists = [value if isinstance(value, (list, tuple)) else [] if value is None else [value] for value in values]
-    if dtype == tf.string:
-        wrong = next((value for row in lists for value in row if not isinstance(value, (str, bytes))), None)
-        if wrong is not None:
-            raise TypeError(f"{name!r} takes strings. Received: {wrong!r}. Write it as in the log.")
-        return pa.array(lists, pa.large_list(pa.large_binary()))
-    wrong = next((value for row in lists for value in row if isinstance(value, (str, bytes))), None)
-    if wrong is not None:
-        raise TypeError(f"{name!r} takes numbers. Received: {wrong!r}.")
-    return pa.array(lists, pa.large_list(pa.float32()))
+    """[num_queries] lists of values as the model takes them."""
+    takes = "strings" if dtype == tf.string else "numbers"
+    rows = []
+    for value in values:
+        row = [] if _is_missing(value) else _as_list(value)
+        row = [value] if row is None else row
+        for one in row:
+            if _is_none(one):
+                raise TypeError(f"{name!r} takes {takes}. Received: {one} in {row!r:.99}. Leave it out of the list.")
+            if takes == "strings" and not isinstance(one, (str, bytes)):
+                raise TypeError(f"{name!r} takes strings. Received: {one!r}. Write it as in the log.")
+            if takes == "numbers" and (not isinstance(one, Real) or isinstance(one, bool)):
+                raise TypeError(f"{name!r} takes numbers. Received: {one!r}.")
+        rows.append(row if takes == "strings" else [float(one) for one in row])
+    return pa.array(rows, pa.large_list(pa.large_binary() if takes == "strings" else pa.float32()))

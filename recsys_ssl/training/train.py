@@ -20,6 +20,7 @@ from recsys_ssl.features.correlations import Correlations
 from recsys_ssl.features.encoding import EncodedFeature, read_encoding
 from recsys_ssl.features.schema import is_multi_valued
 from recsys_ssl.loop import Outcome, Progress, Schedule, run_steps
+from recsys_ssl.models import sampling
 from recsys_ssl.models.popularity import PopularityPrior
 from recsys_ssl.models.two_tower import TwoTower
 from recsys_ssl.spec import Feature, FeatureSpec, TextFeature
@@ -28,13 +29,10 @@ from recsys_ssl.training.data import count_examples, stream
 from recsys_ssl.training.export import export_towers
 from recsys_ssl.training.regularizers import REGULARIZERS
 from recsys_ssl.training.step import TrainStep
-from recsys_ssl.training.validation import Validator
+from recsys_ssl.training.validation import Validator, choose_k, name_recall
 
 _WHITENING_RECORDS = 1024
 """Items by whose first vectors the towers whiten, see `FixedWhitening`."""
-
-RECALL = "validation_recall_at_50"
-"""The figure that decides which weights are the best."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def fit(
     log_dir: str | None = None,
     progress: Progress | None = None,
 ) -> Fitted:
-    """Trains the two towers and returns the best of them by validation Recall@50.
+    """Trains the two towers and returns the best of them by validation Recall@k, see `validation.choose_k`.
 
     A run that finds a checkpoint of the same settings and data in `checkpoint_dir` goes on from it and ends with
     the same metrics as one that was never interrupted: batches, masks and samples are functions of the seed
@@ -109,6 +107,8 @@ def fit(
         )
     model, catalogue = build_model(spec, config, inputs)
     validator = Validator(spec, inputs.interactions_dir, catalogue, config.validation_queries, config.seed)
+    k = choose_k(catalogue.num_items)
+    score = name_recall(k)
 
     # --- Model -----------------------------------------------------------------------------------
     mutual_information = read_mutual_information(config, inputs, model.item_layout.features)
@@ -132,11 +132,11 @@ def fit(
         model,
         lambda first_step: iter(make_dataset(first_step)),
         step.compile(make_dataset(0).element_spec),
-        lambda: {RECALL: validator.recall_at(model, 50)},
+        lambda: {score: validator.recall_at(model, k)},
         Schedule(
             steps=config.steps,
             eval_every=config.eval_every,
-            score=RECALL,
+            score=score,
             larger_is_better=True,
             examples_per_step=config.batch_size,
             advice="Lower train.learning_rate.",
@@ -226,4 +226,5 @@ def _fingerprint(
     sizes = [(os.path.basename(path), tf.io.gfile.stat(path).length) for path in shards]
     facts = [spec.to_json(), asdict(config), sizes, None if mutual_information is None else mutual_information.tolist()]
     facts += [store.hash_encoder(directory) for directory in config.pretrained.values()]
+    facts += [sampling.HASH] if config.logq == "streaming" else []
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

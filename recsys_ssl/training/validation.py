@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
@@ -9,7 +11,7 @@ from tfx_bsl.coders import example_coder
 
 from recsys_ssl import examples, lists, seeds
 from recsys_ssl.evaluation.metrics import recall
-from recsys_ssl.evaluation.queries import RankingTask, make_task
+from recsys_ssl.evaluation.queries import RankingTask, find_repeats, make_task
 from recsys_ssl.evaluation.ranking import Ranked, rank
 from recsys_ssl.features.batch import Catalogue
 from recsys_ssl.models.two_tower import TwoTower
@@ -17,6 +19,29 @@ from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.data import parse
 
 _BLOCK = 4096
+_MOST_K = 50
+_NAME = "validation_recall_at_"
+
+
+def choose_k(num_items: int) -> int:
+    """The k of the Recall@k that validates: 50, or a tenth of a catalogue of fewer than 500 items, at least 1.
+
+    Recall@k of a random order is k / num_items. At k = num_items every model has 1, so that the first validation would
+    be the best; at a tenth, chance finds a tenth at most and nine tenths are left to tell models apart. The rule
+    knows the catalogue alone, so that runs of all seeds and settings on it are judged by the same figure.
+    """
+    return min(_MOST_K, max(1, num_items // 10))
+
+
+def name_recall(k: int) -> str:
+    """The name of the figure of a validation, e.g. `validation_recall_at_50`."""
+    return f"{_NAME}{k}"
+
+
+def read_recall(figures: Mapping[str, float]) -> tuple[str, float]:
+    """The figure that `name_recall` named, as people read it, and its value: ("validation recall@50", 0.25)."""
+    name = next(name for name in figures if name.startswith(_NAME))
+    return name.replace("_recall_at_", " recall@"), figures[name]
 
 
 class Validator:
@@ -37,15 +62,17 @@ class Validator:
     ):
         """Args:
         interactions_dir: encoded interactions; `split` of them is read.
-        num_rankings: rankings to sample; all when the split has fewer, or None.
+        num_rankings: rankings to sample; all when the split has fewer, or None. A query whose held-out items were all
+            seen has no ranking, see `build_task`, and is not sampled.
         """
         self._catalogue = catalogue
         self._same_as_items = spec.queries.same_as_items
         shards = examples.list_shards(interactions_dir, split)
         records = tf.data.TFRecordDataset(shards, compression_type="GZIP")
         serialized = np.concatenate(list(records.batch(_BLOCK).as_numpy_iterator()))
-        chosen = _choose_events(spec, serialized, num_rankings, seed)
-        self.task = _make_task(spec, serialized[chosen], catalogue.num_items)
+        repeats = _find_repeats(spec, serialized)
+        chosen = _choose_events(spec, serialized, repeats, num_rankings, seed)
+        self.task = _make_task(spec, serialized[chosen], repeats[chosen], catalogue.num_items)
         self._serialized = serialized[chosen][self.task.event_rows]
 
     def recall_at(self, model: TwoTower, k: int = 50) -> float:
@@ -86,14 +113,33 @@ def _vectorize_query_rows(model: TwoTower, catalogue: Catalogue, serialized: tf.
     return model.vectorize_queries(catalogue.gather(rows))
 
 
-def _choose_events(spec: FeatureSpec, serialized: np.ndarray, num_rankings: int | None, seed: int) -> np.ndarray:
-    """Indices of the events of at most `num_rankings` queries (or of as many events) drawn at random."""
+def _find_repeats(spec: FeatureSpec, serialized: np.ndarray) -> np.ndarray:
+    """[num_events] bool, the events that `mask_seen` leaves out of every ranking; a block is decoded at a time."""
+    repeats = np.zeros(len(serialized), bool)
+    decoder = example_coder.ExamplesToRecordBatchDecoder()
+    for start in range(0, len(serialized) if spec.evaluation.mask_seen else 0, _BLOCK):
+        batch = decoder.DecodeBatch(list(serialized[start : start + _BLOCK]))
+        item_rows, seen = (lists.flat(batch, name, pa.int64()) for name in ("item_row", "seen_rows"))
+        repeats[start : start + _BLOCK] = find_repeats(item_rows[0], *seen)
+    return repeats
+
+
+def _choose_events(
+    spec: FeatureSpec, serialized: np.ndarray, repeats: np.ndarray, num_rankings: int | None, seed: int
+) -> np.ndarray:
+    """Indices of the events of at most `num_rankings` queries (or of as many events) drawn at random.
+
+    Only queries (or events) that give a ranking are drawn; where all are, every event of the split is returned.
+    """
     if spec.evaluation.group_by == "query":
         batch = example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(list(serialized))
         groups = _encode_queries(batch).indices.to_numpy()
     else:
         groups = np.arange(len(serialized))
-    drawn = seeds.generator(seed).permutation(groups.max() + 1)[:num_rankings]
+    ranked = np.unique(groups[~repeats])
+    if num_rankings is None or num_rankings >= len(ranked):
+        return np.arange(len(serialized))
+    drawn = ranked[seeds.generator(seed).permutation(len(ranked))[:num_rankings]]
     return np.flatnonzero(np.isin(groups, drawn))
 
 
@@ -101,7 +147,7 @@ def _encode_queries(batch: pa.RecordBatch) -> pa.DictionaryArray:
     return lists.flatten(lists.column(batch, "query_id"), pa.large_binary())[0].dictionary_encode()
 
 
-def _make_task(spec: FeatureSpec, serialized: np.ndarray, num_items: int) -> RankingTask:
+def _make_task(spec: FeatureSpec, serialized: np.ndarray, repeats: np.ndarray, num_items: int) -> RankingTask:
     batch = example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(list(serialized))
 
     def integers(name: str) -> np.ndarray | None:
@@ -121,6 +167,7 @@ def _make_task(spec: FeatureSpec, serialized: np.ndarray, num_items: int) -> Ran
         item_rows=lists.flat(batch, "item_row", pa.int64())[0],
         times=integers("timestamp_us"),
         query_rows=integers("query_row"),
+        repeats=repeats,
         read_seen=read_seen,
         slices={},
     )

@@ -193,10 +193,27 @@ class TestErrors:
             (TARGETS + np.inf, "regression", "must be finite, or NaN"),
             (TARGETS * 2, "classification", "must be 0 or 1. Received: 0, "),
             (TARGETS[:, 1:] * 0, "classification", "validation must have a task with both classes"),
+            (
+                np.where(np.arange(96)[:, None] < 64, 0, TARGETS[:, 1:]),
+                "classification",
+                "train must have a task with both",
+            ),
+            (TARGETS * 1e30, "regression", "a mean and a deviation that 32 bits can hold. Received: targets up to 1e"),
             (np.where(np.arange(96)[:, None] < 64, NAN, TARGETS), "regression", "must have a target in train"),
             (np.where(np.arange(96)[:, None] < 80, TARGETS, NAN), "regression", "test must have a target. "),
         ],
-        ids=["task", "rows", "shape", "infinite", "counts", "one class", "no train", "no test"],
+        ids=[
+            "task",
+            "rows",
+            "shape",
+            "infinite",
+            "counts",
+            "one class",
+            "one class in train",
+            "huge",
+            "no train",
+            "no test",
+        ],
     )
     def test_bad_targets(self, targets, task, message):
         with pytest.raises(ValueError, match=message):
@@ -206,6 +223,17 @@ class TestErrors:
         split = SPLIT._replace(validation=np.arange(0))
         with pytest.raises(ValueError, match="must have records. Received: none in validation"):
             finetune(ENCODER, GRAPHS, TARGETS, split, "regression", SMALL)
+
+    @pytest.mark.usefixtures("eagerly")
+    def test_predictions_that_are_not_finite(self):
+        encoder = GTransformer(ENCODER)
+        weights = encoder.get_weights()
+        with pytest.raises(ValueError, match=r"(predictions|the loss) must be finite.*Lower finetune.learning_rate"):
+            take_one_step(encoder, learning_rate=1e38)
+        found = take_one_step(encoder)
+        found.model.encoder.set_weights([np.full_like(values, NAN) for values in weights])
+        with pytest.raises(ValueError, match=r"predictions must be finite. Received: \[nan\] of record 0, 3 of 3"):
+            predict("molecule", found.model, GRAPHS[:3])
 
     def test_a_directory_without_a_predictor(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="Name the directory predictor/ of a finished `recsys-ssl finetune"):

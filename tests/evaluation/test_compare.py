@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -13,10 +14,10 @@ from recsys_ssl.evaluation.slices import ITEM_SLICES, item_slices
 NUM_ITEMS = 400
 
 
-def make_task(num_rankings=200, seed=0, per_query=1):
+def make_task(num_rankings=200, seed=0, per_query=1, catalogue=NUM_ITEMS):
     rng = np.random.default_rng(seed)
     lengths = rng.integers(1, 5, num_rankings)
-    positives = [np.sort(rng.choice(NUM_ITEMS, length, replace=False)) for length in lengths]
+    positives = [np.sort(rng.choice(catalogue, length, replace=False)) for length in lengths]
     cluster = np.arange(num_rankings) // per_query
     return RankingTask(
         num_items=NUM_ITEMS,
@@ -31,11 +32,11 @@ def make_task(num_rankings=200, seed=0, per_query=1):
     )
 
 
-def make_arm(task, scale, seed=0):
+def make_arm(task, scale, seed=0, catalogue=NUM_ITEMS):
     """Ranks of mean about `scale`, and lists of any items; the same seed gives paired arms."""
     rng = np.random.default_rng(seed)
     ranks = 1 + np.floor(scale * rng.standard_exponential(task.num_pairs)) + rng.random(task.num_pairs) * 1e-6
-    return Ranked(ranks, rng.integers(0, NUM_ITEMS, (task.num_rankings, 50)).astype(np.int32))
+    return Ranked(ranks, rng.integers(0, catalogue, (task.num_rankings, 50)).astype(np.int32))
 
 
 COUNTS = np.concatenate([np.zeros(100, int), np.arange(1, 301)])
@@ -269,6 +270,39 @@ def test_an_interval_needs_thirty_queries(num_queries, enough):
     assert (report["power"]["minimum_detectable_effect"] is not None) is enough
 
 
+# With the tasks of this file nothing is masked, so a ranking holds the whole catalogue.
+@pytest.mark.parametrize(
+    ("num_items", "num_masked", "primary", "passed"),
+    [
+        (250, 0, "recall_at_50", True),  # 50 / 250 = 20%
+        (249, 0, "recall_at_50", False),
+        (250, 1, "recall_at_50", False),  # a masked item is no place to miss
+        (45, 0, "recall_at_50", False),
+        (45, 0, "recall_at_10", False),  # 10 / 45 = 22%
+        (50, 0, "recall_at_10", True),
+        *((45, 0, primary, True) for primary in ("map_at_10", "map_at_50", "ndcg_at_10", "mrr")),
+    ],
+)
+def test_a_recall_that_looks_at_more_than_a_fifth_of_the_items_fails(num_items, num_masked, primary, passed):
+    task = dataclasses.replace(
+        make_task(40, catalogue=45),
+        num_items=num_items,
+        masked_offsets=np.arange(41) * num_masked,
+        masked_rows=np.full(40 * num_masked, 44),
+    )
+    arms = [make_arm(task, scale, catalogue=num_items) for scale in (20, 10, 40)]
+    counts = np.arange(num_items)
+    report = compare(task, *arms, counts, [], EvaluationConfig(primary=primary, bootstrap_samples=100))
+    (check,) = (check for check in report["checks"] if check["name"] == "Primary metric fits the catalogue")
+    assert check["passed"] is passed
+    if not passed:
+        assert report["verdict"]["word"] == "no launch"
+        assert "validity check" in report["verdict"]["reasons"][0]
+        assert f"of the {num_items - num_masked} items that a ranking has on average" in check["detail"]
+        fitting = [*(["recall_at_10"] if num_items >= 50 else []), "map_at_10", "map_at_50", "ndcg_at_10", "mrr"]
+        assert f"Set evaluation.primary to one of {', '.join(fitting)}, before" in check["detail"]
+
+
 def test_significance_is_judged_at_the_level_of_the_intervals():
     rows = {
         confidence: judge(40, 30, config=EvaluationConfig(bootstrap_samples=400, confidence=confidence))["slices"]
@@ -310,6 +344,7 @@ def test_coverage_and_exposure_are_of_the_first_ten():
 def test_counts_are_those_of_the_task():
     task = make_task(60, per_query=2)
     task = RankingTask(**{**task.__dict__, "masked_rows": np.arange(7), "masked_offsets": np.minimum(np.arange(61), 7)})
+    task = dataclasses.replace(task, num_repeats=3)
     report = compare(task, *(make_arm(task, scale) for scale in (40, 30, 900)), COUNTS, (), CONFIG)
     assert report["counts"] == {
         "queries": 60 // 2,
@@ -318,6 +353,7 @@ def test_counts_are_those_of_the_task():
         "items": NUM_ITEMS,
         "trained_items": 300,
         "masked": 7,
+        "repeats": 3,
     }
 
 

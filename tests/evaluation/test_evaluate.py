@@ -1,7 +1,10 @@
 import json
 import re
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from recsys_ssl.evaluation import evaluate
@@ -80,7 +83,10 @@ def test_from_embeddings_to_a_decision(make_arms, make_spec):
         "items": NUM_ITEMS,
         "trained_items": report["counts"]["trained_items"],
         "masked": 2 * NUM_QUERIES,
+        "repeats": 0,
     }
+    assert report["cautions"] == []
+    assert "<h2>Caution</h2>" not in render_report(report)
     assert set(checks(report).values()) == {True}
     assert report["arms"]["differing"] == [{"setting": "noise", "control": 1.0, "treatment": 0.1}]
     assert report["index"] == [
@@ -95,6 +101,37 @@ def test_the_same_model_twice_is_held(make_arms, make_spec):
     assert report["verdict"]["word"] == "hold"
     assert all(row["difference"] == 0 and row["p"] == 1 for row in report["metrics"])
     assert [sample["why"] for sample in report["samples"]] == ["at random"] * 4
+
+
+def test_held_out_repeats_are_counted_and_told(make_arms, make_spec, write_queries):
+    """Every query chose one of its four held-out items before."""
+    arms = make_arms()
+    for arm in arms:
+        (path,) = Path(arm.query_dir).glob("*.parquet")
+        table = pq.read_table(path)
+        items = table["item_row"].to_numpy().reshape(NUM_QUERIES, 4)
+        seen = [[*own, items[row // 4, 3]] for row, own in enumerate(table["seen_rows"].to_pylist())]
+        at = table.schema.get_field_index("seen_rows")
+        pq.write_table(table.set_column(at, "seen_rows", pa.array(seen, pa.list_(pa.int64()))), path)
+    counts = {"held_out_pairs": {"test": 4 * NUM_QUERIES}, "held_out_repeats": {"test": NUM_QUERIES}}
+    report = evaluate_arms(make_spec(), *arms, CONFIG, {**CUTS, **counts})
+    assert (report["counts"]["pairs"], report["counts"]["repeats"]) == (3 * NUM_QUERIES, NUM_QUERIES)
+    assert {row["n"] for row in report["metrics"] if "recall" in row["metric"]} == {3 * NUM_QUERIES}
+    (caution,) = report["cautions"]
+    assert caution.startswith("120 of 480 held-out pairs (25.0%)")
+    page = render_report(report)
+    assert f"<li>{caution}</li>" in page
+    assert "Of 480 held-out pairs 120 (25.0%) are such repeats." in page
+    # With repeat consumption all are asked for, and the report still says how many there are.
+    report = evaluate_arms(make_spec(mask_seen=False), *arms, CONFIG, {**CUTS, **counts})
+    assert (report["counts"]["pairs"], report["cautions"]) == (4 * NUM_QUERIES, [])
+    assert "Of 480 held-out pairs 120 (25.0%) are such repeats." in render_report(report)
+
+
+def test_a_report_of_an_earlier_version_is_shown(make_arms, make_spec):
+    report = evaluate_arms(make_spec(), *make_arms(), CONFIG, CUTS)
+    del report["cautions"]
+    assert "<h2>Validity</h2>" in render_report(report)
 
 
 def test_a_leak_of_the_future_stops_the_launch(make_arms, make_spec):

@@ -59,10 +59,52 @@ def test_each_event_is_ranked_and_queries_stay_the_clusters(tmp_path, make_spec,
     assert task.ranking_of_pair.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_a_positive_is_never_masked(tmp_path, make_spec, write_queries):
-    write_queries(tmp_path, ["a", "a"], [4, 6], np.ones((2, 2)), seen=[[4, 6, 2, 2], [6]], times=[1, 2])
-    assert _masked(queries.build_task(tmp_path, make_spec(), 8)) == [{2}]
-    assert _masked(queries.build_task(tmp_path, make_spec(group_by="event"), 8)) == [{6, 2}, set()]
+# Query a chooses 4 again, then 6 for the first time, then 6 again; b chooses 1 again and nothing else.
+REPEATS = {
+    "query_ids": ["b", "a", "a", "a"],
+    "item_rows": [1, 4, 6, 6],
+    "times": [5, 10, 20, 30],
+    "seen": [[1], [4, 2, 2], [2, 4], [2, 4, 6]],
+    "vectors": np.arange(8).reshape(4, 2),
+}
+
+
+def test_held_out_repeats_are_masked_like_all_that_was_seen(tmp_path, make_spec, write_queries):
+    write_queries(tmp_path, **REPEATS, gender=["M", "F", "F", "F"])
+    task = queries.build_task(tmp_path, make_spec(slices=["gender"]), 8)
+    # b has nothing to be asked for, and is no query any more; a is asked from its first new item on.
+    assert task.query_ids[task.cluster].tolist() == task.query_ids.tolist() == ["a"]
+    assert task.event_rows.tolist() == [2]
+    assert _positives(task) == [{6}]
+    assert _masked(task) == [{2, 4}]
+    assert task.slices["gender"].tolist() == ["F"]
+    assert task.num_repeats == 2  # (b, 1) and (a, 4); 6 was new when it was first held out
+    assert task.min_timestamp_us == 5
+
+
+def test_each_event_of_a_seen_item_is_a_repeat(tmp_path, make_spec, write_queries):
+    write_queries(tmp_path, **REPEATS)
+    task = queries.build_task(tmp_path, make_spec(group_by="event"), 8)
+    assert (task.num_clusters, task.event_rows.tolist(), task.cluster.tolist()) == (1, [2], [0])
+    assert (_positives(task), _masked(task), task.num_repeats) == ([{6}], [{2, 4}], 3)
+
+
+@pytest.mark.parametrize("group_by", ["query", "event"])
+def test_with_repeat_consumption_every_event_counts(tmp_path, make_spec, write_queries, group_by):
+    write_queries(tmp_path, **REPEATS)
+    task = queries.build_task(tmp_path, make_spec(group_by=group_by, mask_seen=False), 8)
+    by_query, by_event = ([{1}, {4, 6}], [0, 1]), ([{1}, {4}, {6}, {6}], [0, 1, 2, 3])
+    assert (_positives(task), task.event_rows.tolist()) == (by_query if group_by == "query" else by_event)
+    assert (task.num_repeats, len(task.masked_rows)) == (0, 0)
+
+
+def test_a_split_of_repeats_alone_is_an_error(tmp_path, make_spec, write_queries):
+    write_queries(tmp_path, ["a", "b"], [4, 6], np.ones((2, 2)), seen=[[4], [1, 6]], times=[1, 2])
+    with pytest.raises(
+        ValueError, match="Received: 2 held-out events, all of items .* Set evaluation.mask_seen: false"
+    ):
+        queries.build_task(tmp_path, make_spec(), 8)
+    assert queries.build_task(tmp_path, make_spec(mask_seen=False), 8).num_rankings == 2
 
 
 @pytest.mark.parametrize(("mask_seen", "expected"), [(True, [{0, 2}, {1, 3}]), (False, [{0}, {1}])])
@@ -86,14 +128,17 @@ def test_random_tasks_agree_with_a_loop_over_events(tmp_path, make_spec, write_q
     write_queries(tmp_path, ids, items, np.ones((200, 2)), seen=seen, times=times, rows_per_file=37)
     task = queries.build_task(tmp_path, make_spec(), 30)
 
+    new = [row for row in range(200) if items[row] not in seen[row]]
     for ranking, query in enumerate(task.query_ids[task.cluster]):
-        own = [row for row in range(200) if ids[row] == query]
+        own = [row for row in new if ids[row] == query]
         first = min(own, key=lambda row: (times[row], row))
         held_out = {int(items[row]) for row in own}
         assert task.event_rows[ranking] == first
         assert _positives(task)[ranking] == held_out
         assert _masked(task)[ranking] == set(seen[first]) - held_out
-    assert task.num_rankings == len(set(ids))
+    assert task.num_rankings == task.num_clusters == len({ids[row] for row in new})
+    pairs = [{(ids[row], items[row]) for row in rows} for rows in (range(200), new)]
+    assert task.num_repeats == len(pairs[0]) - len(pairs[1]) > 10
 
 
 def test_a_shard_without_any_time_or_text_of_its_own_type_is_read(tmp_path, make_spec, write_queries):

@@ -199,6 +199,9 @@ def test_no_temporary_file_is_left(shop):
 # --- Queries that are items; a second run ---------------------------------------------------------------
 
 
+ODD_PAGES = [b" page\t0 ", b"page 1\x0b\x0c", "page 2\u2028\x85".encode(), b"page\r\n3", b"page\n\r3\n"]
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory, make_records):
     """Two features, one without any value, transformed over the remains of a broken earlier run."""
@@ -221,7 +224,7 @@ def pages(tmp_path_factory, make_records):
     catalogue = {
         "item_row": [[row] for row in rows],
         "item_id": [[b"page %d\n" % row] for row in rows],
-        "page": [[b"page %d\n" % row] if row == 3 else [b"page %d" % row] for row in rows],
+        "page": [[page] for page in ODD_PAGES],
         "topic": [[] for _ in rows],
         "train_count": [[1] for _ in rows],
     }
@@ -265,11 +268,15 @@ def test_nothing_of_an_earlier_run_is_read(pages):
     assert len(examples.list_shards(pages[3], "catalogue")) == 1
 
 
-def test_an_id_with_a_newline_is_out_of_vocabulary_and_a_feature_without_values_is_missing(pages):
+def test_ids_with_line_ends_and_odd_blanks_have_a_code_each_in_files_and_in_serving(pages):
+    codes = [codes[0] for codes in read(pages[3], "catalogue")["page"]]
+    assert sorted(codes) == [0, 1, 2, 3, 4]
+    encode = preprocessing.load_item_encoder(pages[1])
+    assert encode(raw_to_sparse({"page": tf.constant(ODD_PAGES)}))["page"].values.numpy().tolist() == codes
+
+
+def test_a_feature_without_values_is_missing(pages):
     catalogue = read(pages[3], "catalogue")
-    codes = [codes[0] for codes in catalogue["page"]]
-    assert sorted(codes[:3] + codes[4:]) == [0, 1, 2, 3]
-    assert codes[3] == 4
     assert catalogue["topic"] == [[]] * 5
     assert read_encoding(pages[1])[1].size >= 1
 
@@ -310,6 +317,20 @@ def test_dense_tensors_become_sparse_without_what_is_missing(dense, values):
     for (record, _), value in zip(sparse.indices.numpy(), sparse.values.numpy()):
         found[record].append(value.decode() if isinstance(value, bytes) else value)
     assert found == values
+
+
+def test_a_history_is_cut_to_its_last_items(shop):
+    encode = preprocessing.QueryEncoder(shop.spec, shop.encoded.query_transform, shop.encoded.item_transform)
+    products = [item["product"][0] for item in shop.items[:50]]
+    histories = [products[:25], [], [*products[:3], b"", *products[3:20]], products[30:33]]
+    raw = {"history": tf.constant([row + [b""] * (25 - len(row)) for row in histories]), "taste": tf.constant([""] * 4)}
+    item_encoder = preprocessing.load_item_encoder(shop.encoded.item_transform)
+    codes = item_encoder(raw_to_sparse({"product": tf.constant(products)}))["product"].values.numpy().tolist()
+    expected = [codes[5:25], [], codes[:20], codes[30:33]]
+    for call in (encode, tf.function(encode)):
+        found = call(raw_to_sparse(raw))["history"]
+        rows = [found.values.numpy()[found.indices[:, 0] == record].tolist() for record in range(4)]
+        assert rows == expected
 
 
 def test_serving_tensors_give_the_codes_of_the_files(shop, catalogue):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 import tensorflow as tf
@@ -152,11 +153,110 @@ def test_padding_of_the_signature(model, rank):
         ({"user": [7]}, 3, None, TypeError, "'user' takes strings. Received: 7"),
         ({"age": ["old"]}, 3, None, TypeError, "'age' takes numbers. Received: 'old'"),
         ({"user": [["u1", "u2"]]}, 3, None, ValueError, "'user' takes one value"),
+        (
+            {"user": "u1"},
+            3,
+            None,
+            TypeError,
+            r"'user' must be a list of one value .*Received: 'u1'. .*\['u1'\]",
+        ),
+        ({"user": b"u1"}, 3, None, TypeError, "'user' must be a list of one value per query. Received: b'u1'"),
+        ({"history": "film-1"}, 3, None, TypeError, "'history' must be a list of one value per query"),
+        ({"user": {"u1": 1}}, 3, None, TypeError, "'user' must be a list of one value per query. Received: {'u1': 1}"),
+        ({"user": {"u1"}}, 3, None, TypeError, "'user' must be a list of one value per query. Received: {'u1'}"),
+        ({"age": 25.0}, 3, None, TypeError, "'age' must be a list of one value per query. Received: 25.0"),
+        ({"age": np.float32(25)}, 3, None, TypeError, "'age' must be a list of one value per query"),
+        ({"user": None}, 3, None, TypeError, "'user' must be a list of one value per query. Received: None"),
+        ({"user": np.array("u1")}, 3, None, TypeError, "'user' must be a list of one value per query"),
+        ({"user": ["u1"]}, 3, "film-1", TypeError, "'exclude' must be a list of one value per query"),
+        (
+            {"user": ["u1"]},
+            3,
+            ["film-1"],
+            TypeError,
+            r"one list of ids per query.*'film-1'.*\[\['film-1'\]\]",
+        ),
+        ({"user": ["u1"]}, 3, [b"film-1"], TypeError, "one list of ids per query. Received: b'film-1'"),
+        ({"user": ["u1", "u2"]}, 3, ["film-1", "film-2"], TypeError, "one list of ids per query. Received: 'film-1'"),
+        ({"user": ["u1"]}, 3, [[7]], TypeError, "'exclude' takes strings. Received: 7"),
+        (
+            {"history": [["film-1", None]]},
+            3,
+            None,
+            TypeError,
+            "'history' takes strings. Received: None in ",
+        ),
+        ({"history": [np.array([1, 2])]}, 3, None, TypeError, "'history' takes strings. Received: 1. Write it as in"),
+        ({"user": [{"u1": 1}]}, 3, None, TypeError, "'user' takes strings. Received: {'u1': 1}"),
+        ({"age": [True]}, 3, None, TypeError, "'age' takes numbers. Received: True"),
+        ({"user": ["u1"]}, 2.0, None, TypeError, "k must be a whole number. Received: k=2.0"),
+        ({"user": ["u1"]}, "2", None, TypeError, "k must be a whole number. Received: k='2'"),
+        ("u1", 3, None, TypeError, "features must be a dict of lists. Received: 'u1'"),
+        (pd.DataFrame({"user": ["u1"]}), 3, None, TypeError, r"of a pandas DataFrame its .to_dict\('list'\)"),
     ],
 )
 def test_bad_questions_are_explained(model, features, k, exclude, error, message):
     with pytest.raises(error, match=message):
         recommend(model, features, k, exclude)
+
+
+HISTORIES = [["film-1", "film-2"], ["film-3"]]
+
+
+@pytest.mark.parametrize(
+    ("user", "age", "histories", "exclude"),
+    [
+        (("u1", "u2"), (25.0, None), (("film-1", "film-2"), ("film-3",)), (("film-4",), ())),
+        (
+            np.array(["u1", "u2"]),
+            np.array([25, np.nan]),
+            [np.array(row) for row in HISTORIES],
+            [np.array(["film-4"]), None],
+        ),
+        (
+            np.array(["u1", "u2"], object),
+            [np.float32(25), np.nan],
+            np.array([*HISTORIES, 0], object)[:2],
+            [["film-4"], []],
+        ),
+        (
+            [b"u1", np.str_("u2")],
+            [np.int64(25), None],
+            [pd.Series(row) for row in HISTORIES],
+            pd.Series([["film-4"], []]),
+        ),
+        (pd.Series(["u1", "u2"]), pd.Series([25.0, None]), pd.Series(HISTORIES), [pd.Series(["film-4"]), pd.NA]),
+        (
+            pd.Series(["u1", "u2"], dtype="string"),
+            pd.Series([25, pd.NA], dtype="Int64"),
+            HISTORIES,
+            [["film-4"], np.nan],
+        ),
+        (
+            tf.constant(["u1", "u2"]),
+            tf.constant([25.0, np.nan]),
+            [tf.constant(row) for row in HISTORIES],
+            [["film-4"], []],
+        ),
+        (pa.array(["u1", "u2"]), pa.array([25.0, None]), pa.array(HISTORIES), pa.array([["film-4"], []])),
+    ],
+    ids=["tuples", "arrays", "object arrays", "scalars", "series", "series of pandas' own types", "tensors", "arrow"],
+)
+def test_lists_of_every_library_are_read_alike(model, user, age, histories, exclude):
+    expected = recommend(model, {"user": ["u1", "u2"], "age": [25.0, None], "history": HISTORIES}, 5, [["film-4"], []])
+    assert recommend(model, {"user": user, "age": age, "history": histories}, np.int64(5), exclude) == expected
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, []], ids=["None", "NaN", "NA", "empty"])
+def test_what_is_missing_may_be_written_in_several_ways(model, missing):
+    expected = recommend(model, {"user": ["u1"]}, k=3)
+    found = recommend(model, {"user": ["u1"], "gender": [missing], "age": [missing], "history": [missing]}, k=3)
+    assert found == expected
+
+
+def test_a_single_text_in_place_of_a_list_is_one_value(model):
+    expected = recommend(model, {"history": [["film-1"], ["film-2"]]}, k=3)
+    assert recommend(model, {"history": ["film-1", b"film-2"]}, k=3) == expected
 
 
 def test_no_queries(model):

@@ -150,7 +150,7 @@ def logs(draw):
     width, is_odd = draw(st.integers(1, 4)), draw(st.booleans())
     names, delimiter = "qixy"[:width], draw(st.sampled_from(',,,\t;| "#\\¦\r'))
     encoding, header = draw(st.sampled_from(["utf-8", "latin-1"])), draw(st.booleans())
-    cells = st.lists(PLAIN_CELLS, min_size=width, max_size=width)
+    cells = st.lists(PLAIN_CELLS, min_size=width, max_size=width) | st.just(list(names))  # the header again
     if is_odd:
         cells |= st.lists(ODD_CELLS, max_size=4)
     rows = [list(names)] * header + draw(st.lists(cells, max_size=12))

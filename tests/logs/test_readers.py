@@ -84,6 +84,18 @@ class TestCsv:
         rows, _ = read("q,i\ncafé,A\n".encode("latin-1"), rows_per_batch=rows_per_batch, encoding="latin-1")
         assert rows == [(2, "café", "A")]
 
+    @pytest.mark.parametrize("quoting", ["none", "minimal"])
+    def test_a_header_that_comes_again_is_rejected(self, rows_per_batch, quoting):
+        data = b"q,i\na,A\nq,i\r\nb,B\nq,B\n\xef\xbb\xbfq,i\nc,C\nq,i"
+        rows, rejects = read(data, rows_per_batch=rows_per_batch, quoting=quoting)
+        assert [row[1:] for row in rows] == [("a", "A"), ("b", "B"), ("q", "B"), ("c", "C")]
+        assert [reject[:2] for reject in rejects] == [("the header again", line) for line in (3, 6, 8)]
+
+    def test_a_header_in_a_file_that_should_have_none_is_rejected(self, rows_per_batch):
+        files = {"header": False, "columns": ["q", "i"]}
+        rows, rejects = read('"q",i\na,A\n', rows_per_batch=rows_per_batch, **files)
+        assert (rows, rejects) == ([(2, "a", "A")], [("the header again", 1, '"q",i')])
+
     def test_only_a_header_is_no_record(self, rows_per_batch):
         assert read("q,i\n", rows_per_batch=rows_per_batch) == ([], [])
 
@@ -180,7 +192,7 @@ def test_json_lines(rows_per_batch):
     bad = [b'{"q": "a"', b"[1]", b'{"q": "\\ud83d", "i": 1}', b'{"q": "\xff", "i": 1}', b'{"q": "\0", "i": 1}']
     rows, rejects = read(b"\n".join([*lines, b"", *bad]), "log.jsonl", rows_per_batch, format="jsonl")
     texts = [(line, q if isinstance(q, list) else [q], i) for line, q, i in rows]
-    assert texts == [(1, ["a\n\t🎬"], str(big)), (2, ["true"], "0.1"), (3, ["x", "1"], None)]
+    assert texts == [(1, ["a\n\t🎬"], str(big)), (2, ["true"], "0.1"), (3, ["x", "1", None], None)]
     assert [reject[:2] for reject in rejects] == [
         ("not valid JSON", 5),
         ("not a JSON object", 6),
@@ -188,6 +200,37 @@ def test_json_lines(rows_per_batch):
         ("not valid UTF-8", 8),
         ("NUL byte", 9),
     ]
+
+
+@pytest.mark.parametrize("rows_per_batch", [1, 2, 3, 1000])
+def test_one_odd_line_of_json_changes_no_other(rows_per_batch):
+    lines = [
+        '{"q": "a|b", "i": 1}',
+        '{"q": ["a|b"], "i": 2}',
+        '{"q": null, "i": 3}',
+        '{"i": 4}',
+        '{"q": "c", "i": [5]}',
+    ]
+    lines += ['{"q": {"id": 1}, "i": 6}', '{"q": [["a"]], "i": 7}', '{"q": NaN, "i": 8}', '{"q": "d", "i": 9, "x": {}}']
+    rows, rejects = read("\n".join(lines), "log.jsonl", rows_per_batch, format="jsonl")
+    assert sorted(rows, key=lambda row: row[0]) == [
+        (1, "a|b", "1"),
+        (2, ["a|b"], "2"),
+        (3, None, "3"),
+        (4, None, "4"),
+        (5, "c", ["5"]),
+        (8, None, "8"),
+        (9, "d", "9"),
+    ]
+    nested = "'q' is an object or a list of lists"
+    assert [reject[:2] for reject in rejects] == [(nested, 6), (nested, 7)]
+
+
+def test_half_a_character_in_one_line_of_lists_is_one_reject():
+    lines = ['{"q": "a", "i": 1}', '{"q": ["\\ud83d"], "i": 2}', '{"q": ["b"], "i": 3}']
+    rows, rejects = read("\n".join(lines), "log.jsonl", format="jsonl")
+    assert rows == [(1, "a", "1"), (3, ["b"], "3")]
+    assert [reject[:2] for reject in rejects] == [("not valid UTF-8", 2)]
 
 
 # --- Parquet -------------------------------------------------------------------------------------
@@ -214,6 +257,29 @@ def test_what_is_no_parquet_is_one_line(data):
     with pytest.raises(LogError, match="log.parquet: this is no Parquet") as error:
         read(data, "log.parquet", format="parquet")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.struct([("a", pa.int64())]),
+        pa.list_(pa.struct([("a", pa.int64())])),
+        pa.duration("s"),
+        pa.list_(pa.list_(pa.int64())),
+    ],
+    ids=str,
+)
+def test_parquet_of_types_that_are_no_values_is_one_line(kind):
+    with pytest.raises(LogError, match=r"log.parquet: column 'i' \(events.item_id\) must hold text.*Received: "):
+        read(parquet(q=[1], i=pa.array([None], kind)), "log.parquet", format="parquet")
+
+
+def test_parquet_int96_keeps_the_true_year():
+    stream = io.BytesIO()
+    years = pa.array([253402214400, 0, -62135596800], pa.timestamp("s"))  # 9999, 1970 and 1
+    pq.write_table(pa.table({"q": years, "i": [1, 2, 3]}), stream, use_deprecated_int96_timestamps=True)
+    rows, _ = read(stream.getvalue(), "log.parquet", format="parquet")
+    assert [row[1].year for row in rows] == [9999, 1970, 1]
 
 
 def test_parquet_missing_column():

@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from pydantic import TypeAdapter
 
-from recsys_ssl.logs import records
+from recsys_ssl.logs import records, values
 from recsys_ssl.logs.readers import Batch
 from recsys_ssl.spec import Feature, FeatureSpec
 
@@ -51,7 +52,7 @@ def feature(**fields):
     ],
 )
 def test_microseconds_of_text(unit, text, expected):
-    times, bad = records.as_microseconds(column([text, None]), unit)
+    times, bad = values.as_microseconds(column([text, None]), unit)
     assert bad.tolist() == [expected is None, True]
     assert times[0] == (expected or 0)
 
@@ -68,8 +69,28 @@ def test_microseconds_of_text(unit, text, expected):
     ids=["int", "float", "timestamp", "zoned", "date"],
 )
 def test_microseconds_of_parquet_types(array, unit):
-    times, bad = records.as_microseconds(pa.chunked_array([array]), unit)
+    times, bad = values.as_microseconds(pa.chunked_array([array]), unit)
     assert (times.tolist(), bad.tolist()) == ([86_400 * 10**6], [False])
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_times_that_fit_in_no_microseconds_are_none(unit):
+    extremes = pa.array([2**63 - 1, -(2**63), 2**62, None], pa.int64())
+    kinds = [pa.timestamp(unit), pa.timestamp(unit, "UTC")]
+    for array in [extremes, *(extremes.cast(kind) for kind in kinds)]:
+        times, bad = values.as_microseconds(pa.chunked_array([array]), unit)
+        assert (times.tolist(), bad.tolist()) == ([0] * 4, [True] * 4)  # 2^62 ns is in 2116
+    for days in (pa.array([2**31 - 1, -(2**31)], pa.int32()).cast(pa.date32()), extremes.cast(pa.date64())):
+        assert values.as_microseconds(pa.chunked_array([days]), unit)[1].all()
+
+
+def test_each_text_is_a_time_by_itself():
+    texts = ["1970-01-01T00:00:01.5", "1970-01-01", "1970-01-01 00:00:02", "1970-01-01T01:00:00.25+01:00"]
+    for start in range(len(texts)):
+        order = texts[start:] + texts[:start]
+        times, bad = values.as_microseconds(column(order), "iso8601")
+        expected = [1_500_000, 0, 2_000_000, 250_000]
+        assert (times.tolist(), bad.any()) == (expected[start:] + expected[:start], False)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +131,27 @@ def test_read_feature_of_parquet_numbers():
     vectors = pa.array([[1.0, 2.0], None], pa.list_(pa.float32(), 2))
     lists, faults = records.read_feature(pa.chunked_array([vectors]), feature(kind="dense", dim=2))
     assert (lists.to_pylist(), faults.tolist()) == ([[1.0, 2.0], []], [False, False])
+
+
+@pytest.mark.parametrize("kind", ["numeric", "dense"])
+def test_a_list_is_no_number_and_a_number_no_vector(kind):
+    fields = {"kind": kind, **({"dim": 3} if kind == "dense" else {})}
+    column = pa.chunked_array([pa.array([[1.0], [1.0, 2.0], [], None, [1.0, None, 2.0, 3.0]])])
+    lists, bad = records.read_feature(column, feature(**fields))
+    assert (lists.to_pylist(), bad.tolist()) == ([[]] * 5, [True, True, False, False, True])
+
+
+def test_nan_is_no_category_and_a_whole_float_is_written_as_an_integer():
+    column = pa.chunked_array([pa.array([float("nan"), 3.0, 1e16, 2.5])])
+    lists, bad = records.read_feature(column, feature(kind="categorical"))
+    assert (lists.to_pylist(), bad.any()) == ([[], ["3"], ["10000000000000000"], ["2.5"]], False)
+
+
+def test_decimals_are_numbers_and_text():
+    decimals = pa.array([Decimal("3.00"), Decimal("2.50"), None], pa.decimal128(10, 2))
+    assert values.as_text(decimals).to_pylist() == ["3", "2.5", None]
+    number, missing, bad = values.as_float(decimals)
+    assert (number[:2].tolist(), missing.tolist(), bad.any()) == ([3.0, 2.5], [False, False, True], False)
 
 
 def spec(**events):
@@ -167,6 +209,39 @@ def test_event_types_with_weights_and_impressions():
         "weight is not a number >= 0",
         "weight is not a number >= 0",
     ]
+
+
+def test_event_types_are_the_same_in_any_case_unless_the_spec_tells_them_apart():
+    label = {"event_type": "e", "positive": {"buy": 3.0, "Click": 1.0, "click": 2.0}, "impressions": ["view"]}
+    types = ["Buy", " BUY ", "buy", "Click", "click", "CLICK", "View", "scroll", "scroll"]
+    result = check(spec(label=label), q=["a"] * 9, i=list("ABCDEFGHI"), e=types)
+    assert result.table["item_id"].to_pylist() == ["A", "B", "C", "D", "E", "G"]
+    assert result.table["example_weight"].to_pylist() == [3.0, 3.0, 3.0, 1.0, 2.0, 1.0]
+    assert result.ignored == 3
+    notes = {"read:  BUY ": 1, "read: Buy": 1, "read: View": 1, "ignored: CLICK": 1, "ignored: scroll": 2}
+    assert result.notes == notes
+
+
+def test_a_number_of_a_table_that_cannot_be_read_is_a_missing_value():
+    table = pa.table(
+        {"item": ["A", "B", ""], "price": ["1", "ten", "ten"]},
+        pa.schema([("item", values.TEXT), ("price", values.TEXT)]),
+    )
+    result = records.check_table(
+        Batch(table, np.arange(2, 5), []), "items.csv", 0, [feature(kind="numeric", column="price")], "item", "item"
+    )
+    assert result.table["_id"].to_pylist() == ["A", "B"]
+    assert result.table["f"].to_pylist() == [[1.0], []]
+    assert [(reject.reason, reject.line) for reject in result.unreadable] == [("f is not a number", 3)]
+    assert [(reject.reason, reject.line) for reject in result.rejects] == [("item id is empty", 4)]
+
+
+def test_a_rejected_time_beyond_those_of_python_can_be_written():
+    times = pa.array([2**60, 0], pa.timestamp("us"))
+    table = pa.table({"q": ["a", "b"], "i": ["A", "B"], "t": times})
+    result = records.check_events(Batch(table, np.arange(1, 3), []), "log.parquet", 0, spec(timestamp={"column": "t"}))
+    assert [reject.reason for reject in result.rejects] == ["timestamp is no time between 1970 and 2100"]
+    assert str(2**60) in records.rejects_to_table(result.rejects)["record"][0].as_py()
 
 
 def test_times_and_context_features():

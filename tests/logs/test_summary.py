@@ -6,7 +6,7 @@ import re
 import pytest
 
 from recsys_ssl.logs.readers import LogError
-from recsys_ssl.logs.summary import IngestSummary, check_summary, iso_time
+from recsys_ssl.logs.summary import IngestSummary, check_summary, iso_time, list_warnings
 from recsys_ssl.spec import FeatureSpec
 
 SPEC = FeatureSpec.model_validate(
@@ -33,6 +33,10 @@ GOOD = IngestSummary(
     queries_rejected={},
     queries_without_features=0,
     splits={"train": 60, "eval": 10, "test": 10},
+    held_out_pairs={"eval": 9, "test": 10},
+    held_out_repeats={"eval": 1, "test": 0},
+    held_out_queries={"eval": 4, "test": 5},
+    queries_without_history={"eval": 0, "test": 2},
     split_kind="random",
     cuts_us=None,
     cuts=None,
@@ -77,3 +81,102 @@ def test_rejects_up_to_the_share_are_accepted():
 def test_what_cannot_be_used_says_why(changes, message):
     with pytest.raises(LogError, match=re.escape(message)):
         check_summary(dataclasses.replace(GOOD, **changes), SPEC)
+
+
+# --- Tables that the log does not fit -------------------------------------------------------------------
+
+TIMED = FeatureSpec.model_validate(
+    {
+        **SPEC.model_dump(),
+        "events": {"paths": ["x"], "query_id": "user", "item_id": "item", "timestamp": {"column": "t", "unit": "ms"}},
+        "split": {},
+    }
+)
+WITH_USERS = FeatureSpec.model_validate(
+    {**SPEC.model_dump(), "queries": {**SPEC.queries.model_dump(), "table": {"paths": ["z"]}}}
+)
+
+
+def test_a_query_table_that_knows_no_query_is_an_error_and_one_that_knows_some_is_none():
+    summary = dataclasses.replace(GOOD, queries_read=9, queries_without_features=7)
+    with pytest.raises(LogError, match="none of the 7 queries of the log is in the query table"):
+        check_summary(summary, WITH_USERS)
+    check_summary(dataclasses.replace(summary, queries_without_features=6), WITH_USERS)
+    with pytest.raises(LogError, match=re.escape("9 query ids of the query table end in .0 and none of the log does")):
+        check_summary(dataclasses.replace(summary, whole_float_ids={"queries: query id": 9}), WITH_USERS)
+
+
+def test_rejected_items_of_ids_as_floats_say_so():
+    rejected = {"item not in the table": 50}
+    examples = {"events: item not in the table": "log.csv:2: x"}
+    summary = dataclasses.replace(GOOD, rejected=rejected, examples=examples, whole_float_ids={"events: item id": 50})
+    with pytest.raises(LogError, match=re.escape("50 item ids of the log end in .0 and none of the item table does")):
+        check_summary(summary, SPEC)
+    both = {"events: item id": 50, "items: item id": 5}
+    with pytest.raises(LogError) as error:
+        check_summary(dataclasses.replace(summary, whole_float_ids=both), SPEC)
+    assert ".0 and none" not in str(error.value)
+
+
+def test_too_many_unreadable_values_are_an_error():
+    values = {"items: price is not a number": 1}
+    summary = dataclasses.replace(
+        GOOD, unreadable_values=values, examples={"items_values: price is not a number": "items.csv:3: x"}
+    )
+    with pytest.raises(LogError, match=r"1 of 5 records of the item table \(20.0%\): price is not a number"):
+        check_summary(summary, SPEC)
+    check_summary(dataclasses.replace(summary, items_read=10), SPEC)
+    assert list_warnings(summary, SPEC) == [
+        "1 of the values of the item table: price is not a number; taken for missing. First: items.csv:3: x"
+    ]
+
+
+# --- Warnings --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        (
+            {"null_words": {"events: query id: NULL": 3, "events: query id: nan": 5}},
+            ["query id of the log reads as if there were nothing: nan 5, NULL 3."],
+        ),
+        ({"rounded_ids": {"items: item id": 2}}, ["2 item ids of the item table are rounded numbers"]),
+        ({"respelt_types": {"Buy": 1200}}, ["were read as its own: Buy 1,200."]),
+        ({"ignored_types": {"scroll": 1, "hover": 3}}, ["4 events were ignored", "hover 3, scroll 1."]),
+        ({"ignored_types": {f"t{n:02}": 1 for n in range(12)}}, ["t00 1, t01 1", "t09 1, ...."]),
+    ],
+    ids=["words", "rounded", "respelt", "ignored", "many"],
+)
+def test_what_is_probably_a_mistake_is_told(changes, parts):
+    (warning,) = list_warnings(dataclasses.replace(GOOD, **changes), SPEC)
+    for part in parts:
+        assert part in warning
+
+
+def test_a_sound_log_has_no_warning():
+    assert list_warnings(GOOD, SPEC) == []
+    recent = {"first": 0, "last": 1_600_000_000_000_000}
+    assert list_warnings(dataclasses.replace(GOOD, times_us=recent), TIMED) == []
+
+
+@pytest.mark.parametrize(
+    ("unit", "last", "advice"),
+    [
+        ("ms", 1_600_000_000 * 1_000, "set events.timestamp.unit to s, which gives 2020"),
+        ("us", 1_600_000_000, "set events.timestamp.unit to s, which gives 2020"),
+        ("us", 1_600_000_000_000, "set events.timestamp.unit to ms, which gives 2020"),
+        ("s", 80_000_000, "check events.timestamp.unit"),
+    ],
+)
+def test_a_log_of_1970_names_the_unit_that_is_meant(unit, last, advice):
+    timestamp = {"column": "t", "unit": unit}
+    spec = FeatureSpec.model_validate(
+        {**TIMED.model_dump(), "events": {**TIMED.events.model_dump(), "timestamp": timestamp}}
+    )
+    summary = dataclasses.replace(GOOD, times_us={"first": 0, "last": last})
+    (warning,) = list_warnings(summary, spec)
+    assert warning.startswith("all times lie in 1970, the last at 1970-0")
+    assert advice in warning
+    with pytest.raises(LogError, match=advice):
+        check_summary(dataclasses.replace(summary, splits={"train": 0, "eval": 0, "test": 80}), spec)

@@ -81,6 +81,37 @@ def test_seen_rows_equal_the_slow_loop(events, data):
             assert [part.tolist() for part in parts] == expected
 
 
+@settings(max_examples=150, deadline=None)
+@given(events=EVENTS, data=st.data())
+def test_counts_of_held_out_pairs_and_queries_equal_the_slow_loop(events, data):
+    ordered, _ = timeline.order_events(to_table(events), "event")
+    rows = to_tuples(ordered)
+    split = data.draw(st.lists(st.sampled_from([TRAIN, EVAL, TEST]), min_size=len(rows), max_size=len(rows)))
+    columns = [ordered[name].to_numpy() for name in ("_query", "item_row")]
+    for times in (None, ordered["timestamp_us"].to_numpy()):
+        when = split if times is None else times.tolist()
+        for which in (EVAL, TEST):
+            held_out = [(*row[:2], w) for row, w, s in zip(rows, when, split) if s == which]
+            every = [(*row[:2], w) for row, w in zip(rows, when)]
+            is_repeat = [any(e[:2] == h[:2] and e[2] < h[2] for e in every) for h in held_out]
+            queries = {query for query, _, _ in held_out}
+            starts = {query: min(w for q, _, w in held_out if q == query) for query in queries}
+            strangers = [query for query in queries if not any(q == query and w < starts[query] for q, _, w in every)]
+
+            arguments = (*columns, times, np.array(split, np.int8), which)
+            expected = (len(held_out), sum(is_repeat), len(queries), len(strangers))
+            assert timeline.count_held_out(*arguments, by_event=True) == expected
+            pairs = {h[:2] for h in held_out}
+            new = {h[:2] for h, repeat in zip(held_out, is_repeat) if not repeat}
+            by_query = (len(pairs), len(pairs - new), *expected[2:])
+            assert timeline.count_held_out(*arguments, by_event=False) == by_query
+
+            # What the lists of seen rows say.
+            lengths, seen = timeline.find_seen(*arguments)
+            lists = np.split(seen, np.cumsum(lengths)[:-1])
+            assert is_repeat == [item in part for (_, item, _), part in zip(held_out, lists)]
+
+
 def test_ranges():
     assert timeline.ranges(np.array([3, 5, 0]), np.array([5, 5, 2])).tolist() == [3, 4, 0, 1]
 

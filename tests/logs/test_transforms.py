@@ -96,7 +96,7 @@ def as_text(value):
 
 
 def read_rejected(folder, side="events"):
-    lines = [line for path in sorted(folder.glob(f"rejected/{side}*.jsonl")) for line in path.open(encoding="utf-8")]
+    lines = [line for path in sorted(folder.glob(f"rejected/{side}-*.jsonl")) for line in path.open(encoding="utf-8")]
     return sorted((json.loads(line) for line in lines), key=lambda row: (row["file"], row["line"], row["reason"]))
 
 
@@ -149,6 +149,10 @@ def test_every_example_of_a_small_log(tmp_path):
         queries_rejected={},
         queries_without_features=1,
         splits={"train": 6, "eval": 2, "test": 2},
+        held_out_pairs={"eval": 2, "test": 2},
+        held_out_repeats={"eval": 0, "test": 1},  # u1 chose A at 10 and at 70
+        held_out_queries={"eval": 2, "test": 2},
+        queries_without_history={"eval": 0, "test": 0},
         split_kind="time",
         cuts_us={"eval": 50_000_000, "test": 70_000_000},
         cuts={"eval": "1970-01-01T00:00:50.000000Z", "test": "1970-01-01T00:01:10.000000Z"},
@@ -156,6 +160,7 @@ def test_every_example_of_a_small_log(tmp_path):
         num_queries=3,
         items_without_train=1,
         examples=summary.examples,
+        times_us={"first": 10_000_000, "last": 70_000_000},
     )
     assert summary.examples["events: item not in the table"].startswith("events.csv:14: ")
     assert IngestSummary.from_json((tmp_path / "interactions/summary.json").read_text()) == summary
@@ -251,7 +256,10 @@ def test_no_example_knows_the_future_and_every_record_is_somewhere(tmp_path, ran
     assert_conserved(run.summary)
     assert run.summary.events_read == 800
     assert run.summary.items_rejected == {"duplicate item id": 1}
-    assert run.summary.queries_rejected == {"age is not a number": 1}
+    assert run.summary.queries_rejected == {"duplicate query id": 1}
+    assert run.summary.unreadable_values == {"queries: age is not a number": 1}
+    assert [row["line"] for row in run.rejected("queries_values")] == [20]
+    assert run.summary.ignored_types == {"other": run.summary.ignored}
     assert [row["record"] for row in run.rejected("items")] == [{"_id": "i3"}]
     splits = {split: run.split(split) for split in ("train", "eval", "test")}
     assert {split: len(rows) for split, rows in splits.items()} == run.summary.splits
@@ -431,6 +439,61 @@ def test_queries_that_are_items(tmp_path):
     for row in splits["test"]:
         before = {e["item_row"][0] for s in ("train", "eval") for e in splits[s] if e["query_id"] == row["query_id"]}
         assert row["seen_rows"] == sorted(before | set(row["query_row"]))
+
+
+def test_json_lines_of_which_one_differs(tmp_path):
+    """One list, one object and one NaN among many: each costs itself, whatever lies in the same batch."""
+    events = [{"user": f"u{n % 5}", "item": "ABCD"[n % 4], "rating": 5, "time": n} for n in range(60)]
+    events[3]["item"], events[4]["user"], events[5]["user"] = ["A", "B"], {"id": 1}, float("nan")
+    events[6]["rating"], events[7]["time"], events[8]["user"] = [5], [7], None
+    items = [{"item": item, "genres": "x|y", "price": 2.5} for item in "ABCD"]
+    items[1]["genres"], items[2]["price"] = ["x|y"], [1.0, 2.0]
+    base = make_spec()
+    spec = make_spec(
+        events={**base.events.model_dump(exclude_defaults=True), "paths": ["events.jsonl"], "format": "jsonl"},
+        items={
+            "table": {"paths": ["items.jsonl"], "format": "jsonl"},
+            "features": [*base.model_dump()["items"]["features"], {"name": "price", "kind": "numeric"}],
+        },
+    )
+    files = {
+        name: "\n".join(map(json.dumps, rows)) for name, rows in (("events.jsonl", events), ("items.jsonl", items))
+    }
+    for n, rows_per_batch in enumerate((4, 1000)):
+        run = Run(tmp_path / str(n), spec, {**files, "users.csv": USERS}, IngestConfig(3, rows_per_batch))
+        assert_conserved(run.summary)
+        assert run.summary.positives == 54
+        assert {row["line"]: row["reason"] for row in run.rejected()} == {
+            4: "item id is not one value",
+            5: "'user' is an object or a list of lists",
+            6: "query id is empty",
+            7: "label is not a number",
+            8: "timestamp is no time between 1970 and 2100",
+            9: "query id is empty",
+        }
+        catalogue = {row["item_id"][0]: (row["genres"], row["price"]) for row in run.split("catalogue", "catalogue")}
+        sound = (["x", "y"], [2.5])
+        assert catalogue == {"A": sound, "B": (["x|y"], [2.5]), "C": (["x", "y"], []), "D": sound}
+        assert run.summary.unreadable_values == {"items: price is not a number": 1}
+        assert [row["line"] for row in run.rejected("items_values")] == [3]
+
+
+def test_odd_ids_and_types_are_counted_once(tmp_path):
+    text = "user,item,event,time\n" + "".join(
+        f"{user},{item},{event},{n}\n"
+        for n, (user, item, event) in enumerate(
+            [("NULL", "A", "click"), ("u1", "B", "Click"), ("u1", "C", "view"), ("1.0", "D", "hover")] * 10
+        )
+    )
+    items = ITEMS + "E,Film E,NULL|x|None\n"
+    run = Run(tmp_path, click_spec(), {"events.csv": text + text[:21], "items.csv": items, "users.csv": USERS})
+    assert_conserved(run.summary)
+    assert run.summary.rejected == {"the header again": 1}
+    assert run.summary.null_words == {"events: query id: NULL": 10, "items: genres: NULL": 1, "items: genres: None": 1}
+    assert run.summary.whole_float_ids == {"events: query id": 10}
+    assert run.summary.respelt_types == {"Click": 10}
+    assert run.summary.ignored_types == {"hover": 10}
+    assert run.summary.positives == 20
 
 
 # --- Errors --------------------------------------------------------------------------------------

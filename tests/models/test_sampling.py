@@ -43,7 +43,7 @@ def once(*rows):
     return rows_of(*rows), tf.ones([len(rows)])
 
 
-def run(frequency, batches):
+def run(frequency, batches, num_items=NUM_ITEMS):
     """Feeds [num_steps, batch_size] rows, duplicates and all, as a training run does."""
     batches = tf.constant(batches, tf.int64)
 
@@ -54,14 +54,14 @@ def run(frequency, batches):
             frequency.update(rows, tf.cast(counts, tf.float32), step + 1)
 
     feed()
-    return np.exp(frequency.log_probability(tf.range(NUM_ITEMS, dtype=tf.int64)))
+    return np.exp(frequency.log_probability(tf.range(num_items, dtype=tf.int64)))
 
 
-def power_law_stream(num_steps=4000, batch_size=32, exponent=0.8):
+def power_law_stream(num_steps=4000, batch_size=32, exponent=0.8, num_items=NUM_ITEMS):
     """Batches of a power-law log, and how often a batch holds each item on average."""
-    share = np.arange(1, NUM_ITEMS + 1) ** -exponent
+    share = np.arange(1, num_items + 1) ** -exponent
     share /= share.sum()
-    batches = np.random.default_rng(0).choice(NUM_ITEMS, [num_steps, batch_size], p=share)
+    batches = np.random.default_rng(0).choice(num_items, [num_steps, batch_size], p=share)
     return batches, batch_size * share
 
 
@@ -151,6 +151,64 @@ def test_hashes_spread_the_rows_and_differ_from_each_other():
         # 1000 balls in 4000 boxes: 885 boxes are hit when they fall at random.
         assert len(np.unique(column)) > 860
     assert len(np.unique(buckets, axis=0)) == 1000
+
+
+def test_the_hash_is_splitmix64():
+    # The first outputs of the published generator for seed 0; hash h of row 0 is output h.
+    published = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F, 0xF88BB8A8724C81EC]
+    frequency = StreamingFrequency(num_buckets=1_000_003, initial_gap=1.0, num_hashes=4)
+    expected = [(output >> 1) % 1_000_003 + place * 1_000_003 for place, output in enumerate(published)]
+    assert frequency._buckets(rows_of(0)).numpy()[0].tolist() == expected
+
+
+def test_buckets_of_a_graph_are_those_of_eager_calls():
+    frequency = StreamingFrequency(num_buckets=4 * 3382, initial_gap=1.0)
+    rows = tf.concat([tf.range(3382, dtype=tf.int64), rows_of(2**31, 2**40, 2**62)], axis=0)
+    np.testing.assert_array_equal(tf.function(frequency._buckets)(rows), frequency._buckets(rows))
+    folded = tf.function(lambda: frequency._buckets(tf.constant(rows.numpy())))  # by the optimiser, before it runs
+    np.testing.assert_array_equal(folded(), frequency._buckets(rows))
+
+
+def random_catalogue_sizes():
+    return np.random.default_rng(0).integers(65, 200_001, 200).tolist()
+
+
+CATALOGUE_SIZES = {
+    "small": range(1, 65),
+    "bad under multiplication": [3382, 5898, 3381, 3383, 5897, 5899],
+    "powers of two": [2**power for power in range(7, 18)],
+    "next to powers of two": [2**power + side for power in range(7, 18) for side in (-1, 1)],
+    "powers of ten": [10**power for power in range(2, 6)],
+    "primes": [97, 251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 131071, 199999],
+    "random": random_catalogue_sizes(),
+}
+
+
+@pytest.mark.parametrize("sizes", CATALOGUE_SIZES.values(), ids=CATALOGUE_SIZES)
+def test_no_size_of_the_catalogue_has_more_collisions_than_random_hashing(sizes):
+    for num_items in sizes:
+        num_buckets = 4 * num_items
+        frequency = StreamingFrequency(num_buckets, initial_gap=1.0)
+        buckets = frequency._buckets(tf.range(num_items, dtype=tf.int64)).numpy()
+        shared = np.bincount(buckets.ravel(), minlength=2 * num_buckets)[buckets] > 1
+        # An item is alone in a bucket when none of the others falls into it.
+        expected = 1 - (1 - 1 / num_buckets) ** (num_items - 1)
+        for found, share in ((shared.all(axis=1), expected**2), (shared[:, 0], expected), (shared[:, 1], expected)):
+            # Items collide in twos and more, so the count varies more than that of as many coins: twice as much.
+            deviation = np.sqrt(2 * num_items * share * (1 - share))
+            assert found.sum() <= num_items * share + 4 * deviation + 2, num_items
+
+
+@pytest.mark.parametrize("num_items", [3382, 5898, 4096, 5003])
+def test_a_power_law_stream_is_estimated_alike_at_every_size_of_the_catalogue(num_items):
+    batch_size, rate = num_items // 8, 0.02
+    batches, truth = power_law_stream(600, batch_size, num_items=num_items)
+    estimate = run(StreamingFrequency(4 * num_items, num_items / batch_size, rate), batches, num_items)
+    error = np.log(estimate / truth)
+    # One item in twenty shares both buckets; of the others the estimate is as noisy as a moving average.
+    assert np.abs(np.median(error)) < 0.1
+    assert np.abs(error).mean() < 0.25
+    assert (error > np.log(2)).mean() < 0.06
 
 
 def test_the_estimate_is_saved_in_a_checkpoint_and_goes_on_from_it(tmp_path):

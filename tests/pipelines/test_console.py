@@ -125,3 +125,19 @@ class TestStageLines:
         lines.handle(logging.makeLogRecord({"msg": "columns [red]a[/red], [/b] and [name, ...]"}))
         lines.finish()
         assert self.printed(lines) == "✓ One | columns [red]a[/red], [/b] and [name, ...]\n"
+
+
+def test_a_warning_stays_below_the_line_of_its_stage():
+    terminal = io.StringIO()
+    lines = StageLines(Console(file=terminal, width=60))
+    text = "all [times] lie in 1970 " + "and so on " * 10
+    for stage in ("First", "Second"):
+        lines.start(stage)
+        lines.handle(logging.makeLogRecord({"msg": "half way"}))
+        if stage == "First":
+            lines.handle(logging.makeLogRecord({"msg": text, "levelno": logging.WARNING}))
+        lines.finish()
+    first, warning, second = terminal.getvalue().splitlines()
+    assert re.fullmatch(r"✓ First .* half way *", first)
+    assert warning == f"! {text}"
+    assert re.fullmatch(r"✓ Second .* half way *", second)

@@ -22,11 +22,14 @@ import tensorflow as tf
 export_dir, inputs, outputs = sys.argv[1:]
 signatures, raw, embedded = tf.saved_model.load(export_dir).signatures, np.load(inputs), {}
 for side in ("embed_item", "embed_query"):
-    features = {name.split("/")[1]: tf.constant(raw[name]) for name in raw.files if name.startswith(side)}
+    features = {name.split("/")[1]: tf.constant(raw[name]) for name in raw.files if name.startswith(side + "/")}
     embedded[side] = signatures[side](**features)["embedding"].numpy()
     # One record, and the records the other way round.
     embedded[side + "/first"] = signatures[side](**{n: v[:1] for n, v in features.items()})["embedding"].numpy()
     embedded[side + "/reversed"] = signatures[side](**{n: v[::-1] for n, v in features.items()})["embedding"].numpy()
+for name in ("long", "cut", "gaps"):
+    features = {"history": tf.constant(raw["histories/" + name]), "taste": tf.constant(raw["histories/taste"])}
+    embedded["histories/" + name] = signatures["embed_query"](**features)["embedding"].numpy()
 np.savez(outputs, **embedded)
 names = {name: sorted(signature.structured_input_signature[1]) for name, signature in signatures.items()}
 print(json.dumps(names))
@@ -46,6 +49,20 @@ def count_events(shop):
     return np.bincount([event["item_row"][0] for event in shop.events["train"]], minlength=200)
 
 
+def make_histories(shop):
+    """Histories of 0 to 3 items more than the spec's length, their last items alone, and with gaps between them."""
+    (length,) = (feature.length for feature in shop.spec.item_sequences)
+    products = [item["product"][0] for item in shop.items]
+    whole = [products[7 * query : 7 * query + length + query] for query in range(4)]
+    width = length + 9
+    gaps = [[b"", *history[:5], b"", b"", *history[5:]] for history in whole]
+    padded = {
+        name: np.array([history + [b""] * (width - len(history)) for history in histories])
+        for name, histories in (("long", whole), ("cut", [history[-length:] for history in whole]), ("gaps", gaps))
+    }
+    return padded | {"taste": np.array([b"taste 3"] * len(whole))}
+
+
 @pytest.fixture(scope="module")
 def served(shop, unharmed, tmp_path_factory):
     """Embeddings by a process that knows the SavedModel alone."""
@@ -57,6 +74,7 @@ def served(shop, unharmed, tmp_path_factory):
     raw["embed_item/train_count"] = count_events(shop).astype(np.float32)  # for the popularity prior
     raw["embed_query/taste"] = dense(queries, "taste", b"")
     raw["embed_query/history"] = dense(queries, "history", b"", width=5)
+    raw |= {f"histories/{name}": values for name, values in make_histories(shop).items()}
     np.savez(root / "raw.npz", **raw)
     environment = {
         name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TF_USE_LEGACY_KERAS")
@@ -96,6 +114,12 @@ def test_raw_records_get_the_embeddings_of_training(served, trained, side):
 def test_a_record_is_embedded_alike_alone_and_in_any_place(served, side):
     np.testing.assert_allclose(served[f"{side}/first"], served[side][:1], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(served[f"{side}/reversed"], served[side][::-1], rtol=1e-4, atol=1e-5)
+
+
+def test_of_a_history_beyond_the_specs_length_the_last_items_are_read(served):
+    np.testing.assert_allclose(served["histories/long"], served["histories/cut"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(served["histories/gaps"], served["histories/cut"], rtol=1e-5, atol=1e-6)
+    assert len(np.unique(served["histories/cut"].round(4), axis=0)) == 4
 
 
 def test_the_last_coordinate_is_the_popularity_prior(served, shop, cfm_config):

@@ -26,15 +26,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def popularity_recall(shop, shop_inputs, make_config):
-    """Recall@50 of the items bought most."""
+    """Recall@20, the figure of validations on 200 items, of the items bought most."""
     _, catalogue = build_model(shop.spec, make_config(), shop_inputs)
     task = Validator(shop.spec, shop_inputs.interactions_dir, catalogue, 10_000, 0).task
-    hits, pairs = recall(rank_by_popularity(task, catalogue.train_counts, 1).ranks, task.positive_offsets, 50)
+    hits, pairs = recall(rank_by_popularity(task, catalogue.train_counts, 1).ranks, task.positive_offsets, 20)
     return hits.sum() / pairs.sum()
 
 
 def test_self_supervised_towers_find_the_items_of_the_query_taste(unharmed, popularity_recall):
-    assert 0.3 < popularity_recall < 0.7
+    assert 0.2 < popularity_recall < 0.7
     assert unharmed.result.best_score > popularity_recall + 0.25
 
 
@@ -52,7 +52,8 @@ def test_towers_without_regularizer_find_them_too(shop_inputs, make_config, run_
 
 def test_progress_and_tensorboard_tell_every_validation(unharmed):
     assert [(now, most) for now, most, _ in unharmed.told] == [(step, 150) for step in (30, 60, 90, 120, 150)]
-    recalls = [figures["validation_recall_at_50"] for _, _, figures in unharmed.told]
+    recalls = [figures["validation_recall_at_20"] for _, _, figures in unharmed.told]
+    assert unharmed.result.score == "validation_recall_at_20"
     assert unharmed.figures == (30 * (recalls.index(max(recalls)) + 1), max(recalls), 150)
     for _, _, figures in unharmed.told:
         weighted = figures["supervised_loss"] + 0.1 * figures["auxiliary_loss"]
@@ -185,8 +186,8 @@ def test_training_stops_when_recall_does_not_rise_and_exports_the_best(
     # Better in time at the third validation; an equal recall at the fourth is no better.
     recalls, embeddings = iter([0.5, 0.1, 0.6, 0.6, 0.2, 0.9]), []
 
-    def scripted_recall(validator, model, k=50):
-        assert k == 50
+    def scripted_recall(validator, model, k):
+        assert k == 20  # a tenth of the catalogue
         embeddings.append(embed_shop(model))
         return next(recalls)
 

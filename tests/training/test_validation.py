@@ -13,7 +13,20 @@ from recsys_ssl.models.two_tower import TowerConfig, TwoTower
 from recsys_ssl.spec import Evaluation, Queries
 from recsys_ssl.training.data import parse
 from recsys_ssl.training.train import build_model
-from recsys_ssl.training.validation import Validator
+from recsys_ssl.training.validation import Validator, choose_k, name_recall, read_recall
+
+
+@pytest.mark.parametrize(
+    ("num_items", "k"),
+    [(1, 1), (9, 1), (19, 1), (20, 2), (45, 4), (50, 5), (499, 49), (500, 50), (501, 50), (1000, 50), (10**7, 50)],
+)
+def test_the_k_of_a_validation_is_a_tenth_of_a_small_catalogue_and_50_of_any_other(num_items, k):
+    assert choose_k(num_items) == k
+
+
+def test_the_figure_of_a_validation_has_its_k_in_its_name():
+    assert name_recall(50) == "validation_recall_at_50"
+    assert read_recall({"loss": 3.0, name_recall(4): 0.25}) == ("validation recall@4", 0.25)
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +93,39 @@ def test_a_sample_has_whole_rankings_of_the_split_and_is_a_function_of_the_seed(
     if group_by == "query":
         chosen = {pair: n for pair, n in pairs_of(whole).items() if pair[0] in set(sample.query_ids)}
         assert pairs_of(sample) == chosen
+
+
+@pytest.mark.parametrize("group_by", ["event", "query"])
+def test_held_out_repeats_are_in_no_ranking_and_take_no_place_in_a_sample(
+    shop, model_and_catalogue, make_records, tmp_path, group_by
+):
+    """Query q chose item q before: of 40 queries the even ones hold out that alone, the odd ones q + 100 too."""
+    _, catalogue = model_and_catalogue
+    rows = [(query, item) for query in range(40) for item in ([query, query + 100] if query % 2 else [query])]
+    columns = {
+        "query_id": [[b"q%d" % query] for query, _ in rows],
+        "item_row": [[item] for _, item in rows],
+        "timestamp_us": [[time] for time in range(len(rows))],
+        "seen_rows": [[query, 199] for query, _ in rows],
+        "example_weight": [[1.0]] * len(rows),
+    }
+    examples.write_shard(make_records(columns), tmp_path, "eval", "part-0")
+
+    def make(num_rankings, mask_seen):
+        spec = shop.spec.model_copy(update={"evaluation": Evaluation(group_by=group_by, mask_seen=mask_seen)})
+        return Validator(spec, str(tmp_path), catalogue, num_rankings, 0).task
+
+    whole = make(None, True)
+    assert whole.positive_rows.tolist() == list(range(101, 140, 2))
+    # In the order of the file, by which baselines find the events.
+    assert [rows[event] for event in whole.event_rows] == [(query, query + 100) for query in range(1, 40, 2)]
+    assert whole.masked_rows.tolist() == [row for query in range(1, 40, 2) for row in (query, 199)]
+    assert whole.num_repeats == 40
+    sample = make(15, True)
+    assert sample.num_rankings == 15
+    assert set(sample.positive_rows) < set(whole.positive_rows)
+    everything = make(None, False)
+    assert (everything.num_pairs, everything.num_repeats, len(everything.masked_rows)) == (60, 0, 0)
 
 
 def test_queries_that_are_items_are_ranked_without_themselves(

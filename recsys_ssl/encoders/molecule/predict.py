@@ -10,7 +10,7 @@ from recsys_ssl.encoders.molecule.graph import MoleculeBatch, MoleculeGraph, bat
 from recsys_ssl.encoders.molecule.grover import MOLECULES_SPEC, GTransformer
 from recsys_ssl.encoders.molecule.predictor import MoleculePredictor
 from recsys_ssl.encoders.molecule.properties import read_properties
-from recsys_ssl.encoders.molecule.scaffolds import scaffold_balanced, scaffold_deterministic
+from recsys_ssl.encoders.molecule.scaffolds import scaffold_balanced, scaffold_deterministic, split_randomly
 from recsys_ssl.encoders.molecule.settings import FinetuneConfig, GroverConfig
 from recsys_ssl.evaluation.prediction import Task
 
@@ -18,8 +18,9 @@ BATCH_SPEC = MOLECULES_SPEC
 SPLITS = {
     "balanced": lambda smiles, seed: scaffold_balanced(smiles, seed=seed),
     "deterministic": lambda smiles, seed: scaffold_deterministic(smiles),
+    "random": lambda smiles, seed: split_randomly(smiles, seed=seed),
 }
-"""Name -> (texts, seed) -> split 80/10/10 by scaffold; the first one is the default."""
+"""Name -> (texts, seed) -> split 80/10/10, by scaffold or at random; the first one is the default."""
 
 read_table = read_properties
 

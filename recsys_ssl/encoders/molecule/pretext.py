@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 import tensorflow as tf
@@ -44,6 +45,7 @@ class MoleculePretext:
         config: PretrainConfig,
         workers: int = 1,
         tell: Callable[[str, int, int], None] = lambda *_: None,
+        column: Optional[str] = None,
     ) -> shards.PretrainData:
         """See `shards.prepare`, which raises; `tell` hears of the phases "count contexts" and "write shards"."""
         return shards.prepare(
@@ -53,6 +55,7 @@ class MoleculePretext:
             workers,
             lambda done, most: tell("count contexts", done, most),
             lambda done, most: tell("write shards", done, most),
+            column,
         )
 
     def make_model(self, config: PretrainConfig, data: shards.PretrainData) -> GroverPretrainer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -10,8 +11,10 @@ from typing import NamedTuple, Optional
 import numpy as np
 import pandas as pd
 
+from recsys_ssl.encoders.molecule.files import check_distinct, read_header
 from recsys_ssl.encoders.molecule.graph import MoleculeGraph
 from recsys_ssl.encoders.molecule.smiles import Rejection, featurise_all
+from recsys_ssl.encoders.molecule.text_files import read_lines
 
 MAX_REJECTED_SHARE = 0.05
 """More rows than this that give no molecule are an error: then it is the wrong column, not a bad row."""
@@ -37,9 +40,9 @@ class PropertyTable(NamedTuple):
 def read_properties(
     path: str | os.PathLike, smiles_column: str, target_columns: Optional[Sequence[str]] = None, workers: int = 1
 ) -> PropertyTable:
-    """Reads SMILES and targets of a CSV file, plain or gzipped.
+    """Reads SMILES and targets of a CSV file, plain or gzipped; columns are parted by commas, semicolons or tabs.
 
-    All molecules are in memory: about 1 kB each.
+    All molecules are in memory, about 1 kB each, and the text of the file while it is read.
 
     Args:
         target_columns: none for molecules alone; None takes all columns but that of the SMILES.
@@ -47,18 +50,19 @@ def read_properties(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a column is missing, a target is no number, or too many rows give no molecule.
+        ValueError: it is no text, see `files.read_smiles`; a column is missing, there are two of a name, a row has
+            too many cells, a target is no number, or too many rows give no molecule.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"a table of molecules must be a CSV file. Received: {str(path)!r}. Check the path.")
-    frame = pd.read_csv(path, dtype=str)
+    frame = _read_frame(path, smiles_column)
     names = [name for name in frame.columns if name != smiles_column] if target_columns is None else [*target_columns]
     missing = [name for name in (smiles_column, *names) if name not in frame]
     nothing = not names and target_columns is None
     if missing or nothing or len(set(names)) < len(names) or not len(frame):
         raise ValueError(
             f"a table must have rows, a column of SMILES and distinct columns of targets. Received: {len(frame)} rows, "
-            f"columns {', '.join(frame.columns)}, and {', '.join(missing) or 'none'} missing. Name others."
+            f"columns {', '.join(frame.columns) or 'none'}, and {', '.join(missing) or 'none'} missing. Name others."
         )
     columns = [_read_numbers(frame[name], name) for name in names]
     targets = np.stack(columns, axis=1) if columns else np.zeros([len(frame), 0], np.float32)
@@ -76,6 +80,26 @@ def read_properties(
     return PropertyTable(
         rows, [smiles[row] for row in kept], [results[row] for row in kept], targets[rows], names, rejections
     )
+
+
+def _read_frame(path: str | os.PathLike, column: str) -> pd.DataFrame:
+    """The cells of a CSV file as text, NaN where there is none."""
+    delimiter, names = read_header(path, column)
+    check_distinct(names, path)
+    if not names:
+        return pd.DataFrame()
+    try:
+        frame = pd.read_csv(io.StringIO("".join(read_lines(path))), sep=delimiter, dtype=str)
+        if len(frame) and not isinstance(
+            frame.index, pd.RangeIndex
+        ):  # pandas takes what the header does not name for an index
+            raise pd.errors.ParserError(f"rows have more cells than the {len(names)} of the header")
+    except pd.errors.ParserError as error:
+        raise ValueError(
+            f"rows of a table must have as many cells as its header. Received: {str(path)!r}: {str(error).strip()}. "
+            "Mend the row; put text with a delimiter into quotes."
+        ) from error
+    return frame
 
 
 def _read_numbers(column: pd.Series, name: str) -> np.ndarray:

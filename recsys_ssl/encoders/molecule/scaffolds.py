@@ -1,7 +1,8 @@
 """Splits of molecules by scaffold: no ring system of the training molecules comes again in validation or test.
 
 Two families, both in wide use and both called "scaffold split"; numbers of one must not be compared with numbers of
-the other. The same model scores far higher on balanced splits: BBBP 0.94 against 0.70 of the GROVER papers.
+the other. The same model scores far higher on balanced splits: BBBP 0.94 against 0.70 of the GROVER papers. Molecules
+without a ring share the empty scaffold: a data set of them can only be split at random, which is the easiest split.
 
 References:
     Bemis and Murcko 1996, J. Med. Chem. 39, 2887: the scaffold, rings and what links them.
@@ -18,6 +19,7 @@ from random import Random
 import numpy as np
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
+from recsys_ssl import seeds
 from recsys_ssl.encoders.molecule.smiles import parse
 from recsys_ssl.evaluation.prediction import Split
 
@@ -25,7 +27,7 @@ SIZES = (0.8, 0.1, 0.1)
 
 
 def scaffold(smiles: str) -> str:
-    """The Bemis-Murcko scaffold as SMILES without stereo; empty for a molecule without a ring.
+    """The Bemis-Murcko scaffold as SMILES without stereo and atom map; empty for a molecule without a ring.
 
     Raises:
         MoleculeError: see `recsys_ssl.encoders.molecule.smiles.parse`.
@@ -92,6 +94,27 @@ def scaffold_deterministic(smiles: Sequence[str], sizes: tuple[float, float, flo
         else:
             test += rows
     return _sorted(train, validation, test)
+
+
+def split_randomly(smiles: Sequence[str], sizes: tuple[float, float, float] = SIZES, seed: int = 0) -> Split:
+    """Any molecule may be in any part, but rows of one text are in the same; sizes are kept but for such rows.
+
+    Arguments and errors are those of `scaffold_balanced`.
+    """
+    _check(sizes)
+    of_text: dict[str, list[int]] = {}
+    for row, text in enumerate(smiles):
+        of_text.setdefault(text, []).append(row)
+    texts = list(of_text)
+    order = seeds.generator(seed, seeds.FinetuneStream.SPLIT).permutation(len(texts))
+    until_validation, until_test = (round(share * len(smiles)) for share in (sizes[0], sizes[0] + sizes[1]))
+    parts: tuple[list[int], list[int], list[int]] = ([], [], [])
+    num_rows = 0
+    for place in order:
+        rows = of_text[texts[place]]
+        parts[(num_rows >= until_validation) + (num_rows >= until_test)].extend(rows)
+        num_rows += len(rows)
+    return _sorted(*parts)
 
 
 def _group(smiles: Iterable[str]) -> list[list[int]]:

@@ -14,6 +14,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 
@@ -60,6 +61,7 @@ def prepare(
     workers: int = 1,
     tell_count: Tell = lambda *_: None,
     tell_write: Tell = lambda *_: None,
+    column: Optional[str] = None,
 ) -> PretrainData:
     """Counts the vocabularies, then writes shards of labelled molecules; goes on where an earlier call was killed.
 
@@ -68,49 +70,54 @@ def prepare(
 
     Args:
         workers: processes; see `recsys_ssl.encoders.molecule.smiles.featurise_all`.
+        column: of the SMILES; None: see `files`.
 
     Raises:
-        ValueError: more than config.max_rejected_share of the SMILES give no molecule, or there are none.
+        ValueError: more than config.max_rejected_share of the SMILES give no molecule, or there are none, or see
+            `files.read_smiles`.
     """
-    num_smiles, digest = _fingerprint(smiles_file)
+    num_smiles, digest = _fingerprint(read_smiles(smiles_file, column))
     facts = [_FORMAT, digest, config.min_count, config.validation_share]
     directory = Path(directory, hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16])
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / REJECTED_FILE).exists():
-        counts = count_contexts(_told(read_smiles(smiles_file), num_smiles, tell_count), workers)
+        counts = count_contexts(_told(read_smiles(smiles_file, column), num_smiles, tell_count), workers)
         for name, contexts in ((ATOM_VOCABULARY_FILE, counts.atoms), (BOND_VOCABULARY_FILE, counts.bonds)):
             vocabulary = ContextVocabulary.from_counts(contexts, config.min_count, MAX_CLASSES - 2)
             artifacts.write_text(directory / name, vocabulary.to_json())
-        lines = [json.dumps(rejection._asdict()) + "\n" for rejection in counts.rejections]
+        lines = (json.dumps(rejection._asdict()) + "\n" for rejection in counts.rejections)
         artifacts.write_text(directory / REJECTED_FILE, "".join(lines))
-    with open(directory / REJECTED_FILE, encoding="utf-8") as file:
-        rejected = dict(Counter(json.loads(line)["reason"] for line in file))
-    _check_rejected(rejected, num_smiles, config.max_rejected_share, directory / REJECTED_FILE)
+    rejected = _check_rejected(num_smiles, config.max_rejected_share, directory / REJECTED_FILE)
     if not (directory / _SUMMARY_FILE).exists():
         num_train, num_validation = _write_shards(
-            smiles_file, directory, config.validation_share, num_smiles, workers, tell_write
+            read_smiles(smiles_file, column), directory, config.validation_share, num_smiles, workers, tell_write
         )
         summary = Summary(num_smiles, num_train, num_validation, rejected)
         artifacts.write_text(directory / _SUMMARY_FILE, artifacts.to_json(summary))
     return PretrainData(directory)
 
 
-def _fingerprint(smiles_file: str | os.PathLike) -> tuple[int, str]:
+def _fingerprint(smiles: Iterable[str]) -> tuple[int, str]:
     num_smiles, digest = 0, hashlib.sha256()
-    for smiles in read_smiles(smiles_file):
-        digest.update(smiles.encode() + b"\n")
+    for text in smiles:
+        digest.update(text.encode() + b"\n")
         num_smiles += 1
     return num_smiles, digest.hexdigest()
 
 
-def _check_rejected(rejected: dict[str, int], num_smiles: int, max_share: float, path: Path) -> None:
-    num_rejected = sum(rejected.values())
-    if num_rejected == num_smiles or num_rejected > max_share * num_smiles:
+def _check_rejected(num_smiles: int, max_share: float, path: Path) -> dict[str, int]:
+    """Reason -> number of the rejected SMILES in `path`, if they are not too many."""
+    with open(path, encoding="utf-8") as file:
+        rejections = [json.loads(line) for line in file]
+    rejected = dict(Counter(rejection["reason"] for rejection in rejections))
+    if len(rejections) == num_smiles or len(rejections) > max_share * num_smiles:
+        first = ", ".join(f"{rejection['smiles']!r:.60}" for rejection in rejections[:3])
         raise ValueError(
-            f"at most {max_share:.1%} of the SMILES may be rejected, and not all. Received: {num_rejected:,} of "
-            f"{num_smiles:,} ({rejected or 'the file is empty'}); they are listed in {path}. "
-            "Mend the file or raise pretrain.max_rejected_share."
+            f"at most {max_share:.1%} of the SMILES may be rejected, and not all. Received: {len(rejections):,} of "
+            f"{num_smiles:,} ({rejected or 'the file is empty'}), the first {first or 'none'}; they are listed in "
+            f"{path}. Mend the file, name the right column by --column, or raise pretrain.max_rejected_share."
         )
+    return rejected
 
 
 def _told(smiles: Iterable[str], num_smiles: int, tell: Tell, first: int = 0) -> Iterator[str]:
@@ -121,7 +128,7 @@ def _told(smiles: Iterable[str], num_smiles: int, tell: Tell, first: int = 0) ->
 
 
 def _write_shards(
-    smiles_file: str | os.PathLike,
+    smiles: Iterator[str],
     directory: Path,
     validation_share: float,
     num_smiles: int,
@@ -131,8 +138,7 @@ def _write_shards(
     """The numbers of molecules to train on and to validate on, of older shards too."""
     shards = [Shard(path) for path in _list_shards(directory)]
     next_row = sum(shard.num_rows for shard in shards)
-    smiles = itertools.islice(read_smiles(smiles_file), next_row, None)
-    ours, theirs = itertools.tee(_told(smiles, num_smiles, tell, next_row))
+    ours, theirs = itertools.tee(_told(itertools.islice(smiles, next_row, None), num_smiles, tell, next_row))
     labelled = zip(ours, label_all(theirs, *_read_vocabularies(directory), workers))
     while rows := list(itertools.islice(labelled, SHARD_ROWS)):
         kept = [(text, result) for text, result in rows if not isinstance(result, Rejection)]

@@ -30,6 +30,8 @@ MAX_ATOMS = 500
 
 _CHUNK_SIZE = 512
 
+_WITHOUT_BRACKETS = frozenset(["B", "C", "N", "O", "P", "S", "F", "Cl", "Br", "I"])
+
 # Flag -> SMARTS of the atoms that have it: the definitions of RDKit's feature fingerprint, which GROVER uses too.
 ATOM_PATTERNS = {
     "h_acceptor": "[$([O,S;H1;v2;!$(*-*=[O,N,P,S])]),$([O,S;H0;v2]),$([O,S;-]),$([N;v3;!$(N-*=[O,N,P,S])]),n&H0&+0,"
@@ -103,6 +105,8 @@ class Rejection(NamedTuple):
 def parse(smiles: str, max_atoms: int = MAX_ATOMS) -> Chem.Mol:
     """Reads a SMILES; hydrogens stay implicit, RDKit's messages are silenced.
 
+    Numbers of an atom map are no part of a molecule: with or without them it is the same one.
+
     Raises:
         MoleculeError: the text is empty, no valid molecule, or one of more than `max_atoms` (heavy) atoms.
     """
@@ -119,7 +123,34 @@ def parse(smiles: str, max_atoms: int = MAX_ATOMS) -> Chem.Mol:
     if num_atoms > max_atoms:
         text = f"a molecule must have at most {max_atoms} atoms. Received: {num_atoms} in {smiles!r:.99}."
         raise MoleculeError("too_large", f"{text} Remove the row or raise max_atoms.")
+    if ":" in smiles:  # so is an aromatic bond written
+        _clear_atom_map(molecule)
     return molecule
+
+
+def _clear_atom_map(molecule: Chem.Mol) -> None:
+    """Makes mapped atoms what they are without numbers, for which they stand in brackets with explicit hydrogens."""
+    for atom in molecule.GetAtoms():
+        if not atom.GetAtomMapNum():
+            continue
+        atom.SetAtomMapNum(0)
+        needs_brackets = (
+            atom.GetSymbol() not in _WITHOUT_BRACKETS
+            or atom.GetFormalCharge()
+            or atom.GetIsotope()
+            or atom.GetNumRadicalElectrons()
+            or atom.GetChiralTag() != Chem.ChiralType.CHI_UNSPECIFIED
+        )
+        if needs_brackets:
+            continue
+        num_hydrogens, num_explicit = atom.GetTotalNumHs(), atom.GetNumExplicitHs()
+        atom.SetNoImplicit(False)
+        atom.SetNumExplicitHs(0)
+        atom.UpdatePropertyCache(strict=False)
+        if atom.GetTotalNumHs() != num_hydrogens:  # e.g. the nitrogen of pyrrole
+            atom.SetNoImplicit(True)
+            atom.SetNumExplicitHs(num_explicit)
+            atom.UpdatePropertyCache(strict=False)
 
 
 def featurise(smiles: str, max_atoms: int = MAX_ATOMS) -> MoleculeGraph:

@@ -59,13 +59,51 @@ def test_rows_without_a_molecule_are_told(tmp_path):
         (CSV.replace("22.99", "inf"), ("mol", ["mass"]), "Received: 'inf' in row 2"),
         (CSV, ("id", ["mass"]), "3 unparsable of 3, the first in row 0: '1'. Is 'id' the column"),
         (CSV.replace("[Na+]", ""), ("mol", ["mass"]), "1 empty of 3"),
+        ("", ("mol", ["mass"]), "Received: 0 rows, columns none, and mol, mass missing"),
+        ("mol,y,y\nCCO,1,2\n", ("mol", ["y"]), "names of their own. Received: 'y' more than once in '.*molecules.csv'"),
+        ("mol,mol,y\nCCO,CC,2\n", ("mol", None), "names of their own. Received: 'mol' more than once"),
+        ("mol,y\nCCO,1,2\nCC,2,3\n", ("mol", ["y"]), "as many cells as its header. .*more cells than the 2"),
+        ("mol,y\nCCO,1\nCC,2,3\n", ("mol", ["y"]), "as many cells as its header. .*Expected 2 fields in line 3, saw 3"),
+        ("mol;y\nCCO;0,5\n", ("mol", ["y"]), "Received: '0,5' in row 0"),
+        ("PK\x03\x04", ("mol", ["y"]), "a ZIP archive or an Excel workbook"),
     ],
-    ids=["column", "repeated", "no target", "no rows", "text", "infinite", "wrong column", "too many"],
+    ids=[
+        "column",
+        "repeated",
+        "no target",
+        "no rows",
+        "text",
+        "infinite",
+        "wrong column",
+        "too many",
+        "empty",
+        "two targets of a name",
+        "two columns of SMILES",
+        "too many cells",
+        "too many cells later",
+        "decimal comma",
+        "zip",
+    ],
 )
 def test_bad_tables(path, text, columns, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         read_properties(path, *columns)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"], ids=["commas", "semicolons", "tabs"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_tables_of_any_delimiter_and_encoding_are_read_alike(path, delimiter, encoding):
+    text = f'"mol",name,Löslichkeit\nCCO,"ethyl{delimiter} alcohol",1\nCC,éthane,2.5\n'.replace(",", delimiter)
+    path.write_bytes(text.encode(encoding))
+    table = read_properties(path, "mol", ["Löslichkeit"])
+    assert (table.texts, table.names) == (["CCO", "CC"], ["Löslichkeit"])
+    assert table.targets.tolist() == [[1.0], [2.5]]
+
+
+def test_columns_without_a_name_are_no_repetition(path):
+    path.write_text(",mol,y,,\n0,CCO,1,,\n")
+    assert read_properties(path, "mol", ["y"]).targets.tolist() == [[1.0]]
 
 
 def test_molecules_alone(path):

@@ -8,11 +8,17 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
-from recsys_ssl.encoders.molecule.scaffolds import scaffold, scaffold_balanced, scaffold_deterministic
+from recsys_ssl.encoders.molecule.scaffolds import (
+    scaffold,
+    scaffold_balanced,
+    scaffold_deterministic,
+    split_randomly,
+)
 from recsys_ssl.encoders.molecule.smiles import MoleculeError
 from recsys_ssl.evaluation.prediction import Split
 
-SPLITS = pytest.mark.parametrize("split", [scaffold_balanced, scaffold_deterministic])
+SCAFFOLD_SPLITS = pytest.mark.parametrize("split", [scaffold_balanced, scaffold_deterministic])
+SPLITS = pytest.mark.parametrize("split", [scaffold_balanced, scaffold_deterministic, split_randomly])
 
 
 def make_molecules(seed=0):
@@ -40,11 +46,38 @@ class TestScaffold:
             ("CC(=O)Oc1ccccc1C(=O)O", "c1ccccc1"),
             ("CCc1ccc(CCC2CCCCC2O)cc1", "c1ccc(CCC2CCCCC2)cc1"),
             ("C[C@H]1CC[C@@H](O)CC1", "C1CCCCC1"),
+            ("[CH3:1][C:2](=[O:3])[c:4]1[cH:5][cH:6][cH:7][cH:8][cH:9]1", "c1ccccc1"),
+            ("C[c:2]1[cH:1]cc[nH:9]1", "c1cc[nH]c1"),
         ],
-        ids=["chain", "aspirin", "linked rings", "stereo"],
+        ids=["chain", "aspirin", "linked rings", "stereo", "atom map", "atom map of a part"],
     )
     def test_keeps_rings_and_linkers(self, smiles, expected):
         assert scaffold(smiles) == expected
+
+    def test_is_that_of_chemprop_for_mapped_molecules(self):
+        for smiles in make_molecules():
+            molecule = Chem.MolFromSmiles(smiles)
+            for atom in molecule.GetAtoms():
+                atom.SetAtomMapNum(len(smiles) + atom.GetIdx())
+            mapped = Chem.MolToSmiles(molecule)
+            assert scaffold(mapped) == scaffold(smiles)
+            # chemprop clears the numbers of the molecule and takes its scaffold.
+            for atom in molecule.GetAtoms():
+                atom.SetAtomMapNum(0)
+            assert scaffold(mapped) == MurckoScaffold.MurckoScaffoldSmiles(mol=molecule)
+
+
+@SCAFFOLD_SPLITS
+def test_a_split_does_not_see_an_atom_map(split):
+    smiles = make_molecules()
+    mapped = list(smiles)
+    for row in range(0, 100, 2):
+        molecule = Chem.MolFromSmiles(smiles[row])
+        for atom in molecule.GetAtoms():
+            atom.SetAtomMapNum(1 + (row * 7 + atom.GetIdx()) % 50)
+        mapped[row] = Chem.MolToSmiles(molecule)
+    for part, expected in zip(split(mapped), split(smiles)):
+        assert part.tolist() == expected.tolist()
 
 
 class TestBalanced:
@@ -96,6 +129,36 @@ class TestDeterministic:
         assert [part.tolist() for part in split] == [list(range(6)), [], list(range(6, 10))]
 
 
+class TestRandom:
+    CHAINS = tuple("C" * (1 + row) + "O" for row in range(100))  # no ring: by scaffold they are one group
+
+    def test_each_part_has_its_share_of_molecules_without_a_ring(self):
+        split = split_randomly(self.CHAINS)
+        check_parts(split, 100)
+        assert [len(part) for part in split] == [80, 10, 10]
+        assert [len(part) for part in split_randomly(self.CHAINS, (0.5, 0.3, 0.2))] == [50, 30, 20]
+        assert [len(part) for part in scaffold_balanced(self.CHAINS)] == [0, 0, 100]
+
+    def test_seeds_differ_and_repeat(self):
+        tests = [split_randomly(self.CHAINS, seed=seed).test.tolist() for seed in (0, 1, 0)]
+        assert tests[0] == tests[2]
+        assert tests[0] != tests[1]
+
+    def test_every_row_is_drawn_alike(self):
+        counts = np.bincount(
+            np.concatenate([split_randomly(self.CHAINS, seed=s).test for s in range(500)]), minlength=100
+        )
+        assert np.abs(counts - 50).max() < 5 * np.sqrt(500 * 0.1 * 0.9)
+
+    def test_rows_of_one_molecule_stay_together(self):
+        smiles = [self.CHAINS[row // 4] for row in range(100)]
+        split = split_randomly(smiles)
+        check_parts(split, 100)
+        found = [{smiles[row] for row in part} for part in split]
+        assert sum(map(len, found)) == 25
+        assert [len(part) for part in split] == [80, 12, 8]
+
+
 @SPLITS
 class TestInput:
     def test_nothing_gives_nothing(self, split):
@@ -106,9 +169,11 @@ class TestInput:
         with pytest.raises(ValueError, match="three positive shares that sum to 1"):
             split(["CCO"], sizes)
 
-    def test_a_bad_smiles_is_an_error(self, split):
-        with pytest.raises(MoleculeError, match="must be a SMILES that RDKit accepts"):
-            split(["CCO", "C1CC"])
+
+@SCAFFOLD_SPLITS
+def test_a_bad_smiles_is_an_error(split):
+    with pytest.raises(MoleculeError, match="must be a SMILES that RDKit accepts"):
+        split(["CCO", "C1CC"])
 
 
 def split_like_chemprop(smiles, sizes, seed):

@@ -86,6 +86,20 @@ def test_too_many_rejected_rows_are_an_error(smiles_file, tmp_path):
     assert len(Path(path).read_text().splitlines()) == 2
 
 
+def test_too_many_rejected_rows_are_shown(tmp_path):
+    (tmp_path / "names.csv").write_text("label,smiles,id\n" + "".join(f"{text},{text},x{text}\n" for text in SMILES))
+    with pytest.raises(ValueError, match=f"the first 'x{SMILES[0][:3]}.*name the right column by --column"):
+        prepare(tmp_path / "names.csv", tmp_path, CONFIG, column="id")
+
+
+def test_the_column_of_the_smiles_can_be_named(smiles_file, tmp_path):
+    (tmp_path / "all.csv").write_text("smiles;drug\n" + "".join(f"C;{text}\n" for text in [*SMILES, "C1CC", "no"]))
+    data = prepare(tmp_path / "all.csv", tmp_path, CONFIG, column="drug")
+    assert data.summary.num_smiles == prepare(smiles_file, tmp_path, CONFIG).summary.num_smiles
+    for text, molecule in zip(SMILES, read_all(data), strict=True):
+        check_same(molecule, label_molecule(text, data.atom_vocabulary, data.bond_vocabulary))
+
+
 def test_an_empty_file_is_an_error(tmp_path):
     (tmp_path / "no.smi").write_text("smiles\n")
     with pytest.raises(ValueError, match="the file is empty"):

@@ -15,10 +15,11 @@ from recsys_ssl.encoders.molecule.graph import (
     BOND_COLUMNS,
     BOND_DIM,
     BOND_FIELDS,
+    MoleculeGraph,
     from_bytes,
     to_bytes,
 )
-from recsys_ssl.encoders.molecule.smiles import MoleculeError, Rejection, featurise, featurise_all
+from recsys_ssl.encoders.molecule.smiles import MoleculeError, Rejection, featurise, featurise_all, parse
 
 DRUGS = {
     "aspirin": "CC(=O)Oc1ccccc1C(=O)O",
@@ -342,3 +343,66 @@ def test_a_stream_is_read_as_its_results_are_taken():
 def test_workers_must_be_positive():
     with pytest.raises(ValueError, match="workers must be at least 1. Received: workers=0"):
         featurise_all(["C"], workers=0)
+
+
+# --- Atom maps -------------------------------------------------------------------------------------------
+
+MAPPABLE = [
+    "CCO",
+    "O=C(OCc1ccccc1)c1ccc(C)cc1",
+    "c1cc[nH]c1",
+    "C[C@H](N)C(=O)O",
+    "C/C=C\\C",
+    "[Na+].[Cl-]",
+    "[13CH4]",
+    "C[N+](C)(C)C",
+    "CC(=O)[O-]",
+    "[CH3]",
+    "CS(=O)(=O)c1ccc(F)cc1Br",
+    "OB(O)c1ccccc1",
+    "[2H]C",
+    "CP(C)C",
+    "C[Si](C)(C)C",
+    "c1ccc2[nH]ccc2c1",
+    "O=c1cc[nH]cc1",
+]
+
+
+def with_map(smiles, first=1):
+    """The same atoms in the same order, each with a number."""
+    molecule = Chem.MolFromSmiles(smiles)
+    for atom in molecule.GetAtoms():
+        atom.SetAtomMapNum(first + atom.GetIdx())
+    return Chem.MolToSmiles(molecule, canonical=False)
+
+
+def without_map(mapped):
+    """RDKit's text of the mapped molecule, its numbers cleared."""
+    molecule = Chem.MolFromSmiles(mapped)
+    for atom in molecule.GetAtoms():
+        atom.SetAtomMapNum(0)
+    # Read again: brackets that only held a number go.
+    return Chem.MolToSmiles(molecule, canonical=False)
+
+
+@pytest.mark.parametrize("smiles", MAPPABLE)
+def test_an_atom_map_changes_nothing(smiles):
+    mapped = with_map(smiles)
+    plain = without_map(mapped)
+    assert ":" in mapped
+    ours, expected = featurise(mapped), featurise(plain)
+    for name in MoleculeGraph._fields:
+        np.testing.assert_array_equal(getattr(ours, name), getattr(expected, name), err_msg=f"{name} of {mapped}")
+    assert Chem.MolToSmiles(parse(mapped)) == Chem.MolToSmiles(parse(plain)) == Chem.CanonSmiles(smiles)
+
+
+def test_an_atom_map_of_a_part_changes_nothing():
+    ours, expected = featurise("[CH3:7]Cc1ccccc1[OH:2]"), featurise("CCc1ccccc1O")
+    for name in MoleculeGraph._fields:
+        np.testing.assert_array_equal(getattr(ours, name), getattr(expected, name))
+
+
+def test_bonds_written_by_a_colon_are_no_map():
+    ours, expected = featurise("c1:c:c:c:c:c:1"), featurise("c1ccccc1")
+    for name in MoleculeGraph._fields:
+        np.testing.assert_array_equal(getattr(ours, name), getattr(expected, name))

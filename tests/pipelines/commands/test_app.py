@@ -256,6 +256,18 @@ def test_the_report_table_holds_every_number_and_text_with_brackets(tmp_path):
     assert f"pushed model {' ' * 11} {tmp_path}/pushed/films/17" in shown
 
 
+def test_cautions_stand_below_the_verdict(tmp_path):
+    verdict = {"word": "hold", "reasons": ["Because."]}
+    report = {"floor": [], "metrics": [], "verdict": verdict, "cautions": ["Of [all] these.", "And those."]}
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.json").write_text(json.dumps(report))
+    console = Console(file=io.StringIO(), width=200, color_system=None)
+    results.show_report(console, tmp_path)
+    lines = console.file.getvalue().splitlines()
+    at = lines.index("hold: Because.")
+    assert lines[at + 1 : at + 3] == ["caution: Of [all] these.", "caution: And those."]
+
+
 def test_a_librarys_error_names_its_kind_and_the_log_and_ours_stands_alone(tmp_path):
     from pipelines.config import parse_overrides
     from recsys_ssl.settings import ConfigError

@@ -8,6 +8,7 @@ import pytest
 
 from recsys_ssl.encoders import store
 from recsys_ssl.encoders.molecule.embed import Embedder
+from recsys_ssl.encoders.molecule.encoder import MoleculeEncoder
 from recsys_ssl.encoders.molecule.settings import PretrainConfig
 from recsys_ssl.settings import parse_section
 
@@ -68,6 +69,101 @@ def test_molecules_become_an_encoder_and_vectors(cli, smiles_file, tmp_path):
     rejected = [json.loads(line) for line in vectors.with_name("vectors.parquet.rejected.jsonl").open()]
     assert [(line["row"], line["reason"]) for line in rejected] == [(3, "unparsable"), (41, "unparsable")]
     assert not list(tmp_path.glob("*.tmp"))
+
+
+@pytest.fixture
+def encoder_dir(tmp_path):
+    config = PretrainConfig(hidden_dim=8, num_heads=2)
+    store.save(MoleculeEncoder(config.grover), "molecule", config.grover, tmp_path / "encoder", config)
+    return tmp_path / "encoder"
+
+
+@pytest.fixture
+def embed(cli, encoder_dir, tmp_path):
+    """Embeds a file of the given content; the result and where the vectors would be."""
+
+    def run(content, *options):
+        (tmp_path / "data.csv").write_bytes(content.encode())
+        to = tmp_path / "out" / "vectors.parquet"
+        result = cli("embed", "molecule", "--model", encoder_dir, "--data", tmp_path / "data.csv", "--to", to, *options)
+        return result, to
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        ('"ChEMBL ID";"Name";"Smiles"\n"1";"CC";"CCO"\n"2";"I";"CCN"\n', ()),
+        ("drug,smiles\nCCO,C\nCCN,C\n", ("--column", "drug")),
+        ("1,CCO\n2,CCN\n", ("--column", "2")),
+    ],
+    ids=["found", "named", "numbered"],
+)
+def test_the_column_of_smiles_is_found_or_named(embed, content, options):
+    result, to = embed(content, *options)
+    assert result.status == 0, result.output
+    assert pq.read_table(to)["text"].to_pylist() == ["CCO", "CCN"]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "parts"),
+    [
+        ("foo\nbar\n", (), ["2 unparsable of 2, the first 'foo', 'bar'", "rejected.jsonl. Is it the right column?"]),
+        ("", (), ["--data must have records. Received: none"]),
+        ("\n\n", (), ["2 empty of 2, the first '', ''"]),
+        (
+            "C\nx\ny\nz\n",
+            (),
+            ["at most 50% of the records may be rejected", "3 unparsable of 4, the first 'x', 'y', 'z'"],
+        ),
+        ("C\nC\nx\n", ("--max-rejected-share", "0.3"), ["at most 30% of the records", "1 unparsable of 3"]),
+        ("id,smiles\n1,C\n", ("--column", "mol"), ["Received: 'mol'; the first line", "has 'id', 'smiles'"]),
+        ("PK\x03\x04", (), ["a ZIP archive or an Excel workbook"]),
+    ],
+    ids=["no molecule", "empty", "empty lines", "too many", "share", "no such column", "zip"],
+)
+def test_too_few_molecules_are_an_error_and_no_vectors_are_left(embed, content, options, parts):
+    result, to = embed(content, *options)
+    check_error(result, *parts)
+    assert not to.exists()
+
+
+def test_a_share_may_be_rejected(embed):
+    result, to = embed("C\nx\ny\nz\n", "--max-rejected-share", "0.75")
+    assert result.status == 0, result.output
+    assert pq.read_table(to)["text"].to_pylist() == ["C"]
+    # All of them are too many for any share.
+    check_error(embed("x\n", "--max-rejected-share", "1")[0], "and not all. Received: 1 unparsable of 1")
+
+
+def test_vectors_that_are_not_finite_are_an_error(embed, encoder_dir):
+    with np.load(encoder_dir / "weights.npz") as stored:
+        weights = {name: np.full_like(stored[name], np.nan) for name in stored.files}
+    np.savez(encoder_dir / "weights.npz", **weights)
+    result, to = embed("CCO\nCC\n")
+    check_error(result, "vectors must be finite. Received: others among those of rows 0 to 1")
+    assert not to.exists()
+
+
+@pytest.mark.parametrize("command", ["embed", "predict"])
+def test_a_directory_in_place_of_a_file_is_told_before_any_work(cli, smiles_file, tmp_path, command):
+    result = cli(command, "molecule", "--model", tmp_path / "no", "--data", smiles_file, "--to", tmp_path)
+    check_error(result, "--to must be a file. Received: the directory")
+    assert "Load TensorFlow" not in result.output
+
+
+def test_pretraining_reads_the_column_that_is_named(cli, tmp_path):
+    (tmp_path / "all.csv").write_text(
+        "id;smiles;drug\n" + "".join(f"{row};C;{text}\n" for row, text in enumerate(SMILES))
+    )
+    settings = [f"--set=pretrain.{key}={value}" for key, value in SETTINGS.items()]
+    arguments = ["pretrain", "molecule", "--data", tmp_path / "all.csv", "--workdir", tmp_path / "run", *settings]
+    result = cli(*arguments, "--column", "drug")
+    assert result.status == 0, result.output
+    assert "rejected: none" in result.output
+    result = cli(*arguments, "--column", "id")
+    check_error(result, "40 of 40", "the first '0', '1', '2'", "name the right column by --column")
 
 
 def test_a_missing_file_is_an_error(cli, tmp_path):

@@ -76,13 +76,44 @@ def test_writes_predictor_predictions_and_metrics(cli, encoder, data, tmp_path):
     assert rejected == {"row": 60, "reason": "unparsable", "smiles": "C1CC"}
 
 
+def finetune_on(cli, encoder, tmp_path, smiles, targets, *options):
+    pd.DataFrame({"smiles": smiles, "y": targets}).to_csv(tmp_path / "table.csv", index=False)
+    named = ["--model", encoder, "--data", tmp_path / "table.csv", "--column", "smiles", "--target", "y"]
+    return cli("finetune", "molecule", *named, "--workdir", tmp_path / "work", *SETTINGS, *options)
+
+
+def test_molecules_without_a_ring_are_split_at_random(cli, encoder, tmp_path):
+    chains, targets = ["C" * (1 + row) + "O" for row in range(60)], range(60)
+    result = finetune_on(cli, encoder, tmp_path, chains, targets)
+    assert result.status == 1
+    assert "Received: none in train. Use more data or another split, e.g. a random one." in result.output
+    result = finetune_on(cli, encoder, tmp_path, chains, targets, "--split", "random")
+    assert result.status == 0, result.output
+    facts = json.loads((tmp_path / "work" / "metrics.json").read_text())
+    assert (facts["split"], facts["records"]) == ("random", {"train": 48, "validation": 6, "test": 6})
+    assert np.isfinite(list(facts["metrics"].values())).all()
+
+
+def test_what_is_not_finite_is_an_error_and_nothing_is_saved(cli, encoder, tmp_path):
+    rings = [f"C1{'C' * (2 + i)}1{'N' * (i % 2)}" for i in range(60)]
+    result = finetune_on(cli, encoder, tmp_path, rings, [1e30 * i for i in range(60)])
+    assert result.status == 1
+    assert "a mean and a deviation that 32 bits can hold" in result.output
+    result = finetune_on(cli, encoder, tmp_path, rings, range(60), "--set=finetune.learning_rate=1e38")
+    assert result.status == 1
+    assert "must be finite" in result.output
+    assert result.output.count("error: ") == 1
+    for name in ("predictor", "metrics.json", "predictions.csv"):
+        assert not (tmp_path / "work" / name).exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--target", "weight"], "and weight missing"),
         (["--target", "size", "--task", "classification"], "must be 0 or 1"),
         (["--target", "size", "--set", "finetune.epoch=3"], "unknown setting finetune.epoch. Use one of: seed, epochs"),
-        (["--target", "size", "--split", "random"], "--split must be one of balanced, deterministic. "),
+        (["--target", "size", "--split", "date"], "--split must be one of balanced, deterministic, random. "),
         (["--target", "size", "--set", "finetune.epochs=0"], "finetune.epochs must be at least 1. Received: 0"),
     ],
     ids=["column", "task", "key", "split", "value"],

@@ -8,7 +8,9 @@ from recsys_ssl.encoders.characters.encoder import Characters
 from recsys_ssl.encoders.contract import Embedded
 
 
-def read(source):
+def read(source, column=None):
+    if column is not None:
+        raise ValueError(f"texts stand one a line. Received: column {column!r}. Leave --column out.")
     return iter(source.read_text().splitlines())
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from recsys_ssl import seeds
+from recsys_ssl.encoders.characters.embed import read
 from recsys_ssl.encoders.characters.encoder import CharacterEncoder, Characters, count_bytes
 from recsys_ssl.encoders.characters.settings import Sizes
 from recsys_ssl.encoders.contract import WHOLE, Mask, Pass
@@ -52,8 +53,8 @@ class CharacterPretext:
     batch_spec = tf.TensorSpec([None], tf.string)
     noun = "texts"
 
-    def prepare(self, source, directory, config, workers, tell):
-        return Data(source.read_text().splitlines())
+    def prepare(self, source, directory, config, workers, tell, column=None):
+        return Data(list(read(source, column)))
 
     def make_model(self, config, data):
         return Model(Sizes(config.dim))

@@ -1,0 +1,60 @@
+"""Ids: what is refused, and what is kept and counted since it looks as if it were no id."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from recsys_ssl.logs.ids import count_odd_ids, read_ids
+
+MERGED = "query id is a float from 2^{} on, where ids merge"
+
+
+def read(array):
+    """The ids, and the reasons of each record."""
+    ids, faults = read_ids(pa.chunked_array([array]), "query")
+    return ids.to_pylist(), [[why for mask, why in faults if mask[row]] for row in range(len(ids))]
+
+
+@pytest.mark.parametrize(
+    ("kind", "bits"),
+    [(pa.float16(), 11), (pa.float32(), 24), (pa.float64(), 53)],
+    ids=["float16", "float32", "float64"],
+)
+def test_floats_are_ids_as_far_as_each_integer_is_one(kind, bits):
+    values = np.array([12, 0.5, np.nan, 2**bits - 1, 2**bits, -(2**bits)], kind.to_pandas_dtype())
+    ids, reasons = read(pa.array(values, kind))
+    assert ids == ["12", "0.5", None, str(2**bits - 1), str(2**bits), str(-(2**bits))]
+    assert reasons == [[], [], ["query id is empty"], [], [MERGED.format(bits)], [MERGED.format(bits)]]
+
+
+def test_whole_floats_of_any_size_are_the_text_of_the_integer():
+    assert read(pa.array([1e15, 123456789012345.0, None]))[0] == ["1000000000000000", "123456789012345", None]
+
+
+def test_integers_of_any_size_are_kept():
+    assert read(pa.array([2**62 + 1])) == ([str(2**62 + 1)], [[]])
+
+
+def test_a_list_is_no_id():
+    ids, reasons = read(pa.array([["a"], [], None]))
+    assert ids == [None] * 3
+    assert reasons[0] == ["query id is not one value", "query id is empty"]
+    assert reasons[1] == reasons[2] == ["query id is empty"]
+
+
+def test_words_for_nothing_and_integers_that_were_floats_are_counted():
+    words = ["NULL", "nan", "nan", "None", "\\N", "annul", "Nancy", "u1"]
+    numbers = ["12.0", "3.00", "12", "1.5", "1.0.0", "v1.0", "1.2E+15", "1e+18", "12e4", "e+", "10"]
+    assert count_odd_ids(pa.array(words + numbers, pa.large_string()), "item") == {
+        "word item id: NULL": 1,
+        "word item id: nan": 2,
+        "word item id: None": 1,
+        "word item id: \\N": 1,
+        "whole float item id": 2,
+        "rounded item id": 2,
+    }
+
+
+def test_sound_ids_count_nothing():
+    assert count_odd_ids(pa.array(["u1", "7"], pa.large_string()), "item") == {}
+    assert count_odd_ids(pa.array([], pa.large_string()), "item") == {}
