@@ -7,12 +7,13 @@ the line of the YAML file.
 
 from __future__ import annotations
 
+import codecs
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Optional, Union
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from recsys_ssl.kinds import KINDS, PLANNED
@@ -50,12 +51,48 @@ class _Strict(BaseModel):
 # --- Files ---------------------------------------------------------------------------------------
 
 
-class Files(_Strict):
-    """Where records lie and how to read them; a `.gz` suffix means gzip."""
+def _stays_inside(path: str) -> str:
+    parts = path.split("/")
+    if not path.strip() or path.startswith("/") or ".." in parts or "://" in path or "\0" in path:
+        raise ValueError(
+            "a path must stay within the data directory. Write it relative to that directory, without `..`"
+        )
+    return path
 
-    paths: list[str] = Field(min_length=1, description="Paths or globs relative to the data directory.")
-    format: Literal["csv", "jsonl", "parquet"] = "csv"
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+
+def _is_mark(mark: str) -> str:
+    if set(mark) & set('\n\r\0"'):
+        raise ValueError("a delimiter or comment holds no line end, NUL or quotation mark. Give another one")
+    return mark
+
+
+def _is_encoding(name: str) -> str:
+    try:
+        sound = codecs.lookup(name).incrementaldecoder and "user,1\n".encode(name).decode(name) == "user,1\n"
+    except (LookupError, UnicodeError, TypeError, ValueError):
+        sound = False
+    if not sound or codecs.lookup(name).name in _NO_ENCODINGS:
+        raise ValueError("this is no text encoding that Python knows. Use e.g. utf-8, cp1252, utf-16 or shift_jis")
+    return name
+
+
+_NO_ENCODINGS = ("idna", "punycode", "unicode-escape", "unicode_escape", "raw-unicode-escape", "raw_unicode_escape")
+_Mark = Annotated[str, Field(min_length=1), AfterValidator(_is_mark)]
+
+
+class Files(_Strict):
+    """Where records lie and how to read them; compression is found by the first bytes of a file."""
+
+    paths: list[Annotated[str, AfterValidator(_stays_inside)]] = Field(
+        min_length=1, description="Files, directories or globs, relative to the data directory."
+    )
+    format: Literal["csv", "jsonl", "json", "parquet"] = Field(
+        default="csv", description="`jsonl`: an object a line; `json`: one document with an array of objects."
+    )
+    records: Optional[Annotated[str, Field(min_length=1)]] = Field(
+        default=None, description="Dotted path of the array in a `json` document; the document itself when absent."
+    )
+    delimiter: _Mark = Field(default=",", description="One or more characters between the cells of a CSV line.")
     header: bool = Field(default=True, description="Whether the first CSV line names the columns.")
     columns: Optional[list[str]] = Field(default=None, description="Column names of a CSV file without header.")
     quoting: Literal["minimal", "none"] = Field(
@@ -64,7 +101,12 @@ class Files(_Strict):
     comment: Optional[Annotated[str, Field(min_length=1, max_length=1)]] = Field(
         default=None, description="CSV lines that start with this character are skipped."
     )
-    encoding: Literal["utf-8", "latin-1"] = "utf-8"
+    encoding: Annotated[str, AfterValidator(_is_encoding)] = Field(
+        default="utf-8", description="Any of Python's; a byte order mark in a file goes first."
+    )
+    file_column: Optional[Annotated[str, Field(min_length=1)]] = Field(
+        default=None, description="A further column: the file's name without directories and suffixes."
+    )
 
     @model_validator(mode="after")
     def _columns_match_header(self):
@@ -72,6 +114,8 @@ class Files(_Strict):
             raise ValueError("a CSV file without header needs its columns. Set columns: [name, ...].")
         if self.columns is not None and (self.header or self.format != "csv"):
             raise ValueError("columns may only be given for CSV with header: false. Remove columns or the header.")
+        if self.records is not None and self.format != "json":
+            raise ValueError("records says where the array of a JSON document is. Set format: json or remove it.")
         return self
 
 

@@ -171,12 +171,6 @@ def test_wrong_checksum_keeps_every_row_and_is_told():
     assert rejects == [("gzip data is damaged here or shortly before", 102, "")]
 
 
-def test_plain_text_named_gz_is_one_reject():
-    assert [reject[0] for reject in read(b"q,i\na,A\n", "log.csv.gz")[1]] == [
-        "gzip data is damaged here or shortly before"
-    ]
-
-
 # --- JSON lines ----------------------------------------------------------------------------------
 
 
