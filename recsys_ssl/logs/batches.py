@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,8 @@ class Batch(NamedTuple):
     lines: np.ndarray
     """[num_records] int64, the line where each record begins."""
     rejects: list[Reject]
+    places: Optional[np.ndarray] = None
+    """[num_records] int32, the place of each record among those of its line; None where a line is one record."""
 
 
 def check_columns(file: str, columns: Mapping[str, str], present: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """JSON lines: an object a line; a line that is none is a reject.
 
-A field may hold one value in some lines and a list in others. A column has one type, so these lines become batches of
+A column may be a path into nested objects. A field may hold one value in some lines and a list in others. A column has one type, so these lines become batches of
 their own: no record is read otherwise because of another one.
 """
 
@@ -36,10 +36,7 @@ def read_json(blocks: Iterator[Block], file: str, encoding: str, columns: Mappin
         except (ValueError, RecursionError):
             decoded = [_decode_json(lines[i]) for i in kept.tolist()]
             records, reasons = [record for record, _ in decoded], [why for _, why in decoded]
-        picked = [
-            [_json_text(record.get(column)) if not why else None for record, why in zip(records, reasons)]
-            for column in columns
-        ]
+        picked = [[_json_text(value) for value in _pick(column, records, reasons)] for column in columns]
         for column, values in zip(columns, picked):
             if _has(dict, values) or (_has(list, values) and any(map(_is_nested, values))):
                 nested = f"{column!r} is an object or a list of lists"
@@ -51,7 +48,7 @@ def read_json(blocks: Iterator[Block], file: str, encoding: str, columns: Mappin
         ]
         sound = [i for i, why in enumerate(reasons) if not why]
         if sound and not checked:
-            check_columns(file, columns, list(dict.fromkeys(chain.from_iterable(records[i] for i in sound))))
+            check_columns(file, columns, _list_names([records[i] for i in sound], columns))
             checked = True
         picked = [[values[i] for i in sound] for values in picked] if len(sound) < len(kept) else picked
         numbers = block.first + kept[sound]
@@ -60,6 +57,47 @@ def read_json(blocks: Iterator[Block], file: str, encoding: str, columns: Mappin
             table = pa.table({name: _to_column(values) for name, values in zip(columns, alike)})
             yield Batch(table, numbers[rows], rejects)
             rejects = []
+
+
+def _pick(column: str, records: Sequence, reasons: Sequence[Optional[str]]) -> list:
+    """The values of a column; one that no record has by this name is a path, as `user.id`, into nested objects."""
+    path = column.split(".")
+    if len(path) == 1:
+        return [record.get(column) if not why else None for record, why in zip(records, reasons)]
+    return [
+        (record[column] if column in record else _walk(record, path)) if not why else None
+        for record, why in zip(records, reasons)
+    ]
+
+
+def _walk(value: object, path: Sequence[str]) -> object:
+    """The value at a path, None where there is none; behind a list of objects, the list of their values."""
+    for place, key in enumerate(path):
+        if isinstance(value, list):
+            rest = path[place:]
+            return [_walk(element, rest) if isinstance(element, dict) else None for element in value]
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _list_names(records: Sequence[dict], columns: Mapping[str, str]) -> list[str]:
+    """The keys of some records, those one level below, and the columns that are paths to a value."""
+    names = dict.fromkeys(chain.from_iterable(records))
+    if all(column in names for column in columns):
+        return list(names)
+    below = (f"{key}.{name}" for record in records for key, value in record.items() for name in _keys(value))
+    paths = (
+        column
+        for column in columns
+        if "." in column and any(_walk(record, column.split(".")) is not None for record in records)
+    )
+    return list(names | dict.fromkeys(chain(below, paths)))
+
+
+def _keys(value: object) -> Sequence[str]:
+    if isinstance(value, list):
+        value = next((element for element in value if isinstance(element, dict)), None)
+    return list(value) if isinstance(value, dict) else []
 
 
 def _decode_json(line: str) -> tuple[object, Optional[str]]:
@@ -105,7 +143,7 @@ def _json_text(value: object) -> object:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, list):
-        return [_json_text(element) for element in value]
+        return [element if isinstance(element, list) else _json_text(element) for element in value]
     if isinstance(value, bool):
         return "true" if value else "false"
     return value

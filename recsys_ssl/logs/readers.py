@@ -11,9 +11,11 @@ from typing import BinaryIO
 
 from recsys_ssl.logs.batches import Batch, LogError, Reject
 from recsys_ssl.logs.csv_files import read_csv
+from recsys_ssl.logs.elements import explode_cells, source_columns
 from recsys_ssl.logs.json_files import read_json
 from recsys_ssl.logs.parquet_files import read_parquet
 from recsys_ssl.logs.text_blocks import read_blocks
+from recsys_ssl.logs.values import without_words
 from recsys_ssl.spec import Files
 
 __all__ = ["Batch", "LogError", "Reject", "read_batches"]
@@ -36,6 +38,18 @@ def read_batches(
     Raises:
         LogError: a column is missing, or a Parquet file is no Parquet file.
     """
+    wanted = columns if files.explode is None else source_columns(columns, files.explode)
+    for batch in _read_format(stream, file, files, wanted, rows_per_batch):
+        if files.explode is not None:
+            batch = explode_cells(batch, file, files.explode, list(columns))
+        if files.missing:
+            batch = batch._replace(columns=without_words(batch.columns, files.missing))
+        yield batch
+
+
+def _read_format(
+    stream: BinaryIO, file: str, files: Files, columns: Mapping[str, str], rows_per_batch: int
+) -> Iterator[Batch]:
     if files.format == "parquet":
         yield from read_parquet(stream, file, columns, rows_per_batch)
         return
