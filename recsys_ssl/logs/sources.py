@@ -15,6 +15,7 @@ from recsys_ssl.lists import one_array
 from recsys_ssl.logs import records
 from recsys_ssl.logs.paths import Found, find_files
 from recsys_ssl.logs.readers import Batch, Reject, read_batches, read_name
+from recsys_ssl.logs.values import marks_of
 from recsys_ssl.spec import FeatureSpec
 
 _NOUNS = {"items": "item", "queries": "query"}
@@ -119,7 +120,7 @@ class ReadRecords(beam.PTransform):
 
     Returns:
         records: (partition of the item's, or the table's own, id; checked table). ids: of events without item
-        table, (partition, table of distinct item ids). rejects: (side, table). counts: dicts of numbers.
+        table, (partition, table of distinct items). rejects: (side, table). counts: dicts of numbers.
     """
 
     def __init__(self, side: str, sources: Sequence[Source], spec: FeatureSpec, num_partitions: int, rows: int):
@@ -147,17 +148,19 @@ class _ReadRecords(beam.DoFn):
             yield from tag_rejects(f"{self._side}_values", checked.unreadable)
             yield from partition_by(checked.table, key, self._partitions)
             if is_log and self._spec.items.table is None:
-                ids = records.known_ids(batch, checked.rejects, self._spec)
-                for part in partition_by(ids, "_id", self._partitions):
+                items = records.known_items(batch, checked.sound, source.name, source.place, self._spec)
+                yield from tag_rejects("items", items.rejects)
+                yield from tag_rejects("items_values", items.unreadable)
+                for part in partition_by(items.table, "_id", self._partitions):
                     yield beam.pvalue.TaggedOutput("ids", part)
 
     def _check(self, batch: Batch, source: Source) -> records.Checked:
         if self._side == "events":
             return records.check_events(batch, source.name, source.place, self._spec)
         table = getattr(self._spec, self._side)
-        group_column = self._spec.split.column if self._side == "items" else None
+        group_column, marks = self._spec.split.column if self._side == "items" else None, marks_of(table.table)
         return records.check_table(
-            batch, source.name, source.place, table.features, table.id, _NOUNS[self._side], group_column
+            batch, source.name, source.place, table.features, table.id, _NOUNS[self._side], group_column, marks
         )
 
 
@@ -193,11 +196,14 @@ class _DeduplicateTable(beam.DoFn):
 
 
 class CollectIds(beam.PTransform):
-    """The catalogue of a log without item table: (partition, table of its ids, sorted)."""
+    """The catalogue of a log without item table: (partition, table of its items, sorted by id, each as it came first)."""
 
     def expand(self, ids):
         return ids | beam.GroupByKey() | beam.MapTuple(_unite_ids)
 
 
 def _unite_ids(partition: int, tables: Iterable[pa.Table]) -> tuple[int, pa.Table]:
-    return partition, pa.table({"_id": concat_some(tables)["_id"].unique()}).sort_by("_id")
+    table = concat_some(tables)
+    if table.num_columns > 1:
+        return partition, records.deduplicate_ids(table)[0]
+    return partition, pa.table({"_id": table["_id"].unique()}).sort_by("_id")
