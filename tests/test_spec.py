@@ -249,8 +249,8 @@ def test_a_reserved_kind_says_not_yet(tmp_path):
     [
         ("name: [", r":1: this is not valid YAML: .* Mend the syntax."),
         ("a: 1\n\tb: 2\n", r":2: this is not valid YAML: .*"),
-        ("- a\n- b\n", r": a spec is a mapping of keys. Received: list."),
-        ("", r": a spec is a mapping of keys. Received: NoneType."),
+        ("- a\n- b\n", r":1: a spec is a mapping of keys. Received: list."),
+        ("", r":1: a spec is a mapping of keys. Received: nothing."),
     ],
     ids=["open-bracket", "tab", "list", "empty"],
 )
