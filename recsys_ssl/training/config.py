@@ -74,7 +74,7 @@ class TrainConfig:
         ssl: what the treatment has and the control has not.
         encoder: kind of content -> settings of its encoder, those of the kind's EncoderConfig.
         eval_every: steps between validations; also the checkpoint interval.
-        patience: validations without a better Recall@k (`validation.choose_k`) after which training stops.
+        patience: validations without a better Recall@k (`metrics.choose_k`) after which training stops.
         validation_queries: held-out rankings of a validation, drawn once.
         shuffle_buffer: serialized examples in the shuffle buffer, roughly 200 bytes each.
     """
