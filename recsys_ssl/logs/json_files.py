@@ -1,7 +1,7 @@
 """JSON lines: an object a line; a line that is none is a reject.
 
-A column may be a path into nested objects. A field may hold one value in some lines and a list in others. A column has one type, so these lines become batches of
-their own: no record is read otherwise because of another one.
+A column may be a path into nested objects. A field may hold one value in some lines and a list in others. A column has
+one type, so these lines become batches of their own: no record is read otherwise because of another one.
 """
 
 from __future__ import annotations
