@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Optional, Union
 
@@ -51,6 +53,30 @@ class _Strict(BaseModel):
 # --- Files ---------------------------------------------------------------------------------------
 
 
+class Explode(_Strict):
+    """A column whose cell holds several records: each element of a list, or part of a text, is a record of its own."""
+
+    column: str
+    separator: Optional[Annotated[str, Field(min_length=1)]] = Field(
+        default=None, description="Separates the elements of a text; lists of JSON and Parquet need none."
+    )
+    into: Optional[Annotated[list[str], Field(min_length=1)]] = Field(
+        default=None,
+        description="Columns that the parts of an element become; when absent it takes the column's place.",
+    )
+    part_separator: Optional[Annotated[str, Field(min_length=1)]] = Field(
+        default=None, description="Separates the parts of an element; only the first part may hold it."
+    )
+
+    @model_validator(mode="after")
+    def _parts_go_with_names(self):
+        if (self.into is None) != (self.part_separator is None):
+            raise ValueError("into and part_separator belong together. Give both or neither.")
+        if self.into is not None and len(set(self.into)) < len(self.into):
+            raise ValueError(f"into names each part once. Received: {self.into}.")
+        return self
+
+
 def _stays_inside(path: str) -> str:
     parts = path.split("/")
     if not path.strip() or path.startswith("/") or ".." in parts or "://" in path or "\0" in path:
@@ -68,7 +94,8 @@ def _is_mark(mark: str) -> str:
 
 def _is_encoding(name: str) -> str:
     try:
-        sound = codecs.lookup(name).incrementaldecoder and "user,1\n".encode(name).decode(name) == "user,1\n"
+        codecs.getincrementaldecoder(name)
+        sound = "user,1\n".encode(name).decode(name) == "user,1\n"
     except (LookupError, UnicodeError, TypeError, ValueError):
         sound = False
     if not sound or codecs.lookup(name).name in _NO_ENCODINGS:
@@ -107,6 +134,18 @@ class Files(_Strict):
     file_column: Optional[Annotated[str, Field(min_length=1)]] = Field(
         default=None, description="A further column: the file's name without directories and suffixes."
     )
+    decimal: Literal[".", ","] = Field(default=".", description="Decimal mark of numbers that are text.")
+    thousands: Optional[Literal[",", ".", " ", "'"]] = Field(
+        default=None, description="Separates the thousands of numbers that are text."
+    )
+    missing: list[str] = Field(default=[], description="Cells that mean unknown, in whatever column.")
+    explode: Optional[Explode] = Field(default=None, description="A column that holds several records in one cell.")
+
+    @model_validator(mode="after")
+    def _marks_differ(self):
+        if self.decimal == self.thousands:
+            raise ValueError(f"decimal and thousands must differ. Received both: {self.decimal!r}.")
+        return self
 
     @model_validator(mode="after")
     def _columns_match_header(self):
@@ -288,6 +327,25 @@ class Timestamp(_Strict):
     unit: Literal["s", "ms", "us", "ns", "iso8601"] = Field(
         default="s", description="Unit of a number since 1970, or ISO 8601 text (read as UTC when it names no zone)."
     )
+    format: Optional[str] = Field(
+        default=None,
+        description="In place of a unit: how a text is read, as Python's strptime (UTC when it names no zone).",
+    )
+
+    @model_validator(mode="after")
+    def _format_gives_a_date(self):
+        if self.format is None:
+            return self
+        if "unit" in self.model_fields_set:
+            raise ValueError("a format takes the place of the unit. Remove one of them.")
+        moment = datetime(2011, 12, 21, 8, 26, 40, tzinfo=timezone.utc)
+        try:
+            read = datetime.strptime(moment.strftime(self.format), self.format)
+        except (ValueError, re.error) as error:
+            raise ValueError(f"{self.format!r} is no strptime format: {error}. Use e.g. '%d/%m/%y %H:%M'.") from error
+        if read.date() != moment.date():
+            raise ValueError(f"a format must read year, month and day. Received: {self.format!r}. Add what is missing.")
+        return self
 
 
 class Label(_Strict):
@@ -338,9 +396,12 @@ class Events(Files):
 
 
 class Items(_Strict):
-    """The catalogue. Without `table` it holds every item id of the log and no other feature than ids."""
+    """The catalogue. Without `table` it holds every item id of the log, and no other feature unless `from_events`."""
 
     table: Optional[Files] = None
+    from_events: bool = Field(
+        default=False, description="The features' columns are of the log; the first record of an item counts."
+    )
     id: str = Field(default="item_id", description="Column of the table that identifies the item.")
     title: Optional[str] = Field(default=None, description="Feature shown to people beside the id.")
     features: list[Feature] = Field(min_length=1)
@@ -385,11 +446,21 @@ class Evaluation(_Strict):
         description="Leave the query's earlier positives out of its ranking, and held-out repeats of them out of the "
         "figures (not for repeat consumption).",
     )
+    mask_disliked: bool = Field(
+        default=False,
+        description="Leave items that the query rated below label.threshold before out of its ranking and its "
+        "recommendations.",
+    )
     group_by: Literal["query", "event"] = Field(
         default="query",
         description="`query`: one ranking per query, at its first held-out event; `event`: one per held-out event.",
     )
     slices: list[str] = Field(default=[], description="Categorical query features to slice the report by.")
+
+    @property
+    def masks(self) -> bool:
+        """Whether rankings leave out any item for what the query did before."""
+        return self.mask_seen or self.mask_disliked
 
 
 class FeatureSpec(_Strict):
@@ -468,8 +539,19 @@ class FeatureSpec(_Strict):
         if not self.queries.same_as_items and not self.query_features:
             raise ValueError("the query needs at least one feature. Add queries.features or same_as_items: true.")
         known = all(f.source_column == self.items.id and not f.is_content for f in self.item_features)
-        if self.items.table is None and not known:
-            raise ValueError("without items.table only the id column is known. Add the table or drop other features.")
+        if self.items.table is not None and self.items.from_events:
+            raise ValueError("items come from a table or from the events. Remove one of items.table and from_events.")
+        if self.items.table is None and not self.items.from_events and not known:
+            raise ValueError(
+                "without items.table only the id column is known. Add the table, set items.from_events: true when the "
+                "columns are of the log, or drop other features."
+            )
+        if self.items.from_events and self.items.id != self.events.item_id:
+            raise ValueError(f"items from the events have their id. Set items.id: {self.events.item_id}.")
+        if self.items.from_events and self.queries.same_as_items:
+            raise ValueError("queries that are items need a table of both. Give items.table or remove from_events.")
+        if self.evaluation.mask_disliked and self.events.label.column is None:
+            raise ValueError("mask_disliked needs ratings. Give label.column and threshold, or remove mask_disliked.")
         own_columns = {self.queries.id, *(f.name for f in self.item_sequences)}
         if self.queries.table is None:
             for feature in self.queries.features:

@@ -34,6 +34,8 @@ class Batch(NamedTuple):
     lines: np.ndarray
     """[num_records] int64, the line where each record begins."""
     rejects: list[Reject]
+    places: Optional[np.ndarray] = None
+    """[num_records] int32, the place of each record among those of its line; None where a line is one record."""
 
 
 def find_columns(

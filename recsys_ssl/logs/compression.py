@@ -86,9 +86,14 @@ def _read(stream: BinaryIO, careful_from: Optional[int] = None) -> Iterator[byte
 class _Unpacker(Protocol):
     """As in `bz2` and `lzma`."""
 
-    eof: bool
-    needs_input: bool
-    unused_data: bytes
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
 

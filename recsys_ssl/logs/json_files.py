@@ -1,7 +1,7 @@
 """JSON: an object a line, or one document with an array of them; what is no object is a reject.
 
-A field may hold one value in some lines and a list in others. A column has one type, so these lines become batches of
-their own: no record is read otherwise because of another one.
+A column may be a path into nested objects. A field may hold one value in some lines and a list in others. A column has
+one type, so these lines become batches of their own: no record is read otherwise because of another one.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def _read_records(
             decoded = [_decode_json(text, encoding) for text in texts]
             records, reasons = [record for record, _ in decoded], [why for _, why in decoded]
         picked = [
-            [_json_text(record.get(column, constant)) if not why else None for record, why in zip(records, reasons)]
-            for column, constant in ((column, constants.get(column)) for column in columns)
+            [_json_text(value) for value in _pick(column, records, reasons, constants.get(column))]
+            for column in columns
         ]
         for column, values in zip(columns, picked):
             if _has(dict, values) or (_has(list, values) and any(map(_is_nested, values))):
@@ -93,8 +93,7 @@ def _read_records(
         ]
         sound = [i for i, why in enumerate(reasons) if not why]
         if sound and not checked:
-            names = list(dict.fromkeys(chain.from_iterable(records[i] for i in sound)))
-            find_columns(file, columns, names, constants)
+            find_columns(file, columns, _list_names([records[i] for i in sound], columns), constants)
             checked = True
         picked = [[values[i] for i in sound] for values in picked] if len(sound) < len(texts) else picked
         lines = numbers[sound]
@@ -133,6 +132,51 @@ def _is_array_of_objects(text: str) -> bool:
     except (ValueError, RecursionError):
         return re.match(r"\[\s*\{", text) is not None
     return bool(values) and all(isinstance(value, dict) for value in values)
+
+
+def _pick(column: str, records: Sequence, reasons: Sequence[Optional[str]], constant: Optional[str]) -> list:
+    """The values of a column; one that no record has by this name is a path, as `user.id`, into nested objects.
+
+    Args:
+        constant: the value of a record without the column.
+    """
+    path = column.split(".")
+    if len(path) == 1:
+        return [record.get(column, constant) if not why else None for record, why in zip(records, reasons)]
+    return [
+        (record[column] if column in record else _walk(record, path)) if not why else None
+        for record, why in zip(records, reasons)
+    ]
+
+
+def _walk(value: object, path: Sequence[str]) -> object:
+    """The value at a path, None where there is none; behind a list of objects, the list of their values."""
+    for place, key in enumerate(path):
+        if isinstance(value, list):
+            rest = path[place:]
+            return [_walk(element, rest) if isinstance(element, dict) else None for element in value]
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _list_names(records: Sequence[dict], columns: Mapping[str, str]) -> list[str]:
+    """The keys of some records, those one level below, and the columns that are paths to a value."""
+    names = dict.fromkeys(chain.from_iterable(records))
+    if all(column in names for column in columns):
+        return list(names)
+    below = (f"{key}.{name}" for record in records for key, value in record.items() for name in _keys(value))
+    paths = (
+        column
+        for column in columns
+        if "." in column and any(_walk(record, column.split(".")) is not None for record in records)
+    )
+    return list(names | dict.fromkeys(chain(below, paths)))
+
+
+def _keys(value: object) -> Sequence[str]:
+    if isinstance(value, list):
+        value = next((element for element in value if isinstance(element, dict)), None)
+    return list(value) if isinstance(value, dict) else []
 
 
 def _decode_json(text: str, encoding: str) -> tuple[object, Optional[str]]:
@@ -178,7 +222,7 @@ def _json_text(value: object) -> object:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, list):
-        return [_json_text(element) for element in value]
+        return [element if isinstance(element, list) else _json_text(element) for element in value]
     if isinstance(value, bool):
         return "true" if value else "false"
     return value

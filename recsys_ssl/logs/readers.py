@@ -18,10 +18,12 @@ import pyarrow.parquet as pq
 from recsys_ssl.logs.batches import Batch, LogError, Reject
 from recsys_ssl.logs.compression import find_compression, read_plain
 from recsys_ssl.logs.csv_files import read_csv
+from recsys_ssl.logs.elements import explode_cells, source_columns
 from recsys_ssl.logs.encodings import name_kind, read_utf8
 from recsys_ssl.logs.json_files import read_json_document, read_json_lines
 from recsys_ssl.logs.parquet_files import read_parquet
 from recsys_ssl.logs.text_blocks import read_blocks
+from recsys_ssl.logs.values import without_words
 from recsys_ssl.spec import Files
 
 __all__ = ["Batch", "LogError", "Reject", "read_batches", "read_name"]
@@ -55,9 +57,14 @@ def read_batches(
     Raises:
         LogError: a column is missing, or the file is not of its format.
     """
-    for batch in _read_format(stream, file, files, columns, rows_per_batch, constants):
-        if batch.columns.num_columns < len(columns):
-            batch = batch._replace(columns=_add_constants(batch.columns, columns, constants))
+    wanted = columns if files.explode is None else source_columns(columns, files.explode)
+    for batch in _read_format(stream, file, files, wanted, rows_per_batch, constants):
+        if batch.columns.num_columns < len(wanted):
+            batch = batch._replace(columns=_add_constants(batch.columns, wanted, constants))
+        if files.explode is not None:
+            batch = explode_cells(batch, file, files.explode, list(columns))
+        if files.missing:
+            batch = batch._replace(columns=without_words(batch.columns, files.missing))
         yield batch
 
 

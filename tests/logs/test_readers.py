@@ -258,7 +258,7 @@ def test_what_is_no_parquet_is_one_line(data):
     [
         pa.struct([("a", pa.int64())]),
         pa.list_(pa.struct([("a", pa.int64())])),
-        pa.duration("s"),
+        pa.map_(pa.string(), pa.int64()),
         pa.list_(pa.list_(pa.int64())),
     ],
     ids=str,
