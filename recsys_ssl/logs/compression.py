@@ -141,7 +141,7 @@ def _unpack(reads: Iterator[bytes], make: Callable[[], _Unpacker], is_single: bo
     for data in reads:
         while data or (unpacker and not unpacker.needs_input):
             if unpacker is None:
-                data = data.lstrip(b"\0")  # padding between members
+                data = data if is_single else data.lstrip(b"\0")  # padding between members
                 if not data:
                     break
                 unpacker = make()
