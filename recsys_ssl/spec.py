@@ -106,7 +106,8 @@ def _is_mark(mark: str) -> str:
 
 def _is_encoding(name: str) -> str:
     try:
-        sound = codecs.lookup(name).incrementaldecoder and "user,1\n".encode(name).decode(name) == "user,1\n"
+        codecs.getincrementaldecoder(name)
+        sound = "user,1\n".encode(name).decode(name) == "user,1\n"
     except (LookupError, UnicodeError, TypeError, ValueError):
         sound = False
     if not sound or codecs.lookup(name).name in _NO_ENCODINGS:

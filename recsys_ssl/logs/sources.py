@@ -16,8 +16,9 @@ from recsys_ssl.logs import records
 from recsys_ssl.logs.paths import Found, find_files
 from recsys_ssl.logs.readers import Batch, Reject, read_batches, read_name
 from recsys_ssl.logs.values import marks_of
-from recsys_ssl.spec import FeatureSpec
+from recsys_ssl.spec import FeatureSpec, Files
 
+_SIDES = ("events", "items", "queries")
 _NOUNS = {"items": "item", "queries": "query"}
 
 
@@ -40,33 +41,53 @@ def find_sources(spec: FeatureSpec, data_dir: str, rows_per_batch: int) -> dict[
         LogError: a path matches no file, or the first file of a side lacks a column.
     """
     sources = {}
-    for side, found in find_all_files(spec, data_dir).items():
-        sources[side] = [Source(place, file.path, file.name) for place, file in enumerate(found)]
-        next(_read(sources[side][0], side, spec, rows_per_batch), None)
+    for side in _SIDES:
+        found = match_files(side, spec, data_dir)
+        if found:
+            sources[side] = found
+            next(read_source(found[0], side, spec, rows_per_batch), None)
     return sources
 
 
-def find_all_files(spec: FeatureSpec, data_dir: str) -> dict[str, list[Found]]:
-    """The files of `events`, `items` and `queries`, as far as the spec has them.
+def match_files(side: str, spec: FeatureSpec, data_dir: str) -> list[Source]:
+    """The files of `events`, `items` or `queries`, none of a side that the spec does not have.
 
     Raises:
         LogError: see `paths.find_files`.
     """
-    sides = {"events": spec.events, "items": spec.items.table, "queries": spec.queries.table}
-    return {
-        side: find_files(files.paths, data_dir, "events.paths" if side == "events" else f"{side}.table.paths")
-        for side, files in sides.items()
-        if files is not None
-    }
+    return [Source(place, file.path, file.name) for place, file in enumerate(_find(side, spec, data_dir))]
 
 
-def _read(source: Source, side: str, spec: FeatureSpec, rows_per_batch: int) -> Iterator[Batch]:
-    is_log, table = side == "events", getattr(spec, side)
-    files = table if is_log else table.table
-    if is_log:
+def list_versions(spec: FeatureSpec, data_dir: str) -> list[tuple[str, int, float]]:
+    """Name, size and change time of every file that the spec reads, sorted; it changes when the data do.
+
+    Raises:
+        LogError: see `paths.find_files`.
+    """
+    found = [file for side in _SIDES for file in _find(side, spec, data_dir)]
+    return sorted({(file.name, file.num_bytes, file.changed) for file in found})
+
+
+def _find(side: str, spec: FeatureSpec, data_dir: str) -> list[Found]:
+    files = _files_of(side, spec)
+    key = "events.paths" if side == "events" else f"{side}.table.paths"
+    return find_files(files.paths, data_dir, key) if files else []
+
+
+def _files_of(side: str, spec: FeatureSpec) -> Optional[Files]:
+    return spec.events if side == "events" else getattr(spec, side).table
+
+
+def read_source(source: Source, side: str, spec: FeatureSpec, rows_per_batch: int) -> Iterator[Batch]:
+    """Yields the records of a file of a side; see `readers.read_batches`."""
+    files = _files_of(side, spec)
+    if side == "events":
         columns = records.event_columns(spec)
     else:
+        table = getattr(spec, side)
         columns = records.table_columns(table.features, table.id, side, spec.split.column)
+    if files is None:
+        raise ValueError(f"a side must have files. Received: {side}.")
     with FileSystems.open(source.path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
         constants = read_name(source.name, files.file_column)
         yield from read_batches(stream, source.name, files, columns, rows_per_batch, constants)
@@ -138,7 +159,7 @@ class _ReadRecords(beam.DoFn):
 
     def process(self, source):
         is_log, key = self._side == "events", "item_id" if self._side == "events" else "_id"
-        for batch in _read(source, self._side, self._spec, self._rows):
+        for batch in read_source(source, self._side, self._spec, self._rows):
             checked = self._check(batch, source)
             read = len(batch.lines) + len(batch.rejects)
             counts = {f"{self._side}_read": read, "ignored": checked.ignored}
