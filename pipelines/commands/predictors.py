@@ -97,7 +97,7 @@ def predict(
     [dim]recsys-ssl predict molecule --model build/esol/predictor --data new.csv --to build/solubility.csv[/dim]
     """
     with session(to.parent, "predict") as (console, lines):
-        require_file(to)
+        require_file(to, data)
         lines.start("Load TensorFlow")
         from recsys_ssl import kinds
         from recsys_ssl.encoders import finetune as training

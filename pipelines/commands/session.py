@@ -76,8 +76,10 @@ def require_dir(path: Path) -> None:
         raise FileNotFoundError(f"--data must be a directory. Received: {str(path)!r}. Check the path.")
 
 
-def require_file(path: Path) -> None:
-    """Raises ValueError when `--to` is a directory."""
+def require_file(path: Path, data: Path) -> None:
+    """Raises ValueError when `--to` is a directory, or the file `--data` that is read."""
+    if path.exists() and data.exists() and path.samefile(data):
+        raise ValueError(f"--to must be another file than --data. Received: {str(path)!r} for both. Name a new file.")
     if path.is_dir():
         raise ValueError(f"--to must be a file. Received: the directory {str(path)!r}. Name a file in it.")
 
