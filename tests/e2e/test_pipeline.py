@@ -35,8 +35,8 @@ COMPONENTS = [
 ]
 AFTER_TREATMENT = ["Train.treatment", "Embed.treatment", "IndexItems", "EvaluateArms", "Pusher", "PublishResults"]
 
-# Tastes are so clear, and catalogues so much larger than a history, that a trained model beats most-popular beyond doubt
-# on items that are new to their query: of these the truth finds 43% among the first ten, most-popular 5%.
+# Tastes are clear, and the catalogue is much larger than a history: on items that are new to their query a trained
+# model beats most-popular beyond doubt. Of these the truth finds 43% among the first ten, most-popular 5%.
 SIMULATION = Simulation(
     num_users=200,
     num_items=240,
