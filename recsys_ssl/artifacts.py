@@ -12,6 +12,7 @@ import dataclasses
 import errno
 import functools
 import json
+import math
 import os
 import shutil
 import uuid
@@ -53,7 +54,31 @@ Kind = TypeVar("Kind")
 
 def to_json(value: Any) -> str:
     """A dataclass, or dicts and lists of them, as the JSON of a file that people read too."""
-    return json.dumps(value, indent=2, ensure_ascii=False, default=dataclasses.asdict) + "\n"
+    return dump_json(value, dataclasses.asdict, indent=2) + "\n"
+
+
+def dump_json(value: Any, default: Callable[[Any], Any], indent: Optional[int] = None) -> str:
+    """JSON that every parser reads: of NaN and infinities, for which it has no numbers, the names as text.
+
+    Args:
+        default: turns what JSON has no form for into what it has.
+    """
+    try:
+        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False, default=default)
+    except ValueError:
+        return json.dumps(_name_infinite(value), indent=indent, ensure_ascii=False, allow_nan=False, default=default)
+
+
+def _name_infinite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else json.dumps(value)
+    if isinstance(value, dict):
+        return {_name_infinite(key): _name_infinite(of_key) for key, of_key in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_name_infinite(element) for element in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _name_infinite(dataclasses.asdict(value))
+    return value
 
 
 def from_json(kind: type[Kind], text: str) -> Kind:

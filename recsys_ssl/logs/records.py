@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_ssl import kinds, lists
+from recsys_ssl import artifacts, kinds, lists
 from recsys_ssl.logs.batches import is_list
 from recsys_ssl.logs.cells import split_cells
 from recsys_ssl.logs.ids import count_null_words, count_odd_ids, read_ids
@@ -476,7 +476,7 @@ def _as_dicts(table: pa.Table) -> list[dict]:
 
 def rejects_to_table(rejects: Sequence[Reject]) -> pa.Table:
     """Columns reason, file, line, record; the record as JSON."""
-    records = [json.dumps(reject.record, ensure_ascii=False, default=str) for reject in rejects]
+    records = [artifacts.dump_json(reject.record, default=str) for reject in rejects]
     return pa.table(
         {
             "reason": pa.array([reject.reason for reject in rejects], TEXT),

@@ -102,8 +102,8 @@ def recommend(
     tensors = {name: tf.constant(array, specs[name].dtype) for name, array in arrays.items()}
     outputs = model.signatures["recommend"](k=tf.constant(k, tf.int32), **tensors)
     ids, scores = outputs["item_ids"].numpy().tolist(), outputs["scores"].numpy().tolist()
-    # Padding comes last.
-    found = [sum(score > float("-inf") for score in row) for row in scores]
+    # Padding comes last; no item has an empty id.
+    found = [sum(map(bool, row)) for row in ids]
     return Recommendations(
         [[item_id.decode() for item_id in row[:count]] for row, count in zip(ids, found, strict=False)],
         [row[:count] for row, count in zip(scores, found, strict=False)],

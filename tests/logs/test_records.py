@@ -1,5 +1,7 @@
 """Checks of columns: what is a value, what is missing and what is rejected."""
 
+import json
+import math
 import subprocess
 import sys
 
@@ -170,6 +172,20 @@ def test_a_rejected_time_beyond_those_of_python_can_be_written():
     result = records.check_events(Batch(table, np.arange(1, 3), []), "log.parquet", 0, spec(timestamp={"column": "t"}))
     assert [reject.reason for reject in result.rejects] == ["timestamp is no time between 1970 and 2100"]
     assert str(2**60) in records.rejects_to_table(result.rejects)["record"][0].as_py()
+
+
+def test_a_rejected_record_is_strict_json():
+    numbers = [math.nan, math.inf, -math.inf, 1.5]
+    table = pa.table({"q": [None] * 4, "i": ["A"] * 4, "x": numbers, "l": [[number] for number in numbers]})
+    result = records.check_events(Batch(table, np.arange(4), []), "log.parquet", 0, spec())
+    texts = records.rejects_to_table(result.rejects)["record"].to_pylist()
+
+    def refuse(name):
+        raise ValueError(name)
+
+    read = [json.loads(text, parse_constant=refuse) for text in texts]
+    names = ["NaN", "Infinity", "-Infinity", 1.5]
+    assert [(record["x"], record["l"]) for record in read] == [(name, [name]) for name in names]
 
 
 def test_times_and_context_features():
