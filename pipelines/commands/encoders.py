@@ -47,7 +47,7 @@ def pretrain(
 
     [dim]recsys-ssl pretrain molecule --data all.smi --workdir build/molecules --set pretrain.steps=5000[/dim]
     """
-    with session(workdir, "pretrain") as (console, lines):
+    with session(workdir, "pretrain", is_alone=True) as (console, lines):
         lines.start("Load TensorFlow")
         from recsys_ssl import kinds
         from recsys_ssl.encoders.pretrain import pretrain as pretrain_encoder

@@ -55,7 +55,7 @@ def finetune(
     [dim]recsys-ssl finetune molecule --model build/molecules/encoder --data esol.csv --column smiles
     --target logSolubility --workdir build/esol[/dim]
     """
-    with session(workdir, "finetune") as (_, lines):
+    with session(workdir, "finetune", is_alone=True) as (_, lines):
         lines.start("Load TensorFlow")
         from recsys_ssl import kinds
         from recsys_ssl.encoders import store

@@ -19,6 +19,7 @@ import pyarrow as pa
 import tensorflow as tf
 from scann.scann_ops.py import scann_ops
 
+from recsys_ssl import artifacts
 from recsys_ssl.index import embeddings, raw_inputs, scann_index
 
 # What ScaNN's serialisation leaves out when its method has no use for it.
@@ -108,7 +109,7 @@ def _read_scann_tensors(index_dir: str | Path) -> list:
 
 
 def _export(towers_dir: str | Path, item_ids: pa.Array, index: tf.Module, out_dir: str | Path) -> None:
-    towers = tf.saved_model.load(str(towers_dir))
+    towers = artifacts.load_saved_model(towers_dir)
     query_specs, item_specs = (raw_inputs.input_specs(towers, name) for name in ("embed_query", "embed_item"))
     taken = sorted({"k", "exclude"} & set(query_specs))
     if taken:

@@ -189,7 +189,7 @@ def save_index(index: ScannIndex, out_dir: str | Path) -> None:
     with artifacts.whole_directory(out_dir) as unfinished:
         index.searcher.serialize(str(unfinished))
         assets = unfinished / _ASSETS_FILE
-        text = assets.read_text(encoding="utf-8").replace(str(unfinished), str(out_dir))
+        text = assets.read_text(encoding="utf-8").replace(str(unfinished), artifacts.finished_name(out_dir))
         assets.write_text(text, encoding="utf-8")
         pq.write_table(pa.table({"item_id": index.item_ids}), unfinished / "item_ids.parquet")
         (unfinished / "config.json").write_text(artifacts.to_json(index.config), encoding="utf-8")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Optional
 import pyarrow as pa
 import tensorflow as tf
 
+from recsys_ssl import artifacts
 from recsys_ssl.index import raw_inputs
 
 
@@ -29,6 +30,7 @@ def load_recommender(model_dir: str | Path):
 
     Raises:
         FileNotFoundError: there is no SavedModel.
+        DamagedError: it cannot be read.
         ImportError: the model needs ScaNN, which is not installed.
     """
     graph = Path(model_dir, "saved_model.pb")
@@ -41,7 +43,7 @@ def load_recommender(model_dir: str | Path):
             raise ImportError(
                 f"{model_dir} needs the ScaNN op. Received: {error}. Install scann or export the brute-force variant."
             ) from error
-    return tf.saved_model.load(str(model_dir))
+    return artifacts.load_saved_model(model_dir)
 
 
 def recommend(
