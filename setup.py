@@ -67,5 +67,5 @@ setup(
         "baselines": BASELINES,
         "dev": DEV,
     },
-    entry_points={"console_scripts": ["recsys-ssl = pipelines.commands.app:main"]},
+    entry_points={"console_scripts": ["recsys-ssl = pipelines.commands.entry:main"]},
 )
