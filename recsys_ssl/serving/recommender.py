@@ -31,7 +31,7 @@ def load_recommender(model_dir: str | Path):
     Raises:
         FileNotFoundError: there is no SavedModel.
         DamagedError: it cannot be read.
-        ImportError: the model needs ScaNN, which is not installed.
+        ImportError: the model needs ScaNN, which is not installed, or was built for another TensorFlow.
     """
     graph = Path(model_dir, "saved_model.pb")
     if not graph.exists():
@@ -39,9 +39,10 @@ def load_recommender(model_dir: str | Path):
     if b"Scann>" in graph.read_bytes():
         try:
             from scann.scann_ops.py import scann_ops  # noqa: F401  (registers the ops)
-        except ImportError as error:
+        except (ImportError, tf.errors.NotFoundError) as error:  # the second: the op does not link to this TensorFlow
             raise ImportError(
-                f"{model_dir} needs the ScaNN op. Received: {error}. Install scann or export the brute-force variant."
+                f"{model_dir} needs the ScaNN op. Received: {error}. Install the scann that is made for TensorFlow "
+                f"{tf.__version__} (`pip install 'scann[tf]'` takes a pair), or export the brute-force variant."
             ) from error
     return artifacts.load_saved_model(model_dir)
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pandas as pd
@@ -334,5 +335,15 @@ def test_export_errors(towers_dir, items_dir, tmp_path):
 
 def test_missing_scann_is_explained(models, monkeypatch):
     monkeypatch.setitem(sys.modules, "scann.scann_ops.py", None)
-    with pytest.raises(ImportError, match="Install scann or export the brute-force variant"):
+    with pytest.raises(ImportError, match=f"Install the scann.* TensorFlow {tf.__version__}.* the brute-force variant"):
+        load_recommender(models["scann"])
+
+
+def test_scann_of_another_tensorflow_is_explained(models, monkeypatch):
+    class Unlinked(types.ModuleType):
+        def __getattr__(self, name):
+            raise tf.errors.NotFoundError(None, None, "_scann_ops.so: undefined symbol: _ZN4absl")
+
+    monkeypatch.setitem(sys.modules, "scann.scann_ops.py", Unlinked("scann.scann_ops.py"))
+    with pytest.raises(ImportError, match="undefined symbol.* Install the scann"):
         load_recommender(models["scann"])
