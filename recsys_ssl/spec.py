@@ -8,6 +8,7 @@ the line of the YAML file.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Optional, Union
 
@@ -523,6 +524,17 @@ def _describe(path: Path, root: yaml.Node, fault: ErrorDetails) -> str:
     received = "" if isinstance(fault["input"], (dict, list)) else f" Received: {fault['input']!r}."
     where = ".".join(str(key) for key in keys) or "spec"
     return f"{path}:{_line_of(root, keys)}: {where}: {message.rstrip('.')}.{received}"
+
+
+def find_line(path: str | Path, keys: Sequence[object]) -> int:
+    """The line of a spec file that has the key, or the deepest of the keys above it.
+
+    Args:
+        path: a file that `load_spec` reads.
+        keys: from the top, as ["events", "features", 0].
+    """
+    root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    return _line_of(root, list(keys))
 
 
 def _find_repeated_key(node: yaml.Node | None) -> yaml.Node | None:

@@ -1,11 +1,11 @@
 """MovieLens-100K written as four kinds of logs that people have, for `recsys-ssl new-spec` to look at.
 
-    movielens_1m   `ratings.dat`, `movies.dat`, `users.dat`: `::`, no header, Latin-1
-    spark          directories of Parquet parts with `_SUCCESS`, check sums and a partition column
-    excel          one export of a spreadsheet: Windows-1252, semicolons, decimal commas, American dates
-    nested_json    JSON lines whose objects hold the user, the film and the event
+movielens_1m   `ratings.dat`, `movies.dat`, `users.dat`: `::`, no header, Latin-1
+spark          directories of Parquet parts with `_SUCCESS`, check sums and a partition column
+excel          one export of a spreadsheet: Windows-1252, semicolons, decimal commas, American dates
+nested_json    JSON lines whose objects hold the user, the film and the event
 
-    python -m benchmarks.anylog.make_logs build/data/movielens-100k build/anylog
+python -m benchmarks.anylog.make_logs build/data/movielens-100k build/anylog
 """
 
 from __future__ import annotations
@@ -33,10 +33,16 @@ def read_movielens(data: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame
         "user": ["user", "age", "gender", "occupation", "zip"],
     }
     ratings, films, users = (
-        pd.read_csv(data / f"ml-100k.{suffix}", sep="\t", quoting=3, names=columns, header=0, dtype=str, na_filter=False)
+        pd.read_csv(
+            data / f"ml-100k.{suffix}", sep="\t", quoting=3, names=columns, header=0, dtype=str, na_filter=False
+        )
         for suffix, columns in names.items()
     )
-    return ratings.assign(rating=ratings.rating.astype(float).astype(int), time=ratings.time.astype(float).astype(int)), films, users
+    return (
+        ratings.assign(rating=ratings.rating.astype(float).astype(int), time=ratings.time.astype(float).astype(int)),
+        films,
+        users,
+    )
 
 
 def movielens_1m(data: Path, to: Path) -> None:
@@ -98,7 +104,9 @@ def excel(data: Path, to: Path) -> None:
             "Country": [_COUNTRIES[place] for place in user % 13 % len(_COUNTRIES)],
         }
     )
-    rows.to_csv(to / "Online Retail.csv", sep=";", index=False, encoding="cp1252", errors="replace", lineterminator="\r\n")
+    rows.to_csv(
+        to / "Online Retail.csv", sep=";", index=False, encoding="cp1252", errors="replace", lineterminator="\r\n"
+    )
 
 
 def nested_json(data: Path, to: Path) -> None:

@@ -21,7 +21,6 @@ _COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+|\d{1,3}([ '’]\d{3})+),\d+")
 _GROUPED = re.compile(r"[+-]?\d{1,3}([, '’])\d{3}(\1\d{3})*(\.\d+)?")
 _MONEY = re.compile(r"[$€£¥%\s\u00a0]+|\b(USD|EUR|GBP|CHF|JPY)\b")
 _MOST_DISTINCT = 5_000
-_ENOUGH = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,11 +74,16 @@ class Column:
         comma, grouped = (sum(p.fullmatch(text) is not None for text in odd) for p in (_COMMA, _GROUPED))
         if max(comma, grouped) < 0.8 * len(odd):
             return "plain"
-        return "comma" if comma > grouped or (comma == grouped and not any("." in text for text in texts)) else "grouped"
+        return (
+            "comma" if comma > grouped or (comma == grouped and not any("." in text for text in texts)) else "grouped"
+        )
 
     @functools.cached_property
     def is_numeric(self) -> bool:
-        return not self.is_list and len(self.known) > 0 and len(self.numbers) >= _ENOUGH * len(self.known)
+        """Whether the values are numbers, but for a few words for nothing."""
+        num_words = len(self.known) - len(self.numbers)
+        few_words = num_words <= 3 and len(self.numbers) >= 5 * num_words
+        return not self.is_list and len(self.numbers) > 0 and (num_words <= 0.05 * len(self.known) or few_words)
 
     @functools.cached_property
     def is_whole(self) -> bool:
@@ -103,6 +107,11 @@ class Column:
         if self.own_type == "time":
             return TimeForm("iso8601", None, "the file's own type is a time")
         return None if self.is_list or self.own_type == "bool" else guess_time(self.known)
+
+    @functools.cached_property
+    def is_flag(self) -> bool:
+        """Whether the values are true and false."""
+        return {value.lower() for value in self.known} == {"true", "false"}
 
     @property
     def share_distinct(self) -> float:

@@ -52,7 +52,7 @@ def guess_encoding(data: bytes) -> Encoding:
         return Encoding("utf-8", "what was seen is UTF-8", False)
     except UnicodeDecodeError:
         pass
-    if any(0x80 <= byte < 0xA0 for byte in set(data)):
+    if b"\r\n" in data or any(0x80 <= byte < 0xA0 for byte in set(data)):
         return Encoding("cp1252", "no UTF-8; Windows for Western Europe, another code page is possible", False)
     return Encoding("latin-1", "no UTF-8; Western Europe, another code page is possible", False)
 
@@ -139,7 +139,9 @@ def _find_delimiter(lines: Sequence[str]) -> Optional[tuple[str, float]]:
             return delimiter, single[delimiter][1]
     for delimiter in several:  # `::` explains each `:` of a line, while an empty cell between `|` is no `||`
         fits = delimiter in found and all(
-            number == found[delimiter][0] * delimiter.count(mark) if mark in delimiter else number <= found[delimiter][0]
+            number == found[delimiter][0] * delimiter.count(mark)
+            if mark in delimiter
+            else number <= found[delimiter][0]
             for mark, (number, _) in single.items()
         )
         if fits and delimiter != "://":

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
 import pandas as pd
+import pyarrow as pa
 
 from recsys_ssl.guessing import words
-from recsys_ssl.guessing.columns import Column
+from recsys_ssl.guessing.columns import Column, describe
 from recsys_ssl.guessing.features import (
     Guessed,
     cut,
@@ -36,6 +38,8 @@ _HEADING = (
     "A comment says what a guess rests on: read each. All keys: docs/own_data/spec.md.",
 )
 _MANY_REPEATS, _SHORT_STAY = 0.1, 0.1
+_TOLERATED = 0.008
+"""Share of records without an id, time or label below the default of `max_rejected_share`."""
 _MOST_SLICES, _FEW_VALUES, _MOST_WORDS = 2, 8, 10
 
 
@@ -67,7 +71,11 @@ def draft_spec(given: Sequence[str], options: Options = Options(), name: Optiona
     tables, unused = read_tables(sets, data_dir)
     if not tables:
         raise GuessError("\n".join(unused.values()))
-    plan = name_columns(make_plan(tables, options))
+    try:
+        plan = name_columns(make_plan(tables, options))
+    except GuessError as error:
+        others = [f"Not used: {file}: {why}" for file, why in unused.items()]
+        raise GuessError("\n".join([str(error), *others])) from error
     name = name or re.sub(r"[^a-z0-9]+", "-", os.path.basename(data_dir).lower()).strip("-") or "log"
     unused |= plan.unused
     entries = [Entry("version", 1), Entry("name", name), *_entries(plan)]
@@ -77,20 +85,47 @@ def draft_spec(given: Sequence[str], options: Options = Options(), name: Optiona
 
 def _entries(plan: Plan) -> list[Entry]:
     log, time = plan.log, plan.time
-    form = time.form if time else None
-    frame = to_frame(log, plan.query.column, plan.item.column, time and time.column, form)
+    frame = to_frame(log, time and time.column, time and time.form)
     of_items, context = _split_columns(plan, frame)
     items = _item_entries(plan, of_items)
     queries, query_features = _query_entries(plan)
     events = _event_entries(plan, context)
-    entries = [Entry("events", [*_files(log, _used_columns(plan, [*context, *(of_items if not plan.items else [])])), *events])]
+    entries = [
+        Entry("events", [*_files(log, _used_columns(plan, [*context, *(of_items if not plan.items else [])])), *events])
+    ]
     entries.append(Entry("items", items))
     if queries:
         entries.append(Entry("queries", queries))
     if time is None:
-        entries.append(Entry("split", {"kind": "random"}, "no column of times was found"))
+        entries.append(Entry("split", {"kind": "random"}, _why_no_time(plan)))
     evaluation = _evaluation(plan, frame, query_features, context)
-    return [*entries, *([Entry("evaluation", evaluation)] if evaluation else [])]
+    if evaluation:
+        entries.append(Entry("evaluation", evaluation))
+    return [*entries, *_tolerance(plan, frame)]
+
+
+def _tolerance(plan: Plan, frame: pd.DataFrame) -> list[Entry]:
+    """A larger share of rejects where many records lack what each needs."""
+    needed = {plan.query.column: "", plan.item.column: ""}
+    needed |= {plan.time.column: ""} if plan.time else {}
+    needed |= {plan.label.column: ""} if plan.label else {}
+    lacking = {name: frame[name].isna() | frame[name].isin(["", *plan.log.columns[name].null_words]) for name in needed}
+    share = float(pd.concat(lacking, axis=1).any(axis=1).mean()) if len(frame) else 0.0
+    if share < _TOLERATED:
+        return []
+    worst = max(lacking, key=lambda name: lacking[name].mean())
+    why = f"{share:.1%} of the records seen lack a value, most often {worst}: they are left out"
+    return [Entry("max_rejected_share", min(1.0, math.ceil(share * 120) / 100), why)]
+
+
+def _why_no_time(plan: Plan) -> str:
+    named = [column for column in plan.log.columns.values() if set(column.words) & set(words.TIMES[:10])]
+    odd = next(
+        (column for column in named if column.known and column.name not in (plan.query.column, plan.item.column)), None
+    )
+    if odd is None:
+        return "no column of times was found"
+    return f"{odd.name} may be a time, of no known form: {odd.known[0]}; events.timestamp takes a format of strptime"
 
 
 # --- Files -----------------------------------------------------------------------------------------------
@@ -103,7 +138,11 @@ def _files(table: Table, columns: Sequence[tuple[Column, bool]]) -> list[Entry]:
         columns: those that the spec reads, and whether as numbers.
     """
     entries = [Entry("paths", table.patterns, table.why_files)]
-    entries += [Entry(key, fact.value, fact.why) for key, fact in table.sample.facts.items() if (key, fact.value) != ("header", True)]
+    entries += [
+        Entry(key, fact.value, fact.why)
+        for key, fact in table.sample.facts.items()
+        if (key, fact.value) != ("header", True)
+    ]
     if table.file_column:
         entries.append(Entry("file_column", table.file_column, "the files' names are its values"))
     numbers = [column for column, is_number in columns if is_number]
@@ -188,20 +227,21 @@ def _split_columns(plan: Plan, frame: pd.DataFrame) -> tuple[list[Guessed], list
     taken = {plan.query.column, plan.item.column, *([plan.time.column] if plan.time else [])}
     taken |= {plan.label.column} if plan.label else set()
     single_item = plan.several is None and plan.items is None and not plan.same_as_items
+    firsts = log.sample.table.filter(pa.array(~frame.duplicated(plan.item.column).to_numpy()))
     for name, column in log.columns.items():
         if name in taken or _is_weight(column) or not column.known:
             continue
-        feature = guess_feature(column)
-        if feature.kind == "molecule" and not single_item:
-            continue
-        if single_item and not column.is_list and depends_on(frame, plan.item.column, name, column.words):
+        if single_item and depends_on(frame, plan.item.column, name, column.words):
+            feature = guess_feature(describe(firsts.select([name]), log.sample.own_types)[name])
             of_items.append(feature._replace(why=f"{feature.why}; the same for an item"))
-        elif feature.kind in ("categorical", "numeric", "text", "dense"):
-            of_query = not column.is_list and depends_on(frame, plan.query.column, name, column.words)
-            named = any(word in words.CONTEXTS for word in [*column.words, column.name.lower()])
-            is_context = (named or of_query) and feature.kind == "categorical" and name not in log.partitions
-            is_context = is_context and not column.is_list and not plan.same_as_items
-            context.append(feature._replace(used=feature.used and is_context))
+            continue
+        feature = guess_feature(column)
+        if feature.kind == "molecule":
+            continue
+        of_query = depends_on(frame, plan.query.column, name, column.words)
+        named = any(word in words.CONTEXTS for word in [*column.words, column.name.lower()])
+        is_context = of_query or (named and feature.kind == "categorical" and not column.is_list)
+        context.append(feature._replace(used=feature.used and is_context and name not in log.partitions))
     if plan.same_as_items:
         return of_items, []
     own = [] if plan.queries else [id_name(log.columns[plan.query.column], "query")]
@@ -218,7 +258,10 @@ def _item_entries(plan: Plan, of_items: list[Guessed]) -> list[Entry]:
         key = id_feature(plan.items.key, id_name(table.columns[plan.items.key], "item"))
         features = cut(make_unique([key, *_table_features(plan.items)]))
         title = pick_title(features, table.columns[plan.items.key])
-        entries = [Entry("table", _files(table, _columns_of(features, table))), Entry("id", plan.items.key, plan.items.why)]
+        entries = [
+            Entry("table", _files(table, _columns_of(features, table))),
+            Entry("id", plan.items.key, plan.items.why),
+        ]
     else:
         column = "item" if plan.several and plan.several.kind == "marked" else plan.item.column
         known = plan.log.columns.get(column)
@@ -259,7 +302,10 @@ def _query_entries(plan: Plan) -> tuple[list[Entry], list[Guessed]]:
         key = id_feature(plan.queries.key, id_name(table.columns[plan.queries.key], "query"))
         features = [key, *(one for one in _table_features(plan.queries) if one.kind != "molecule")]
         features = cut(make_unique(features, {"history"}))
-        entries = [Entry("table", _files(table, _columns_of(features, table))), Entry("id", plan.queries.key, plan.queries.why)]
+        entries = [
+            Entry("table", _files(table, _columns_of(features, table))),
+            Entry("id", plan.queries.key, plan.queries.why),
+        ]
     if plan.time is not None:
         features = [*features, history]
     return [*entries, Entry("features", features)], features
@@ -283,7 +329,7 @@ def _evaluation(
         entries.append(Entry("mask_seen", False, f"{repeats:.0%} of what was seen are repeats on a later day{kind}"))
     stay = share_of_stay(frame, query)
     if timed and stay < _SHORT_STAY:
-        why = f"half of the queries stay for {stay:.1%} of the time at most: most test queries begin in it"
+        why = f"half of the queries stay for less than {max(stay, 0.001):.1%} of the time: most of the test are new"
         entries.append(Entry("group_by", "event", why))
     elif any(feature.used for feature in context):
         entries.append(Entry("group_by", "event", "each event in its own context"))

@@ -72,7 +72,9 @@ def _guess_kind(column: Column) -> tuple[str, dict[str, object], str, bool]:
     if column.is_numeric:
         return _guess_number(column)
     title = any(word in words.TITLES for word in column.words)
-    if (column.mean_words >= 3 and column.num_distinct > 30) or (title and column.share_distinct > 0.3 and column.mean_words > 1.2):
+    if (column.mean_words >= 3 and column.num_distinct > 30) or (
+        title and column.share_distinct > 0.3 and column.mean_words > 1.2
+    ):
         return "text", {}, f"{column.mean_words:.1f} words on average", True
     if column.share_distinct > 0.8 and column.num_present > 20:
         if column.mean_words > 1.5 or title:

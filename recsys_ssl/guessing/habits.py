@@ -14,13 +14,13 @@ _LOOSE = {"price", "name", "title", "description", "desc", "category", "brand"}
 """Words of attributes that a log may write in several ways for one item."""
 
 
-def to_frame(log: Table, query: str, item: str, time: Optional[str], form: Optional[TimeForm]) -> pd.DataFrame:
-    """[num_records] query, item, day (float, NaN without time) and the other single-valued columns of the log."""
+def to_frame(log: Table, time: Optional[str], form: Optional[TimeForm]) -> pd.DataFrame:
+    """[num_records] the columns of the log as text, lists joined, and the days since 1970 in a column without name."""
     table = log.sample.table
-    singles = [name for name, column in log.columns.items() if not column.is_list or name in (query, item)]
-    frame = pd.DataFrame({name: table[name].to_pylist() for name in singles})
-    if log.columns[item].is_list:
-        frame[item] = [None if cell is None else " ".join(map(str, cell)) for cell in frame[item]]
+    frame = pd.DataFrame({name: table[name].to_pylist() for name in table.column_names})
+    for name, column in log.columns.items():
+        if column.is_list:
+            frame[name] = [None if cell is None else "\n".join(map(str, cell)) for cell in frame[name]]
     days = [None] * len(frame) if time is None or form is None else to_days(frame[time].tolist(), form)
     return frame.assign(**{"": pd.Series(days, dtype="float64")})
 
@@ -56,4 +56,6 @@ def depends_on(frame: pd.DataFrame, key: str, column: str, words: list[str]) -> 
     most = pairs.value_counts().groupby(level=0).max().sum() / len(pairs)
     always = pairs[column].value_counts().iloc[0] / len(pairs)
     least = 0.5 if set(words) & _LOOSE else 0.9
-    return bool(most >= least and (1 - most) < 0.3 * (1 - always)) or bool(set(words) & _LOOSE and most >= least > always)
+    return bool(most >= least and (1 - most) < 0.3 * (1 - always)) or bool(
+        set(words) & _LOOSE and most >= least > always
+    )

@@ -53,6 +53,8 @@ def _name_match(match: Optional[Match], key: str) -> Optional[Match]:
 
 
 def _meaning(column: Column) -> str:
+    if {value.lower() for value in column.known} <= {"m", "f", "male", "female", "o", "other"}:
+        return "gender"
     several = find_several(column)
     if several is not None:
         return "categories" if several.kind == "categories" else ""

@@ -12,6 +12,9 @@ from recsys_ssl.guessing.tables import Table
 from recsys_ssl.guessing.times import TimeForm
 
 
+_CLICKS = ("click", "clicked", "clk", "label")
+
+
 class Choice(NamedTuple):
     """A guessed column, and why."""
 
@@ -49,6 +52,8 @@ def guess_ids(table: Table, options: Options = Options()) -> Ids:
         lists = _several_items(table, [query and query.column])
         taken = [choice.column for choice in (query, item) if choice]
         left = [name for name, column in columns.items() if name not in taken and _recurs(column)]
+        if any(name in columns and not _recurs(columns[name]) for name in taken) and table.sample.table.num_rows > 20:
+            left = []  # a table of items or of users
         if not table.has_header:
             singles = [name for name in left if name not in lists]
             if query is None and singles:
@@ -94,7 +99,8 @@ def _rank(column: Column, known: Sequence[str]) -> Optional[float]:
 def _may_be_id(column: Column) -> bool:
     if column.own_type in ("time", "bool") or (column.is_numeric and not column.is_whole):
         return False
-    return column.num_present > 0 and column.time is None and column.mean_words < 3
+    named = any(word in words.ITEMS or word in words.QUERIES for word in column.words)
+    return column.num_present > 0 and (column.time is None or named) and column.mean_words < 3
 
 
 def _recurs(column: Column) -> bool:
@@ -162,6 +168,8 @@ def guess_label(table: Table, taken: Collection[str], given: Optional[str]) -> O
     """A rating with a threshold, or event types; None when every record is a choice."""
     if given is not None:
         column = table.columns[given]
+        if column.is_flag:
+            return _flag(column)
         return (_threshold(column) if column.is_numeric else None) or _event_types(column, sure=True)
     left = {name: column for name, column in table.columns.items() if name not in taken}
     for name in ([table.file_column] if table.file_column else []) + list(left):
@@ -170,12 +178,18 @@ def guess_label(table: Table, taken: Collection[str], given: Optional[str]) -> O
             label = _event_types(column, sure=name == table.file_column)
             if label is not None:
                 return label
-    rated = _by_name(left, words.LABELS, [])
-    if rated is not None and left[rated.column].is_numeric:
-        return _threshold(left[rated.column])
+    rated = _by_name({n: c for n, c in left.items() if c.is_numeric or c.is_flag}, words.LABELS, [])
+    if rated is not None:
+        column = left[rated.column]
+        return _flag(column) if column.is_flag else _threshold(column)
     if not table.has_header:
         for column in left.values():
-            few = column.is_numeric and 2 <= column.num_distinct <= 21 and 0 <= min(column.numbers) and max(column.numbers) <= 10
+            few = (
+                column.is_numeric
+                and 2 <= column.num_distinct <= 21
+                and 0 <= min(column.numbers)
+                and max(column.numbers) <= 10
+            )
             if few:
                 return _threshold(column)
     return None
@@ -208,10 +222,19 @@ def _event_types(column: Column, sure: bool) -> Optional[Label]:
     return Label(keys, column.name, f"seen: {seen}", left_out)
 
 
+def _flag(column: Column) -> Label:
+    """True is positive; a click that is false was shown."""
+    false, true = sorted(column.known, key=str.lower)[:2]
+    keys: dict[str, object] = {"event_type": column.name, "positive": {true: 1.0}}
+    if any(word in _CLICKS for word in column.words):
+        keys["impressions"] = [false]
+    return Label(keys, column.name, "true and false were seen")
+
+
 def _threshold(column: Column) -> Optional[Label]:
     low, high = min(column.numbers), max(column.numbers)
     if {low, high} == {0.0, 1.0} and column.num_distinct == 2 and column.is_whole:
-        if any(word in ("click", "clicked", "clk", "label") for word in column.words):
+        if any(word in _CLICKS for word in column.words):
             zero, one = (next(value for value in column.known if float(value) == number) for number in (0.0, 1.0))
             keys = {"event_type": column.name, "positive": {one: 1.0}, "impressions": [zero]}
             return Label(keys, column.name, "0 was shown, 1 was chosen")
@@ -224,7 +247,9 @@ def _threshold(column: Column) -> Optional[Label]:
     threshold = next(cut for top, cut in ((1, 1.0), (5, 4.0), (7, 5.0), (10, 7.0), (100, 70.0)) if high <= top)
     numbers = dict(zip(column.distinct, column.counts))
     above = sum(
-        count for value, count in numbers.items() if (number := to_number(value, column.style)) is not None and number >= threshold
+        count
+        for value, count in numbers.items()
+        if (number := to_number(value, column.style)) is not None and number >= threshold
     )
     share = f"{above / max(1, column.num_present):.0%} of those seen are positive"
     return Label({"column": column.name, "threshold": threshold}, column.name, f"{low:g} to {high:g}: {share}")

@@ -17,6 +17,8 @@ HEAD_RECORDS = 50_000
 MIDDLE_RECORDS = 10_000
 MOST_FILES = 8
 """Of a side, evenly among its files in order of path."""
+MOST_VALUES = 20
+"""Of a partition, each of which is read from one file besides."""
 _DEPTH = 5
 
 
@@ -49,7 +51,7 @@ def read_sample(paths: Sequence[str], partitions: Sequence[Mapping[str, str]]) -
     Raises:
         GuessError: they are no CSV, JSON or Parquet.
     """
-    chosen = sorted({round(i * (len(paths) - 1) / max(1, MOST_FILES - 1)) for i in range(MOST_FILES)})
+    chosen = _choose(partitions)
     share = len(chosen)
     first = _read_one(paths[chosen[0]], share, None)
     samples = [first, *(_read_one(paths[place], share, first.facts) for place in chosen[1:])]
@@ -63,6 +65,18 @@ def read_sample(paths: Sequence[str], partitions: Sequence[Mapping[str, str]]) -
     is_whole = len(chosen) == len(paths) and all(sample.is_whole for sample in samples)
     own_types = {name: kind for sample in samples for name, kind in sample.own_types.items()}
     return Sample(first.facts, _concat(tables), own_types, is_whole)
+
+
+def _choose(partitions: Sequence[Mapping[str, str]]) -> list[int]:
+    """Places of the files to read: some evenly, and the first of each value of a partition that has few."""
+    last = len(partitions) - 1
+    chosen = {round(i * last / max(1, MOST_FILES - 1)) for i in range(MOST_FILES)}
+    firsts: dict[str, dict[str, int]] = {}
+    for place, columns in enumerate(partitions):
+        for name, value in columns.items():
+            firsts.setdefault(name, {}).setdefault(value, place)
+    few = [places for places in firsts.values() if len(places) <= MOST_VALUES]
+    return sorted(chosen.union(*(places.values() for places in few)))
 
 
 def _concat(tables: Sequence[pa.Table]) -> pa.Table:
@@ -182,7 +196,9 @@ def _read_json(
     else:
         found = _find_array(head, 0)
         if found is None:
-            raise GuessError(f"{path}: this begins like JSON, but holds neither an object a line nor an array of objects.")
+            raise GuessError(
+                f"{path}: this begins like JSON, but holds neither an object a line nor an array of objects."
+            )
         keys, begin = found
         facts["format"] = Fact("json", "one document")
         if keys:
@@ -274,7 +290,10 @@ def _flatten(record: dict, prefix: str, depth: int) -> Iterator[tuple[str, objec
 
 
 def _to_column(values: Sequence[object]) -> pa.Array:
-    if any(isinstance(value, list) for value in values):
+    num_lists = sum(isinstance(value, list) for value in values)
+    if 2 * num_lists <= sum(value is not None for value in values):
+        values = [None if isinstance(value, list) else value for value in values]  # an odd one
+    else:
         listed = [value if value is None or isinstance(value, list) else [value] for value in values]
         texts = [None if value is None else [_as_text(part) for part in value] for value in listed]
         return pa.array(texts, pa.large_list(pa.large_string()))
@@ -352,7 +371,13 @@ def _texts_of(column: pa.ChunkedArray) -> tuple[Optional[pa.Array], str]:
     if pa.types.is_integer(kind):
         return array.cast(pa.string()).cast(pa.large_string()), "number"
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return array.cast(pa.large_string()), ""
+        try:
+            array.cast(pa.large_binary()).cast(pa.large_string())  # which looks whether it is UTF-8
+            return array.cast(pa.large_string()), ""
+        except pa.ArrowInvalid:
+            return pa.array(
+                [_decode(value) for value in array.cast(pa.large_binary()).to_pylist()], pa.large_string()
+            ), ""
     return None, ""
 
 

@@ -16,6 +16,7 @@ from recsys_ssl.guessing.words import IMPRESSIONS, NEGATIVES, POSITIVES, words_o
 
 _DIGITS = re.compile(r"\d+")
 _MISSING_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_NO_DATA = (".yaml", ".yml", ".md", ".py", ".bak", "~", ".tmp", ".crc")
 _SHARES = {"train", "test", "valid", "validation", "val", "dev", "base"}
 """Words of files that a split has made."""
 
@@ -57,7 +58,23 @@ class Table(NamedTuple):
 def stem_of(path: str) -> str:
     """The name without directories and suffixes: `data/ratings.dat.gz` -> `ratings`; `ml-100k.item` -> `ml-100k item`."""
     stem, *suffixes = os.path.basename(path.rstrip("/")).split(".")
-    known = {"csv", "tsv", "txt", "dat", "data", "json", "jsonl", "ndjson", "parquet", "pq", "gz", "bz2", "xz", "zst", "zip"}
+    known = {
+        "csv",
+        "tsv",
+        "txt",
+        "dat",
+        "data",
+        "json",
+        "jsonl",
+        "ndjson",
+        "parquet",
+        "pq",
+        "gz",
+        "bz2",
+        "xz",
+        "zst",
+        "zip",
+    }
     return " ".join([stem, *(suffix for suffix in suffixes if suffix.lower() not in known)])
 
 
@@ -97,10 +114,12 @@ def find_files(given: Sequence[str]) -> tuple[str, list[FileSet]]:
 
 
 def _walk(directory: str) -> list[str]:
+    """The files below a directory, without those that are hidden, or specs."""
     found = []
     for folder, folders, names in os.walk(directory):
         folders[:] = sorted(name for name in folders if not name.startswith(("_", ".")))
-        found += [os.path.join(folder, name) for name in sorted(names) if not name.startswith(("_", "."))]
+        shown = [name for name in sorted(names) if not name.startswith(("_", ".")) and not name.endswith(_NO_DATA)]
+        found += [os.path.join(folder, name) for name in shown]
     return found
 
 
@@ -158,7 +177,7 @@ def read_tables(sets: Sequence[FileSet], data_dir: str) -> tuple[list[Table], di
             unused[", ".join(one.patterns)] = str(error).removeprefix(f"{one.paths[0]}: ")
             continue
         tables.append(found)
-    return _unite_tables(tables, data_dir), unused
+    return _unite_tables(tables), unused
 
 
 def _read_table(files: FileSet, data_dir: str) -> Table:
@@ -169,30 +188,33 @@ def _read_table(files: FileSet, data_dir: str) -> Table:
     return Table(files.patterns, files.paths, sample, describe(sample.table, sample.own_types), names, None, why)
 
 
-def _unite_tables(tables: Sequence[Table], data_dir: str) -> list[Table]:
-    """Unites files with the same header in one directory: one file per event type, or the shares of a split."""
+def _unite_tables(tables: Sequence[Table]) -> list[Table]:
+    """Unites files with the same header: of one name, one per event type, or the shares of a split."""
     groups: dict[tuple, list[Table]] = {}
     for table in tables:
-        folder = os.path.dirname(table.patterns[0])
-        alike = (folder, *table.columns) if table.has_header and not table.partitions else (table.name,)
+        alike = tuple(table.columns) if table.has_header and not table.partitions else (table.name,)
         groups.setdefault(alike, []).append(table)
     united: list[Table] = []
     for group in groups.values():
         words = [set(table.words) for table in group]
-        types = {*POSITIVES, *IMPRESSIONS, *NEGATIVES}
-        by_type = all(some & types for some in words)
-        if len(group) > 1 and (by_type or all(some & _SHARES for some in words)):
-            united.append(_unite_group(group, data_dir, by_type))
+        stems = {stem_of(pattern) for table in group for pattern in table.patterns}
+        if len(group) == 1:
+            united += group
+        elif len(stems) == 1:
+            united.append(_unite_group(group, "the same name and columns", by_type=False))
+        elif all(some & {*POSITIVES, *IMPRESSIONS, *NEGATIVES} for some in words):
+            united.append(_unite_group(group, "one file per event type", by_type=True))
+        elif all(some & _SHARES for some in words):
+            united.append(_unite_group(group, "shares of a split: the run makes its own", by_type=False))
         else:
             united += group
     return united
 
 
-def _unite_group(group: Sequence[Table], data_dir: str, by_type: bool) -> Table:
+def _unite_group(group: Sequence[Table], why: str, by_type: bool) -> Table:
     paths = [path for table in group for path in table.paths]
     names = [{"event_type": os.path.basename(path).partition(".")[0]} if by_type else {} for path in paths]
     sample = read_sample(paths, names)
-    why = "one file per event type" if by_type else "shares of a split: the run makes its own"
     patterns = [pattern for table in group for pattern in table.patterns]
     columns = describe(sample.table, sample.own_types)
     return Table(patterns, paths, sample, columns, [], "event_type" if by_type else None, why)

@@ -25,6 +25,7 @@ _ISO = re.compile(
     r"|(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])(T\d{2,6}(Z|z)?)?"
 )
 _NUMBER = re.compile(r"\d{9,19}(\.\d+)?|\d\.\d+[eE]\+\d+")
+_DATED = re.compile(r"\d{1,4}[-/. ]([a-zA-Z]{3,9}|\d{1,2})[-/., ]|[A-Z][a-z]{2,8},? \d{1,2}\b|[A-Z][a-z]{2},? [A-Z]?")
 _FIRST_S, _LAST_S = 2e8, 4.1e9  # 1976 to 2099
 _PER_SECOND = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _ENOUGH = 0.98
@@ -84,7 +85,7 @@ def _guess_unit(values: Sequence[str]) -> Optional[TimeForm]:
 
 def _guess_format(values: Sequence[str]) -> Optional[TimeForm]:
     some = values[:10]
-    if not all(any(mark.isdigit() for mark in value) and len(value) < 40 for value in some):
+    if not all(_DATED.match(value) and any(map(str.isdigit, value)) and len(value) < 40 for value in some):
         return None
     formats = [form for form in FORMATS if all(_parses(value, form) for value in some)]
     scored = [(sum(_parses(value, form) for value in values) / len(values), form) for form in formats]

@@ -8,7 +8,19 @@ import re
 QUERIES = (
     *("user", "userid", "uid", "customer", "client", "visitor", "member", "shopper", "buyer", "household", "reader"),
     *("player", "listener", "viewer", "subscriber", "consumer", "reviewer", "person", "people", "patient", "account"),
-    *("profile", "cust", "hshd", "kunde", "nutzer", "benutzer", "usuario", "cliente", "utilisateur", "device", "cookie"),
+    *(
+        "profile",
+        "cust",
+        "hshd",
+        "kunde",
+        "nutzer",
+        "benutzer",
+        "usuario",
+        "cliente",
+        "utilisateur",
+        "device",
+        "cookie",
+    ),
     *("session", "sid", "query", "author", "playlist", "basket", "cart", "target", "page", "source", "from"),
 )
 ITEMS = (
@@ -67,7 +79,24 @@ NEGATIVES = (
     *("search", "login", "logout", "0", "false", "no", "not"),
 )
 """Words that win over the others: `remove_from_cart`."""
-NULLS = ("NULL", "null", "Null", "\\N", "None", "none", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "#N/A", "<NA>", "?", "-")
+NULLS = (
+    "NULL",
+    "null",
+    "Null",
+    "\\N",
+    "None",
+    "none",
+    "nan",
+    "NaN",
+    "NAN",
+    "NA",
+    "N/A",
+    "n/a",
+    "#N/A",
+    "<NA>",
+    "?",
+    "-",
+)
 REPEATED = ("invoice", "basket", "quantity", "qty", "artist", "track", "song", "listen", "plays", "household", "order")
 """Words of logs where the same thing is chosen again: shopping baskets, music."""
 

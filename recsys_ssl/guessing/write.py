@@ -13,6 +13,10 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*( [A-Za-z0-9_./-]+)*")
 _WORDS_OF_YAML = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 
 
+_DETAILS = {"quoting", "header", "columns", "comment", "slices", "title"}
+"""Keys that a short list leaves out."""
+
+
 class Entry(NamedTuple):
     """A key of the spec."""
 
@@ -34,7 +38,7 @@ def to_yaml(entries: Sequence[Entry], heading: Sequence[str]) -> str:
 
 
 def list_guesses(entries: Sequence[Entry], prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yields (key, value, why) of every guess, features in one line each side."""
+    """Yields (key, value, why) of what matters most, the features of a side in one line."""
     for entry in entries:
         path = f"{prefix}{entry.key}"
         value = entry.value
@@ -43,7 +47,7 @@ def list_guesses(entries: Sequence[Entry], prefix: str = "") -> Iterator[tuple[s
         elif _is_list_of(value, Guessed):
             used = [feature for feature in value if feature.used]  # type: ignore[union-attr]
             yield path, ", ".join(f"{feature.keys['name']} ({feature.kind})" for feature in used) or "none", entry.why
-        elif entry.why:
+        elif entry.why and entry.key not in _DETAILS:
             yield path, flow(value), entry.why
 
 

@@ -15,7 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 from recsys_ssl.lists import one_array
 from recsys_ssl.logs import records
 from recsys_ssl.logs.readers import Batch, LogError, Reject, read_batches
-from recsys_ssl.spec import FeatureSpec, Files
+from recsys_ssl.spec import FeatureSpec
 
 _NOUNS = {"items": "item", "queries": "query"}
 
@@ -38,13 +38,11 @@ def find_sources(spec: FeatureSpec, data_dir: str, rows_per_batch: int) -> dict[
     Raises:
         LogError: a path matches no file, or the first file of a side lacks a column.
     """
-    sides = {"events": spec.events, "items": spec.items.table, "queries": spec.queries.table}
     sources = {}
-    for side, files in sides.items():
-        if files is not None:
-            key = "events.paths" if side == "events" else f"{side}.table.paths"
-            sources[side] = _match(files, data_dir, key)
-            next(_read(sources[side][0], side, spec, rows_per_batch), None)
+    for side in ("events", "items", "queries"):
+        if side == "events" or getattr(spec, side).table is not None:
+            sources[side] = match_files(side, spec, data_dir)
+            next(read_source(sources[side][0], side, spec, rows_per_batch), None)
     return sources
 
 
@@ -56,7 +54,14 @@ def expand_pattern(pattern: str) -> list[str]:
     return [start + rest for rest in expand_pattern(tail) for start in (head + mark, head)]
 
 
-def _match(files: Files, data_dir: str, key: str) -> list[Source]:
+def match_files(side: str, spec: FeatureSpec, data_dir: str) -> list[Source]:
+    """The files of `events`, `items` or `queries`.
+
+    Raises:
+        LogError: a path matches no file.
+    """
+    files = spec.events if side == "events" else getattr(spec, side).table
+    key = "events.paths" if side == "events" else f"{side}.table.paths"
     found: set[str] = set()
     for pattern in files.paths:
         patterns = [os.path.join(data_dir, one) for one in expand_pattern(pattern)]
@@ -68,7 +73,8 @@ def _match(files: Files, data_dir: str, key: str) -> list[Source]:
     return [Source(i, path, path.removeprefix(prefix)) for i, path in enumerate(sorted(found))]
 
 
-def _read(source: Source, side: str, spec: FeatureSpec, rows_per_batch: int) -> Iterator[Batch]:
+def read_source(source: Source, side: str, spec: FeatureSpec, rows_per_batch: int) -> Iterator[Batch]:
+    """Yields the records of a file of a side; see `readers.read_batches`."""
     is_log, table = side == "events", getattr(spec, side)
     files = table if is_log else table.table
     if is_log:
@@ -77,6 +83,15 @@ def _read(source: Source, side: str, spec: FeatureSpec, rows_per_batch: int) -> 
         columns = records.table_columns(table.features, table.id, side, spec.split.column)
     with FileSystems.open(source.path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
         yield from read_batches(stream, source.name, files, columns, rows_per_batch)
+
+
+def check_batch(batch: Batch, source: Source, side: str, spec: FeatureSpec) -> records.Checked:
+    """Checks the records of a file of a side; see `records.check_events` and `records.check_table`."""
+    if side == "events":
+        return records.check_events(batch, source.name, source.place, spec)
+    table = getattr(spec, side)
+    group_column = spec.split.column if side == "items" else None
+    return records.check_table(batch, source.name, source.place, table.features, table.id, _NOUNS[side], group_column)
 
 
 # --- Tables as elements ------------------------------------------------------------------------------
@@ -145,8 +160,8 @@ class _ReadRecords(beam.DoFn):
 
     def process(self, source):
         is_log, key = self._side == "events", "item_id" if self._side == "events" else "_id"
-        for batch in _read(source, self._side, self._spec, self._rows):
-            checked = self._check(batch, source)
+        for batch in read_source(source, self._side, self._spec, self._rows):
+            checked = check_batch(batch, source, self._side, self._spec)
             read = len(batch.lines) + len(batch.rejects)
             counts = {f"{self._side}_read": read, "ignored": checked.ignored}
             counts |= {f"note {self._side}: {note}": number for note, number in checked.notes.items()}
@@ -158,15 +173,6 @@ class _ReadRecords(beam.DoFn):
                 ids = records.known_ids(batch, checked.rejects, self._spec)
                 for part in partition_by(ids, "_id", self._partitions):
                     yield beam.pvalue.TaggedOutput("ids", part)
-
-    def _check(self, batch: Batch, source: Source) -> records.Checked:
-        if self._side == "events":
-            return records.check_events(batch, source.name, source.place, self._spec)
-        table = getattr(self._spec, self._side)
-        group_column = self._spec.split.column if self._side == "items" else None
-        return records.check_table(
-            batch, source.name, source.place, table.features, table.id, _NOUNS[self._side], group_column
-        )
 
 
 class DeduplicateTable(beam.PTransform):

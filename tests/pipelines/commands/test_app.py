@@ -67,7 +67,7 @@ class TestHelp:
     def test_every_command_of_the_readme_exists(self):
         stages = {"ingest", "transform", "correlate", "train", "index", "evaluate"}
         encoders = {"pretrain", "embed", "finetune", "predict"}
-        others = {"run", "data", "validate-spec", "spec-schema", "report", "recommend"}
+        others = {"run", "data", "new-spec", "validate-spec", "spec-schema", "report", "recommend"}
         assert others | stages | encoders == set(COMMANDS)
 
     @pytest.mark.parametrize("command", COMMANDS)
