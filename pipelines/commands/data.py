@@ -94,7 +94,7 @@ def _show_preview(console: Console, feature_spec: FeatureSpec, path: Path, data_
         if side.rejected > allowed * side.read:
             share = side.rejected / side.read
             console.print(
-                f"caution: {share:.1%} of {side.name} would be rejected; max_rejected_share is {allowed:.1%}, so a run stops.",
+                f"caution: {share:.1%} of {side.name} would be rejected: more than max_rejected_share, {allowed:.1%}.",
                 highlight=False,
                 soft_wrap=True,
             )

@@ -79,7 +79,7 @@ def _kind_of(parts: list[str], lengths: list[int], separator: Optional[str], why
     if len(marks) == len(parts) and len({match[3] for match in marks}) == 2:
         return Several(separator, "marked", part_separator=marks[0][2], why="ids that end in 0 or 1")
     longest = max(lengths, default=0)
-    if longest >= 4 and min(lengths) == longest and all(to_number(part) is not None for part in parts[:1000]):
-        if any("." in part for part in parts[:1000]):
-            return Several(separator, "numbers", longest, why=f"{longest} numbers each")
+    alike, some = longest >= 4 and min(lengths) == longest, parts[:1000]
+    if alike and any("." in part for part in some) and all(to_number(part) is not None for part in some):
+        return Several(separator, "numbers", longest, why=f"{longest} numbers each")
     return Several(separator, "categories", why=why)

@@ -180,6 +180,10 @@ def _find_header(rows: Sequence[Sequence[str]]) -> tuple[bool, str]:
     numeric = [sum(bool(_PLAIN_NUMBER.match(row[place])) for row in rest) for place in range(len(first))]
     if rest and max(numeric) > 0.9 * len(rest):
         return True, "numbers stand below words"
+    digits = [sum(any(map(str.isdigit, row[place])) for row in rest) for place in range(len(first))]
+    named = [not any(map(str.isdigit, cell)) for cell in first]
+    if rest and any(number > 0.9 * len(rest) and name for number, name in zip(digits, named)):
+        return True, "words with digits stand below words"
     if any(first[place] in {row[place] for row in rest} for place in range(len(first))):
         return False, "words of the first line occur again below"
     return False, "no name is known"

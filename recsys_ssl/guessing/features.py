@@ -80,7 +80,7 @@ def _guess_kind(column: Column) -> tuple[str, dict[str, object], str, bool]:
         if column.mean_words > 1.5 or title:
             return "text", {}, "hardly a value twice", True
         return "categorical", {}, "hardly a value twice", False
-    rare = {"min_count": 2} if column.share_distinct > 0.3 else {}
+    rare: dict[str, object] = {"min_count": 2} if column.share_distinct > 0.3 else {}
     return "categorical", rare, f"{column.num_distinct:,} values", True
 
 
@@ -92,7 +92,7 @@ def _guess_number(column: Column) -> tuple[str, dict[str, object], str, bool]:
     if column.is_whole and (is_code or (column.num_distinct <= 20 and not spelt & set(words.NUMBERS))):
         if column.is_unique:
             return "categorical", {}, "hardly a value twice", False
-        rare = {"min_count": 2} if column.share_distinct > 0.3 else {}
+        rare: dict[str, object] = {"min_count": 2} if column.share_distinct > 0.3 else {}
         return "categorical", rare, f"{column.num_distinct:,} codes", True
     return "numeric", {}, f"{low:g} to {high:g}", True
 
@@ -167,7 +167,7 @@ def pick_title(features: list[Guessed], key: Column) -> Optional[str]:
     for feature in usable:
         if feature.kind in ("text", "categorical"):
             name = str(feature.keys["name"])
-            named = {**{word: name for word in words.words_of(feature.column)}, **named}
+            named = {**dict.fromkeys(words.words_of(feature.column), name), **named}
     texts = [str(feature.keys["name"]) for feature in usable if feature.kind == "text"]
     is_name = bool(key.known) and sum(any(map(str.isdigit, value)) for value in key.known) < 0.5 * len(key.known)
     found = [named[word] for word in words.NAMES if word in named]

@@ -8,8 +8,9 @@ from typing import NamedTuple, Optional
 from recsys_ssl.guessing import words
 from recsys_ssl.guessing.cells import Several
 from recsys_ssl.guessing.columns import Column
+from recsys_ssl.guessing.labels import Label, guess_label
 from recsys_ssl.guessing.opened import GuessError
-from recsys_ssl.guessing.roles import Choice, Ids, Label, Options, Time, guess_ids, guess_label, guess_time_column
+from recsys_ssl.guessing.roles import Choice, Ids, Options, Time, guess_ids, guess_time_column
 from recsys_ssl.guessing.tables import Table
 
 _LEAST_KNOWN = 0.5
@@ -64,7 +65,7 @@ def make_plan(tables: Sequence[Table], options: Options) -> Plan:
     if options.time is not None and time is None:
         raise GuessError(
             f"{log.name}: column {options.time!r} holds no times that are known here, as "
-            f"{log.columns[options.time].distinct[0]!r}. Write the spec's events.timestamp by hand: docs/own_data/logs.md."
+            f"{log.columns[options.time].distinct[0]!r}. Write events.timestamp by hand: docs/own_data/logs.md."
         )
     several = ids.several
     label = None
@@ -149,7 +150,7 @@ def _guess_by_tables(log: Table, ids: Ids, tables: Sequence[Table]) -> Ids:
     """A column of a log whose names say nothing, by a table that describes it."""
     for name, column in log.columns.items():
         taken = [choice.column for choice in (ids.query, ids.item) if choice]
-        if name in taken or column.is_numeric and not column.is_whole or column.time is not None:
+        if name in taken or (column.is_numeric and not column.is_whole) or column.time is not None:
             continue
         for table in tables:
             match = _find_table(log, Choice(name, ""), None, [table], words.ITEM_FILES)

@@ -7,7 +7,7 @@ from typing import Optional
 from recsys_ssl.guessing.cells import find_several
 from recsys_ssl.guessing.columns import Column
 from recsys_ssl.guessing.matching import Match, Plan
-from recsys_ssl.guessing.samples import Fact
+from recsys_ssl.guessing.sample import Fact
 from recsys_ssl.guessing.tables import Table
 
 

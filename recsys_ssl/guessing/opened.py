@@ -9,7 +9,7 @@ import lzma
 import os
 import zipfile
 import zlib
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -46,7 +46,6 @@ class Opened(NamedTuple):
     head: bytes
     middle: bytes
     """From somewhere in a line on; empty when the head is the whole file, or when the file is compressed."""
-    compression: Optional[str]
     is_whole: bool
 
 
@@ -67,12 +66,12 @@ def open_parts(path: str, head_bytes: int = HEAD_BYTES) -> Opened:
             raise GuessError(f"{path}: the file is empty.")
         if compression is not None:
             head = _unpack(path, compression, head_bytes + 1)
-            return Opened(head[:head_bytes], b"", compression, len(head) <= head_bytes)
+            return Opened(head[:head_bytes], b"", len(head) <= head_bytes)
         head, size = stream.read(head_bytes), os.path.getsize(path)
         if size <= head_bytes:
-            return Opened(head, b"", None, True)
+            return Opened(head, b"", True)
         stream.seek(max(head_bytes, size // 2 // 4 * 4))  # the characters of UTF-32 have 4 bytes
-        return Opened(head, stream.read(MIDDLE_BYTES), None, False)
+        return Opened(head, stream.read(MIDDLE_BYTES), False)
 
 
 def _unpack(path: str, compression: str, num_bytes: int) -> bytes:

@@ -11,7 +11,8 @@ from urllib.parse import unquote
 
 from recsys_ssl.guessing.columns import Column, describe
 from recsys_ssl.guessing.opened import GuessError
-from recsys_ssl.guessing.samples import Sample, read_sample
+from recsys_ssl.guessing.sample import Sample
+from recsys_ssl.guessing.samples import read_sample
 from recsys_ssl.guessing.words import IMPRESSIONS, NEGATIVES, POSITIVES, words_of
 
 _DIGITS = re.compile(r"\d+")
@@ -56,7 +57,7 @@ class Table(NamedTuple):
 
 
 def stem_of(path: str) -> str:
-    """The name without directories and suffixes: `data/ratings.dat.gz` -> `ratings`; `ml-100k.item` -> `ml-100k item`."""
+    """The name without directories and suffixes: `data/ratings.dat.gz` -> `ratings`, `ml-1m.item` -> `ml-1m item`."""
     stem, *suffixes = os.path.basename(path.rstrip("/")).split(".")
     known = {
         "csv",

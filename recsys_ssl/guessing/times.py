@@ -102,7 +102,7 @@ def _guess_format(values: Sequence[str]) -> Optional[TimeForm]:
 
 def _num_steps_back(values: Sequence[str], form: str) -> int:
     times = [datetime.strptime(value, form).replace(tzinfo=None) for value in values if _parses(value, form)]
-    return sum(later < earlier for earlier, later in zip(times, times[1:]))
+    return sum(later < earlier for earlier, later in itertools.pairwise(times))
 
 
 def _parses(value: str, form: str) -> bool:

@@ -45,8 +45,10 @@ COUNTS = ("count", "cnt", "plays", "playcount", "listens", "freq", "frequency", 
 NAMES = ("title", "name", "headline", "caption")
 TITLES = (*NAMES, "description", "desc", "label", "summary", "type")
 IDS = ("id", "ids", "code", "key", "no", "number", "uuid", "guid", "token", "sku", "asin", "isbn")
-NUMBERS = ("price", "age", "count", "size", "length", "duration", "weight", "height", "cost", "popularity", "score")
-NUMBERS += ("rating", "stars", "amount", "downloads", "views", "runtime", "minutes", "seconds", "income", "distance")
+NUMBERS = (
+    *("price", "age", "count", "size", "length", "duration", "weight", "height", "cost", "popularity", "score"),
+    *("rating", "stars", "amount", "downloads", "views", "runtime", "minutes", "seconds", "income", "distance"),
+)
 CODES = ("zip", "postcode", "postal", "year", "month", "week", "weekday", "hour", "code", "type", "class", "category")
 CONTEXTS = (
     *("device", "country", "city", "region", "state", "os", "browser", "platform", "weekday", "isweekend", "weekend"),
@@ -64,8 +66,10 @@ LOG_FILES = (
 QUERY_FILES = (*QUERIES[:16], "demographic", "profile")
 ITEM_FILES = (*ITEMS, "catalog", "catalogue", "meta", "metadata", "movies")
 
-IMPRESSIONS = ("impression", "impressions", "imp", "show", "shown", "display", "displayed", "expose", "exposure")
-IMPRESSIONS += ("exposed", "served", "seen", "render", "rendered")
+IMPRESSIONS = (
+    *("impression", "impressions", "imp", "show", "shown", "display", "displayed", "expose", "exposure"),
+    *("exposed", "served", "seen", "render", "rendered"),
+)
 POSITIVES = (
     *("purchase", "purchased", "buy", "bought", "transaction", "order", "ordered", "sale", "conversion", "checkout"),
     *("cart", "addtocart", "add", "basket", "fav", "favorite", "favourite", "like", "liked", "save", "saved", "wish"),

@@ -45,7 +45,7 @@ def list_guesses(entries: Sequence[Entry], prefix: str = "") -> Iterator[tuple[s
         if _is_list_of(value, Entry):
             yield from list_guesses(value, f"{path}.")  # type: ignore[arg-type]
         elif _is_list_of(value, Guessed):
-            used = [feature for feature in value if feature.used]  # type: ignore[union-attr]
+            used = [feature for feature in value if feature.used]  # type: ignore[attr-defined]
             yield path, ", ".join(f"{feature.keys['name']} ({feature.kind})" for feature in used) or "none", entry.why
         elif entry.why and entry.key not in _DETAILS:
             yield path, flow(value), entry.why

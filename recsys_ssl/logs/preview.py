@@ -165,21 +165,23 @@ def _add_note(side: Side, note: str, number: int) -> None:
 def _locate(reason: str, side: str, spec: FeatureSpec) -> tuple[Key, Optional[str]]:
     """The key that a reason to reject is about, and the column that it reads."""
     events = spec.events
+    found: dict[str, tuple[Key, Optional[str]]]
+    place: Key = ("events",) if side == "events" else (side, "table")
     if side == "events":
         found = {
             "query id": (("events", "query_id"), events.query_id),
             "item id": (("events", "item_id"), events.item_id),
-            "timestamp": (("events", "timestamp"), events.timestamp and events.timestamp.column),
+            "timestamp": (("events", "timestamp"), events.timestamp.column if events.timestamp else None),
             "label": (("events", "label", "column"), events.label.column),
             "event type": (("events", "label", "event_type"), events.label.event_type),
             "weight": (("events", "weight"), events.weight),
             "query equals": (("queries", "same_as_items"), events.item_id),
         }
-        features, place = events.features, ("events",)
+        features = events.features
     else:
         table = getattr(spec, side)
         found = {"item id": (("items", "id"), table.id), "query id": (("queries", "id"), table.id)}
-        features, place = table.features, (side, "table")
+        features = table.features
     for beginning, located in found.items():
         if reason.startswith(beginning):
             return located
