@@ -17,6 +17,10 @@ from recsys_ssl.guessing.side_keys import table_features
 from recsys_ssl.guessing.write import Entry
 
 
+_LARGEST_WEIGHT = 100
+"""A few records of more would outweigh all others."""
+
+
 def log_columns(plan: Plan, features: Sequence[Guessed]) -> list[tuple[Column, bool]]:
     columns = [(plan.log.columns[name], False) for name in (plan.query.column, plan.item.column)]
     if plan.label is not None and plan.label.column in plan.log.columns:
@@ -56,7 +60,7 @@ def event_keys(plan: Plan, context: list[Guessed]) -> list[Entry]:
 
 def _is_weight(column: Column) -> bool:
     named = column.words and column.words[-1] in words.WEIGHTS and len(column.words) <= 2
-    return bool(named) and column.is_numeric and min(column.numbers) >= 0
+    return bool(named) and column.is_numeric and min(column.numbers) >= 0 and max(column.numbers) <= _LARGEST_WEIGHT
 
 
 def _why_label(plan: Plan) -> str:

@@ -56,8 +56,9 @@ def _guess_kind(column: Column) -> tuple[str, dict[str, object], str, bool]:
     """kind, other keys, why, whether it is of use."""
     if not column.known:
         return "categorical", {}, "no value was seen", False
+    title = any(word in words.TITLES for word in column.words)
     several = find_several(column)
-    if several is not None:
+    if several is not None and not (title and several.separator in (" ", ",", ", ", "/")):
         separator = {} if several.separator is None else {"separator": several.separator}
         if several.kind == "numbers":
             given = {} if several.separator in (None, " ") else separator
@@ -71,7 +72,6 @@ def _guess_kind(column: Column) -> tuple[str, dict[str, object], str, bool]:
         return "categorical", {}, f"a time, {column.time.why}", False
     if column.is_numeric:
         return _guess_number(column)
-    title = any(word in words.TITLES for word in column.words)
     if (column.mean_words >= 3 and column.num_distinct > 30) or (
         title and column.share_distinct > 0.3 and column.mean_words > 1.2
     ):
@@ -163,6 +163,7 @@ def pick_title(features: list[Guessed], key: Column) -> Optional[str]:
         key: column of the id, which may be a name itself.
     """
     usable = [feature for feature in features[1:] if feature.used and not feature.keys.get("multi_valued")]
+    usable.sort(key=lambda feature: feature.kind != "text")
     named: dict[str, str] = {}
     for feature in usable:
         if feature.kind in ("text", "categorical"):

@@ -12,6 +12,8 @@ from recsys_ssl.guessing.tables import Table
 
 _CLICKS = ("click", "clicked", "clk", "label")
 """Names of columns whose 0 was shown."""
+_MOST_TYPES = 12
+"""Values of a column whose name says nothing, all of which are known types of events."""
 _THRESHOLDS = ((1, 1.0), (5, 4.0), (7, 5.0), (10, 7.0), (100, 70.0))
 """(highest rating, threshold)"""
 
@@ -40,6 +42,11 @@ def guess_label(table: Table, taken: Collection[str], given: Optional[str]) -> O
             label = _event_types(column, sure=name == table.file_column)
             if label is not None:
                 return label
+    for column in left.values():
+        if 2 <= column.num_distinct <= _MOST_TYPES and not column.is_flag and not column.is_numeric:
+            label = _event_types(column, sure=False)
+            if label is not None and all(_is_known(value) for value in column.known):
+                return label
     rated = pick_by_name({n: c for n, c in left.items() if c.is_numeric or c.is_flag}, words.LABELS)
     if rated is not None:
         column = left[rated.column]
@@ -55,6 +62,11 @@ def guess_label(table: Table, taken: Collection[str], given: Optional[str]) -> O
             if few:
                 return _threshold(column)
     return None
+
+
+def _is_known(value: str) -> bool:
+    types = {*words.POSITIVES, *words.IMPRESSIONS, *words.NEGATIVES}
+    return bool({*words.words_of(value), value.lower()} & types)
 
 
 def _event_types(column: Column, sure: bool) -> Optional[Label]:
@@ -114,4 +126,5 @@ def _threshold(column: Column) -> Optional[Label]:
         if (number := to_number(value, column.style)) is not None and number >= threshold
     )
     share = f"{above / max(1, column.num_present):.0%} of those seen are positive"
+    share += "; 0 may mean that there is no rating" if low == 0 and high == 10 else ""
     return Label({"column": column.name, "threshold": threshold}, column.name, f"{low:g} to {high:g}: {share}")

@@ -125,15 +125,18 @@ def _find_table(
             named = table.has_header and log.has_header and column.words == log.columns[choice.column].words
             filed = any(word in files for word in table.words)
             other = any(word in {*words.ITEM_FILES, *words.QUERY_FILES} - {*files} for word in table.words)
-            enough = _LEAST_KNOWN if table.sample.is_whole else 0.02
-            if known < enough and not (named and known > 0):
+            sound = known >= (_LEAST_KNOWN if table.sample.is_whole else 0.02)
+            if not sound and not (named and known > 0):
                 continue
+            generic = {*column.words} <= {*words.IDS, "index"} or not table.has_header or not log.has_header
+            if column.is_plain_integer and not named and not (generic or filed):
+                continue  # all integers are alike
             why = f"{column.name!r} is unique and has {known:.0%} of the ids seen"
             place = list(table.columns).index(name)
-            key = (named, filed, not other, len(table.columns) > 1, known, -place)
+            key = (sound, named, not other, filed, len(table.columns) > 1, known, -place)
             found.append((key, Match(table, name, why)))
     best = max(found, key=lambda entry: entry[0], default=None)
-    if best is None or (not best[0][0] and not best[0][2]):
+    if best is None or not (best[0][1] or best[0][2]):
         return None
     return best[1]
 

@@ -68,7 +68,7 @@ def guess_ids(table: Table, options: Options) -> Ids:
             item = Choice(left[0], "the only other column with values that recur")
         elif query is None and item and len(left) == 1:
             query = Choice(left[0], "the only other column with values that recur")
-    several = find_several(table.columns[item.column]) if item and item.column in table.columns else None
+    several = find_items(table.columns[item.column]) if item and item.column in table.columns else None
     return Ids(query, item, several)
 
 
@@ -94,13 +94,16 @@ def _rank(column: Column, known: Sequence[str]) -> Optional[float]:
     if not places:
         return None
     is_id = any(word in words.IDS for word in column.words)
-    attribute = any(word in words.ATTRIBUTES for word in column.words)
+    attribute = any(word in words.NAMES for word in column.words)
     extra = len(column.words) - 1 - is_id
     return min(places) - 4 * is_id + 200 * attribute + 2 * extra
 
 
 def _may_be_id(column: Column) -> bool:
-    if column.own_type in ("time", "bool") or (column.is_numeric and not column.is_whole):
+    is_id = any(word in words.IDS for word in column.words) and not column.own_type
+    if column.own_type in ("time", "bool") or (column.is_numeric and not column.is_whole and not is_id):
+        return False
+    if any(word in words.ATTRIBUTES for word in column.words):
         return False
     named = any(word in words.ITEMS or word in words.QUERIES for word in column.words)
     return column.num_present > 0 and (column.time is None or named) and column.mean_words < 3
@@ -117,14 +120,21 @@ def _several_items(table: Table, taken: Collection[Optional[str]]) -> list[str]:
         named = any(word in words.SEQUENCES or word in words.ITEMS for word in [*column.words, column.name.lower()])
         if name in taken or not (named or not table.has_header):
             continue
-        several = find_several(column) or _words_of_ids(column)
-        if several is not None and several.kind != "numbers":
+        several = find_items(column)
+        if several is not None:
             found[name] = several
     return sorted(found, key=lambda name: found[name].kind != "marked")
 
 
+def find_items(column: Column) -> Optional[Several]:
+    """How a cell holds several ids; blanks separate ids, which have digits, but not the words of a title."""
+    several = find_several(column)
+    if several is None or (several.separator == " " and several.kind == "categories"):
+        several = _words_of_ids(column)
+    return None if several is None or several.kind == "numbers" else several
+
+
 def _words_of_ids(column: Column) -> Optional[Several]:
-    """Cells of ids with blanks between, however rare each is: words with digits in them."""
     parts = [part for value in column.known[:200] for part in value.split()]
     is_ids = len(parts) > 1.5 * min(200, len(column.known)) and all(any(c.isdigit() for c in part) for part in parts)
     return Several(" ", "categories") if is_ids and column.time is None else None

@@ -26,7 +26,7 @@ _ISO = re.compile(
 )
 _NUMBER = re.compile(r"\d{9,19}(\.\d+)?|\d\.\d+[eE]\+\d+")
 _DATED = re.compile(r"\d{1,4}[-/. ]([a-zA-Z]{3,9}|\d{1,2})[-/., ]|[A-Z][a-z]{2,8},? \d{1,2}\b|[A-Z][a-z]{2},? [A-Z]?")
-_FIRST_S, _LAST_S = 2e8, 4.1e9  # 1976 to 2099
+_FIRST_S, _LAST_S = 5e8, 4.1e9  # 1985 to 2099
 _PER_SECOND = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _ENOUGH = 0.98
 _MOST = 500

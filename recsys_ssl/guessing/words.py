@@ -36,7 +36,7 @@ TIMES = (
 )
 LABELS = (
     *("rating", "ratings", "stars", "star", "overall", "score", "rate", "grade", "vote", "like", "liked", "click"),
-    *("clicked", "clk", "label", "feedback", "reward", "preference", "quantity", "qty", "bewertung"),
+    *("clicked", "clk", "label", "feedback", "reward", "preference", "bewertung", "quantity", "qty", "menge"),
 )
 QUANTITIES = ("quantity", "qty", "menge", "amount")
 EVENT_TYPES = ("event", "action", "behavior", "behaviour", "type", "interaction", "activity", "feedback", "op", "verb")
@@ -55,13 +55,13 @@ CONTEXTS = (
     *("daytime", "weather", "season", "channel", "language", "locale", "hour", "homework", "daypart", "referrer"),
 )
 SEQUENCES = ("history", "items", "impressions", "clicks", "products", "sequence", "articles", "movies", "tracks")
-ATTRIBUTES = ("name", "title", "type", "category", "price", "count", "age", "gender", "description", "group", "class")
+ATTRIBUTES = ("type", "category", "price", "count", "age", "gender", "description", "group", "class", "url", "date")
 """Words that make `item_price` and `user_age` no ids."""
 
 LOG_FILES = (
     *("event", "log", "rating", "click", "interaction", "inter", "transaction", "view", "purchase", "order", "review"),
     *("behavior", "behaviour", "activity", "activities", "train", "history", "play", "listen", "checkin", "link"),
-    *("impression", "session", "sale", "usage", "feedback", "data"),
+    *("impression", "session", "sale", "usage", "feedback", "data", "clicks", "buy", "order", "purchase"),
 )
 QUERY_FILES = (*QUERIES[:16], "demographic", "profile")
 ITEM_FILES = (*ITEMS, "catalog", "catalogue", "meta", "metadata", "movies")
