@@ -6,6 +6,7 @@ record becomes a Python object on the way.
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ def list_shards(root: str | Path, split: str) -> list[str]:
     Raises:
         FileNotFoundError: there is no shard.
     """
-    shards = sorted(tf.io.gfile.glob(os.path.join(split_dir(root, split), "*.tfrecord.gz")))
+    shards = sorted(tf.io.gfile.glob(os.path.join(glob.escape(split_dir(root, split)), "*.tfrecord.gz")))
     if not shards:
         raise FileNotFoundError(f"no examples in {split_dir(root, split)}. Run the stage that writes them first.")
     return shards

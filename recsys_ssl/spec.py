@@ -7,13 +7,16 @@ the line of the YAML file.
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Optional, Union
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from recsys_ssl.kinds import KINDS, PLANNED
@@ -51,12 +54,73 @@ class _Strict(BaseModel):
 # --- Files ---------------------------------------------------------------------------------------
 
 
-class Files(_Strict):
-    """Where records lie and how to read them; a `.gz` suffix means gzip."""
+class Explode(_Strict):
+    """A column whose cell holds several records: each element of a list, or part of a text, is a record of its own."""
 
-    paths: list[str] = Field(min_length=1, description="Paths or globs relative to the data directory.")
-    format: Literal["csv", "jsonl", "parquet"] = "csv"
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    column: str
+    separator: Optional[Annotated[str, Field(min_length=1)]] = Field(
+        default=None, description="Separates the elements of a text; lists of JSON and Parquet need none."
+    )
+    into: Optional[Annotated[list[str], Field(min_length=1)]] = Field(
+        default=None,
+        description="Columns that the parts of an element become; when absent it takes the column's place.",
+    )
+    part_separator: Optional[Annotated[str, Field(min_length=1)]] = Field(
+        default=None, description="Separates the parts of an element; only the first part may hold it."
+    )
+
+    @model_validator(mode="after")
+    def _parts_go_with_names(self):
+        if (self.into is None) != (self.part_separator is None):
+            raise ValueError("into and part_separator belong together. Give both or neither.")
+        if self.into is not None and len(set(self.into)) < len(self.into):
+            raise ValueError(f"into names each part once. Received: {self.into}.")
+        return self
+
+
+def _stays_inside(path: str) -> str:
+    parts = path.split("/")
+    if not path.strip() or path.startswith("/") or ".." in parts or "://" in path or "\0" in path:
+        raise ValueError(
+            "a path must stay within the data directory. Write it relative to that directory, without `..`"
+        )
+    return path
+
+
+def _is_mark(mark: str) -> str:
+    if set(mark) & set('\n\r\0"'):
+        raise ValueError("a delimiter or comment holds no line end, NUL or quotation mark. Give another one")
+    return mark
+
+
+def _is_encoding(name: str) -> str:
+    try:
+        codecs.getincrementaldecoder(name)
+        sound = "user,1\n".encode(name).decode(name) == "user,1\n"
+    except (LookupError, UnicodeError, TypeError, ValueError):
+        sound = False
+    if not sound or codecs.lookup(name).name in _NO_ENCODINGS:
+        raise ValueError("this is no text encoding that Python knows. Use e.g. utf-8, cp1252, utf-16 or shift_jis")
+    return name
+
+
+_NO_ENCODINGS = ("idna", "punycode", "unicode-escape", "unicode_escape", "raw-unicode-escape", "raw_unicode_escape")
+_Mark = Annotated[str, Field(min_length=1), AfterValidator(_is_mark)]
+
+
+class Files(_Strict):
+    """Where records lie and how to read them; compression is found by the first bytes of a file."""
+
+    paths: list[Annotated[str, AfterValidator(_stays_inside)]] = Field(
+        min_length=1, description="Files, directories or globs, relative to the data directory."
+    )
+    format: Literal["csv", "jsonl", "json", "parquet"] = Field(
+        default="csv", description="`jsonl`: an object a line; `json`: one document with an array of objects."
+    )
+    records: Optional[Annotated[str, Field(min_length=1)]] = Field(
+        default=None, description="Dotted path of the array in a `json` document; the document itself when absent."
+    )
+    delimiter: _Mark = Field(default=",", description="One or more characters between the cells of a CSV line.")
     header: bool = Field(default=True, description="Whether the first CSV line names the columns.")
     columns: Optional[list[str]] = Field(default=None, description="Column names of a CSV file without header.")
     quoting: Literal["minimal", "none"] = Field(
@@ -65,7 +129,24 @@ class Files(_Strict):
     comment: Optional[Annotated[str, Field(min_length=1, max_length=1)]] = Field(
         default=None, description="CSV lines that start with this character are skipped."
     )
-    encoding: Literal["utf-8", "latin-1"] = "utf-8"
+    encoding: Annotated[str, AfterValidator(_is_encoding)] = Field(
+        default="utf-8", description="Any of Python's; a byte order mark in a file goes first."
+    )
+    file_column: Optional[Annotated[str, Field(min_length=1)]] = Field(
+        default=None, description="A further column: the file's name without directories and suffixes."
+    )
+    decimal: Literal[".", ","] = Field(default=".", description="Decimal mark of numbers that are text.")
+    thousands: Optional[Literal[",", ".", " ", "'"]] = Field(
+        default=None, description="Separates the thousands of numbers that are text."
+    )
+    missing: list[str] = Field(default=[], description="Cells that mean unknown, in whatever column.")
+    explode: Optional[Explode] = Field(default=None, description="A column that holds several records in one cell.")
+
+    @model_validator(mode="after")
+    def _marks_differ(self):
+        if self.decimal == self.thousands:
+            raise ValueError(f"decimal and thousands must differ. Received both: {self.decimal!r}.")
+        return self
 
     @model_validator(mode="after")
     def _columns_match_header(self):
@@ -73,6 +154,8 @@ class Files(_Strict):
             raise ValueError("a CSV file without header needs its columns. Set columns: [name, ...].")
         if self.columns is not None and (self.header or self.format != "csv"):
             raise ValueError("columns may only be given for CSV with header: false. Remove columns or the header.")
+        if self.records is not None and self.format != "json":
+            raise ValueError("records says where the array of a JSON document is. Set format: json or remove it.")
         return self
 
 
@@ -245,6 +328,25 @@ class Timestamp(_Strict):
     unit: Literal["s", "ms", "us", "ns", "iso8601"] = Field(
         default="s", description="Unit of a number since 1970, or ISO 8601 text (read as UTC when it names no zone)."
     )
+    format: Optional[str] = Field(
+        default=None,
+        description="In place of a unit: how a text is read, as Python's strptime (UTC when it names no zone).",
+    )
+
+    @model_validator(mode="after")
+    def _format_gives_a_date(self):
+        if self.format is None:
+            return self
+        if "unit" in self.model_fields_set:
+            raise ValueError("a format takes the place of the unit. Remove one of them.")
+        moment = datetime(2011, 12, 21, 8, 26, 40, tzinfo=timezone.utc)
+        try:
+            read = datetime.strptime(moment.strftime(self.format), self.format)
+        except (ValueError, re.error) as error:
+            raise ValueError(f"{self.format!r} is no strptime format: {error}. Use e.g. '%d/%m/%y %H:%M'.") from error
+        if read.date() != moment.date():
+            raise ValueError(f"a format must read year, month and day. Received: {self.format!r}. Add what is missing.")
+        return self
 
 
 class Label(_Strict):
@@ -295,9 +397,12 @@ class Events(Files):
 
 
 class Items(_Strict):
-    """The catalogue. Without `table` it holds every item id of the log and no other feature than ids."""
+    """The catalogue. Without `table` it holds every item id of the log, and no other feature unless `from_events`."""
 
     table: Optional[Files] = None
+    from_events: bool = Field(
+        default=False, description="The features' columns are of the log; the first record of an item counts."
+    )
     id: str = Field(default="item_id", description="Column of the table that identifies the item.")
     title: Optional[str] = Field(default=None, description="Feature shown to people beside the id.")
     features: list[Feature] = Field(min_length=1)
@@ -342,11 +447,21 @@ class Evaluation(_Strict):
         description="Leave the query's earlier positives out of its ranking, and held-out repeats of them out of the "
         "figures (not for repeat consumption).",
     )
+    mask_disliked: bool = Field(
+        default=False,
+        description="Leave items that the query rated below label.threshold before out of its ranking and its "
+        "recommendations.",
+    )
     group_by: Literal["query", "event"] = Field(
         default="query",
         description="`query`: one ranking per query, at its first held-out event; `event`: one per held-out event.",
     )
     slices: list[str] = Field(default=[], description="Categorical query features to slice the report by.")
+
+    @property
+    def masks(self) -> bool:
+        """Whether rankings leave out any item for what the query did before."""
+        return self.mask_seen or self.mask_disliked
 
 
 class FeatureSpec(_Strict):
@@ -425,8 +540,19 @@ class FeatureSpec(_Strict):
         if not self.queries.same_as_items and not self.query_features:
             raise ValueError("the query needs at least one feature. Add queries.features or same_as_items: true.")
         known = all(f.source_column == self.items.id and not f.is_content for f in self.item_features)
-        if self.items.table is None and not known:
-            raise ValueError("without items.table only the id column is known. Add the table or drop other features.")
+        if self.items.table is not None and self.items.from_events:
+            raise ValueError("items come from a table or from the events. Remove one of items.table and from_events.")
+        if self.items.table is None and not self.items.from_events and not known:
+            raise ValueError(
+                "without items.table only the id column is known. Add the table, set items.from_events: true when the "
+                "columns are of the log, or drop other features."
+            )
+        if self.items.from_events and self.items.id != self.events.item_id:
+            raise ValueError(f"items from the events have their id. Set items.id: {self.events.item_id}.")
+        if self.items.from_events and self.queries.same_as_items:
+            raise ValueError("queries that are items need a table of both. Give items.table or remove from_events.")
+        if self.evaluation.mask_disliked and self.events.label.column is None:
+            raise ValueError("mask_disliked needs ratings. Give label.column and threshold, or remove mask_disliked.")
         own_columns = {self.queries.id, *(f.name for f in self.item_sequences)}
         if self.queries.table is None:
             for feature in self.queries.features:

@@ -218,7 +218,7 @@ def test_json_of_an_unknown_version_is_refused(tmp_path):
         ("test: 0.1", "test: 0", ":36: split.test: .*greater than 0"),
         ("  item_id: product\n", "", ":3: events.item_id: Field required."),
         ("min_presence: 0.5", "min_presence: 1.5", ":26: items.features.3.min_presence: .* Received: 1.5."),
-        ('delimiter: "\\t"', 'delimiter: "::"', ":5: events.delimiter: .*at most 1 character. Received: '::'."),
+        ('delimiter: "\\t"', 'delimiter: "a\\n"', ":5: events.delimiter: .*holds no line end"),
         ("paths: [products.jsonl]", "paths: []", ":18: items.table.paths: .*at least 1 item"),
         ("buy: 3.0", "buy: lots", ":11: events.label.positive.buy: .*number. Received: 'lots'."),
         ("{name: user, kind: id}", "{name: 1user, kind: id}", ":34: queries.features.0.name: .* Received: '1user'."),

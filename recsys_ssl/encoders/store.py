@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -96,7 +97,7 @@ def _read_facts(directory: Path, kind: str | None) -> dict[str, Any]:
 def hash_encoder(directory: str | os.PathLike) -> str:
     """A hash of the files of a pre-trained encoder, so that another one in its place begins a run of its own."""
     digest = hashlib.sha256()
-    for path in sorted(tf.io.gfile.glob(os.path.join(directory, "*"))):
+    for path in sorted(tf.io.gfile.glob(os.path.join(glob.escape(os.fspath(directory)), "*"))):
         with tf.io.gfile.GFile(path, "rb") as file:
             digest.update(file.read())
     return digest.hexdigest()[:16]

@@ -213,7 +213,11 @@ def _protocol(spec: FeatureSpec, task: RankingTask, summary: Mapping[str, Any], 
     before = "the event" if spec.events.timestamp else "the split"
     if spec.evaluation.mask_seen:
         repeats, pairs = task.num_repeats, task.num_repeats + task.num_pairs
-        masked = f"The query's positives before {before} are left out of its ranking, held out again or not"
+        low = " and what it rated low" if spec.evaluation.mask_disliked else ""
+        masked = f"The query's positives{low} before {before} are left out of its ranking, held out again or not"
+    elif spec.evaluation.mask_disliked:
+        repeats, pairs = task.num_repeats, task.num_repeats + task.num_pairs
+        masked = f"Items that the query rated low before {before} are left out of its ranking, held out or not"
     else:
         repeats, pairs = count_repeats(summary)
         masked = "Nothing is left out: repeat consumption counts"

@@ -82,10 +82,10 @@ def build_task(query_dir: str | Path, spec: FeatureSpec, num_items: int) -> Rank
     (earliest time, then first row) and all its held-out items as positives; `event` makes one per event. The query's
     own row is masked always; a positive of the ranking never.
 
-    With `mask_seen` what was seen is out, whether it is held out or not: first the held-out events whose item is
-    among their own seen rows are dropped, and with them rankings that have no other; then the seen rows of each
-    ranking are masked. Were repeats kept instead, each would be ranked among new items only, and a model that is
-    good at finding out what is new would be judged by what is not.
+    With `mask_seen` what was seen is out, whether it is held out or not: first the held-out events whose item is among
+    their own seen rows are dropped, and with them rankings that have no other; then the seen rows of each ranking are
+    masked; `mask_disliked` does the same with what was rated low. Were repeats kept instead, each would be ranked among new items only, and a model that is good at finding
+    out what is new would be judged by what is not.
 
     The events' light columns are held (about 40 bytes an event, plus 8 where queries are items), and the seen rows
     of the chosen events only; vectors are read later by `read_query_vectors`.
@@ -121,7 +121,7 @@ def build_task(query_dir: str | Path, spec: FeatureSpec, num_items: int) -> Rank
         item_rows=item_rows,
         times=times,
         query_rows=_integers(events, "query_row") if spec.queries.same_as_items else None,
-        repeats=_find_repeats(query_dir, item_rows) if spec.evaluation.mask_seen else np.zeros(len(item_rows), bool),
+        repeats=_find_repeats(query_dir, item_rows) if spec.evaluation.masks else np.zeros(len(item_rows), bool),
         read_seen=read_seen,
         slices={name: _strings(events[name].combine_chunks()) for name in spec.evaluation.slices},
     )
@@ -177,7 +177,7 @@ def make_task(
     left, cluster = np.unique(query_codes[first], return_inverse=True)
 
     # --- Masked rows; the ranking's own positives are none of them already, but for the query's own row ------------
-    masked = read_seen(first) if spec.evaluation.mask_seen else np.empty(0, np.int64)
+    masked = read_seen(first) if spec.evaluation.masks else np.empty(0, np.int64)
     if query_rows is not None:
         query_rows = query_rows[first]
         _check_rows("query_row", query_rows, num_items)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Optional
 
@@ -14,9 +13,12 @@ from apache_beam.io.filesystems import FileSystems
 
 from recsys_ssl.lists import one_array
 from recsys_ssl.logs import records
-from recsys_ssl.logs.readers import Batch, LogError, Reject, read_batches
-from recsys_ssl.spec import FeatureSpec
+from recsys_ssl.logs.paths import Found, find_files
+from recsys_ssl.logs.readers import Batch, Reject, read_batches, read_name
+from recsys_ssl.logs.values import marks_of
+from recsys_ssl.spec import FeatureSpec, Files
 
+_SIDES = ("events", "items", "queries")
 _NOUNS = {"items": "item", "queries": "query"}
 
 
@@ -39,50 +41,56 @@ def find_sources(spec: FeatureSpec, data_dir: str, rows_per_batch: int) -> dict[
         LogError: a path matches no file, or the first file of a side lacks a column.
     """
     sources = {}
-    for side in ("events", "items", "queries"):
-        if side == "events" or getattr(spec, side).table is not None:
-            sources[side] = match_files(side, spec, data_dir)
-            next(read_source(sources[side][0], side, spec, rows_per_batch), None)
+    for side in _SIDES:
+        found = match_files(side, spec, data_dir)
+        if found:
+            sources[side] = found
+            next(read_source(found[0], side, spec, rows_per_batch), None)
     return sources
 
 
-def expand_pattern(pattern: str) -> list[str]:
-    """The globs that together mean `pattern`: `**/` also stands for no folder, which Beam's own does not."""
-    head, mark, tail = pattern.partition("**/")
-    if not mark:
-        return [pattern]
-    return [start + rest for rest in expand_pattern(tail) for start in (head + mark, head)]
-
-
 def match_files(side: str, spec: FeatureSpec, data_dir: str) -> list[Source]:
-    """The files of `events`, `items` or `queries`.
+    """The files of `events`, `items` or `queries`, none of a side that the spec does not have.
 
     Raises:
-        LogError: a path matches no file.
+        LogError: see `paths.find_files`.
     """
-    files = spec.events if side == "events" else getattr(spec, side).table
+    return [Source(place, file.path, file.name) for place, file in enumerate(_find(side, spec, data_dir))]
+
+
+def list_versions(spec: FeatureSpec, data_dir: str) -> list[tuple[str, int, float]]:
+    """Name, size and change time of every file that the spec reads, sorted; it changes when the data do.
+
+    Raises:
+        LogError: see `paths.find_files`.
+    """
+    found = [file for side in _SIDES for file in _find(side, spec, data_dir)]
+    return sorted({(file.name, file.num_bytes, file.changed) for file in found})
+
+
+def _find(side: str, spec: FeatureSpec, data_dir: str) -> list[Found]:
+    files = _files_of(side, spec)
     key = "events.paths" if side == "events" else f"{side}.table.paths"
-    found: set[str] = set()
-    for pattern in files.paths:
-        patterns = [os.path.join(data_dir, one) for one in expand_pattern(pattern)]
-        matches = [match for result in FileSystems.match(patterns) for match in result.metadata_list]
-        if not matches:
-            raise LogError(f"{key}: no file matches {pattern!r} in {data_dir}. Check the path and the data directory.")
-        found.update(match.path for match in matches)
-    prefix = os.path.join(data_dir, "")
-    return [Source(i, path, path.removeprefix(prefix)) for i, path in enumerate(sorted(found))]
+    return find_files(files.paths, data_dir, key) if files else []
+
+
+def _files_of(side: str, spec: FeatureSpec) -> Optional[Files]:
+    return spec.events if side == "events" else getattr(spec, side).table
 
 
 def read_source(source: Source, side: str, spec: FeatureSpec, rows_per_batch: int) -> Iterator[Batch]:
     """Yields the records of a file of a side; see `readers.read_batches`."""
-    is_log, table = side == "events", getattr(spec, side)
-    files = table if is_log else table.table
-    if is_log:
+    files = _files_of(side, spec)
+    if side == "events":
         columns = records.event_columns(spec)
     else:
+        table = getattr(spec, side)
         columns = records.table_columns(table.features, table.id, side, spec.split.column)
+    if files is None:
+        raise ValueError(f"a side must have files. Received: {side}.")
     with FileSystems.open(source.path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-        yield from read_batches(stream, source.name, files, columns, rows_per_batch)
+        constants = read_name(source.name, files.file_column)
+        yield from read_batches(stream, source.name, files, columns, rows_per_batch, constants)
 
 
 def check_batch(batch: Batch, source: Source, side: str, spec: FeatureSpec) -> records.Checked:
@@ -90,8 +98,10 @@ def check_batch(batch: Batch, source: Source, side: str, spec: FeatureSpec) -> r
     if side == "events":
         return records.check_events(batch, source.name, source.place, spec)
     table = getattr(spec, side)
-    group_column = spec.split.column if side == "items" else None
-    return records.check_table(batch, source.name, source.place, table.features, table.id, _NOUNS[side], group_column)
+    group_column, marks = spec.split.column if side == "items" else None, marks_of(table.table)
+    return records.check_table(
+        batch, source.name, source.place, table.features, table.id, _NOUNS[side], group_column, marks
+    )
 
 
 # --- Tables as elements ------------------------------------------------------------------------------
@@ -142,7 +152,7 @@ class ReadRecords(beam.PTransform):
 
     Returns:
         records: (partition of the item's, or the table's own, id; checked table). ids: of events without item
-        table, (partition, table of distinct item ids). rejects: (side, table). counts: dicts of numbers.
+        table, (partition, table of distinct items). rejects: (side, table). counts: dicts of numbers.
     """
 
     def __init__(self, side: str, sources: Sequence[Source], spec: FeatureSpec, num_partitions: int, rows: int):
@@ -170,8 +180,10 @@ class _ReadRecords(beam.DoFn):
             yield from tag_rejects(f"{self._side}_values", checked.unreadable)
             yield from partition_by(checked.table, key, self._partitions)
             if is_log and self._spec.items.table is None:
-                ids = records.known_ids(batch, checked.rejects, self._spec)
-                for part in partition_by(ids, "_id", self._partitions):
+                items = records.known_items(batch, checked.sound, source.name, source.place, self._spec)
+                yield from tag_rejects("items", items.rejects)
+                yield from tag_rejects("items_values", items.unreadable)
+                for part in partition_by(items.table, "_id", self._partitions):
                     yield beam.pvalue.TaggedOutput("ids", part)
 
 
@@ -207,11 +219,14 @@ class _DeduplicateTable(beam.DoFn):
 
 
 class CollectIds(beam.PTransform):
-    """The catalogue of a log without item table: (partition, table of its ids, sorted)."""
+    """The catalogue of a log without item table: (partition, table of its items, sorted by id, each as it came first)."""
 
     def expand(self, ids):
         return ids | beam.GroupByKey() | beam.MapTuple(_unite_ids)
 
 
 def _unite_ids(partition: int, tables: Iterable[pa.Table]) -> tuple[int, pa.Table]:
-    return partition, pa.table({"_id": concat_some(tables)["_id"].unique()}).sort_by("_id")
+    table = concat_some(tables)
+    if table.num_columns > 1:
+        return partition, records.deduplicate_ids(table)[0]
+    return partition, pa.table({"_id": table["_id"].unique()}).sort_by("_id")

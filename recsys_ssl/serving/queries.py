@@ -67,14 +67,15 @@ def recommend_to_query(spec: FeatureSpec, places: Places, query_id: str | None, 
         record, features = catalogue.record(event["query_row"][0]), spec.item_features
     else:
         record, features = event, spec.query_features
-    chosen = [item_id for item_id in seen if item_id not in own]
+    # What was rated low is among the seen, and was not chosen.
+    chosen = [] if spec.evaluation.mask_disliked else [item_id for item_id in seen if item_id not in own]
     if spec.item_sequences:
         chosen = _to_values(event.get(spec.item_sequences[0].name))
     found = recommend(
         load_recommender(places.recommender_dir),
         {feature.name: [_to_feature(record, feature)] for feature in features},
         k,
-        exclude=[seen if spec.evaluation.mask_seen else own],
+        exclude=[seen if spec.evaluation.masks else own],
     )
     return Recommended(
         query_id,

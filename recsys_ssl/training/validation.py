@@ -114,10 +114,10 @@ def _vectorize_query_rows(model: TwoTower, catalogue: Catalogue, serialized: tf.
 
 
 def _find_repeats(spec: FeatureSpec, serialized: np.ndarray) -> np.ndarray:
-    """[num_events] bool, the events that `mask_seen` leaves out of every ranking; a block is decoded at a time."""
+    """[num_events] bool, the events that a mask leaves out of every ranking; a block is decoded at a time."""
     repeats = np.zeros(len(serialized), bool)
     decoder = example_coder.ExamplesToRecordBatchDecoder()
-    for start in range(0, len(serialized) if spec.evaluation.mask_seen else 0, _BLOCK):
+    for start in range(0, len(serialized) if spec.evaluation.masks else 0, _BLOCK):
         batch = decoder.DecodeBatch(list(serialized[start : start + _BLOCK]))
         item_rows, seen = (lists.flat(batch, name, pa.int64()) for name in ("item_row", "seen_rows"))
         repeats[start : start + _BLOCK] = find_repeats(item_rows[0], *seen)

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_ssl.logs.readers import LogError, read_batches
+from recsys_ssl.logs import text_blocks
+from recsys_ssl.logs.readers import LogError, read_batches, read_name
 from recsys_ssl.spec import Files
 
 COLUMNS = {"q": "events.query_id", "i": "events.item_id"}
@@ -96,6 +97,39 @@ class TestCsv:
         rows, rejects = read('"q",i\na,A\n', rows_per_batch=rows_per_batch, **files)
         assert (rows, rejects) == ([(2, "a", "A")], [("the header again", 1, '"q",i')])
 
+    def test_a_quoted_name_may_hold_newlines(self, rows_per_batch):
+        files = {"delimiter": "::"}
+        rows, rejects = read('# no\nq::"x\n::\n"::i\r\na::1::A\n', rows_per_batch=rows_per_batch, comment="#", **files)
+        assert (rows, rejects) == ([(5, "a", "A")], [])
+
+    def test_blanks_around_names_and_the_hint_of_excel(self, rows_per_batch):
+        rows, rejects = read("sep=;\n q; i\n a;A\n", rows_per_batch=rows_per_batch, delimiter=";")
+        assert (rows, rejects) == ([(3, " a", "A")], [])
+
+    def test_delimiters_of_several_characters_within_quotes_are_text(self, rows_per_batch):
+        data = 'q::i::x\n"a::b"::A::\n"c\n:::"::C::1\nd:::D::2\ne::"E\n'
+        rows, rejects = read(data, rows_per_batch=rows_per_batch, delimiter="::")
+        assert rows == [(2, "a::b", "A"), (3, "c\n:::", "C"), (5, "d", ":D")]
+        assert rejects == [("quotation marks are broken", 6, 'e::"E')]
+
+    def test_a_carriage_return_in_a_cell_is_named(self, rows_per_batch):
+        rows, rejects = read('q,i\na,A\nb\rc,B\n"d\re",D\n', rows_per_batch=rows_per_batch)
+        assert rows == [(2, "a", "A"), (4, "d\re", "D")]
+        assert rejects == [("a carriage return stands in a cell without quotation marks", 3, "b\rc,B")]
+
+    @pytest.mark.parametrize("quoting", ["none", "minimal"])
+    def test_carriage_returns_only(self, rows_per_batch, quoting):
+        rows, rejects = read("q,i\ra,A\rb,B", rows_per_batch=rows_per_batch, quoting=quoting)
+        assert (rows, rejects) == ([(2, "a", "A"), (3, "b", "B")], [])
+
+    def test_utf_16(self, rows_per_batch):
+        assert read("q,i\né,A\n".encode("utf-16"), rows_per_batch=rows_per_batch) == ([(2, "é", "A")], [])
+
+    def test_what_an_encoding_does_not_have_is_rejected(self, rows_per_batch):
+        rows, rejects = read(b"q,i\n\x81,A\n\x80,B\n", rows_per_batch=rows_per_batch, encoding="cp1252")
+        assert rows == [(3, "€", "B")]
+        assert rejects == [("not valid cp1252", 2, "\\xff,A")]
+
     def test_only_a_header_is_no_record(self, rows_per_batch):
         assert read("q,i\n", rows_per_batch=rows_per_batch) == ([], [])
 
@@ -109,6 +143,29 @@ def test_a_cell_beyond_the_limit_of_csv_is_rejected_and_reading_goes_on():
     rows, rejects = read("q,i\n" + "x" * 200_000 + ",A\nb,B\n")
     assert rows == [(3, "b", "B")]
     assert [(why, line) for why, line, _ in rejects] == [("cell is too long", 2)]
+
+
+def test_a_line_beyond_the_limit_is_one_reject_and_its_rest_is_not_held(monkeypatch):
+    monkeypatch.setattr(text_blocks, "MAX_LINE_BYTES", 3 << 20)
+    long = "x" * (8 << 20)
+    for quoting in ("none", "minimal"):
+        rows, rejects = read(f"q,i\na,A\n{long},B\nc,C\n{long}\n", quoting=quoting)
+        assert rows == [(2, "a", "A"), (4, "c", "C")]
+        assert [reject[:2] for reject in rejects] == [("line is too long", 3), ("line is too long", 5)]
+        assert max(len(reject[2]) for reject in rejects) < 200_000
+    rows, rejects = read(f'{{"q": "{long}"}}\n{{"q": 1, "i": 2}}', format="jsonl")
+    assert rows == [(2, "1", "2")]
+    assert [reject[:2] for reject in rejects] == [("line is too long", 1)]
+
+
+def test_blocks_of_long_lines_have_fewer_of_them(monkeypatch):
+    monkeypatch.setattr(text_blocks, "MAX_BLOCK_BYTES", 1 << 20)
+    lines = [f"{n}{'x' * 30_000},A" for n in range(200)]
+    blocks = list(text_blocks.read_blocks(io.BytesIO("\n".join(lines).encode()), "log", "utf-8", 150))
+    assert b"".join(block.data for block in blocks).decode() == "\n".join(lines)
+    firsts = np.cumsum([1, *(block.data.count(b"\n") for block in blocks[:-1])])
+    assert [block.first for block in blocks] == firsts.tolist()
+    assert max(len(block.data) for block in blocks) < 3 << 20
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
@@ -169,12 +226,6 @@ def test_wrong_checksum_keeps_every_row_and_is_told():
     rows, rejects = read(bytes(data), "log.csv.gz")
     assert len(rows) == 100
     assert rejects == [("gzip data is damaged here or shortly before", 102, "")]
-
-
-def test_plain_text_named_gz_is_one_reject():
-    assert [reject[0] for reject in read(b"q,i\na,A\n", "log.csv.gz")[1]] == [
-        "gzip data is damaged here or shortly before"
-    ]
 
 
 # --- JSON lines ----------------------------------------------------------------------------------
@@ -264,7 +315,7 @@ def test_what_is_no_parquet_is_one_line(data):
     [
         pa.struct([("a", pa.int64())]),
         pa.list_(pa.struct([("a", pa.int64())])),
-        pa.duration("s"),
+        pa.map_(pa.string(), pa.int64()),
         pa.list_(pa.list_(pa.int64())),
     ],
     ids=str,
@@ -285,3 +336,47 @@ def test_parquet_int96_keeps_the_true_year():
 def test_parquet_missing_column():
     with pytest.raises(LogError, match="events.item_id needs column 'i'"):
         read(parquet(q=[1]), "log.parquet", format="parquet")
+
+
+def test_what_is_no_parquet_says_what_it_is():
+    for data, kind in ((gzip.compress(parquet(q=[1])), "a gzip file.*Unpack it"), (b"<html>", "an HTML or XML page")):
+        with pytest.raises(LogError, match=f"log: this is no Parquet. Received: {kind}"):
+            read(data, "log", format="parquet")
+
+
+# --- Columns of the file's name --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("click.csv", {"event": "click"}),
+        ("log/page.view.csv.GZ", {"event": "page.view"}),
+        ("log/day=2020-09-13/a=x%2Fy%20z/buy", {"day": "2020-09-13", "a": "x/y z", "event": "buy"}),
+        ("day=1/day=2/k=__HIVE_DEFAULT_PARTITION__/e=/=x/.csv", {"day": "2", "k": None, "e": "", "event": ".csv"}),
+        ("part-0.snappy.parquet", {"event": "part-0"}),
+    ],
+)
+def test_names_hold_columns(name, columns):
+    assert read_name(name, "event") == columns
+    assert read_name(name, None) == {key: value for key, value in columns.items() if key != "event"}
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "json", "parquet"])
+def test_columns_of_the_name_stand_in_for_those_that_a_file_lacks(form):
+    data = {
+        "csv": b"i,x\nA,1\nB,2\n",
+        "jsonl": b'{"i": "A"}\n{"i": "B"}\n',
+        "json": b'[{"i": "A"}, {"i": "B"}]',
+        "parquet": parquet(i=["A", "B"]),
+    }[form]
+    files = Files(paths=["x"], format=form)
+
+    def collect(constants):
+        (batch,) = read_batches(io.BytesIO(data), "log", files, COLUMNS, constants=constants)
+        return batch.columns.to_pydict()
+
+    assert collect({"q": "u", "i": "X", "z": "1"}) == {"q": ["u", "u"], "i": ["A", "B"]}
+    assert collect({"q": None}) == {"q": [None, None], "i": ["A", "B"]}
+    with pytest.raises(LogError, match="needs column 'q'"):
+        collect({"z": "1"})
