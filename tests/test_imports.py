@@ -35,6 +35,7 @@ SIBLINGS = {
     "index": (),
     "encoders": ("evaluation.prediction",),
     "logs": (),
+    "guessing": (),
     "features": (),
     "models": ("features", "encoders"),
     "training": ("features", "models", "encoders", "evaluation"),

@@ -93,6 +93,17 @@ def read_source(source: Source, side: str, spec: FeatureSpec, rows_per_batch: in
         yield from read_batches(stream, source.name, files, columns, rows_per_batch, constants)
 
 
+def check_batch(batch: Batch, source: Source, side: str, spec: FeatureSpec) -> records.Checked:
+    """Checks the records of a file of a side; see `records.check_events` and `records.check_table`."""
+    if side == "events":
+        return records.check_events(batch, source.name, source.place, spec)
+    table = getattr(spec, side)
+    group_column, marks = spec.split.column if side == "items" else None, marks_of(table.table)
+    return records.check_table(
+        batch, source.name, source.place, table.features, table.id, _NOUNS[side], marks, group_column
+    )
+
+
 # --- Tables as elements ------------------------------------------------------------------------------
 
 
@@ -160,7 +171,7 @@ class _ReadRecords(beam.DoFn):
     def process(self, source):
         is_log, key = self._side == "events", "item_id" if self._side == "events" else "_id"
         for batch in read_source(source, self._side, self._spec, self._rows):
-            checked = self._check(batch, source)
+            checked = check_batch(batch, source, self._side, self._spec)
             read = len(batch.lines) + len(batch.rejects)
             counts = {f"{self._side}_read": read, "ignored": checked.ignored}
             counts |= {f"note {self._side}: {note}": number for note, number in checked.notes.items()}
@@ -174,15 +185,6 @@ class _ReadRecords(beam.DoFn):
                 yield from tag_rejects("items_values", items.unreadable)
                 for part in partition_by(items.table, "_id", self._partitions):
                     yield beam.pvalue.TaggedOutput("ids", part)
-
-    def _check(self, batch: Batch, source: Source) -> records.Checked:
-        if self._side == "events":
-            return records.check_events(batch, source.name, source.place, self._spec)
-        table = getattr(self._spec, self._side)
-        group_column, marks = self._spec.split.column if self._side == "items" else None, marks_of(table.table)
-        return records.check_table(
-            batch, source.name, source.place, table.features, table.id, _NOUNS[self._side], marks, group_column
-        )
 
 
 class DeduplicateTable(beam.PTransform):

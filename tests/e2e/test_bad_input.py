@@ -236,7 +236,7 @@ def test_a_missing_column_in_a_later_file(case):
 def test_files_that_are_not_there(case):
     (case.data / "films.csv").unlink()
     case.check_error(f"items.table.paths: no file matches 'films.csv' in '{case.data}'. Check the path")
-    case.check_error("no file matches films.csv", result=case.cli("validate-spec", case.spec, "--data", case.data))
+    case.check_error("no file matches 'films.csv'", result=case.cli("validate-spec", case.spec, "--data", case.data))
 
 
 def test_a_missing_data_directory(case):
