@@ -119,7 +119,7 @@ SOUND = {
     "two-character-delimiter": ({"events.dat": csv(delimiter="::")}, {"delimiter": "::"}),
     "no-header": (
         {"events.dat": OF_U1[10:].replace("A", "u1,A") + OF_U2[10:].replace("B", "u2,B")},
-        {"columns": COLUMNS},
+        {"header": False, "columns": COLUMNS},
     ),
     "crlf": ({"events.csv": csv(end="\r\n")}, {}),
     "cr": ({"events.csv": csv(end="\r")}, {}),
