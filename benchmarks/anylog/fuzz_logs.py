@@ -226,6 +226,34 @@ _FORMS = {"csv": _to_csv, "jsonl": _to_jsonl, "parquet": _to_parquet}
 
 # --- Bytes ---------------------------------------------------------------------------------------------
 
+_ODD_LINES = [
+    *(b"[1, 2]", b'"x"', b"1", b"null", b"{}", b"[]", b"// a comment", b"\xff\xfe", b"NaN", b"{", b'{"user":'),
+    b'{"user": "u1", "user": "u2", "item": "i1", "time": 1600000000, "rating": 5}',
+    b'{"user": "u1", "item": "i1", "time": 1600000000, "rating": 5,}',
+    b'{"user": "\\ud800", "item": "i1", "time": 1600000000, "rating": 5}',
+    *(
+        b'{"user": "u1", "item": "i1", "time": %s, "rating": 5}' % value
+        for value in (
+            b"1e400",
+            b"-0.0",
+            b"18446744073709551616",
+            b"Infinity",
+            b"[" * 500 + b"]" * 500,
+            b"1.6e9",
+            b'"a\tb"',
+        )
+    ),
+    *(b'{"item": "i1", "price": %s}' % value for value in (b"1e400", b"{}", b"[[1]]", b"true", b'"1,5"', b"-1e-400")),
+    *(b'"', b'u1,"i1,1600000000,5', b'u1,i1"",1600000000,5', b"u1;i1;1600000000;5", b",,,", b"user,item,time,rating"),
+]
+
+
+def _add_lines(rng: random.Random, data: bytes) -> bytes:
+    lines = data.split(b"\n")
+    for odd in rng.sample(_ODD_LINES, rng.choice([1, 3, len(_ODD_LINES)])):
+        lines.insert(rng.randint(0, len(lines)), odd)
+    return b"\n".join(lines)
+
 
 def _damage(rng: random.Random, data: bytes) -> bytes:
     spoiled = bytearray(data)
@@ -242,6 +270,7 @@ def _damage(rng: random.Random, data: bytes) -> bytes:
 
 _BYTES: dict[str, Callable[[random.Random, bytes], bytes]] = {
     "damaged": _damage,
+    "odd lines": _add_lines,
     "cut": lambda rng, data: data[: rng.randrange(len(data))],
     "random": lambda rng, data: rng.randbytes(rng.choice([0, 1, 10, 5000])),
     "empty": lambda rng, data: b"",
@@ -260,7 +289,7 @@ _BYTES: dict[str, Callable[[random.Random, bytes], bytes]] = {
     "one line of a million cells": lambda rng, data: data + b"\n" + b"," * 1_000_000 + b"\n",
     "a cell of 3 MB": lambda rng, data: data + b"\nu1," + b"x" * 3_000_000 + b",1600000000,5\n",
     "a quoted cell of many lines": lambda rng, data: data + b'\nu1,"' + b"x\n" * 50_000 + b'",1600000000,5\n',
-    "many empty lines": lambda rng, data: data + b"\n" * 20_000,
+    "many empty lines": lambda rng, data: data + b"\n" * 5_000,
     "nested a thousand times": lambda rng, data: data + b'\n{"user": ' + b"[" * 1000 + b"]" * 1000 + b"}\n",
     "a page": lambda rng, data: b"<!DOCTYPE html>\n<html><body>404</body></html>\n",
     "twice": lambda rng, data: data + b"\n" + data,
@@ -292,7 +321,7 @@ def generate(seed: int, number: int) -> Input:
             made.append(_spoil_header(rng, records[side]))
     files = {side: _FORMS[form](rng, records[side]) for side in records}
     if way == "bytes":
-        kind = rng.choice(list(_BYTES))
+        kind = rng.choice(["odd lines", "odd lines", *_BYTES])
         files |= {side: _BYTES[kind](rng, files[side]) for side in sides}
         made.append(kind)
     if packed:
