@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.index.scann_index import IndexConfig
 from recsys_ssl.logs.transforms import IngestConfig
-from recsys_ssl.settings import build, parse
+from recsys_ssl.settings import ConfigError, build, parse
 from recsys_ssl.training.config import SslConfig, TrainConfig
+from recsys_ssl.yaml_text import show
 
 _TYPES = {
     "ingest": IngestConfig,
@@ -45,6 +46,10 @@ def parse_overrides(overrides: Sequence[str]) -> RunConfig:
         ConfigError: no `section.key=value`, an unknown key or a value of the wrong type or range.
     """
     values = parse(overrides, list(_TYPES))
+    for section in ("train", "control"):
+        ssl = values[section].get("ssl", {})
+        if not isinstance(ssl, dict):
+            raise ConfigError(f"{section}.ssl: it has settings of its own. Received: {show(ssl)}. Set one of them.")
     ssl = values["control"].pop("ssl", {})
     if ssl.get("regularizer", "none") != "none":
         ssl = {**values["train"].get("ssl", {}), **ssl}

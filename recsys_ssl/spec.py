@@ -7,14 +7,18 @@ the line of the YAML file.
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
+from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Optional, Union
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from recsys_ssl import yaml_text
 from recsys_ssl.kinds import KINDS, PLANNED
 
 SPEC_VERSION: Final = 1
@@ -34,9 +38,20 @@ RESERVED_NAMES = frozenset(
     }
 )
 
-_Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", description="Name of the feature in every artifact.")]
-_Count = Annotated[int, Field(ge=1)]
+# Names that the exported `recommend` gives its own inputs, and what Python's calls take for themselves.
+INPUTS_OF_RECOMMEND = frozenset({"k", "exclude", "self"})
+
+_Name = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=100, description="Name of the feature in every artifact."),
+]
+_Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+_Buckets = Annotated[int, Field(ge=1, le=1_000_000)]
+_VocabularySize = Annotated[int, Field(ge=1, le=100_000_000)]
 _Share = Annotated[float, Field(ge=0.0, le=1.0)]
+_MAX_WEIGHT = 1e6
+# Wildcards of a path; far more would take a matcher minutes for a single name.
+_MAX_STARS = 12
 
 
 class SpecError(ValueError):
@@ -50,12 +65,72 @@ class _Strict(BaseModel):
 # --- Files ---------------------------------------------------------------------------------------
 
 
-class Files(_Strict):
-    """Where records lie and how to read them; a `.gz` suffix means gzip."""
+class Explode(_Strict):
+    """A column whose cell holds several records: each element of a list, or part of a text, is a record of its own."""
 
-    paths: list[str] = Field(min_length=1, description="Paths or globs relative to the data directory.")
-    format: Literal["csv", "jsonl", "parquet"] = "csv"
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    column: str
+    separator: Optional[Annotated[str, Field(min_length=1)]] = Field(
+        default=None, description="Separates the elements of a text; lists of JSON and Parquet need none."
+    )
+    into: Optional[Annotated[list[str], Field(min_length=1)]] = Field(
+        default=None,
+        description="Columns that the parts of an element become; when absent it takes the column's place.",
+    )
+    part_separator: Optional[Annotated[str, Field(min_length=1)]] = Field(
+        default=None, description="Separates the parts of an element; only the first part may hold it."
+    )
+
+    @model_validator(mode="after")
+    def _parts_go_with_names(self):
+        if (self.into is None) != (self.part_separator is None):
+            raise ValueError("into and part_separator belong together. Give both or neither.")
+        if self.into is not None and len(set(self.into)) < len(self.into):
+            raise ValueError(f"into names each part once. Received: {self.into}.")
+        return self
+
+
+def _stays_inside(path: str) -> str:
+    parts = path.split("/")
+    if not path.strip() or path.startswith("/") or ".." in parts or "://" in path or "\0" in path:
+        raise ValueError(
+            "a path must stay within the data directory. Write it relative to that directory, without `..`"
+        )
+    return path
+
+
+def _is_mark(mark: str) -> str:
+    if set(mark) & set('\n\r\0"'):
+        raise ValueError("a delimiter or comment holds no line end, NUL or quotation mark. Give another one")
+    return mark
+
+
+def _is_encoding(name: str) -> str:
+    try:
+        sound = codecs.lookup(name).incrementaldecoder and "user,1\n".encode(name).decode(name) == "user,1\n"
+    except (LookupError, UnicodeError, TypeError, ValueError):
+        sound = False
+    if not sound or codecs.lookup(name).name in _NO_ENCODINGS:
+        raise ValueError("this is no text encoding that Python knows. Use e.g. utf-8, cp1252, utf-16 or shift_jis")
+    return name
+
+
+_NO_ENCODINGS = ("idna", "punycode", "unicode-escape", "unicode_escape", "raw-unicode-escape", "raw_unicode_escape")
+_Mark = Annotated[str, Field(min_length=1), AfterValidator(_is_mark)]
+
+
+class Files(_Strict):
+    """Where records lie and how to read them; compression is found by the first bytes of a file."""
+
+    paths: list[Annotated[str, AfterValidator(_stays_inside)]] = Field(
+        min_length=1, description="Files, directories or globs, relative to the data directory."
+    )
+    format: Literal["csv", "jsonl", "json", "parquet"] = Field(
+        default="csv", description="`jsonl`: an object a line; `json`: one document with an array of objects."
+    )
+    records: Optional[Annotated[str, Field(min_length=1)]] = Field(
+        default=None, description="Dotted path of the array in a `json` document; the document itself when absent."
+    )
+    delimiter: _Mark = Field(default=",", description="One or more characters between the cells of a CSV line.")
     header: bool = Field(default=True, description="Whether the first CSV line names the columns.")
     columns: Optional[list[str]] = Field(default=None, description="Column names of a CSV file without header.")
     quoting: Literal["minimal", "none"] = Field(
@@ -64,7 +139,24 @@ class Files(_Strict):
     comment: Optional[Annotated[str, Field(min_length=1, max_length=1)]] = Field(
         default=None, description="CSV lines that start with this character are skipped."
     )
-    encoding: Literal["utf-8", "latin-1"] = "utf-8"
+    encoding: Annotated[str, AfterValidator(_is_encoding)] = Field(
+        default="utf-8", description="Any of Python's; a byte order mark in a file goes first."
+    )
+    file_column: Optional[Annotated[str, Field(min_length=1)]] = Field(
+        default=None, description="A further column: the file's name without directories and suffixes."
+    )
+    decimal: Literal[".", ","] = Field(default=".", description="Decimal mark of numbers that are text.")
+    thousands: Optional[Literal[",", ".", " ", "'"]] = Field(
+        default=None, description="Separates the thousands of numbers that are text."
+    )
+    missing: list[str] = Field(default=[], description="Cells that mean unknown, in whatever column.")
+    explode: Optional[Explode] = Field(default=None, description="A column that holds several records in one cell.")
+
+    @model_validator(mode="after")
+    def _marks_differ(self):
+        if self.decimal == self.thousands:
+            raise ValueError(f"decimal and thousands must differ. Received both: {self.decimal!r}.")
+        return self
 
     @model_validator(mode="after")
     def _columns_match_header(self):
@@ -72,6 +164,20 @@ class Files(_Strict):
             raise ValueError("a CSV file without header needs its columns. Set columns: [name, ...].")
         if self.columns is not None and (self.header or self.format != "csv"):
             raise ValueError("columns may only be given for CSV with header: false. Remove columns or the header.")
+        if self.records is not None and self.format != "json":
+            raise ValueError("records says where the array of a JSON document is. Set format: json or remove it.")
+        return self
+
+    @model_validator(mode="after")
+    def _is_readable(self):
+        if self.comment is not None and self.comment in self.delimiter:
+            raise ValueError(f"comment and delimiter must differ. Received both: {self.comment!r}. Change one.")
+        columns = self.columns or []
+        if len(set(columns)) < len(columns) or "" in columns:
+            raise ValueError("columns must have names, each its own. Name those too that no feature reads.")
+        for path in self.paths:
+            if len(re.findall(r"\*+", path)) > _MAX_STARS:
+                raise ValueError(f"a path has at most {_MAX_STARS} `*`. Received: {path!r}. Name directories.")
         return self
 
 
@@ -113,7 +219,7 @@ class IdFeature(ColumnFeature):
 
     kind: Literal["id"]
     min_count: _Count = Field(default=1, description="Rarer values share the out-of-vocabulary buckets.")
-    oov_buckets: _Count = 1
+    oov_buckets: _Buckets = 1
 
 
 class CategoricalFeature(ColumnFeature):
@@ -125,8 +231,8 @@ class CategoricalFeature(ColumnFeature):
         default=None, description="Separates the values of a multi-valued feature in a CSV cell."
     )
     min_count: _Count = 1
-    vocabulary_size: Optional[_Count] = Field(default=None, description="Keep the most frequent values only.")
-    oov_buckets: _Count = 1
+    vocabulary_size: Optional[_VocabularySize] = Field(default=None, description="Keep the most frequent values only.")
+    oov_buckets: _Buckets = 1
 
     @model_validator(mode="after")
     def _separator_needs_multi_valued(self):
@@ -144,10 +250,10 @@ class TextFeature(ColumnFeature):
 
     kind: Literal["text"]
     ngrams: Annotated[int, Field(ge=1, le=4)] = Field(default=1, description="Longest n-gram, in words.")
-    max_words: _Count = Field(default=64, description="Words beyond this are not read.")
+    max_words: int = Field(default=64, ge=1, le=10_000, description="Words beyond this are not read.")
     min_count: _Count = 1
-    vocabulary_size: _Count = 20_000
-    oov_buckets: _Count = 1
+    vocabulary_size: _VocabularySize = 20_000
+    oov_buckets: _Buckets = 1
 
 
 class NumericFeature(ColumnFeature):
@@ -166,7 +272,7 @@ class DenseFeature(ColumnFeature):
     is_number: ClassVar[bool] = True
 
     kind: Literal["dense"]
-    dim: _Count
+    dim: Annotated[int, Field(ge=1, le=65_536)]
     separator: Annotated[str, Field(min_length=1)] = Field(
         default=" ", description="Separates the elements in a CSV cell."
     )
@@ -181,7 +287,7 @@ class ItemSequenceFeature(_AnyFeature):
 
     kind: Literal["item_sequence"]
     name: _Name
-    length: _Count = 20
+    length: Annotated[int, Field(ge=1, le=10_000)] = 20
 
     @property
     def is_list(self) -> bool:
@@ -244,6 +350,25 @@ class Timestamp(_Strict):
     unit: Literal["s", "ms", "us", "ns", "iso8601"] = Field(
         default="s", description="Unit of a number since 1970, or ISO 8601 text (read as UTC when it names no zone)."
     )
+    format: Optional[str] = Field(
+        default=None,
+        description="In place of a unit: how a text is read, as Python's strptime (UTC when it names no zone).",
+    )
+
+    @model_validator(mode="after")
+    def _format_gives_a_date(self):
+        if self.format is None:
+            return self
+        if "unit" in self.model_fields_set:
+            raise ValueError("a format takes the place of the unit. Remove one of them.")
+        moment = datetime(2011, 12, 21, 8, 26, 40, tzinfo=timezone.utc)
+        try:
+            read = datetime.strptime(moment.strftime(self.format), self.format)
+        except (ValueError, re.error) as error:
+            raise ValueError(f"{self.format!r} is no strptime format: {error}. Use e.g. '%d/%m/%y %H:%M'.") from error
+        if read.date() != moment.date():
+            raise ValueError(f"a format must read year, month and day. Received: {self.format!r}. Add what is missing.")
+        return self
 
 
 class Label(_Strict):
@@ -272,6 +397,8 @@ class Label(_Strict):
         if self.positive is not None:
             if not self.positive or min(self.positive.values()) <= 0:
                 raise ValueError("positive needs at least one event type and weights above 0.")
+            if max(self.positive.values()) > _MAX_WEIGHT:
+                raise ValueError(f"weights are at most {_MAX_WEIGHT:,.0f}. Divide them all by the same number.")
             both = sorted(set(self.positive) & set(self.impressions))
             if both:
                 raise ValueError(f"an event type is positive or an impression. Received both for: {both}.")
@@ -294,9 +421,12 @@ class Events(Files):
 
 
 class Items(_Strict):
-    """The catalogue. Without `table` it holds every item id of the log and no other feature than ids."""
+    """The catalogue. Without `table` it holds every item id of the log, and no other feature unless `from_events`."""
 
     table: Optional[Files] = None
+    from_events: bool = Field(
+        default=False, description="The features' columns are of the log; the first record of an item counts."
+    )
     id: str = Field(default="item_id", description="Column of the table that identifies the item.")
     title: Optional[str] = Field(default=None, description="Feature shown to people beside the id.")
     features: list[Feature] = Field(min_length=1)
@@ -321,7 +451,7 @@ class Split(_Strict):
     )
     validation: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
     test: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
-    seed: int = Field(default=0, description="Seed of the hash.")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of the hash.")
     column: Optional[str] = Field(
         default=None,
         description="Column of items.table that names the item's group (`item_group` only). Items without a value are "
@@ -341,18 +471,28 @@ class Evaluation(_Strict):
         description="Leave the query's earlier positives out of its ranking, and held-out repeats of them out of the "
         "figures (not for repeat consumption).",
     )
+    mask_disliked: bool = Field(
+        default=False,
+        description="Leave items that the query rated below label.threshold before out of its ranking and its "
+        "recommendations.",
+    )
     group_by: Literal["query", "event"] = Field(
         default="query",
         description="`query`: one ranking per query, at its first held-out event; `event`: one per held-out event.",
     )
     slices: list[str] = Field(default=[], description="Categorical query features to slice the report by.")
 
+    @property
+    def masks(self) -> bool:
+        """Whether rankings leave out any item for what the query did before."""
+        return self.mask_seen or self.mask_disliked
+
 
 class FeatureSpec(_Strict):
     """Everything the stages need to know about one data set."""
 
     version: Literal[1] = SPEC_VERSION
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)]
     description: str = ""
     events: Events
     items: Items
@@ -407,9 +547,13 @@ class FeatureSpec(_Strict):
             repeated = sorted({name for name in names if names.count(name) > 1})
             if repeated:
                 raise ValueError(f"{side} feature names must be unique. Received twice: {repeated}.")
-            reserved = sorted(set(names) & RESERVED_NAMES)
+            as_query = side == "query" or self.queries.same_as_items
+            reserved = sorted(set(names) & (RESERVED_NAMES | (INPUTS_OF_RECOMMEND if as_query else {"self"})))
             if reserved:
                 raise ValueError(f"{side} feature names {reserved} are reserved. Rename them and set their column.")
+            if len({name.lower() for name in names}) < len(names):  # each names the file of its vocabulary
+                alike = sorted({name for name in names if [other.lower() for other in names].count(name.lower()) > 1})
+                raise ValueError(f"{side} feature names must differ in more than case. Received: {alike}. Rename one.")
         if any(isinstance(f, ItemSequenceFeature) for f in (*self.items.features, *self.events.features)):
             raise ValueError("an item_sequence is a feature of queries. Move it to queries.features.")
         for feature in self.query_features:
@@ -424,8 +568,19 @@ class FeatureSpec(_Strict):
         if not self.queries.same_as_items and not self.query_features:
             raise ValueError("the query needs at least one feature. Add queries.features or same_as_items: true.")
         known = all(f.source_column == self.items.id and not f.is_content for f in self.item_features)
-        if self.items.table is None and not known:
-            raise ValueError("without items.table only the id column is known. Add the table or drop other features.")
+        if self.items.table is not None and self.items.from_events:
+            raise ValueError("items come from a table or from the events. Remove one of items.table and from_events.")
+        if self.items.table is None and not self.items.from_events and not known:
+            raise ValueError(
+                "without items.table only the id column is known. Add the table, set items.from_events: true when the "
+                "columns are of the log, or drop other features."
+            )
+        if self.items.from_events and self.items.id != self.events.item_id:
+            raise ValueError(f"items from the events have their id. Set items.id: {self.events.item_id}.")
+        if self.items.from_events and self.queries.same_as_items:
+            raise ValueError("queries that are items need a table of both. Give items.table or remove from_events.")
+        if self.evaluation.mask_disliked and self.events.label.column is None:
+            raise ValueError("mask_disliked needs ratings. Give label.column and threshold, or remove mask_disliked.")
         own_columns = {self.queries.id, *(f.name for f in self.item_sequences)}
         if self.queries.table is None:
             for feature in self.queries.features:
@@ -450,6 +605,8 @@ class FeatureSpec(_Strict):
         unknown = sorted(set(self.evaluation.slices) - sliceable)
         if unknown:
             raise ValueError(f"evaluation.slices must be categorical query features. Received: {unknown}.")
+        if len(set(self.evaluation.slices)) < len(self.evaluation.slices):
+            raise ValueError("evaluation.slices names each feature once. Remove what comes twice.")
         readable = {f.name for f in self.item_features if not f.is_content}
         if self.items.title is not None and self.items.title not in readable:
             raise ValueError(f"items.title must name an item feature. Received: {self.items.title!r}.")
@@ -465,42 +622,37 @@ class FeatureSpec(_Strict):
 
 # --- YAML ------------------------------------------------------------------------------------------
 
+_MAX_FAULTS = 10
+
 
 def load_spec(path: str | Path) -> FeatureSpec:
     """Reads and checks a spec file.
 
     Raises:
         SpecError: the file is missing, is no YAML, or breaks the contract; one line per fault, each with
-            the line of the file, the key, what came and what to do.
+            the line of the file, the key, what came and what to do. Of many faults the first ten.
 
     Examples:
         >>> spec = load_spec("feature_specs/movielens-100k.yaml")
         >>> spec.name, [feature.kind for feature in spec.item_features]
         ('movielens-100k', ['id', 'text', 'categorical', 'categorical'])
     """
-    path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        document = yaml_text.read(path)
+    except (OSError, ValueError) as error:
+        if isinstance(error, yaml_text.YamlError):
+            raise SpecError(f"{path}:{error.line}: {error}") from error
         raise SpecError(f"{path}: the spec cannot be read: {error}. Check the path.") from error
+    if not isinstance(document.values, dict):
+        received = type(document.values).__name__ if document.root else "nothing"
+        raise SpecError(f"{path}:1: a spec is a mapping of keys. Received: {received}.")
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise SpecError(f"{path}{line}: this is not valid YAML: {problem}. Mend the syntax.") from error
-    repeated = _find_repeated_key(root)
-    if repeated is not None:
-        line = repeated.start_mark.line + 1
-        raise SpecError(f"{path}:{line}: a key may be given once. Received twice: {repeated.value!r}. Remove one.")
-    if not isinstance(values, dict):
-        raise SpecError(f"{path}: a spec is a mapping of keys. Received: {type(values).__name__}.")
-    try:
-        return FeatureSpec.model_validate(values)
+        return FeatureSpec.model_validate(document.values)
     except ValidationError as error:
-        raise SpecError("\n".join(_describe(path, root, fault) for fault in error.errors())) from error
+        lines = [f"{path}:{_describe(document, fault)}" for fault in error.errors()[:_MAX_FAULTS]]
+        if error.error_count() > _MAX_FAULTS:
+            lines.append(f"{path}: and {error.error_count() - _MAX_FAULTS:,} more faults.")
+        raise SpecError("\n".join(lines)) from error
 
 
 def json_schema() -> str:
@@ -510,48 +662,27 @@ def json_schema() -> str:
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"
 
 
+def find_line(path: str | Path, keys: Sequence[str | int]) -> int:
+    """The line of a spec file that has the key, or the deepest of the keys above it.
+
+    Args:
+        path: a file that `load_spec` reads.
+        keys: from the top, as ["events", "features", 0].
+    """
+    return yaml_text.read(path).line_of(keys)
+
+
 _KINDS = ("id", "categorical", "text", "numeric", "dense", "item_sequence", *KINDS, *PLANNED)
 
 
-def _describe(path: Path, root: yaml.Node, fault: ErrorDetails) -> str:
+def _describe(document: yaml_text.Document, fault: ErrorDetails) -> str:
     # The discriminated union puts the kind into the location; it is no key of the file.
     loc = fault["loc"]
     keys = [key for i, key in enumerate(loc) if not (key in _KINDS and i and isinstance(loc[i - 1], int))]
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         message = "unknown key. Check its spelling or remove it"
-    received = "" if isinstance(fault["input"], (dict, list)) else f" Received: {fault['input']!r}."
+    received = "" if isinstance(fault["input"], (dict, list)) else f" Received: {yaml_text.show(fault['input'])}."
     where = ".".join(str(key) for key in keys) or "spec"
-    return f"{path}:{_line_of(root, keys)}: {where}: {message.rstrip('.')}.{received}"
-
-
-def _find_repeated_key(node: yaml.Node | None) -> yaml.Node | None:
-    """The first key that a mapping has twice, which YAML readers would silently override."""
-    children = []
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                return key
-            seen.add(key.value)
-            children.append(value)
-    elif isinstance(node, yaml.SequenceNode):
-        children = node.value
-    return next((found for child in children if (found := _find_repeated_key(child)) is not None), None)
-
-
-def _line_of(node: yaml.Node, keys: list) -> int:
-    """The line of the deepest node on the path of `keys` that the file has."""
-    line = node.start_mark.line + 1
-    for key in keys:
-        if isinstance(node, yaml.MappingNode):
-            match = next(((k, v) for k, v in node.value if k.value == str(key)), None)
-            if match is None:
-                break
-            line, node = match[0].start_mark.line + 1, match[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-            node = node.value[key]
-            line = node.start_mark.line + 1
-        else:
-            break
-    return line
+    message = f"{yaml_text.printable(where, 200)}: {yaml_text.printable(message.rstrip('.'))}"
+    return f"{document.line_of(keys)}: {message}.{received}"

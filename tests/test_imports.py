@@ -15,7 +15,7 @@ SOURCES = sorted(
 )
 
 # The ground that all packages stand on; each module may import those before it.
-GROUND = ("kinds", "spec", "lists", "artifacts", "examples", "seeds", "settings", "loop")
+GROUND = ("kinds", "yaml_text", "spec", "lists", "text", "artifacts", "examples", "seeds", "settings", "loop")
 # What the packages of recsys_ssl may import of those before them, besides the ground: a package, or one module of it.
 SIBLINGS = {
     "datasets": (),

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from pipelines.commands.session import SpecPath, fail
+from pipelines.console import make_console, plain, show_table
 from recsys_ssl.spec import SpecError, json_schema, load_spec
 
 
@@ -45,14 +43,14 @@ def validate_spec(
         feature_spec = load_spec(spec)
     except SpecError as error:
         fail(str(error))
-    table = Table(title=f"{feature_spec.name}: valid", title_justify="left")
-    for column in ("side", "feature", "kind", "column"):
-        table.add_column(column)
-    for side, features in (("query", feature_spec.query_features), ("item", feature_spec.item_features)):
-        for feature in features:
-            table.add_row(side, feature.name, feature.kind, escape(getattr(feature, "source_column", "")))
-    console = Console()
-    console.print(table)
+    sides = (("query", feature_spec.query_features), ("item", feature_spec.item_features))
+    rows = [
+        (side, feature.name, feature.kind, getattr(feature, "source_column", ""))
+        for side, features in sides
+        for feature in features
+    ]
+    console, columns = make_console(), ("side", "feature", "kind", "column")
+    show_table(console, f"{feature_spec.name}: valid", columns, rows, texts=columns)
     if data is not None:
         missing = []
         for files in (feature_spec.events, feature_spec.items.table, feature_spec.queries.table):
@@ -61,7 +59,7 @@ def validate_spec(
                     os.path.basename(path) for path in glob.glob(os.path.join(data, pattern), recursive=True)
                 )
                 missing += [] if found else [pattern]
-                console.print(f"{pattern}: {', '.join(found)}" if found else f"{pattern}: none", markup=False)
+                console.print(plain(f"{pattern}: {', '.join(found) or 'none'}"), highlight=False)
         if missing:
             fail(f"no file matches {', '.join(missing)} in {data}. Check the paths and the data directory.")
 

@@ -12,10 +12,9 @@ from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from pipelines.commands.session import Settings, WorkDir, require_file, session
+from pipelines.console import plain, show_table
 from pipelines.progress import PROGRESS
 from recsys_ssl.kinds import KINDS
 
@@ -83,16 +82,13 @@ def _show(console: Console, noun: str, result) -> None:
     """The figures of the best validation."""
     data = result.data
     rejected = ", ".join(f"{count:,} {reason}" for reason, count in data.rejected.items()) or "none"
-    table = Table(title=f"validation at step {result.best_step:,}", title_justify="left")
-    table.add_column("figure")
-    table.add_column("value", justify="right")
-    for name, value in result.figures.items():
-        table.add_row(name.removeprefix("validation_").replace("_", " "), f"{value:.4f}")
+    names = [name.removeprefix("validation_").replace("_", " ") for name in result.figures]
+    rows = [(name, f"{value:.4f}") for name, value in zip(names, result.figures.values(), strict=True)]
     console.print()
     console.print(f"{data.num_train:,} {noun} to train on, {data.num_validation:,} to validate on", highlight=False)
-    console.print(f"rejected: {escape(rejected)}", highlight=False)
-    console.print(table)
-    console.print(f"{'encoder':<24} {result.encoder_dir}", highlight=False, soft_wrap=True)
+    console.print(f"rejected: {plain(rejected)}", highlight=False)
+    show_table(console, f"validation at step {result.best_step:,}", ("figure", "value"), rows, texts=("figure",))
+    console.print(f"{'encoder':<24} {plain(str(result.encoder_dir))}", highlight=False, soft_wrap=True)
 
 
 def embed(
@@ -132,9 +128,9 @@ def embed(
         )
         PROGRESS.info(f"{num_embedded:,} vectors, {num_rejected:,} rejected")
         lines.finish()
-        console.print(f"{'vectors':<24} {to}", highlight=False, soft_wrap=True)
+        console.print(f"{'vectors':<24} {plain(str(to))}", highlight=False, soft_wrap=True)
         if num_rejected:
-            console.print(f"{'rejected':<24} {_rejected_path(to)}", highlight=False, soft_wrap=True)
+            console.print(f"{'rejected':<24} {plain(str(_rejected_path(to)))}", highlight=False, soft_wrap=True)
 
 
 def _rejected_path(to: Path) -> Path:

@@ -12,9 +12,8 @@ from typing import Annotated, NoReturn, Optional
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
-from pipelines.console import StageLines, quiet
+from pipelines.console import StageLines, plain, quiet
 
 SpecPath = Annotated[Path, typer.Argument(help="Feature spec, a YAML file.", show_default=False)]
 DataDir = Annotated[Path, typer.Option("--data", help="Directory where the paths of the spec begin.")]
@@ -67,7 +66,7 @@ def readable() -> Iterator[None]:
 
 def fail(message: str) -> NoReturn:
     """Prints a message and ends the process with status 1."""
-    Console(stderr=True).print(f"[red]error:[/red] {escape(message)}", highlight=False, soft_wrap=True)
+    Console(stderr=True).print(f"[red]error:[/red] {plain(message, keep=chr(10))}", highlight=False, soft_wrap=True)
     raise typer.Exit(1)
 
 

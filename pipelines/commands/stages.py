@@ -6,10 +6,10 @@ import dataclasses
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from pipelines.commands.results import show_cautions, show_report
 from pipelines.commands.session import BeamArgs, DataDir, Settings, SpecPath, WorkDir, require_dir, stage
+from pipelines.console import make_console
 from recsys_ssl.spec import load_spec
 
 ArmName = Annotated[str, typer.Option("--arm", help="control or treatment.")]
@@ -31,7 +31,7 @@ def ingest(spec: SpecPath, data: DataDir, workdir: WorkDir, set_: Settings = Non
         places = at("interactions"), at("catalogue"), at("rejected")
         summary = ingest_logs(feature_spec, str(data), *places, config, beam or [])
         cautions = list_cautions(feature_spec, dataclasses.asdict(summary))
-    show_cautions(Console(), cautions)
+    show_cautions(make_console(), cautions)
 
 
 def transform(spec: SpecPath, workdir: WorkDir, beam: BeamArgs = None) -> None:
@@ -135,7 +135,7 @@ def evaluate(spec: SpecPath, workdir: WorkDir, set_: Settings = None) -> None:
             at("report"),
             config.evaluation,
         )
-    show_report(Console(), workdir)
+    show_report(make_console(), workdir)
 
 
 def _check_arm(arm: str) -> str:

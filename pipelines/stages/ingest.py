@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 
-from apache_beam.io.filesystems import FileSystems
-
 from pipelines.progress import PROGRESS
-from recsys_ssl.logs.sources import expand_pattern
+from recsys_ssl.logs.sources import find_all_files
 from recsys_ssl.logs.summary import IngestSummary, list_warnings
 from recsys_ssl.logs.transforms import IngestConfig, ingest
 from recsys_ssl.spec import FeatureSpec
@@ -39,12 +36,5 @@ def ingest_logs(
 
 def data_fingerprint(spec: FeatureSpec, data_dir: str) -> str:
     """Name, size and change time of every file that the spec reads; it changes when the data do."""
-    tables = [spec.events, spec.items.table, spec.queries.table]
-    globs = [glob for table in tables if table for pattern in table.paths for glob in expand_pattern(pattern)]
-    patterns = [os.path.join(data_dir, glob) for glob in globs]
-    found = [metadata for match in FileSystems.match(patterns) for metadata in match.metadata_list]
-    return json.dumps(
-        sorted(
-            {(os.path.relpath(file.path, data_dir), file.size_in_bytes, file.last_updated_in_seconds) for file in found}
-        )
-    )
+    found = find_all_files(spec, data_dir).values()
+    return json.dumps(sorted({(file.name, file.num_bytes, file.changed) for files in found for file in files}))

@@ -35,6 +35,12 @@ _ASSETS_FILE = "scann_assets.pbtxt"
 _TIE = 1e-6
 
 Method = Literal["brute_force", "hash", "tree"]
+# Method -> its settings.
+_USED: dict[str, tuple[str, ...]] = {
+    "brute_force": (),
+    "hash": ("reorder",),
+    "tree": ("num_leaves", "num_leaves_to_search", "reorder"),
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,16 @@ class IndexConfig:
     """tree: leaves searched per query; more is slower and recalls more."""
     reorder: Optional[int] = None
     """hash, tree: how many of the best by hash are scored again exactly."""
+
+    def __post_init__(self):
+        if self.method is not None and self.method not in _USED:
+            raise ValueError(f"method must be one of {sorted(_USED)}. Received: method={self.method!r}.")
+        for name in _USED["tree"]:
+            value = getattr(self, name)
+            if value is not None and self.method is not None and name not in _USED[self.method]:
+                raise ValueError(f"{name} is no setting of method {self.method!r}. Remove it or set another method.")
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be positive. Received: {name}={value}.")
 
 
 @dataclass(frozen=True)
@@ -88,21 +104,11 @@ def choose_config(config: IndexConfig, num_items: int) -> IndexConfig:
     if num_items < 1:
         raise ValueError(f"an index needs at least one item. Received: num_items={num_items}.")
     method = config.method or _method_for(num_items)
-    used: dict[str, tuple[str, ...]] = {
-        "brute_force": (),
-        "hash": ("reorder",),
-        "tree": ("num_leaves", "num_leaves_to_search", "reorder"),
-    }
-    if method not in used:
-        raise ValueError(f"method must be one of {sorted(used)}. Received: method={method!r}.")
-    for name in ("num_leaves", "num_leaves_to_search", "reorder"):
-        value = getattr(config, name)
-        if value is not None and name not in used[method]:
+    for name in _USED["tree"]:
+        if getattr(config, name) is not None and name not in _USED[method]:
             raise ValueError(f"{name} is no setting of method {method!r} ({num_items} items). Remove it or set method.")
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be positive. Received: {name}={value}.")
     chosen = replace(config, method=method)
-    if "reorder" in used[method]:
+    if "reorder" in _USED[method]:
         chosen = replace(chosen, reorder=config.reorder or 500)
     if method == "tree":
         num_leaves = config.num_leaves or round(math.sqrt(num_items))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import numpy as np
 import pyarrow as pa
+
+_MOST_NAMES, _LONGEST_NAME = 50, 100  # of columns that a message lists
 
 
 class LogError(ValueError):
@@ -32,17 +34,45 @@ class Batch(NamedTuple):
     lines: np.ndarray
     """[num_records] int64, the line where each record begins."""
     rejects: list[Reject]
+    places: Optional[np.ndarray] = None
+    """[num_records] int32, the place of each record among those of its line; None where a line is one record."""
+
+
+def find_columns(
+    file: str, columns: Mapping[str, str], present: Sequence[str], constants: Mapping[str, Optional[str]]
+) -> dict[str, str]:
+    """Column -> its name in the file, where blanks around names make no difference unless the file has both.
+
+    Args:
+        columns: the columns to read -> the key of the spec that names them, for messages.
+        present: the names that the file has.
+        constants: columns that the file need not have; they are left out when it has them not.
+    """
+    found, stripped = {}, [name.strip() for name in present]
+    for column in columns:
+        if column not in present and stripped.count(column) == 1:
+            found[column] = present[stripped.index(column)]
+        elif column in present or column not in constants:
+            found[column] = column
+    check_columns(file, {found[column]: key for column, key in columns.items() if column in found}, present)
+    return found
 
 
 def check_columns(file: str, columns: Mapping[str, str], present: Sequence[str]) -> None:
     for column, key in columns.items():
         if column not in present:
             raise LogError(
-                f"{file}: {key} needs column {column!r}. The file has: {', '.join(map(repr, sorted(present)))}. "
+                f"{file}: {key} needs column {column!r}. The file has: {_list_names(present)}. "
                 f"Correct {key} in the spec or the file's header, delimiter or format."
             )
         if list(present).count(column) > 1:
             raise LogError(f"{file}: column {column!r} ({key}) occurs twice. Rename one of them.")
+
+
+def _list_names(names: Sequence[str]) -> str:
+    listed = [repr(name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "...") for name in sorted(names)]
+    more = f" and {len(listed) - _MOST_NAMES} more" if len(listed) > _MOST_NAMES else ""
+    return ", ".join(listed[:_MOST_NAMES]) + more
 
 
 def is_list(kind: pa.DataType) -> bool:

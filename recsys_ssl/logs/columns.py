@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial, reduce
 from typing import Optional
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow as pa
 
 from recsys_ssl import lists
 from recsys_ssl.logs import timeline
-from recsys_ssl.logs.records import mix_hashes
+from recsys_ssl.logs.records import mix_hashes, order_of
 from recsys_ssl.spec import VOCABULARY_FEATURES, FeatureSpec, ItemSequenceFeature
 
 _BYTES, _INT64, _FLOAT32 = pa.large_binary(), pa.int64(), pa.float32()
@@ -24,17 +25,17 @@ def interaction_batch(
     does not see one query's events together. Held-out examples come by query and time.
 
     Args:
-        events: all ordered events of the queries (`timeline.order_events`).
+        events: all ordered events of the queries (`timeline.order_events`), with what they rated low if that is masked.
         queries: the query table's records that `_query_row` points to, or None.
-        split: [num_events] split of each event.
+        split: [num_events] split of each event, NEITHER for what was rated low.
 
     Returns:
         Columns of the interactions format, large_list of binary, int64 or float32.
     """
     rows = np.flatnonzero(split == which)
     if which == timeline.TRAIN:
-        file, line = (events[name].to_numpy()[rows].astype(np.uint64) for name in ("_file", "_line"))
-        rows = rows[np.argsort(mix_hashes(file, line, seed=0), kind="stable")]
+        file, *places = (events[name].to_numpy()[rows].astype(np.uint64) for name in order_of(events))
+        rows = rows[np.argsort(reduce(partial(mix_hashes, seed=0), places, file), kind="stable")]
     taken = events.take(pa.array(rows))
     columns = {
         "query_id": lists.single(taken["query_id"], _BYTES),
@@ -68,7 +69,7 @@ def catalogue_batch(
     """The catalogue records of one partition.
 
     Args:
-        items: [num_items] records sorted by id: _id and the features, if there is an item table.
+        items: [num_items] records sorted by id: _id and the features, if more than the ids is known.
         first_row: catalogue row of the first.
         train_count: [num_items] int64.
         impression_count: [num_items] int64, written when the log has impressions.
@@ -81,24 +82,28 @@ def catalogue_batch(
     if spec.events.label.impressions:
         columns["impression_count"] = lists.single(impression_count, _INT64)
     for feature in spec.item_features:
-        known = spec.items.table is not None
+        known = spec.items.table is not None or spec.items.from_events
         columns[feature.name] = _to_lists(items[feature.name]) if known else columns["item_id"]
     return pa.RecordBatch.from_pydict(columns)
 
 
 def _history(events: pa.Table, rows: np.ndarray, length: int) -> pa.LargeListArray:
-    starts, ends = timeline.find_history(events["_query"].to_numpy(), events["timestamp_us"].to_numpy(), length)
-    starts, ends = starts[rows], ends[rows]
-    return lists.from_flat(events["item_id"].take(pa.array(timeline.ranges(starts, ends))), ends - starts, _BYTES)
+    chosen = timeline.is_chosen(events)
+    query, times = (events[name].to_numpy()[chosen] for name in ("_query", "timestamp_us"))
+    starts, ends = (bounds[(np.cumsum(chosen) - 1)[rows]] for bounds in timeline.find_history(query, times, length))
+    items = events["item_id"].take(pa.array(np.flatnonzero(chosen)[timeline.ranges(starts, ends)]))
+    return lists.from_flat(items, ends - starts, _BYTES)
 
 
 def _seen(events: pa.Table, split: np.ndarray, which: int, spec: FeatureSpec) -> pa.LargeListArray:
-    """What a ranking leaves out: earlier choices, unless they may be repeated, and a query that is itself an item."""
+    """What a ranking leaves out: earlier choices, unless they may be repeated, what the query rated low before, and a
+    query that is itself an item."""
     item_row, num_held_out = events["item_row"].to_numpy(), int(np.count_nonzero(split == which))
     lengths, rows = np.zeros(num_held_out, np.int64), np.zeros(0, np.int64)
-    if spec.evaluation.mask_seen:
+    if spec.evaluation.masks:
         times = events["timestamp_us"].to_numpy() if spec.events.timestamp else None
-        lengths, rows = timeline.find_seen(events["_query"].to_numpy(), item_row, times, split, which)
+        masked = spec.evaluation.mask_seen | ~timeline.is_chosen(events)
+        lengths, rows = timeline.find_seen(events["_query"].to_numpy(), item_row, times, split, which, masked)
     if spec.queries.same_as_items:  # a page is no answer to itself
         owner = np.concatenate([lists.owners(lengths), np.arange(num_held_out)])
         own = events["query_row"].to_numpy()[split == which]

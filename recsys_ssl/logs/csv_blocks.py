@@ -19,6 +19,7 @@ from recsys_ssl.logs.text_blocks import NEWLINE, find_newlines
 from recsys_ssl.spec import Files
 
 _RETURN = ord("\r")
+_MARKS = [b"\x1f", b"\x1e", b"\x1d", b"\x1c"]
 _MAX_BYTES = 1 << 30  # pyarrow counts the bytes of a block in 31 bits
 
 
@@ -37,18 +38,28 @@ def parse_block(data: bytes, files: Files, width: int, wanted: Sequence[int]) ->
         return None
     if b"\0" in data or (files.quoting == "minimal" and b'"' in data) or not _has_plain_lines(data, files):
         return None
-    text = _as_utf_8(data, files.encoding)
-    if text is None or len(text) > _MAX_BYTES or text.startswith(codecs.BOM_UTF8):  # pyarrow would take a mark off
+    if not _is_utf8(data) or len(data) > _MAX_BYTES or data.startswith(codecs.BOM_UTF8):  # pyarrow would take it off
+        return None
+    data, delimiter = _mark_delimiters(data, files.delimiter)
+    if delimiter is None:
         return None
     try:
-        return _parse(text, files.delimiter, width, wanted)
+        return _parse(data, delimiter, width, wanted)
     except pa.ArrowInvalid:  # a line has another number of cells
         return None
 
 
 def _has_plain_marks(files: Files) -> bool:
-    """Whether delimiter and comment are single bytes that mean nothing else."""
-    return files.delimiter.isascii() and files.delimiter not in "\n\r\0" and (files.comment or "#").isascii()
+    """Whether a comment is marked by a single byte."""
+    return (files.comment or "#").isascii()
+
+
+def _mark_delimiters(data: bytes, delimiter: str) -> tuple[bytes, Optional[str]]:
+    """The data with one byte for the delimiter, as pyarrow wants it, and that byte; None when each is taken."""
+    if len(delimiter.encode()) == 1:
+        return data, delimiter
+    mark = next((mark for mark in _MARKS if mark not in data), None)
+    return (data, None) if mark is None else (data.replace(delimiter.encode(), mark), mark.decode())
 
 
 def _has_plain_lines(data: bytes, files: Files) -> bool:
@@ -67,28 +78,25 @@ def _has_plain_lines(data: bytes, files: Files) -> bool:
     return b"\r" not in data or data.count(b"\r") == np.count_nonzero(codes[ends - 1] == _RETURN)
 
 
-def _as_utf_8(data: bytes, encoding: str) -> Optional[bytes]:
-    """None when it is no text."""
+def _is_utf8(data: bytes) -> bool:
     if data.isascii():
-        return data
-    if encoding == "latin-1":
-        return data.decode("latin-1").encode("utf-8")
+        return True
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:
-        return None
-    return data
+        return False
+    return True
 
 
-def _parse(text: bytes, delimiter: str, width: int, wanted: Sequence[int]) -> pa.Table:
+def _parse(data: bytes, delimiter: str, width: int, wanted: Sequence[int]) -> pa.Table:
     names = [str(place) for place in range(width)]  # a header may hold what is no text, or a name twice
     asked = [names[place] for place in wanted]
     # Not `read_csv`, which searches every object of the process for references to its frame: 0.1 s a call once
     # TensorFlow is loaded. One block, since a line that two blocks share is an error; one thread, since Beam's workers
     # already share the cores.
     with pa.csv.open_csv(
-        pa.BufferReader(text),
-        pa.csv.ReadOptions(use_threads=False, block_size=len(text) + 1, column_names=names),
+        pa.BufferReader(data),
+        pa.csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=names),
         pa.csv.ParseOptions(delimiter=delimiter, quote_char=False),
         pa.csv.ConvertOptions(
             check_utf8=False, include_columns=asked, column_types=dict.fromkeys(asked, pa.large_string())

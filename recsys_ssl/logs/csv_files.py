@@ -10,15 +10,19 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import Literal, NamedTuple, Optional
+from types import MappingProxyType
+from typing import NamedTuple, Optional
 
 import numpy as np
 import pyarrow as pa
 
-from recsys_ssl.logs.batches import Batch, Reject, check_columns
+from recsys_ssl.logs.batches import Batch, Reject, find_columns
 from recsys_ssl.logs.csv_blocks import parse_block
-from recsys_ssl.logs.text_blocks import Block, as_raw, decode, is_text, split_lines, why_unreadable
+from recsys_ssl.logs.text_blocks import Block, as_raw, decode, is_text, is_too_long, split_lines, why_unreadable
 from recsys_ssl.spec import Files
+
+_MAX_HEADER_LINES = 100
+_MARKS = range(0xE000, 0xF900)  # characters without a meaning of their own
 
 
 def read_csv(
@@ -26,33 +30,35 @@ def read_csv(
     file: str,
     files: Files,
     columns: Mapping[str, str],
+    constants: Mapping[str, Optional[str]] = MappingProxyType({}),
     parse_plain: Callable[[bytes, Files, int, Sequence[int]], Optional[pa.Table]] = parse_block,
 ) -> Iterator[Batch]:
     """Yields the records of each block of lines; the other arguments are those of `readers.read_batches`.
 
     Args:
+        constants: columns that the file need not have; those that it lacks are left out.
         parse_plain: see `parse_block`; with one that always returns None, every block is read line by line.
     """
     names = files.columns
     rest: list[str] = []
-    if names is not None:
-        check_columns(file, columns, names)
+    held = None
     for block in blocks:
         if names is None:
-            names, block = _read_header(block, files)
-            if names is None:  # comments and blank lines so far
+            names, block = _read_header(_append(held, block), files)
+            if names is None:  # comments and blank lines so far, or a header that goes on
+                held = block
                 if block.final:
                     yield Batch(_to_text(columns, [[]] * len(columns)), np.zeros(0, np.int64), block.rejects)
                 continue
-            check_columns(file, columns, names)
-        wanted = [names.index(column) for column in columns]
+        found = find_columns(file, columns, names, constants)
+        wanted = [names.index(name) for name in found.values()]
         plain = not rest and not _may_hold_line(_as_line(names, files), block.data)
         table = parse_plain(block.data, files, len(names), wanted) if plain else None
         if table is not None:
             numbers = block.first + np.arange(table.num_rows)
-            yield Batch(table.rename_columns(list(columns)), numbers, block.rejects)
+            yield Batch(table.rename_columns(list(found)), numbers, block.rejects)
             continue
-        first, lines = block.first - len(rest), rest + split_lines(block.data, files.encoding)
+        first, lines = block.first - len(rest), rest + split_lines(block.data)
         if files.quoting == "none":
             parsed = _split_rows(lines, files)
         else:
@@ -61,30 +67,58 @@ def read_csv(
         rejects = block.rejects + [Reject(why, file, first + i, as_raw(lines[i])) for why, i in parsed.rejected]
         rows, starts = _check_rows(parsed, lines, first, file, names, files.encoding, rejects)
         picked = [list(map(itemgetter(place), rows)) for place in wanted]
-        yield Batch(_to_text(columns, picked), first + starts, rejects)
+        yield Batch(_to_text(found, picked), first + starts, rejects)
+
+
+# --- Header ------------------------------------------------------------------------------------------
+
+
+def _append(held: Optional[Block], block: Block) -> Block:
+    return block if held is None else block._replace(first=held.first, data=held.data + block.data)
 
 
 def _read_header(block: Block, files: Files) -> tuple[Optional[list[str]], Block]:
-    """The names, None where the block has none, and the lines after them."""
+    """The names and the lines after them; None where the block has not all of them, and the lines to read again."""
     begin = 0
     for i, raw in enumerate(io.BytesIO(block.data)):
+        line = decode(raw.removesuffix(b"\n")).rstrip("\r")
+        is_comment = files.comment and line.startswith(files.comment)
+        if line and not is_comment and line.lower() != f"sep={files.delimiter}":  # a hint that Excel takes
+            names, num_lines = _split_header(block.data[begin:], files, block.final)
+            for _ in range(num_lines):
+                begin = block.data.find(b"\n", begin) + 1 or len(block.data)
+            return names, block._replace(first=block.first + i + num_lines, data=block.data[begin:])
         begin += len(raw)
-        line = decode(raw.removesuffix(b"\n"), files.encoding).rstrip("\r")
-        if line and not (files.comment and line.startswith(files.comment)):
-            quoting: Literal[0, 3] = csv.QUOTE_NONE if files.quoting == "none" else csv.QUOTE_MINIMAL
-            names = next(csv.reader([line], delimiter=files.delimiter, quoting=quoting))
-            return names, block._replace(first=block.first + i + 1, data=block.data[begin:])
-    return None, block
+    return None, block._replace(first=block.first + block.data.count(b"\n"), data=b"")
+
+
+def _split_header(data: bytes, files: Files, final: bool) -> tuple[Optional[list[str]], int]:
+    """The names and their lines; None and 0 where a quoted name goes on beyond the data."""
+    raws = [raw for raw, _ in zip(io.BytesIO(data), range(_MAX_HEADER_LINES))]
+    lines = [decode(raw.removesuffix(b"\n")).rstrip("\r") for raw in raws]
+    if files.quoting == "none":
+        return lines[0].split(files.delimiter), 1
+    marked, mark = _mark_delimiters(lines, files.delimiter)
+    reader = csv.reader((line + "\n" for line in marked), delimiter=mark, strict=True)
+    try:
+        return _unmark([next(reader)], mark, files.delimiter)[0], reader.line_num
+    except csv.Error:  # a quotation mark is not closed, or is part of a name
+        if reader.line_num == len(lines) < _MAX_HEADER_LINES and not final:
+            return None, 0
+    return _unmark([next(csv.reader(marked[:1], delimiter=mark))], mark, files.delimiter)[0], 1
 
 
 def _as_line(names: Sequence[str], files: Files) -> bytes:
     """The header as bytes, where it holds plain text only; no other block is parsed at once."""
-    return files.delimiter.join(names).encode(files.encoding, "replace")
+    return files.delimiter.join(names).encode("utf-8", "replace")
 
 
 def _may_hold_line(line: bytes, data: bytes) -> bool:
     """Whether a line ends so; with its newline it is found faster, since that is rare."""
     return line + b"\n" in data or data.endswith(line) or (b"\r" in data and line + b"\r\n" in data)
+
+
+# --- Rows --------------------------------------------------------------------------------------------
 
 
 class _Rows(NamedTuple):
@@ -111,26 +145,48 @@ def _split_rows(lines: list[str], files: Files) -> _Rows:
     return _Rows(rows, kept, [], len(lines))
 
 
+def _mark_delimiters(lines: list[str], delimiter: str) -> tuple[list[str], str]:
+    """The lines with one character for the delimiter, as csv wants it, and that character."""
+    if len(delimiter) == 1:
+        return lines, delimiter
+    text = "".join(lines)
+    mark = next(mark for mark in map(chr, _MARKS) if mark not in text)
+    return [line.replace(delimiter, mark) for line in lines], mark
+
+
+def _unmark(rows: list[list[str]], mark: str, delimiter: str) -> list[list[str]]:
+    """Rows whose quoted cells hold the delimiter again."""
+    if mark == delimiter:
+        return rows
+    return [[cell.replace(mark, delimiter) for cell in row] for row in rows]
+
+
 def _parse_quoted_rows(lines: list[str], files: Files, width: int, final: bool) -> _Rows:
+    marked, mark = _mark_delimiters(lines, files.delimiter)
+    parsed = _parse_marked_rows(marked, mark, files.comment, width, final)
+    return parsed._replace(rows=_unmark(parsed.rows, mark, files.delimiter))
+
+
+def _parse_marked_rows(lines: list[str], delimiter: str, comment: Optional[str], width: int, final: bool) -> _Rows:
     try:
-        rows = list(csv.reader(lines, delimiter=files.delimiter, strict=True))
+        rows = list(csv.reader(lines, delimiter=delimiter, strict=True))
     except csv.Error:
         rows = []
     if len(rows) == len(lines):  # every record is one line
-        kept = np.flatnonzero(_is_record(lines, files.comment))
+        kept = np.flatnonzero(_is_record(lines, comment))
         return _Rows(rows if len(kept) == len(rows) else [rows[i] for i in kept.tolist()], kept, [], len(lines))
 
     # A cell holds a newline, or a quotation mark is not closed. The record that begins at `at` is believed when it
     # is one line, or when its quotes and its number of cells are right; otherwise its first line alone is rejected.
     rows, starts, rejected, at = [], [], [], 0
     terminated = [line + "\n" for line in lines]
-    is_record = _is_record(lines, files.comment)
+    is_record = _is_record(lines, comment)
     while at < len(lines):
         if not is_record[at]:
             at += 1
             continue
         begin = at
-        reader = csv.reader((terminated[i] for i in range(begin, len(lines))), delimiter=files.delimiter, strict=True)
+        reader = csv.reader((terminated[i] for i in range(begin, len(lines))), delimiter=delimiter, strict=True)
         try:
             for row in reader:
                 end = begin + reader.line_num
@@ -147,10 +203,20 @@ def _parse_quoted_rows(lines: list[str], files: Files, width: int, final: bool) 
         except csv.Error as error:
             if begin + reader.line_num == len(lines) and not final:
                 break
-            too_long = str(error).startswith("field larger") and begin + reader.line_num == at + 1
-            rejected.append(("cell is too long" if too_long else "quotation marks are broken", at))
+            rejected.append((_why_broken(error, lines[at], begin + reader.line_num == at + 1), at))
             at += 1
     return _Rows(rows, np.array(starts, np.int64), rejected, at)
+
+
+def _why_broken(error: csv.Error, line: str, is_one_line: bool) -> str:
+    """What is wrong with a record that begins with the line."""
+    if is_too_long(line):
+        return "line is too long"
+    if is_one_line and str(error).startswith("field larger"):
+        return "cell is too long"
+    if is_one_line and "\r" in line.rstrip("\r") and "new-line character" in str(error):
+        return "a carriage return stands in a cell without quotation marks"
+    return "quotation marks are broken"
 
 
 def _check_rows(
@@ -158,16 +224,14 @@ def _check_rows(
 ) -> tuple[list[list[str]], np.ndarray]:
     """Moves rows of the wrong width, with what is no text, or that are the header again, to `rejects`."""
     rows, starts, width = parsed.rows, parsed.starts, len(names)
-    marked = [
-        decode(codecs.BOM_UTF8, encoding) + names[0],
-        *names[1:],
-    ]  # by the byte order mark of a file that was appended
-    if set(map(len, rows)) <= {width} and names not in rows and marked not in rows and is_text(lines):
+    # A file that was appended may have begun with a byte order mark.
+    headers = [names, *([mark + names[0], *names[1:]] for mark in ("\ufeff", codecs.BOM_UTF8.decode("latin-1")))]
+    if set(map(len, rows)) <= {width} and not any(header in rows for header in headers) and is_text(lines):
         return rows, starts
     reasons = [
-        why_unreadable("".join(row))
+        why_unreadable("".join(row), encoding)
         or ("wrong number of columns" if len(row) != width else None)
-        or ("the header again" if row in (names, marked) else None)
+        or ("the header again" if row in headers else None)
         for row in rows
     ]
     ends = np.append(starts[1:], parsed.num_used) if len(starts) else starts

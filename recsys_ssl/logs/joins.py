@@ -50,30 +50,31 @@ class JoinItems(beam.PTransform):
     Args:
         offsets: side input, see `NumberItems`.
         names: the log's files.
+        keeps_disliked: whether what queries rated low, which no count here includes, is joined and kept too.
 
     Returns:
-        records: (partition of the query, positives with item_row, and for a split by groups of items _group uint64,
+        records: (partition of the query, positives with item_row, and with `keeps_disliked` _kind, and for a split by groups of items _group uint64,
         the hash of the item's group). impressions: (partition of the item, row within
         it and number). rejects: events whose item is not in the catalogue. counts.
     """
 
-    def __init__(self, offsets, names: Sequence[str]):
+    def __init__(self, offsets, names: Sequence[str], keeps_disliked: bool = False):
         super().__init__()
-        self._offsets, self._names = offsets, list(names)
+        self._offsets, self._names, self._keeps_disliked = offsets, list(names), keeps_disliked
 
     def expand(self, groups):
         return (
             groups
             | beam.CoGroupByKey()
-            | beam.ParDo(_JoinItems(self._names), self._offsets).with_outputs(
+            | beam.ParDo(_JoinItems(self._names, self._keeps_disliked), self._offsets).with_outputs(
                 "impressions", "rejects", "counts", main="records"
             )
         )
 
 
 class _JoinItems(beam.DoFn):
-    def __init__(self, names: list[str]):
-        self._names = names
+    def __init__(self, names: list[str], keeps_disliked: bool):
+        self._names, self._keeps_disliked = names, keeps_disliked
 
     def process(self, element, offsets):
         partition, groups = element
@@ -82,15 +83,15 @@ class _JoinItems(beam.DoFn):
             return
         ids = one_array(catalogue["_id"]) if catalogue else pa.array([], TEXT)
         row = records.find_rows(one_array(events["item_id"]), ids)
-        unknown = events.filter(pa.array(row < 0))
-        yield from tag_rejects("events", reject_rows(unknown, "item not in the table", self._names, _EVENT_COLUMNS))
         kind = events["_kind"].to_numpy()
+        unknown = events.filter(pa.array((row < 0) & (kind != records.DISLIKED)))
+        yield from tag_rejects("events", reject_rows(unknown, "item not in the table", self._names, _EVENT_COLUMNS))
         shown = row[(row >= 0) & (kind == records.IMPRESSION)]
         yield beam.pvalue.TaggedOutput("counts", {"impressions": len(shown)})
         if len(shown):
             yield beam.pvalue.TaggedOutput("impressions", (partition, np.unique(shown, return_counts=True)))
-        kept = (row >= 0) & (kind == records.POSITIVE)
-        positives = events.drop(["_kind"]).filter(pa.array(kept))
+        kept = (row >= 0) & (kind != records.IMPRESSION)
+        positives = (events if self._keeps_disliked else events.drop(["_kind"])).filter(pa.array(kept))
         positives = positives.append_column("item_row", pa.array(row[kept] + offsets[partition]))
         if catalogue is not None and "_group" in catalogue.column_names:
             groups_of_items = records.hash_ids(one_array(catalogue["_group"]))
@@ -138,7 +139,7 @@ class _OrderEvents(beam.DoFn):
             row = np.full(events.num_rows, -1)
         events = events.append_column("_query_row", pa.array(row))
         if self._spec.queries.same_as_items:
-            unknown = events.filter(pa.array(row < 0))
+            unknown = events.filter(pa.array((row < 0) & timeline.is_chosen(events)))
             yield from tag_rejects(
                 "events", reject_rows(unknown, "query not in the item table", self._names, _EVENT_COLUMNS)
             )
@@ -152,6 +153,7 @@ class _OrderEvents(beam.DoFn):
             yield partition, ordered, queries
 
     def _count(self, ordered: pa.Table, duplicates: int) -> dict[str, int | tuple[int]]:
+        ordered = ordered.filter(pa.array(timeline.is_chosen(ordered)))
         counts: dict[str, int | tuple[int]] = {"positives": ordered.num_rows, "duplicates": duplicates}
         counts["num_queries"] = pc.count_distinct(ordered["_query"]).as_py()
         if ordered.num_rows and self._spec.events.timestamp:  # of tuples the least is kept

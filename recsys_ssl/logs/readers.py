@@ -1,4 +1,4 @@
-"""Reads CSV, JSON lines and Parquet into columns; what cannot be read comes out as a reject, never lost.
+"""Reads CSV, JSON and Parquet into columns; what cannot be read comes out as a reject, never lost.
 
 A record is rejected, not the file: a broken line, a damaged gzip tail or a wrong number of cells costs the
 records that it touches. Only a file that cannot be understood at all (a column is missing) is an error.
@@ -6,41 +6,144 @@ records that it touches. Only a file that cannot be understood at all (a column 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO
+from types import MappingProxyType
+from typing import BinaryIO, Optional
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from recsys_ssl.logs.batches import Batch, LogError, Reject
+from recsys_ssl.logs.compression import find_compression, read_plain
 from recsys_ssl.logs.csv_files import read_csv
-from recsys_ssl.logs.json_files import read_json
+from recsys_ssl.logs.elements import explode_cells, source_columns
+from recsys_ssl.logs.encodings import name_kind, read_utf8
+from recsys_ssl.logs.json_files import read_json_document, read_json_lines
 from recsys_ssl.logs.parquet_files import read_parquet
 from recsys_ssl.logs.text_blocks import read_blocks
+from recsys_ssl.logs.values import without_words
 from recsys_ssl.spec import Files
 
-__all__ = ["Batch", "LogError", "Reject", "read_batches"]
+__all__ = ["Batch", "LogError", "Reject", "read_batches", "read_name"]
+
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+_SUFFIX = re.compile(
+    r"(?i)\.(csv|tsv|tab|txt|dat|data|log|jsonl?|ndjson|parquet|parq|pq|gz|gzip|bz2|xz|zstd?|zip|snappy)$"
+)
 
 
 def read_batches(
-    stream: BinaryIO, file: str, files: Files, columns: Mapping[str, str], rows_per_batch: int = 50_000
+    stream: BinaryIO,
+    file: str,
+    files: Files,
+    columns: Mapping[str, str],
+    rows_per_batch: int = 50_000,
+    constants: Mapping[str, Optional[str]] = MappingProxyType({}),
 ) -> Iterator[Batch]:
     """Yields the records of one file.
 
-    A gzip file that is cut off or damaged gives all records before the damage and one reject for the line
+    A compressed file that is cut off or damaged gives all records before the damage and one reject for the line
     where it ends. A quotation mark that is never closed costs its own line: reading resumes with the next.
 
     Args:
-        stream: the file's bytes, compressed when `file` ends in `.gz`.
+        stream: the file's bytes, maybe compressed; it can be read again from its start.
         file: name for messages and rejects.
         columns: the columns to read -> the key of the spec that names them, for messages.
         rows_per_batch: lines (or Parquet rows) of a batch, the only records that are held.
+        constants: column -> its value in every record of a file that has no such column; see `read_name`.
 
     Raises:
-        LogError: a column is missing, or a Parquet file is no Parquet file.
+        LogError: a column is missing, or the file is not of its format.
     """
+    wanted = columns if files.explode is None else source_columns(columns, files.explode)
+    for batch in _read_format(stream, file, files, wanted, rows_per_batch, constants):
+        if batch.columns.num_columns < len(wanted):
+            batch = batch._replace(columns=_add_constants(batch.columns, wanted, constants))
+        if files.explode is not None:
+            batch = explode_cells(batch, file, files.explode, list(columns))
+        if files.missing:
+            batch = batch._replace(columns=without_words(batch.columns, files.missing))
+        yield batch
+
+
+def _read_format(
+    stream: BinaryIO,
+    file: str,
+    files: Files,
+    columns: Mapping[str, str],
+    rows_per_batch: int,
+    constants: Mapping[str, Optional[str]],
+) -> Iterator[Batch]:
     if files.format == "parquet":
-        yield from read_parquet(stream, file, columns, rows_per_batch)
-        return
+        return _read_parquet(stream, file, columns, rows_per_batch, constants)
+    if files.format == "json":
+        text = read_utf8(read_plain(stream, file), file, files.encoding)
+        return read_json_document(text, file, files, columns, constants, rows_per_batch)
     blocks = read_blocks(stream, file, files.encoding, rows_per_batch)
     if files.format == "jsonl":
-        yield from read_json(blocks, file, files.encoding, columns)
-    else:
-        yield from read_csv(blocks, file, files, columns)
+        return read_json_lines(blocks, file, files.encoding, columns, constants)
+    return read_csv(blocks, file, files, columns, constants)
+
+
+def _read_parquet(
+    stream: BinaryIO,
+    file: str,
+    columns: Mapping[str, str],
+    rows_per_batch: int,
+    constants: Mapping[str, Optional[str]],
+) -> Iterator[Batch]:
+    head = stream.read(4)
+    stream.seek(0)
+    compression = find_compression(stream)
+    if head and not head.startswith(b"PAR1"):
+        kind, advice = name_kind(head) or ("another format", "Set the format that it has, or write the file again")
+        if compression:
+            kind, advice = f"a {compression} file", "Unpack it: Parquet is compressed inside"
+        raise LogError(f"{file}: this is no Parquet. Received: {kind}, which begins with {head!r}. {advice}.")
+    if any(column in constants for column in columns) and head:
+        present = _list_columns(stream)
+        columns = {column: key for column, key in columns.items() if column not in constants or column in present}
+        stream.seek(0)
+    return read_parquet(stream, file, columns, rows_per_batch)
+
+
+def _list_columns(stream: BinaryIO) -> list[str]:
+    """No name when the footer cannot be read, which the reader tells."""
+    try:
+        return pq.read_schema(stream).names
+    except (pa.ArrowException, OSError):
+        return []
+
+
+def _add_constants(table: pa.Table, columns: Mapping[str, str], constants: Mapping[str, Optional[str]]) -> pa.Table:
+    arrays = {name: table[name] for name in table.column_names}
+    for column in columns:
+        if column not in arrays:
+            arrays[column] = pa.repeat(pa.scalar(constants[column], pa.large_string()), table.num_rows)
+    return pa.table({column: arrays[column] for column in columns})
+
+
+# --- What a file's name tells ------------------------------------------------------------------------
+
+
+def read_name(name: str, file_column: Optional[str]) -> dict[str, Optional[str]]:
+    """Columns that the name of a file holds: those of `key=value` directories, and the file's own name.
+
+    Args:
+        name: relative to the data directory.
+        file_column: column that gets the name without directories and suffixes; None: there is none.
+
+    Examples:
+        >>> read_name("log/day=2020-09-13/click.csv.gz", "event")
+        {'day': '2020-09-13', 'event': 'click'}
+    """
+    *folders, own = name.split("/")
+    pairs = [folder.partition("=") for folder in folders if "=" in folder]
+    columns = {unquote(key): None if value == _NO_VALUE else unquote(value) for key, _, value in pairs if key}
+    if file_column is not None:
+        while (shorter := _SUFFIX.sub("", own)) not in (own, ""):
+            own = shorter
+        columns[file_column] = own
+    return columns

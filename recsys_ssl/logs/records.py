@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,19 @@ from recsys_ssl.logs.batches import is_list
 from recsys_ssl.logs.cells import split_cells
 from recsys_ssl.logs.ids import count_null_words, count_odd_ids, read_ids
 from recsys_ssl.logs.readers import Batch, Reject
-from recsys_ssl.logs.values import TEXT, as_float, as_microseconds, as_text, holds_list, is_empty, to_numpy
+from recsys_ssl.logs.times import Faults, as_microseconds
+from recsys_ssl.logs.values import (
+    PLAIN,
+    TEXT,
+    Marks,
+    as_float,
+    as_text,
+    find_marks,
+    holds_list,
+    is_empty,
+    marks_of,
+    to_numpy,
+)
 from recsys_ssl.spec import (
     CategoricalFeature,
     ColumnFeature,
@@ -32,8 +44,9 @@ from recsys_ssl.spec import (
     TextFeature,
 )
 
-POSITIVE, IMPRESSION = 1, 2
+POSITIVE, IMPRESSION, DISLIKED = 1, 2, 3
 
+_TABLES = {"item": "items.table", "query": "queries.table"}
 _MOST_TYPES = 100  # of a batch that are counted by name
 
 
@@ -47,6 +60,8 @@ class Checked(NamedTuple):
     """Values that were taken for missing ones; their records are kept."""
     notes: Mapping[str, int] = {}
     """What is no fault of a record, but worth to be told -> how often; see `ids.count_odd_ids` and `_label`."""
+    sound: Optional[np.ndarray] = None
+    """[num_records] bool, the records of a log that were not rejected."""
 
 
 # --- Events ----------------------------------------------------------------------------------------
@@ -66,13 +81,16 @@ def event_columns(spec: FeatureSpec) -> dict[str, str]:
         columns.setdefault(events.weight, "events.weight")
     for feature in spec.event_features:
         columns.setdefault(feature.source_column, f"events.features.{feature.name}")
+    if spec.items.from_events:
+        for feature in spec.item_features:
+            columns.setdefault(feature.source_column, f"items.features.{feature.name}")
     return columns
 
 
 def check_events(batch: Batch, file: str, file_index: int, spec: FeatureSpec) -> Checked:
-    """Keeps the sound positives and impressions of a log.
+    """Keeps the sound positives and impressions of a log, and with `mask_disliked` what was rated low.
 
-    A record is first rejected or sound, and only then positive, an impression or ignored.
+    A record is first rejected or sound, and only then positive, an impression or ignored (rated low or not).
 
     Args:
         batch: has the columns `event_columns(spec)`.
@@ -80,9 +98,10 @@ def check_events(batch: Batch, file: str, file_index: int, spec: FeatureSpec) ->
 
     Returns:
         Table of query_id and item_id text, timestamp_us int64 (0 without time), example_weight float32, the
-        event's own features (see `read_feature`), _kind int8, _file int32, _line int64.
+        event's own features (see `read_feature`), _kind int8, _file int32, _line int64, and where a line holds several
+        records _place int32.
     """
-    columns, events = batch.columns, spec.events
+    columns, events, marks = batch.columns, spec.events, marks_of(spec.events)
     query_id, faults = read_ids(columns[events.query_id], "query")
     item_id, item_faults = read_ids(columns[events.item_id], "item")
     faults += item_faults
@@ -90,14 +109,15 @@ def check_events(batch: Batch, file: str, file_index: int, spec: FeatureSpec) ->
         faults.append((to_numpy(pc.equal(query_id, item_id)), "query equals item"))
     timestamp_us = np.zeros(len(query_id), np.int64)
     if events.timestamp:
-        timestamp_us, bad = as_microseconds(columns[events.timestamp.column], events.timestamp.unit)
-        faults.append((bad, "timestamp is no time between 1970 and 2100"))
+        timestamp_us, time_faults = as_microseconds(columns[events.timestamp.column], events.timestamp)
+        faults += time_faults
     kind, weight, label_faults = _label(columns, spec)
+    faults += label_faults
     features = {}
     for feature in spec.event_features:
-        features[feature.name], bad = read_feature(columns[feature.source_column], feature)
-        label_faults.append((bad, _feature_reason(feature)))
-    reasons, rejects = _reject(batch, file, faults + label_faults)
+        features[feature.name], found = _check_feature(columns[feature.source_column], feature, marks, "events")
+        faults += found
+    reasons, rejects = _reject(batch, file, faults)
     table = pa.table(
         {
             "query_id": query_id,
@@ -105,36 +125,63 @@ def check_events(batch: Batch, file: str, file_index: int, spec: FeatureSpec) ->
             "timestamp_us": timestamp_us,
             "example_weight": weight.astype(np.float32),
             "_kind": kind,
-            "_file": np.full(len(kind), file_index, np.int32),
-            "_line": batch.lines,
+            **_to_places(batch, file_index),
             **features,
         }
     )
     sound = reasons == ""
-    kept = sound & (kind > 0)
+    ignored = sound & ((kind == 0) | (kind == DISLIKED))
     notes = _count_types(columns, kind, sound, spec)
     for ids, noun in ((query_id, "query"), (item_id, "item")):
         notes |= count_odd_ids(ids.filter(pa.array(sound)), noun)
     notes |= _count_words(features, sound, spec.event_features)
-    return Checked(table.filter(pa.array(kept)), rejects, int(sound.sum() - kept.sum()), notes=notes)
+    return Checked(table.filter(pa.array(sound & (kind > 0))), rejects, int(ignored.sum()), notes=notes, sound=sound)
 
 
-def known_ids(batch: Batch, rejects: Sequence[Reject], spec: FeatureSpec) -> pa.Table:
-    """The distinct item ids of the sound records: the catalogue of a log without item table."""
-    sound = pa.array(~np.isin(batch.lines, [reject.line for reject in rejects]))
-    names = [spec.events.item_id, *([spec.events.query_id] if spec.queries.same_as_items else [])]
-    ids = pa.chunked_array([as_text(batch.columns[name]).filter(sound) for name in names], TEXT)
-    return pa.table({"_id": ids.unique()})
+def _to_places(batch: Batch, file_index: int) -> dict[str, np.ndarray]:
+    """Where each record stands in the files of its side; see `batches.Batch`."""
+    places = {"_file": np.full(len(batch.lines), file_index, np.int32), "_line": batch.lines}
+    return places if batch.places is None else {**places, "_place": batch.places}
 
 
-def _label(columns: pa.Table, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray, list]:
+def order_of(table: pa.Table) -> list[str]:
+    """The columns that order records as the files of their side have them."""
+    return [name for name in ("_file", "_line", "_place") if name in table.column_names]
+
+
+def known_items(batch: Batch, sound: np.ndarray, file: str, file_index: int, spec: FeatureSpec) -> Checked:
+    """The items of the sound records, the catalogue of a log without item table.
+
+    Returns:
+        Table of distinct _id; with `items.from_events` the first record of each item, as `check_table` gives it.
+    """
+    kept = pa.array(sound)
+    if not spec.items.from_events:
+        names = [spec.events.item_id, *([spec.events.query_id] if spec.queries.same_as_items else [])]
+        ids = pa.chunked_array([as_text(batch.columns[name]).filter(kept) for name in names], TEXT)
+        return Checked(pa.table({"_id": ids.unique()}), [])
+    rows = np.flatnonzero(sound)
+    encoded = as_text(batch.columns[spec.events.item_id]).filter(kept).dictionary_encode()
+    _, first = np.unique(encoded.indices.to_numpy(zero_copy_only=False), return_index=True)
+    rows = rows[np.sort(first)]
+    places = None if batch.places is None else batch.places[rows]
+    firsts = Batch(batch.columns.take(pa.array(rows)), batch.lines[rows], [], places)
+    return check_table(
+        firsts, file, file_index, spec.items.features, spec.items.id, "item", marks=marks_of(spec.events)
+    )
+
+
+def _label(columns: pa.Table, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray, Faults]:
     """[num_records] int8 kind (0 = ignored), [num_records] float64 example weight, and the faults found."""
-    label, faults = spec.events.label, []
+    label = spec.events.label
+    faults: Faults = []
     kind, weight = np.full(columns.num_rows, POSITIVE, np.int8), np.ones(columns.num_rows)
     if label.column:
-        value, missing, bad = as_float(columns[label.column])
-        faults.append((missing | bad, "label is not a number"))
-        kind[~(value >= label.threshold)] = 0
+        value, missing, bad = as_float(columns[label.column], marks_of(spec.events))
+        faults += _explain(
+            columns[label.column], missing | bad, "label is not a number", marks_of(spec.events), "events"
+        )
+        kind[~(value >= label.threshold)] = DISLIKED if spec.evaluation.mask_disliked else 0
     if label.event_type:
         column = columns[label.event_type]
         event_type = as_text(column)
@@ -146,8 +193,9 @@ def _label(columns: pa.Table, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray
         found = 1 + _find_types(event_type, names)
         kind, weight = kinds[found], weights[found]
     if spec.events.weight:
-        value, missing, bad = as_float(columns[spec.events.weight])
-        faults.append((missing | bad | (value < 0), "weight is not a number >= 0"))
+        column, marks = columns[spec.events.weight], marks_of(spec.events)
+        value, missing, bad = as_float(column, marks)
+        faults += _explain(column, missing | bad | (value < 0), "weight is not a number >= 0", marks, "events")
         weight = weight * np.where(np.isfinite(value), value, 0.0)
     return kind, weight, faults
 
@@ -207,6 +255,7 @@ def check_table(
     id_column: str,
     side: str,
     group_column: str | None = None,
+    marks: Marks = PLAIN,
 ) -> Checked:
     """Keeps the sound records of an item or query table; duplicate ids are found later, among all batches.
 
@@ -214,30 +263,38 @@ def check_table(
 
     Args:
         group_column: of an item table, the column that a split by groups of items reads.
+        marks: of numbers that are text.
 
     Returns:
-        Table of _id text, _file int32, _line int64, the features (see `read_feature`; content packed by the
+        Table of _id text, _file int32, _line int64, maybe _place (see `check_events`), the features (see `read_feature`; content packed by the
         `column` of its kind) and, with a group column, _group text, "" where it is missing.
     """
     ids, faults = read_ids(batch.columns[id_column], side)
     columns: dict[str, pa.Array] = {}
-    unreadable: list[tuple[np.ndarray, str]] = []
+    unreadable: list[Faults] = []
     for feature in features:
         if isinstance(feature, ContentFeature):
             columns[feature.name], found = _read_content(batch.columns[feature.source_column], feature)
             faults += found
         elif isinstance(feature, ColumnFeature):
-            columns[feature.name], bad = read_feature(batch.columns[feature.source_column], feature)
-            (unreadable if feature.is_number else faults).append((bad, _feature_reason(feature)))
+            column = batch.columns[feature.source_column]
+            columns[feature.name], found = _check_feature(column, feature, marks, _TABLES[side])
+            if feature.is_number:
+                unreadable.append(found)
+            else:
+                faults += found
     if group_column is not None:
         groups = batch.columns[group_column]
         columns["_group"] = pc.fill_null(as_text(groups), "")
         faults.append((np.full(len(ids), is_list(groups.type)), f"{group_column} is not one value"))
     reasons, rejects = _reject(batch, file, faults)
     sound = reasons == ""
-    missing = [reject for mask, why in unreadable for reject in _reject(batch, file, [(mask & sound, why)])[1]]
-    file_indices = np.full(len(ids), file_index, np.int32)
-    table = pa.table({"_id": ids, "_file": file_indices, "_line": batch.lines, **columns})
+    missing = [
+        reject
+        for found in unreadable
+        for reject in _reject(batch, file, [(mask & sound, why) for mask, why in found])[1]
+    ]
+    table = pa.table({"_id": ids, **_to_places(batch, file_index), **columns})
     notes = count_odd_ids(ids.filter(pa.array(sound)), side) | _count_words(columns, sound, features)
     return Checked(table.filter(pa.array(sound)), rejects, unreadable=missing, notes=notes)
 
@@ -252,7 +309,7 @@ def _read_content(column: pa.ChunkedArray, feature: ContentFeature) -> tuple[pa.
 
 def deduplicate_ids(table: pa.Table) -> tuple[pa.Table, pa.Table]:
     """The first record of each id, sorted by id, and the later ones."""
-    table = table.sort_by([("_id", "ascending"), ("_file", "ascending"), ("_line", "ascending")])
+    table = table.sort_by([(name, "ascending") for name in ("_id", *order_of(table))])
     ids = table["_id"].combine_chunks()
     later = np.zeros(len(ids), bool)
     later[1:] = to_numpy(pc.equal(ids[1:], ids[:-1]))
@@ -262,7 +319,9 @@ def deduplicate_ids(table: pa.Table) -> tuple[pa.Table, pa.Table]:
 # --- Features --------------------------------------------------------------------------------------
 
 
-def read_feature(column: pa.ChunkedArray, feature: TableFeature) -> tuple[pa.LargeListArray, np.ndarray]:
+def read_feature(
+    column: pa.ChunkedArray, feature: TableFeature, marks: Marks = PLAIN
+) -> tuple[pa.LargeListArray, np.ndarray]:
     """A raw feature as lists: text values, or float32 values for numeric and dense.
 
     An empty cell, null and NaN are missing: an empty list.
@@ -271,9 +330,9 @@ def read_feature(column: pa.ChunkedArray, feature: TableFeature) -> tuple[pa.Lar
         [num_records] lists, and [num_records] bool, True where the value cannot be a value of this feature.
     """
     if isinstance(feature, DenseFeature):
-        return _read_dense(column, feature.dim, feature.separator)
+        return _read_dense(column, feature.dim, feature.separator, marks)
     if isinstance(feature, NumericFeature):
-        values, missing, bad = as_float(column)
+        values, missing, bad = as_float(column, marks)
         present = ~(missing | bad)
         return lists.from_flat(values[present].astype(np.float32), present), bad
     if isinstance(feature, CategoricalFeature) and feature.multi_valued:
@@ -286,6 +345,44 @@ def read_feature(column: pa.ChunkedArray, feature: TableFeature) -> tuple[pa.Lar
         bad = (lengths > 1) & (not isinstance(feature, TextFeature))
     present = ~is_empty(text) & ~bad
     return lists.from_flat(text.filter(pa.array(present)), present, TEXT), bad
+
+
+def _check_feature(
+    column: pa.ChunkedArray, feature: TableFeature, marks: Marks, files: str
+) -> tuple[pa.LargeListArray, Faults]:
+    """See `read_feature`, and the faults found; `files` is the key of the spec with the marks of numbers."""
+    values, bad = read_feature(column, feature, marks)
+    if isinstance(feature, NumericFeature):
+        return values, _explain(column, bad, _feature_reason(feature), marks, files, may_miss=True)
+    return values, [(bad, _feature_reason(feature))]
+
+
+def _explain(
+    column: pa.ChunkedArray, bad: np.ndarray, reason: str, marks: Marks, files: str, may_miss: bool = False
+) -> Faults:
+    """The reason why some values are no numbers, with the option of the spec that would read them, if there is one."""
+    if not bad.any() or is_list(column.type):
+        return [(bad, reason)]
+    text = pc.utf8_trim_whitespace(pc.fill_null(as_text(column).filter(pa.array(bad)), ""))
+    encoded = text.dictionary_encode()
+    place = encoded.indices.to_numpy(zero_copy_only=False)
+
+    def widen(mask: np.ndarray) -> np.ndarray:
+        wide = np.zeros(len(bad), bool)
+        wide[bad] = mask[place]
+        return wide
+
+    faults, words = [(bad, reason)], encoded.dictionary
+    other, is_read = find_marks(words, marks)
+    if other is not None:
+        now, then = marks._asdict(), other._asdict()
+        options = ", ".join(f"{name}: {json.dumps(mark)}" for name, mark in then.items() if mark != now[name])
+        faults.insert(0, (widen(is_read), f"{reason}; set {options} in {files}"))
+    if not may_miss:
+        return faults
+    is_word = to_numpy(pc.match_substring_regex(words, r"^[^\d]+$")) & ~np.isin(words.to_pylist(), ["inf", "-inf"])
+    faults.insert(0, (widen(is_word), f"{reason} but a word; name it in {files}.missing if it means unknown"))
+    return faults
 
 
 def _feature_reason(feature: TableFeature) -> str:
@@ -307,9 +404,11 @@ def _count_words(columns: Mapping[str, pa.Array], sound: np.ndarray, features: S
     return notes
 
 
-def _read_dense(column: pa.ChunkedArray, dim: int, separator: str) -> tuple[pa.LargeListArray, np.ndarray]:
+def _read_dense(
+    column: pa.ChunkedArray, dim: int, separator: str, marks: Marks
+) -> tuple[pa.LargeListArray, np.ndarray]:
     elements, lengths = split_cells(column, separator) if not is_list(column.type) else lists.flatten(column, TEXT)
-    values, missing, bad = as_float(pa.chunked_array([elements]))
+    values, missing, bad = as_float(pa.chunked_array([elements]), marks)
     rows = lists.owners(lengths)
     num_missing = np.bincount(rows, missing, len(lengths)).astype(np.int64)
     wrong = (lengths > 0) & (lengths != dim) | (np.bincount(rows, bad, len(lengths)) > 0)
@@ -371,7 +470,10 @@ def _as_dicts(table: pa.Table) -> list[dict]:
     try:
         return table.to_pylist()
     except (ValueError, OverflowError):  # a time beyond those of Python: its number in the file's unit
-        times = [pa.int64() if pa.types.is_timestamp(kind) else kind for kind in table.schema.types]
+        times = [
+            pa.int64() if pa.types.is_timestamp(kind) or pa.types.is_duration(kind) else kind
+            for kind in table.schema.types
+        ]
         return table.cast(pa.schema(list(zip(table.column_names, times)))).to_pylist()
 
 

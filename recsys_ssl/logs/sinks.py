@@ -100,7 +100,7 @@ class _WriteInteractions(beam.DoFn):
 
     def process(self, element, cuts, offsets):
         partition, events, queries = element
-        split = self._split(events, cuts)
+        split = np.where(timeline.is_chosen(events), self._split(events, cuts), timeline.NEITHER)
         counts = {}
         for which, name in enumerate(INTERACTION_SPLITS):
             counts[name] = int((split == which).sum())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Optional
 
@@ -14,8 +13,10 @@ from apache_beam.io.filesystems import FileSystems
 
 from recsys_ssl.lists import one_array
 from recsys_ssl.logs import records
-from recsys_ssl.logs.readers import Batch, LogError, Reject, read_batches
-from recsys_ssl.spec import FeatureSpec, Files
+from recsys_ssl.logs.paths import Found, find_files
+from recsys_ssl.logs.readers import Batch, Reject, read_batches, read_name
+from recsys_ssl.logs.values import marks_of
+from recsys_ssl.spec import FeatureSpec
 
 _NOUNS = {"items": "item", "queries": "query"}
 
@@ -38,34 +39,25 @@ def find_sources(spec: FeatureSpec, data_dir: str, rows_per_batch: int) -> dict[
     Raises:
         LogError: a path matches no file, or the first file of a side lacks a column.
     """
-    sides = {"events": spec.events, "items": spec.items.table, "queries": spec.queries.table}
     sources = {}
-    for side, files in sides.items():
-        if files is not None:
-            key = "events.paths" if side == "events" else f"{side}.table.paths"
-            sources[side] = _match(files, data_dir, key)
-            next(_read(sources[side][0], side, spec, rows_per_batch), None)
+    for side, found in find_all_files(spec, data_dir).items():
+        sources[side] = [Source(place, file.path, file.name) for place, file in enumerate(found)]
+        next(_read(sources[side][0], side, spec, rows_per_batch), None)
     return sources
 
 
-def expand_pattern(pattern: str) -> list[str]:
-    """The globs that together mean `pattern`: `**/` also stands for no folder, which Beam's own does not."""
-    head, mark, tail = pattern.partition("**/")
-    if not mark:
-        return [pattern]
-    return [start + rest for rest in expand_pattern(tail) for start in (head + mark, head)]
+def find_all_files(spec: FeatureSpec, data_dir: str) -> dict[str, list[Found]]:
+    """The files of `events`, `items` and `queries`, as far as the spec has them.
 
-
-def _match(files: Files, data_dir: str, key: str) -> list[Source]:
-    found: set[str] = set()
-    for pattern in files.paths:
-        patterns = [os.path.join(data_dir, one) for one in expand_pattern(pattern)]
-        matches = [match for result in FileSystems.match(patterns) for match in result.metadata_list]
-        if not matches:
-            raise LogError(f"{key}: no file matches {pattern!r} in {data_dir}. Check the path and the data directory.")
-        found.update(match.path for match in matches)
-    prefix = os.path.join(data_dir, "")
-    return [Source(i, path, path.removeprefix(prefix)) for i, path in enumerate(sorted(found))]
+    Raises:
+        LogError: see `paths.find_files`.
+    """
+    sides = {"events": spec.events, "items": spec.items.table, "queries": spec.queries.table}
+    return {
+        side: find_files(files.paths, data_dir, "events.paths" if side == "events" else f"{side}.table.paths")
+        for side, files in sides.items()
+        if files is not None
+    }
 
 
 def _read(source: Source, side: str, spec: FeatureSpec, rows_per_batch: int) -> Iterator[Batch]:
@@ -76,7 +68,8 @@ def _read(source: Source, side: str, spec: FeatureSpec, rows_per_batch: int) -> 
     else:
         columns = records.table_columns(table.features, table.id, side, spec.split.column)
     with FileSystems.open(source.path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-        yield from read_batches(stream, source.name, files, columns, rows_per_batch)
+        constants = read_name(source.name, files.file_column)
+        yield from read_batches(stream, source.name, files, columns, rows_per_batch, constants)
 
 
 # --- Tables as elements ------------------------------------------------------------------------------
@@ -127,7 +120,7 @@ class ReadRecords(beam.PTransform):
 
     Returns:
         records: (partition of the item's, or the table's own, id; checked table). ids: of events without item
-        table, (partition, table of distinct item ids). rejects: (side, table). counts: dicts of numbers.
+        table, (partition, table of distinct items). rejects: (side, table). counts: dicts of numbers.
     """
 
     def __init__(self, side: str, sources: Sequence[Source], spec: FeatureSpec, num_partitions: int, rows: int):
@@ -155,17 +148,19 @@ class _ReadRecords(beam.DoFn):
             yield from tag_rejects(f"{self._side}_values", checked.unreadable)
             yield from partition_by(checked.table, key, self._partitions)
             if is_log and self._spec.items.table is None:
-                ids = records.known_ids(batch, checked.rejects, self._spec)
-                for part in partition_by(ids, "_id", self._partitions):
+                items = records.known_items(batch, checked.sound, source.name, source.place, self._spec)
+                yield from tag_rejects("items", items.rejects)
+                yield from tag_rejects("items_values", items.unreadable)
+                for part in partition_by(items.table, "_id", self._partitions):
                     yield beam.pvalue.TaggedOutput("ids", part)
 
     def _check(self, batch: Batch, source: Source) -> records.Checked:
         if self._side == "events":
             return records.check_events(batch, source.name, source.place, self._spec)
         table = getattr(self._spec, self._side)
-        group_column = self._spec.split.column if self._side == "items" else None
+        group_column, marks = self._spec.split.column if self._side == "items" else None, marks_of(table.table)
         return records.check_table(
-            batch, source.name, source.place, table.features, table.id, _NOUNS[self._side], group_column
+            batch, source.name, source.place, table.features, table.id, _NOUNS[self._side], group_column, marks
         )
 
 
@@ -201,11 +196,14 @@ class _DeduplicateTable(beam.DoFn):
 
 
 class CollectIds(beam.PTransform):
-    """The catalogue of a log without item table: (partition, table of its ids, sorted)."""
+    """The catalogue of a log without item table: (partition, table of its items, sorted by id, each as it came first)."""
 
     def expand(self, ids):
         return ids | beam.GroupByKey() | beam.MapTuple(_unite_ids)
 
 
 def _unite_ids(partition: int, tables: Iterable[pa.Table]) -> tuple[int, pa.Table]:
-    return partition, pa.table({"_id": concat_some(tables)["_id"].unique()}).sort_by("_id")
+    table = concat_some(tables)
+    if table.num_columns > 1:
+        return partition, records.deduplicate_ids(table)[0]
+    return partition, pa.table({"_id": table["_id"].unique()}).sort_by("_id")

@@ -104,7 +104,7 @@ def list_warnings(summary: IngestSummary, spec: FeatureSpec) -> list[str]:
     for place, numbers in words.items():
         found.append(
             f"{place} reads as if there were nothing: {_name_counts(numbers)}. The words are kept; where "
-            "nothing is known, write an empty cell or null."
+            "nothing is known, name them in `missing`, or write an empty cell or null."
         )
     for what, number in summary.rounded_ids.items():
         side, _, noun = what.partition(": ")
@@ -164,6 +164,16 @@ def _hint_at_unit(summary: IngestSummary, spec: FeatureSpec) -> list[str]:
     ]
 
 
+def _group_by_feature(unreadable: dict[str, int], side: str) -> dict[str, dict[str, int]]:
+    """Feature -> reasons of a table's unreadable values and their numbers, the most frequent first."""
+    found: dict[str, dict[str, int]] = {}
+    for what, number in sorted(unreadable.items(), key=lambda pair: (-pair[1], pair[0])):
+        table, _, why = what.partition(": ")
+        if table == side:
+            found.setdefault(why.partition(" is not ")[0], {})[why] = number
+    return found
+
+
 def _example(summary: IngestSummary, what: str) -> str:
     side, _, why = what.partition(": ")
     return summary.examples[f"{side}_values: {why}"]
@@ -179,23 +189,31 @@ def check_summary(summary: IngestSummary, spec: FeatureSpec) -> None:
         LogError: a table or the log has no record, more than `spec.max_rejected_share` of it were rejected, no
             positive is left, no query of the log is in the query table, or a split is empty.
     """
+    # Tables first: an event whose item was rejected tells a consequence.
     sources = [("events", "the log", summary.events_read, summary.rejected)]
-    if spec.items.table:
-        sources.append(("items", "the item table", summary.items_read, summary.items_rejected))
     if spec.queries.table:
-        sources.append(("queries", "the query table", summary.queries_read, summary.queries_rejected))
+        sources.insert(0, ("queries", "the query table", summary.queries_read, summary.queries_rejected))
+    if spec.items.table:
+        sources.insert(0, ("items", "the item table", summary.items_read, summary.items_rejected))
     for source, name, read, rejected in sources:
         if read == rejected.get("file is empty", 0):
             raise LogError(f"{name} has no record. Check {source} in the spec and the files that its paths match.")
     for source, name, read, _ in sources:
-        for what, number in summary.unreadable_values.items():
-            side, _, why = what.partition(": ")
-            if side == source and number > spec.max_rejected_share * read:
+        # Items of the log have no table; a value of each event may be one of theirs.
+        side = "items" if source == "events" and spec.items.from_events else source
+        for feature, found in _group_by_feature(summary.unreadable_values, side).items():
+            number = sum(found.values())
+            if number > spec.max_rejected_share * read:
+                lines = [
+                    f"  {count:>9,}  {why}; first: {_example(summary, f'{side}: {why}')}"
+                    for why, count in found.items()
+                ]
                 raise LogError(
-                    f"{number:,} of {read:,} records of {name} ({number / read:.1%}): {why}; "
-                    f"max_rejected_share is {spec.max_rejected_share:.1%}. First: {_example(summary, what)}\n"
-                    "Mend the column, choose another kind for the feature, or raise max_rejected_share: then such "
-                    "values are missing."
+                    f"{number:,} of {read:,} records of {name} ({number / read:.1%}) have no {feature} that can be read; "
+                    f"max_rejected_share is {spec.max_rejected_share:.1%}.\n"
+                    + "\n".join(lines)
+                    + "\nMend the column or the spec, choose another kind for the feature, or raise max_rejected_share: "
+                    "then such values are missing."
                 )
     for source, name, read, rejected in sources:
         number = sum(rejected.values())

@@ -1,23 +1,28 @@
-"""A file's bytes in blocks of whole lines, inflated when they are gzip; and what of a line is no text."""
+"""A file's text in blocks of whole lines, not decoded; and what of a line is no text."""
 
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple, Optional
 
 import numpy as np
 
 from recsys_ssl.logs.batches import Reject
+from recsys_ssl.logs.compression import DamageError, read_plain
+from recsys_ssl.logs.encodings import read_utf8
 
 NEWLINE = ord("\n")
 # What no sound text holds marks what cannot be text: bytes that are no UTF-8 (U+DC80-DCFF, as in PEP 383) and NUL.
 UNREADABLE = re.compile("[\ud800-\udfff]")
 
-_READ_BYTES = 1 << 20
-_GZIP = 16 + zlib.MAX_WBITS
+MAX_LINE_BYTES = 16 << 20
+MAX_BLOCK_BYTES = 32 << 20
+
 _NUL_MARK = "\udc00"
+_TOO_LONG = b"\xff\xfe\xff\xfe"
+_TOO_LONG_MARK = _TOO_LONG.decode("utf-8", "surrogateescape")
+_MAX_RAW = 100_000  # characters
 
 
 class Block(NamedTuple):
@@ -32,44 +37,67 @@ class Block(NamedTuple):
 
 
 def read_blocks(stream: BinaryIO, file: str, encoding: str, lines_per_block: int) -> Iterator[Block]:
-    """Yields a file in blocks of the same number of lines, and a final one of what is left, maybe nothing.
+    """Yields a file in blocks of the same number of lines, fewer where these are long, and a final one of what is left.
 
-    A byte order mark is removed. The final block tells in a reject that the file is empty, or that a gzip file is cut
-    off or damaged, with the line where it ends.
+    The final block, maybe of nothing, tells in a reject that the file is empty, or that a compressed file is cut off or
+    damaged, with the line where it ends. Of a line beyond `MAX_LINE_BYTES` the rest is left out, so that it is no text.
 
     Args:
-        stream: the file's bytes, compressed when `file` ends in `.gz`.
-        file: name for rejects.
+        stream: the file's bytes, maybe compressed; it can be read again from its start.
+        file: name for rejects and messages.
+
+    Raises:
+        LogError: the file is no text.
     """
-    reads = _inflate(stream) if file.endswith(".gz") else iter(lambda: stream.read(_READ_BYTES), b"")
-    number, num_held, damage = 1, 0, None
+    reads = _shorten_lines(read_utf8(read_plain(stream, file), file, encoding))
+    number, num_held, num_bytes, damage = 1, 0, 0, None
     pieces: list[bytes] = []
     rejects: list[Reject] = []
-    is_first, is_empty = True, True
+    is_empty = True
     while True:
         try:
             read = next(reads, None)
-        except _DamageError as error:
+        except DamageError as error:
             read, damage = None, str(error)
         if read is None:
             break
-        if is_first and read:
-            read, is_first = read.removeprefix(b"\xef\xbb\xbf"), False
         is_empty = is_empty and not read
         ends, begin = find_newlines(read) + 1, 0
         for end in ends[lines_per_block - num_held - 1 :: lines_per_block].tolist():
             yield Block(number, b"".join([*pieces, read[begin:end]]), [], final=False)
-            number, pieces, begin = number + lines_per_block, [], end
+            number, num_bytes, pieces, begin = number + lines_per_block, 0, [], end
         pieces.append(read[begin:])
+        num_bytes += len(pieces[-1])
         num_held = (num_held + len(ends)) % lines_per_block
+        if num_bytes > MAX_BLOCK_BYTES and num_held:
+            data = b"".join(pieces)
+            end = data.rfind(b"\n") + 1
+            yield Block(number, data[:end], [], final=False)
+            number, num_held, num_bytes, pieces = number + num_held, 0, len(data) - end, [data[end:]]
     data = b"".join(pieces)
     if damage:
         begin = data.rfind(b"\n") + 1
-        rejects.append(Reject(damage, file, number + num_held, as_raw(decode(data[begin:], encoding))))
+        rejects.append(Reject(damage, file, number + num_held, as_raw(decode(data[begin:]))))
         data = data[:begin]
     elif is_empty:
         rejects.append(Reject("file is empty", file, 1, ""))
     yield Block(number, data, rejects, final=True)
+
+
+def _shorten_lines(reads: Iterator[bytes]) -> Iterator[bytes]:
+    """Yields the same bytes, but of a line that is too long only its beginning and `_TOO_LONG`."""
+    num_open, is_cut = 0, False  # bytes of the line that goes on in the next read
+    for read in reads:
+        begin = read.find(b"\n")
+        if is_cut and begin < 0:
+            continue
+        if begin < 0:
+            num_open += len(read)
+            is_cut = num_open > MAX_LINE_BYTES
+            yield read + _TOO_LONG if is_cut else read
+        else:
+            yield read[begin:] if is_cut else read
+            num_open, is_cut = len(read) - read.rfind(b"\n") - 1, False
 
 
 def find_newlines(data: bytes) -> np.ndarray:
@@ -77,59 +105,21 @@ def find_newlines(data: bytes) -> np.ndarray:
     return np.flatnonzero(np.frombuffer(data, np.uint8) == NEWLINE)
 
 
-def split_lines(data: bytes, encoding: str) -> list[str]:
+def split_lines(data: bytes) -> list[str]:
     """The lines of a block, without the newline; a carriage return stays."""
-    return decode(data.removesuffix(b"\n"), encoding).split("\n") if data else []
-
-
-# --- gzip -------------------------------------------------------------------------------------------
-
-
-class _DamageError(Exception):
-    """The rest of a gzip file cannot be read. The format notices damage late, so the last records may be wrong."""
-
-
-def _inflate(stream: BinaryIO) -> Iterator[bytes]:
-    """Yields every byte that can be had, then raises `_DamageError` if that is not all of them."""
-    inflater, begun = zlib.decompressobj(_GZIP), False
-    while block := stream.read(_READ_BYTES):
-        while block:
-            if not begun:
-                block = block.lstrip(b"\0")  # padding between members
-                if not block:
-                    break
-            begun, before = True, inflater.copy()
-            try:
-                yield inflater.decompress(block)
-            except zlib.error as error:
-                yield _inflate_until_damage(before, block)
-                raise _DamageError("gzip data is damaged here or shortly before") from error
-            block = inflater.unused_data
-            if inflater.eof:
-                inflater, begun = zlib.decompressobj(_GZIP), False
-    if begun:
-        yield inflater.flush()
-        raise _DamageError("gzip file is cut off here")
-
-
-def _inflate_until_damage(inflater, block: bytes) -> bytes:
-    pieces = []
-    try:
-        for i in range(len(block)):  # a byte at a time: zlib gives nothing of a call that fails
-            pieces.append(inflater.decompress(block[i : i + 1]))
-    except zlib.error:
-        pass
-    return b"".join(pieces)
+    return decode(data.removesuffix(b"\n")).split("\n") if data else []
 
 
 # --- Text ------------------------------------------------------------------------------------------
 
 
-def decode(data: bytes, encoding: str) -> str:
-    return data.decode(encoding, "surrogateescape").replace("\0", _NUL_MARK)
+def decode(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape").replace("\0", _NUL_MARK)
 
 
 def as_raw(text: str) -> str:
+    """What a reject shows of a text: its beginning where it is long."""
+    text = text if len(text) <= _MAX_RAW else text[:_MAX_RAW] + "..."
     return text.replace(_NUL_MARK, "\0").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -141,8 +131,15 @@ def is_text(lines: Sequence[str]) -> bool:
     return True
 
 
-def why_unreadable(text: str) -> Optional[str]:
+def is_too_long(text: str) -> bool:
+    """Whether the text has a line of which the rest was left out."""
+    return _TOO_LONG_MARK in text
+
+
+def why_unreadable(text: str, encoding: str) -> Optional[str]:
     match = UNREADABLE.search(text)
     if not match:
         return None
-    return "NUL byte" if match[0] == _NUL_MARK else "not valid UTF-8"
+    if is_too_long(text):
+        return "line is too long"
+    return "NUL byte" if match[0] == _NUL_MARK else f"not valid {'UTF-8' if encoding == 'utf-8' else encoding}"

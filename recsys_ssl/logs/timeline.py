@@ -14,9 +14,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_ssl.logs.records import hash_ids, mix_hashes
+from recsys_ssl.logs.records import POSITIVE, hash_ids, mix_hashes, order_of
 
 TRAIN, EVAL, TEST = 0, 1, 2
+NEITHER = -1
+"""In place of a split: what a query rated low, which rankings leave out."""
 
 # --- Order -----------------------------------------------------------------------------------------
 
@@ -25,11 +27,12 @@ def order_events(events: pa.Table, deduplicate: str) -> tuple[pa.Table, int]:
     """Sorts the events of some queries by (query, time, place in the log) and drops the duplicates.
 
     Args:
-        events: columns query_id, item_row, timestamp_us, _file, _line; all events of each query.
-        deduplicate: `event`: identical (query, item, time) once; `pair`: each (query, item) once, the first.
+        events: columns query_id, item_row, timestamp_us, _file, _line, maybe _place and _kind; all of each query.
+        deduplicate: `event`: identical (query, item, time) once; `pair`: each (query, item) once, the first. What was
+            rated low is no duplicate of a positive.
 
     Returns:
-        The events with the column _query int64 (0, 1, ... in order of id), and the number of duplicates.
+        The events with the column _query int64 (0, 1, ... in order of id), and the number of duplicate positives.
     """
     encoded = events["query_id"].combine_chunks().dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
@@ -41,14 +44,29 @@ def order_events(events: pa.Table, deduplicate: str) -> tuple[pa.Table, int]:
             "query": rank[encoded.indices.to_numpy()],
             "time": events["timestamp_us"].to_numpy(),
             "item": events["item_row"].to_numpy(),
+            "chosen": is_chosen(events),
         }
     )
-    order = np.lexsort((events["_line"].to_numpy(), events["_file"].to_numpy(), keys["time"], keys["query"]))
+    places = [events[name].to_numpy() for name in reversed(order_of(events))]
+    order = np.lexsort((*places, keys["time"], keys["query"]))
     keys = keys.iloc[order]
-    same = ["query", "item"] if deduplicate == "pair" else ["query", "item", "time"]
+    same = ["query", "item", "chosen"] if deduplicate == "pair" else ["query", "item", "chosen", "time"]
     kept = ~keys.duplicated(same).to_numpy()
     ordered = events.take(pa.array(order[kept]))
-    return ordered.append_column("_query", pa.array(keys["query"].to_numpy()[kept])), int((~kept).sum())
+    num_duplicates = int((~kept & keys["chosen"]).sum())
+    return ordered.append_column("_query", pa.array(keys["query"].to_numpy()[kept])), num_duplicates
+
+
+def is_chosen(events: pa.Table) -> np.ndarray:
+    """[num_events] bool, True for the positives; without a kind all are."""
+    if "_kind" not in events.column_names:
+        return np.ones(events.num_rows, bool)
+    return events["_kind"].to_numpy() == POSITIVE
+
+
+def chosen_times(events: pa.Table) -> np.ndarray:
+    """[num_positives] int64 microseconds."""
+    return events["timestamp_us"].to_numpy()[is_chosen(events)]
 
 
 def find_history(query: np.ndarray, timestamp_us: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -72,9 +90,14 @@ def find_history(query: np.ndarray, timestamp_us: np.ndarray, length: int) -> tu
 
 
 def find_seen(
-    query: np.ndarray, item_row: np.ndarray, timestamp_us: Optional[np.ndarray], split: np.ndarray, which: int
+    query: np.ndarray,
+    item_row: np.ndarray,
+    timestamp_us: Optional[np.ndarray],
+    split: np.ndarray,
+    which: int,
+    masked: Optional[np.ndarray] = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct rows, ascending, that each held-out event's query had chosen before it.
+    """The distinct rows, ascending, that each held-out event's query had chosen, or rated low, before it.
 
     Strictly before the event's time, or, in a log without time, before the split begins. Pairs of an event and a
     row take 16 bytes each while they are sorted.
@@ -83,8 +106,9 @@ def find_seen(
         query: [num_events] int, ascending.
         item_row: [num_events] int64 catalogue row.
         timestamp_us: [num_events] int64, ascending within a query; None: the log has no time.
-        split: [num_events] TRAIN, EVAL or TEST.
+        split: [num_events] TRAIN, EVAL, TEST or NEITHER.
         which: EVAL or TEST.
+        masked: [num_events] bool, the events that count; None: all.
 
     Returns:
         [num_events_of_which] int64 number of rows, and [sum of it] int64 rows.
@@ -94,11 +118,14 @@ def find_seen(
         before = np.flatnonzero(split < which)
         owner = query[before]
         starts, ends = np.searchsorted(owner, query[held_out]), np.searchsorted(owner, query[held_out], side="right")
-        rows = item_row[before[ranges(starts, ends)]]
+        events = before[ranges(starts, ends)]
     else:
         starts, ends = (bounds[held_out] for bounds in find_history(query, timestamp_us, len(query)))
-        rows = item_row[ranges(starts, ends)]
-    return distinct_lists(np.repeat(np.arange(len(held_out)), ends - starts), rows, len(held_out))
+        events = ranges(starts, ends)
+    owner = np.repeat(np.arange(len(held_out)), ends - starts)
+    if masked is not None and not masked.all():
+        owner, events = owner[masked[events]], events[masked[events]]
+    return distinct_lists(owner, item_row[events], len(held_out))
 
 
 class HeldOut(NamedTuple):
@@ -107,7 +134,7 @@ class HeldOut(NamedTuple):
     pairs: int
     """Held-out events; where a query has one ranking, its events of one item count once."""
     repeats: int
-    """Pairs whose item the query had chosen before."""
+    """Pairs whose item the query had chosen, or rated low, before."""
     queries: int
     without_history: int
     """Queries that had chosen nothing before their first held-out event."""
@@ -141,7 +168,8 @@ def count_held_out(
         pairs = len(np.unique(pair))
         repeats = pairs - len(np.unique(pair[~is_repeat]))
     queries = np.unique(owner)
-    begins = _first(owner, when_held_out)[queries] == _first(query, when)[queries]
+    chosen = split != NEITHER
+    begins = _first(owner, when_held_out)[queries] == _first(query[chosen], when[chosen])[queries]
     return HeldOut(pairs, repeats, len(queries), int(begins.sum()))
 
 

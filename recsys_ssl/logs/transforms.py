@@ -19,6 +19,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from recsys_ssl.artifacts import SUMMARY_FILE
+from recsys_ssl.logs import timeline
 from recsys_ssl.logs.joins import FindCutTimes, JoinItems, NumberItems, OrderEvents
 from recsys_ssl.logs.readers import LogError
 from recsys_ssl.logs.sinks import WriteCatalogue, WriteInteractions, WriteRejected, WriteSummary, delete_outputs
@@ -38,9 +39,11 @@ class IngestConfig:
     """Lines (or Parquet rows) that are read and checked at a time."""
 
     def __post_init__(self):
-        for name in ("num_partitions", "rows_per_batch"):
+        for name, most in (("num_partitions", 100_000), ("rows_per_batch", 10_000_000)):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1. Received: {name}={getattr(self, name)}.")
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} must be at most {most:,}. Received: {name}={getattr(self, name)}.")
 
 
 def ingest(
@@ -106,7 +109,7 @@ def attach_ingest(
     offsets = beam.pvalue.AsSingleton(catalogue | NumberItems(config.num_partitions))
     # Types are named where a dict is piped: checkers take its `|` for the union of two dicts.
     by_item = {"events": read["events"].records, "items": catalogue}
-    joined: beam.pvalue.DoOutputsTuple = by_item | JoinItems(offsets, names["events"])
+    joined: beam.pvalue.DoOutputsTuple = by_item | JoinItems(offsets, names["events"], spec.evaluation.mask_disliked)
 
     by_query = {"events": joined.records}
     if spec.queries.same_as_items:
@@ -115,7 +118,7 @@ def attach_ingest(
         by_query["queries"] = tables["queries"].records
     ordered: beam.pvalue.DoOutputsTuple = by_query | OrderEvents(offsets, spec, names["events"])
 
-    times = ordered.records | "Times" >> beam.Map(lambda element: element[1]["timestamp_us"].to_numpy())
+    times = ordered.records | "Times" >> beam.Map(lambda element: timeline.chosen_times(element[1]))
     cuts = beam.pvalue.AsSingleton(times | FindCutTimes(spec.split))
     written = ordered.records | WriteInteractions(cuts, offsets, spec, interactions_dir)
     counted = {"items": catalogue, "train": written.train_counts, "impressions": joined.impressions}

@@ -1,26 +1,20 @@
-"""Columns to text, numbers and times: what is a value, what is missing, and what is neither."""
+"""Columns to text and numbers: what is a value, what is missing, and what is neither."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
+from typing import NamedTuple, Optional
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_ssl import lists
 from recsys_ssl.logs.batches import is_list
+from recsys_ssl.spec import Files
 
 TEXT = pa.large_string()
-
-_LAST_US = int(pd.Timestamp("2100-01-01").value // 1000)
-_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-_ISO_8601 = (
-    r"^(?P<day>\d{4}-\d{2}-\d{2})(?:[T ](?P<minute>\d{2}:\d{2})(?:(?P<second>:\d{2})(?:\.(?P<fraction>\d{1,9}))?)?"
-    r"\s?(?:Z|(?P<zone>[+-]\d{2}:?\d{2}))?)?$"
-)
-
 
 # --- Text ------------------------------------------------------------------------------------------
 
@@ -36,10 +30,33 @@ def as_text(column: lists.Column) -> pa.Array:
     if pa.types.is_floating(array.type):
         return _float_text(array)
     if pa.types.is_decimal(array.type):
-        return pa.array([None if value is None else _decimal_text(value) for value in array.to_pylist()], TEXT)
-    if pa.types.is_binary(array.type):
+        return _decimal_text(array)
+    if pa.types.is_duration(array.type):
+        return _float_text(_to_float64(array))
+    if pa.types.is_fixed_size_binary(array.type) or pa.types.is_binary(array.type):
         array = array.cast(pa.large_binary())
     return array if array.type == TEXT else array.cast(TEXT)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values are written, so that numbers among them have to be read."""
+    written = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    return pa.types.is_fixed_size_binary(kind) or any(check(kind) for check in written)
+
+
+def without_words(table: pa.Table, words: Sequence[str]) -> pa.Table:
+    """The columns with null for each cell, or value of a list, that is one of some words; blanks around it are none."""
+    names = table.column_names
+    return pa.table([_without_words(table[name], pa.array(words, TEXT)) for name in names], names)
+
+
+def _without_words(column: lists.Column, words: pa.Array) -> pa.Array:
+    array = _decoded(column)
+    if is_list(array.type):
+        values, lengths = lists.flatten(array, TEXT)
+        return lists.from_flat(_without_words(values, words), lengths)
+    found = pc.is_in(pc.utf8_trim_whitespace(pc.fill_null(as_text(array), "")), pc.utf8_trim_whitespace(words))
+    return pc.if_else(found, pa.scalar(None, array.type), array) if pc.any(found).as_py() else array
 
 
 def holds_list(column: lists.Column) -> np.ndarray:
@@ -75,15 +92,49 @@ def _float_text(array: pa.Array) -> pa.Array:
     return pa.concat_arrays([text, integers]).take(pa.array(order, mask=np.isnan(values)))
 
 
-def _decimal_text(value: Decimal) -> str:
+def _decimal_text(array: pa.Array) -> pa.Array:
+    encoded = array.dictionary_encode()
+    text = [None if value is None else _write_decimal(value) for value in encoded.dictionary.to_pylist()]
+    return pa.array(text, TEXT).take(encoded.indices)
+
+
+def _write_decimal(value: Decimal) -> str:
     return str(int(value)) if value == value.to_integral_value() else format(value.normalize(), "f")
 
 
 # --- Numbers ---------------------------------------------------------------------------------------
 
 
-def as_float(column: lists.Column) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Numbers of a column.
+class Marks(NamedTuple):
+    """How numbers are written as text, see `spec.Files`."""
+
+    decimal: str = "."
+    thousands: Optional[str] = None
+
+
+PLAIN = Marks()
+
+
+def marks_of(files: Files) -> Marks:
+    return Marks(files.decimal, files.thousands)
+
+
+# Each but the first needs a spec that says so; one that reads "1,299" as a whole number goes before one that does not.
+_OTHER_MARKS = [Marks(".", ","), Marks(","), Marks(",", "."), Marks(".", " "), Marks(",", " "), Marks(".", "'"), PLAIN]
+_CURRENCIES = (
+    "AED ARS AUD BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP HKD HUF IDR ILS INR JPY KRW MXN MYR NGN NOK NZD PEN PHP "
+    "PKR PLN RMB RON RUB SAR SEK SGD THB TRY TWD UAH USD VND ZAR Rs Rs. kr kr. Ft Kč zł лв"
+)
+_CURRENCY = r"(?:[A-Z]{0,2}\p{Sc}|(?i:" + "|".join(word.replace(".", r"\.") for word in _CURRENCIES.split()) + "))"
+_BLANKS = "[ \u00a0\u202f]"
+_THOUSANDS = {",": ",", ".": r"\.", " ": _BLANKS, "'": "['\u2019]"}
+
+
+def as_float(column: lists.Column, marks: Marks = PLAIN) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Numbers of a column; false and true are 0 and 1, a duration or a time of day is its seconds.
+
+    Args:
+        marks: of numbers that are text. Signs and words of currencies around them, and %, do not matter.
 
     Returns:
         [num_records] float64, NaN where there is none; [num_records] bool, True where the cell is empty, null or
@@ -93,103 +144,83 @@ def as_float(column: lists.Column) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if is_list(array.type):
         bad = holds_list(array)
         return np.full(len(array), np.nan), ~bad, bad
-    if pa.types.is_float16(array.type):
-        array = pa.array(array.to_numpy(zero_copy_only=False).astype(np.float32))
-    if pa.types.is_floating(array.type) or pa.types.is_integer(array.type) or pa.types.is_decimal(array.type):
-        values = pc.fill_null(array.cast(pa.float64()), float("nan")).to_numpy(zero_copy_only=False)
+    if not is_text(array.type):
+        values = pc.fill_null(_to_float64(array), float("nan")).to_numpy(zero_copy_only=False)
         missing = np.isnan(values)
     else:
         text = pc.utf8_trim_whitespace(pc.fill_null(as_text(array), ""))
         missing = to_numpy(pc.is_in(pc.utf8_lower(text), pa.array(["", "nan"], TEXT)))
         values = np.full(len(text), np.nan)
-        values[~missing] = _parse_floats(text.filter(pa.array(~missing)))
+        values[~missing] = parse_floats(text.filter(pa.array(~missing)), marks, booleans=True)
     bad = ~missing & ~np.isfinite(values)
     return np.where(bad, np.nan, values), missing, bad
 
 
-def _parse_floats(text: pa.Array) -> np.ndarray:
-    try:
-        return text.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:  # slower, but says which
-        return pd.to_numeric(text.to_pandas(), errors="coerce").to_numpy(np.float64)
+def _to_float64(array: pa.Array) -> pa.Array:
+    if pa.types.is_float16(array.type):
+        return pa.array(array.to_numpy(zero_copy_only=False).astype(np.float64), from_pandas=True)
+    if pa.types.is_duration(array.type) or pa.types.is_time(array.type):
+        per_second = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}[str(array.type).partition("[")[2].rstrip("]")]
+        width = pa.int32() if pa.types.is_time32(array.type) else pa.int64()
+        return pc.divide(array.cast(width).cast(pa.float64(), safe=False), per_second)
+    if pa.types.is_temporal(array.type):
+        return pa.array(np.where(array.is_valid(), np.inf, np.nan))  # there, and no number
+    return array.cast(pa.float64(), safe=False)
 
 
-# --- Times -----------------------------------------------------------------------------------------
+def parse_floats(text: pa.Array, marks: Marks = PLAIN, booleans: bool = False) -> np.ndarray:
+    """[num_texts] float64, NaN for what is no number."""
+    if marks == PLAIN:
+        try:
+            return text.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        except pa.ArrowInvalid:
+            pass  # some text is none; slower, but says which
+    encoded = text.dictionary_encode()
+    distinct = encoded.dictionary
+    values = _parse_written(distinct, marks)
+    if booleans:
+        place = pc.index_in(pc.utf8_lower(distinct), pa.array(["false", "true"], TEXT))
+        values = np.where(to_numpy(place.is_valid()), pc.fill_null(place, 0).to_numpy(zero_copy_only=False), values)
+    return values[encoded.indices.to_numpy(zero_copy_only=False)]
 
 
-def as_microseconds(column: lists.Column, unit: str) -> tuple[np.ndarray, np.ndarray]:
-    """Times since 1970, in microseconds; whole numbers are converted without rounding through a float.
+def _parse_written(text: pa.Array, marks: Marks) -> np.ndarray:
+    parts = pc.extract_regex(text, _number_pattern(marks))
+    shaped = to_numpy(parts.is_valid())
+    before, after, whole, fraction, bare, exponent = parts.filter(pa.array(shaped)).flatten()
+    negative = to_numpy(pc.match_substring_regex(pc.binary_join_element_wise(before, after, _NOTHING), "[-\u2212]"))
+    whole = pc.replace_substring_regex(whole, "[^0-9]", "")
+    point = pc.replace_substring(pc.binary_join_element_wise(fraction, bare, _NOTHING), marks.decimal, ".")
+    digits = pc.binary_join_element_wise(whole, point, exponent, _NOTHING)
+    values = np.full(len(text), np.nan)
+    values[shaped] = digits.cast(pa.float64()).to_numpy(zero_copy_only=False) * np.where(negative, -1.0, 1.0)
+    return values
 
-    Args:
-        unit: s, ms, us, ns or iso8601 (UTC when the text names no zone). Parquet's own times know their unit.
+
+_NOTHING = pa.scalar("", TEXT)
+
+
+def _number_pattern(marks: Marks) -> str:
+    point = marks.decimal.replace(".", r"\.")
+    whole = r"\d+"
+    if marks.thousands is not None:  # groups of three, or of two as in India
+        mark = _THOUSANDS[marks.thousands]
+        whole = rf"\d{{1,3}}(?:{mark}\d{{2,3}})*{mark}\d{{3}}|\d+"
+    sign, blank = "[+\u2212-]?", f"{_BLANKS}*"
+    return (
+        rf"^(?P<before>{sign}){blank}(?:{_CURRENCY}{blank})?(?P<after>{sign}){blank}"
+        rf"(?:(?P<whole>{whole})(?P<fraction>{point}\d*|)|(?P<bare>{point}\d+))(?P<exponent>[eE][+-]?\d+|)"
+        rf"{blank}(?:%|{_CURRENCY})?$"
+    )
+
+
+def find_marks(text: pa.Array, marks: Marks) -> tuple[Optional[Marks], np.ndarray]:
+    """The marks that make numbers of most of some texts that are none with `marks`.
 
     Returns:
-        [num_records] int64, 0 where there is none; [num_records] bool, True where it is no time from 1970 to 2100.
+        The marks, None when no text is a number with others; [num_texts] bool, True where it becomes one.
     """
-    array = lists.one_array(column)
-    if pa.types.is_date(array.type):
-        array = array.cast(pa.timestamp("s" if pa.types.is_date32(array.type) else "ms"))
-    if pa.types.is_timestamp(array.type):
-        numbers = pc.fill_null(array.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
-        times = _to_microseconds(numbers, array.type.unit)
-    elif unit == "iso8601":
-        times = _parse_iso_8601(pc.utf8_trim_whitespace(pc.fill_null(as_text(array), "")))
-    else:
-        times = _parse_epoch(array, unit)
-    bad = (times < 0) | (times >= _LAST_US)
-    return np.where(bad, 0, times), bad
-
-
-def _to_microseconds(numbers: np.ndarray, unit: str) -> np.ndarray:
-    """[num_records] int64, -1 where the number is beyond the last time: its microseconds may not fit in 64 bits."""
-    per_second = _PER_SECOND[unit]
-    if per_second > 1_000_000:
-        return numbers // (per_second // 1_000_000)
-    factor = 1_000_000 // per_second
-    sound = (numbers >= 0) & (numbers <= _LAST_US // factor)
-    return np.where(sound, numbers * np.where(sound, factor, 0), -1)
-
-
-def _parse_iso_8601(text: pa.Array) -> np.ndarray:
-    """[num_records] int64, -1 where there is none.
-
-    Pandas gets texts of one form, for some of its versions let the first text decide how the others are read.
-    """
-    parts = pc.extract_regex(text, _ISO_8601)
-    shaped = to_numpy(parts.is_valid())
-    day, minute, second, fraction, zone = parts.filter(pa.array(shaped)).flatten()
-    clock = pc.binary_join_element_wise(_or(minute, "00:00"), _or(second, ":00"), pa.scalar("", TEXT))
-    moments = pc.binary_join_element_wise(day, clock, pa.scalar("T", TEXT)).to_pandas()
-    found = pd.to_datetime(moments, format="%Y-%m-%dT%H:%M:%S", errors="coerce")
-    seconds = found.to_numpy().astype("datetime64[s]")  # the unit of pandas' own times depends on its version
-    sound = ~np.isnat(seconds)
-    offset = _to_integers(pc.replace_substring(_or(zone, "+0000"), ":", ""))
-    hours, minutes = np.abs(offset) // 100, np.abs(offset) % 100
-    sound &= (hours < 24) & (minutes < 60)
-    whole_s = np.where(sound, seconds.astype(np.int64), 0) - np.sign(offset) * (60 * hours + minutes) * 60
-    below_us = _to_integers(pc.utf8_rpad(fraction, 9, "0")) // 1_000
-    times = np.full(len(text), -1, np.int64)
-    times[shaped] = np.where(sound, whole_s * 1_000_000 + below_us, -1)
-    return times
-
-
-def _or(text: pa.Array, missing: str) -> pa.Array:
-    return pc.if_else(pa.array(is_empty(text)), pa.scalar(missing, TEXT), text)
-
-
-def _to_integers(text: pa.Array) -> np.ndarray:
-    return pc.replace_substring(text, "+", "").cast(pa.int64()).to_numpy(zero_copy_only=False)
-
-
-def _parse_epoch(column: pa.Array, unit: str) -> np.ndarray:
-    text = pc.utf8_trim_whitespace(pc.fill_null(as_text(column), ""))
-    whole = to_numpy(pc.match_substring_regex(text, r"^\d{1,18}$"))
-    times = np.full(len(text), -1, np.int64)
-    numbers = text.filter(pa.array(whole)).cast(pa.int64()).to_numpy(zero_copy_only=False)
-    times[whole] = _to_microseconds(numbers, unit)
-    if not whole.all():
-        values, _, _ = as_float(pa.chunked_array([text.filter(pa.array(~whole))]))
-        values = values * (1e6 / _PER_SECOND[unit])
-        sound = (values >= 0) & (values <= _LAST_US)
-        times[~whole] = np.where(sound, np.round(np.where(sound, values, 0)), -1).astype(np.int64)
-    return times
+    is_none = np.isnan(_parse_written(text, marks))
+    found = [(is_none & ~np.isnan(_parse_written(text, other)), other) for other in _OTHER_MARKS if other != marks]
+    read, best = max(found, key=lambda pair: pair[0].sum())
+    return (best, read) if read.any() else (None, read)

@@ -28,6 +28,10 @@ class RawCatalogue:
     def title_of(self, item_id: str) -> str:
         return self.titles[self._row_of[item_id]]
 
+    def find(self, item_id: str) -> int | None:
+        """The row of an item, or None where the catalogue has no such item."""
+        return self._row_of.get(item_id)
+
     def record(self, row: int) -> dict[str, list]:
         """Column name -> raw values of one item, [] where missing."""
         return lists.record(self._table, row)

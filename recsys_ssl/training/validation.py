@@ -19,18 +19,7 @@ from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.data import parse
 
 _BLOCK = 4096
-_MOST_K = 50
 _NAME = "validation_recall_at_"
-
-
-def choose_k(num_items: int) -> int:
-    """The k of the Recall@k that validates: 50, or a tenth of a catalogue of fewer than 500 items, at least 1.
-
-    Recall@k of a random order is k / num_items. At k = num_items every model has 1, so that the first validation would
-    be the best; at a tenth, chance finds a tenth at most and nine tenths are left to tell models apart. The rule
-    knows the catalogue alone, so that runs of all seeds and settings on it are judged by the same figure.
-    """
-    return min(_MOST_K, max(1, num_items // 10))
 
 
 def name_recall(k: int) -> str:
@@ -114,10 +103,10 @@ def _vectorize_query_rows(model: TwoTower, catalogue: Catalogue, serialized: tf.
 
 
 def _find_repeats(spec: FeatureSpec, serialized: np.ndarray) -> np.ndarray:
-    """[num_events] bool, the events that `mask_seen` leaves out of every ranking; a block is decoded at a time."""
+    """[num_events] bool, the events that a mask leaves out of every ranking; a block is decoded at a time."""
     repeats = np.zeros(len(serialized), bool)
     decoder = example_coder.ExamplesToRecordBatchDecoder()
-    for start in range(0, len(serialized) if spec.evaluation.mask_seen else 0, _BLOCK):
+    for start in range(0, len(serialized) if spec.evaluation.masks else 0, _BLOCK):
         batch = decoder.DecodeBatch(list(serialized[start : start + _BLOCK]))
         item_rows, seen = (lists.flat(batch, name, pa.int64()) for name in ("item_row", "seen_rows"))
         repeats[start : start + _BLOCK] = find_repeats(item_rows[0], *seen)
@@ -129,14 +118,15 @@ def _choose_events(
 ) -> np.ndarray:
     """Indices of the events of at most `num_rankings` queries (or of as many events) drawn at random.
 
-    Only queries (or events) that give a ranking are drawn; where all are, every event of the split is returned.
+    Only queries (or events) that give a ranking are drawn, see `build_task`; where all are, every event of the split is
+    returned.
     """
     if spec.evaluation.group_by == "query":
         batch = example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(list(serialized))
         groups = _encode_queries(batch).indices.to_numpy()
     else:
         groups = np.arange(len(serialized))
-    ranked = np.unique(groups[~repeats])
+    ranked = np.unique(groups if repeats.all() else groups[~repeats])
     if num_rankings is None or num_rankings >= len(ranked):
         return np.arange(len(serialized))
     drawn = ranked[seeds.generator(seed).permutation(len(ranked))[:num_rankings]]

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from pydantic import TypeAdapter
 
-from recsys_ssl.logs import records, values
+from recsys_ssl.logs import records, times, values
 from recsys_ssl.logs.readers import Batch
-from recsys_ssl.spec import Feature, FeatureSpec
+from recsys_ssl.spec import Feature, FeatureSpec, Timestamp
 
 
 def column(values, kind=None):
@@ -20,6 +20,11 @@ def column(values, kind=None):
 
 def feature(**fields):
     return TypeAdapter(Feature).validate_python({"name": "f", **fields})
+
+
+def read_times(array, unit):
+    found, faults = times.as_microseconds(array, Timestamp(column="t", unit=unit))
+    return found.tolist(), np.any([mask for mask, _ in faults], 0).tolist()
 
 
 @pytest.mark.parametrize(
@@ -52,9 +57,9 @@ def feature(**fields):
     ],
 )
 def test_microseconds_of_text(unit, text, expected):
-    times, bad = values.as_microseconds(column([text, None]), unit)
-    assert bad.tolist() == [expected is None, True]
-    assert times[0] == (expected or 0)
+    found, bad = read_times(column([text, None]), unit)
+    assert bad == [expected is None, True]
+    assert found[0] == (expected or 0)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +74,7 @@ def test_microseconds_of_text(unit, text, expected):
     ids=["int", "float", "timestamp", "zoned", "date"],
 )
 def test_microseconds_of_parquet_types(array, unit):
-    times, bad = values.as_microseconds(pa.chunked_array([array]), unit)
-    assert (times.tolist(), bad.tolist()) == ([86_400 * 10**6], [False])
+    assert read_times(pa.chunked_array([array]), unit) == ([86_400 * 10**6], [False])
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
@@ -78,19 +82,17 @@ def test_times_that_fit_in_no_microseconds_are_none(unit):
     extremes = pa.array([2**63 - 1, -(2**63), 2**62, None], pa.int64())
     kinds = [pa.timestamp(unit), pa.timestamp(unit, "UTC")]
     for array in [extremes, *(extremes.cast(kind) for kind in kinds)]:
-        times, bad = values.as_microseconds(pa.chunked_array([array]), unit)
-        assert (times.tolist(), bad.tolist()) == ([0] * 4, [True] * 4)  # 2^62 ns is in 2116
+        assert read_times(pa.chunked_array([array]), unit) == ([0] * 4, [True] * 4)  # 2^62 ns is in 2116
     for days in (pa.array([2**31 - 1, -(2**31)], pa.int32()).cast(pa.date32()), extremes.cast(pa.date64())):
-        assert values.as_microseconds(pa.chunked_array([days]), unit)[1].all()
+        assert all(read_times(pa.chunked_array([days]), unit)[1])
 
 
 def test_each_text_is_a_time_by_itself():
     texts = ["1970-01-01T00:00:01.5", "1970-01-01", "1970-01-01 00:00:02", "1970-01-01T01:00:00.25+01:00"]
     for start in range(len(texts)):
         order = texts[start:] + texts[:start]
-        times, bad = values.as_microseconds(column(order), "iso8601")
         expected = [1_500_000, 0, 2_000_000, 250_000]
-        assert (times.tolist(), bad.any()) == (expected[start:] + expected[:start], False)
+        assert read_times(column(order), "iso8601") == (expected[start:] + expected[:start], [False] * 4)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +234,8 @@ def test_a_number_of_a_table_that_cannot_be_read_is_a_missing_value():
     )
     assert result.table["_id"].to_pylist() == ["A", "B"]
     assert result.table["f"].to_pylist() == [[1.0], []]
-    assert [(reject.reason, reject.line) for reject in result.unreadable] == [("f is not a number", 3)]
+    why = "f is not a number but a word; name it in items.table.missing if it means unknown"
+    assert [(reject.reason, reject.line) for reject in result.unreadable] == [(why, 3)]
     assert [(reject.reason, reject.line) for reject in result.rejects] == [("item id is empty", 4)]
 
 
@@ -257,8 +260,8 @@ def test_times_and_context_features():
     assert result.table["timestamp_us"].to_pylist() == [7_000_000]
     assert (result.table["hour"].to_pylist(), result.table["place"].to_pylist()) == ([[1.0]], [[]])
     assert [reject.reason for reject in result.rejects] == [
-        "timestamp is no time between 1970 and 2100",
-        "hour is not a number",
+        "timestamp is empty",
+        "hour is not a number but a word; name it in events.missing if it means unknown",
     ]
 
 

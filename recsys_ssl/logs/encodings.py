@@ -1,0 +1,174 @@
+"""A file's bytes as UTF-8 with newlines, whatever the encoding and the line ends are; what is no text is named."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator
+from typing import Optional
+
+from recsys_ssl.logs.batches import LogError
+from recsys_ssl.logs.compression import DamageError
+
+_HEAD_BYTES = 1 << 16  # in which a file shows its encoding and its line ends
+_SAMPLE_BYTES = 1 << 10  # in which it shows whether it is text
+
+# Those of UTF-32 before those of UTF-16, which they begin with.
+_MARKS = [
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF8, "utf-8"),
+]
+_UNDECODABLE = b"\xff"  # which no UTF-8 has
+_ERRORS = "recsys_ssl.undecodable"
+
+_UNPACK, _EXPORT = "Unpack it, or pack it with gzip", "Write it as CSV, JSON lines or Parquet"
+# How a file begins, what it then is, and what to do with it.
+_KINDS = [
+    (re.compile(rb"PAR1"), "a Parquet file", "Set format: parquet"),
+    (
+        re.compile(rb"\s*(?i:<!doctype|<html|<\?xml|<head|<body)"),
+        "an HTML or XML page",
+        "A download may have failed: get it again",
+    ),
+    (re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"), "an old Excel workbook", "Save the sheet as CSV"),
+    (re.compile(rb"(?s).{257}ustar"), "a tar archive", "Unpack it into a directory and name that"),
+    (re.compile(rb"7z\xbc\xaf\x27\x1c"), "a 7z archive", _UNPACK),
+    (re.compile(rb"Rar!\x1a\x07"), "a RAR archive", _UNPACK),
+    (re.compile(rb"\x04\x22\x4d\x18"), "an lz4 file", _UNPACK),
+    (re.compile(rb"\x1f\x9d"), "a file of `compress`", _UNPACK),
+    (re.compile(rb"\xff\x06\0\0sNaPpY"), "a snappy file", _UNPACK),
+    (re.compile(rb"\x1f\x8b|BZh[1-9]1AY&SY|\xfd7zXZ\0|\x28\xb5\x2f\xfd|PK\x03\x04"), "packed twice", "Unpack it once"),
+    (re.compile(rb"Obj\x01"), "an Avro file", _EXPORT),
+    (re.compile(rb"ORC"), "an ORC file", _EXPORT),
+    (re.compile(rb"ARROW1\0\0"), "an Arrow or Feather file", _EXPORT),
+    (re.compile(rb"SQLite format 3\0"), "an SQLite database", _EXPORT),
+    (re.compile(rb"\x89HDF\r\n"), "an HDF5 file", _EXPORT),
+    (re.compile(rb"\x80[\x02-\x05][\x8c\x95}\](cc]"), "a Python pickle", _EXPORT),
+    (re.compile(rb"\x93NUMPY"), "a NumPy array", _EXPORT),
+    (re.compile(rb"%PDF-"), "a PDF document", _EXPORT),
+    (re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8"), "a picture", "Name a file of records"),
+    (re.compile(rb"version https://git-lfs"), "a pointer of Git LFS", "Get the file itself by `git lfs pull`"),
+]
+_CONTROLS = bytes([*range(9), *range(14, 27), *range(28, 32)])
+
+
+def read_utf8(reads: Iterator[bytes], file: str, encoding: str) -> Iterator[bytes]:
+    r"""Yields text as UTF-8 without byte order mark, each line with its `\n`; a `\r` before it stays.
+
+    A byte order mark goes before the encoding that was asked for. Bytes that the encoding does not have become bytes
+    that are no UTF-8 either. Line ends that are only `\r` in the first 64 KiB become `\n` in all of the file.
+
+    Args:
+        reads: may end with a `DamageError`, which is passed on.
+        file: name for messages.
+
+    Raises:
+        LogError: the file is no text; the message names what it is by its first bytes.
+    """
+    reads = _join_head(reads)
+    head = next(reads, b"")
+    marked = next((encoding for mark, encoding in _MARKS if head.startswith(mark)), None)
+    if marked is None:
+        _check_text(head, file, encoding)
+        marked = _with_byte_order(codecs.lookup(encoding).name, head)
+    if marked == "utf-8":
+        texts = _prepend(head.removeprefix(codecs.BOM_UTF8), reads)
+    else:
+        texts = _join_head(_transcode(_prepend(head, reads), marked))
+    first = next(texts, b"")
+    has_returns_only = b"\r" in first[:_HEAD_BYTES] and b"\n" not in first[:_HEAD_BYTES]
+    for text in _prepend(first, texts):
+        yield text.replace(b"\r", b"\n") if has_returns_only else text
+
+
+def _join_head(reads: Iterator[bytes]) -> Iterator[bytes]:
+    """Yields the same bytes; the first ones are `_HEAD_BYTES` or more, if there are so many."""
+    head, damage = b"", None
+    try:
+        while len(head) < _HEAD_BYTES:
+            read = next(reads, None)
+            if read is None:
+                break
+            head = head + read if head else read
+    except DamageError as error:
+        damage = error
+    yield head
+    if damage:
+        raise damage
+    yield from reads
+
+
+def _prepend(first: bytes, reads: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from reads
+
+
+# --- What is no text ---------------------------------------------------------------------------------
+
+
+def name_kind(head: bytes) -> Optional[tuple[str, str]]:
+    """What a file that begins so is, and what to do with it; None: no kind that is known for not being a log."""
+    return next(((kind, advice) for pattern, kind, advice in _KINDS if pattern.match(head)), None)
+
+
+def _check_text(head: bytes, file: str, encoding: str) -> None:
+    named = name_kind(head[:_SAMPLE_BYTES])
+    if named is not None:
+        raise LogError(f"{file}: a log must be text or Parquet. Received: {named[0]}. {named[1]}.")
+    sample = head[:_SAMPLE_BYTES]
+    num_controls = len(sample) - len(sample.translate(None, _CONTROLS))
+    if len(sample) < 16 or num_controls < 0.3 * len(sample) or not _has_ascii(encoding):
+        return
+    zeros_before, zeros_behind = sample[0::2].count(0), sample[1::2].count(0)
+    if max(zeros_before, zeros_behind) > 0.2 * len(sample) and not min(zeros_before, zeros_behind):
+        found = "utf-16-be" if zeros_before else "utf-16-le"
+        raise LogError(f"{file}: this is UTF-16 without a byte order mark, not {encoding}. Set encoding: {found}.")
+    raise LogError(f"{file}: a log must be text or Parquet. Received: a binary file, {sample[:16]!r}... {_EXPORT}.")
+
+
+# --- Encodings ---------------------------------------------------------------------------------------
+
+
+def _with_byte_order(encoding: str, head: bytes) -> str:
+    """UTF-16 and UTF-32 without mark: where the zeros are, the high bytes of most characters are."""
+    if encoding not in ("utf-16", "utf-32"):
+        return encoding
+    width = int(encoding.removeprefix("utf-")) // 8
+    return f"{encoding}-be" if head[::width].count(0) > head[width - 1 :: width].count(0) else f"{encoding}-le"
+
+
+def _has_ascii(encoding: str) -> bool:
+    """Whether bytes below 128 are ASCII, whatever stands before them."""
+    ascii_bytes = bytes(range(128))
+    try:
+        return ascii_bytes.decode(encoding) == ascii_bytes.decode("ascii")
+    except UnicodeError:
+        return False
+
+
+def _transcode(reads: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    decoder, has_ascii = codecs.getincrementaldecoder(encoding)(_ERRORS), _has_ascii(encoding)
+    is_first = True
+    for read in reads:
+        if has_ascii and read.isascii() and not decoder.getstate()[0]:
+            utf8 = read
+        else:
+            utf8 = decoder.decode(read).encode("utf-8", _ERRORS)
+        if is_first and utf8:
+            utf8, is_first = utf8.removeprefix(codecs.BOM_UTF8), False
+        yield utf8
+    yield decoder.decode(b"", final=True).encode("utf-8", _ERRORS)
+
+
+def _mark_undecodable(error: UnicodeError) -> tuple[str | bytes, int]:
+    if isinstance(error, UnicodeDecodeError):
+        return "\udcff", error.end
+    if isinstance(error, UnicodeEncodeError):  # half a character, as the mark of above
+        return _UNDECODABLE * (error.end - error.start), error.end
+    raise error
+
+
+codecs.register_error(_ERRORS, _mark_undecodable)
