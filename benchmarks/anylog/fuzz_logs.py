@@ -102,6 +102,35 @@ def _spec(rng: random.Random, form: str, suffix: str) -> dict[str, Any]:
     }
 
 
+def _add_habit(rng: random.Random, spec: dict[str, Any], form: str) -> str:
+    """Asks for one of the ways to read that a spec may name, whether the log is so or not."""
+    files = [spec["events"], spec["items"]["table"]]
+    habit = rng.choice(["missing", "numbers", "explode", "parts", "encoding", "delimiter", "nested", "file", "format"])
+    if habit == "missing":
+        for each in files:
+            each["missing"] = ["-", "NULL", "nan", "u1"]
+    elif habit == "numbers":
+        for each in files:
+            each |= {"decimal": ",", "thousands": "."}
+    elif habit == "explode":
+        spec["events"]["explode"] = {"column": "item", "separator": "|"}
+    elif habit == "parts":
+        into = {"into": ["shown", "clicked"], "part_separator": "-"}
+        spec["events"] |= {"explode": {"column": "item", "separator": " ", **into}, "item_id": "shown"}
+    elif habit == "encoding" and form != "parquet":
+        for each in files:
+            each["encoding"] = rng.choice(["latin-1", "cp1252", "utf-16", "utf-7", "cp037", "shift_jis", "gb18030"])
+    elif habit == "delimiter" and form == "csv":
+        spec["events"]["delimiter"] = rng.choice(["::", "||", ";", "\t", ",,"])
+    elif habit == "nested":
+        spec["events"]["query_id"] = "user.a"
+    elif habit == "file":
+        spec["events"] |= {"file_column": "of", "query_id": "of"}
+    elif habit == "format" and rng.random() < 0.5:
+        spec["events"]["timestamp"] = {"column": "time", "format": "%d/%m/%y %H:%M"}
+    return habit
+
+
 # --- Cells ---------------------------------------------------------------------------------------------
 
 _NUMBERS = "nan NaN inf -inf 1e999 -1 0 -0 99999999999999999999999 1.5 1_000 １２３ 0x10 +5 --5 1e3 5,0 1,000 $5 5% 𝟓"
@@ -175,6 +204,10 @@ def _to_jsonl(rng: random.Random, records: Records) -> bytes:
     )
 
 
+def _to_json(rng: random.Random, records: Records) -> bytes:
+    return json.dumps(records, indent=rng.choice([None, 1])).encode()
+
+
 def _to_parquet(rng: random.Random, records: Records) -> bytes:
     names = list(records[0])
     changed = rng.sample(names, rng.randint(0, 2))
@@ -221,7 +254,7 @@ _COLUMNS: dict[str, Callable[[Sequence[Optional[str]]], pa.Array]] = {
     "map": lambda texts: pa.array([[("k", text)] for text in texts], pa.map_(pa.string(), pa.string())),
     "null": lambda texts: pa.nulls(len(texts)),
 }
-_FORMS = {"csv": _to_csv, "jsonl": _to_jsonl, "parquet": _to_parquet}
+_FORMS = {"csv": _to_csv, "jsonl": _to_jsonl, "json": _to_json, "parquet": _to_parquet}
 
 
 # --- Bytes ---------------------------------------------------------------------------------------------
@@ -307,16 +340,17 @@ _PACKED: dict[str, Callable[[bytes], bytes]] = {
 def generate(seed: int, number: int) -> Input:
     """The input of a number: the same whenever it is asked for."""
     rng = random.Random(seed * 1_000_003 + number)
-    form = rng.choice(["csv", "csv", "jsonl", "parquet"])
+    form = rng.choice(["csv", "csv", "jsonl", "jsonl", "json", "parquet", "parquet"])
     packed = rng.choice([None, None, None, "gz", "gz", "bz2", "xz"]) if form != "parquet" else None
     suffix = f"{form}.{packed}" if packed else form
     spec, records = _spec(rng, form, suffix), _sound(rng)
+    habit = _add_habit(rng, spec, form) if rng.random() < 0.3 else "plain"
     sides = rng.choice([["events"], ["items"], ["events", "items"]])
     way = rng.choice(["cells", "cells", "cells", "header", "bytes", "bytes", "none"])
-    made = [f"#{number} of seed {seed}", suffix, " and ".join(sides)]
+    made = [f"#{number} of seed {seed}", suffix, habit, " and ".join(sides)]
     for side in sides:
         if way == "cells":
-            made.append(_spoil_cells(rng, records[side], form == "jsonl"))
+            made.append(_spoil_cells(rng, records[side], form in ("json", "jsonl")))
         if way == "header":
             made.append(_spoil_header(rng, records[side]))
     files = {side: _FORMS[form](rng, records[side]) for side in records}
