@@ -272,11 +272,11 @@ def _outputs(place: Path, name: str) -> Iterator[Path]:
 
 def _read_catalogue(place: Path) -> Optional[dict[str, dict[str, list]]]:
     """Item -> feature -> values, text as str."""
-    from recsys_ssl.examples import CATALOGUE_SPLIT, list_shards, read_batches
-
-    found = sorted(_outputs(place, f"Split-{CATALOGUE_SPLIT}"), key=os.path.getmtime)
+    found = sorted(_outputs(place, "Split-catalogue"), key=os.path.getmtime)
     if not found:
         return None
+    from recsys_ssl.examples import CATALOGUE_SPLIT, list_shards, read_batches
+
     records = [
         record for batch in read_batches(list_shards(found[-1].parent, CATALOGUE_SPLIT)) for record in batch.to_pylist()
     ]

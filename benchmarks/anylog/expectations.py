@@ -47,7 +47,7 @@ class Run(Checks):
     """Each of these is right, in place of the checks of the run itself."""
     keep: bool = False
     """Goes on in the directory of the run before."""
-    seconds: float = 120
+    seconds: float = 600
     """A command that takes longer is killed: it hangs."""
 
 
