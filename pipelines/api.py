@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines.config import parse_overrides
 from pipelines.console import quiet
+from pipelines.workdir import without_glob
 from recsys_ssl import artifacts
 from recsys_ssl.spec import FeatureSpec
 
@@ -42,7 +43,7 @@ def run_pipeline(
         >>> report["verdict"]["word"] in ("launch", "hold", "no launch")
         True
     """
-    config = parse_overrides(settings)
+    config, workdir = parse_overrides(settings), without_glob(workdir)
     with quiet(Path(workdir) / "logs" / "run.log") as (_, lines):
         lines.start("Load TFX")
         from pipelines.runner import run_pipeline as run  # loads TFX

@@ -34,7 +34,7 @@ SIBLINGS = {
 PIPELINE_SIBLINGS = {
     "stages": ("progress",),
     "components": ("stages", "properties"),
-    "commands": ("checkpoints", "config", "console", "progress", "runner", "stages"),
+    "commands": ("checkpoints", "config", "console", "progress", "runner", "stages", "workdir"),
 }
 # The only places where modules are imported by a name made at run time, which a cache key has to be told of: kinds of
 # content, and the names that users find in the package itself, which nothing of the project imports.
