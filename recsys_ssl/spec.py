@@ -336,7 +336,7 @@ class Timestamp(_Strict):
     def _format_gives_a_date(self):
         if self.format is None:
             return self
-        if "unit" in self.model_fields_set:
+        if self.unit != "s":
             raise ValueError("a format takes the place of the unit. Remove one of them.")
         moment = datetime(2011, 12, 21, 8, 26, 40, tzinfo=timezone.utc)
         try:

@@ -82,17 +82,18 @@ def build_task(query_dir: str | Path, spec: FeatureSpec, num_items: int) -> Rank
     (earliest time, then first row) and all its held-out items as positives; `event` makes one per event. The query's
     own row is masked always; a positive of the ranking never.
 
-    With `mask_seen` what was seen is out, whether it is held out or not: first the held-out events whose item is among
-    their own seen rows are dropped, and with them rankings that have no other; then the seen rows of each ranking are
-    masked; `mask_disliked` does the same with what was rated low. Were repeats kept instead, each would be ranked among new items only, and a model that is good at finding
-    out what is new would be judged by what is not.
+    With `mask_seen` what was seen is out, whether it is held out or not: first the held-out events whose item is
+    among their own seen rows are dropped, and with them rankings that have no other; then the seen rows of each
+    ranking are masked. Were repeats kept instead, each would be ranked among new items only, and a model that is
+    good at finding out what is new would be judged by what is not.
 
     The events' light columns are held (about 40 bytes an event, plus 8 where queries are items), and the seen rows
     of the chosen events only; vectors are read later by `read_query_vectors`.
 
     Args:
         query_dir: Parquet directory of query embeddings, one row per held-out event.
-        spec: only `evaluation` and `queries.same_as_items` are read.
+        spec: only `evaluation` and `queries.same_as_items` are read; with `mask_disliked` the seen rows hold what was
+            rated low too.
         num_items: items of the catalogue.
 
     Raises:

@@ -181,7 +181,7 @@ class _ReadRecords(beam.DoFn):
         table = getattr(self._spec, self._side)
         group_column, marks = self._spec.split.column if self._side == "items" else None, marks_of(table.table)
         return records.check_table(
-            batch, source.name, source.place, table.features, table.id, _NOUNS[self._side], group_column, marks
+            batch, source.name, source.place, table.features, table.id, _NOUNS[self._side], marks, group_column
         )
 
 
@@ -217,7 +217,7 @@ class _DeduplicateTable(beam.DoFn):
 
 
 class CollectIds(beam.PTransform):
-    """The catalogue of a log without item table: (partition, table of its items, sorted by id, each as it came first)."""
+    """The catalogue of a log without item table: (partition, table of its items by id, as each came first)."""
 
     def expand(self, ids):
         return ids | beam.GroupByKey() | beam.MapTuple(_unite_ids)
