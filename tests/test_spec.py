@@ -306,7 +306,7 @@ def test_what_no_run_could_have_is_refused_at_once(tmp_path, old, new, fault):
 @pytest.mark.parametrize("name", ["k", "exclude", "self"])
 def test_inputs_of_recommend_are_no_names_of_query_features(tmp_path, name):
     (line,) = faults(tmp_path, FULL.replace("{name: user, kind", f"{{name: {name}, column: user, kind"))
-    assert f"query feature names ['{name}'] are reserved. Rename them and set their column." in line
+    assert line.startswith(f":34: queries.features.0.name: query feature names ['{name}'] are reserved. Rename them")
     # Items have no such inputs of their own, unless they are the queries.
     text = FULL.replace("{name: price, kind", f"{{name: {name}, column: price, kind")
     if name == "self":
@@ -319,7 +319,8 @@ def test_inputs_of_recommend_are_no_names_of_query_features(tmp_path, name):
 
 def test_names_that_differ_in_case_alone_would_share_a_file(tmp_path):
     (line,) = faults(tmp_path, FULL.replace("{name: price, kind", "{name: Title, column: price, kind"))
-    assert "item feature names must differ in more than case. Received: ['Title', 'title']. Rename one." in line
+    message = "item feature names must differ in more than case. Received: ['Title', 'title']. Rename one."
+    assert line == f":26: items.features.3.name: {message}"
 
 
 def test_of_many_faults_the_first_ten_are_told(tmp_path):
