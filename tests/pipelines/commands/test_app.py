@@ -132,7 +132,7 @@ class TestNewSpec:
         cli("new-spec", data, "--out", tmp_path / "new.yaml")
         lines = (tmp_path / "new.yaml").read_text().splitlines()
         assert "  query_id: user  # by its name" in lines
-        assert [line for line in lines if line.startswith("  timestamp: ")][0].endswith("# 1600000000 is then in 2020")
+        assert next(line for line in lines if line.startswith("  timestamp: ")).endswith("# 1600000000 is then in 2020")
 
     def test_a_spec_is_never_overwritten(self, cli, data, spec):
         check_error(cli("new-spec", data, "--out", spec), f"--out must be a new file. Received: '{spec}'")
@@ -177,7 +177,7 @@ class TestValidateSpec:
         result = cli("validate-spec", spec, "--data", data)
         assert result.status == 0
         place = f"first: events-2.csv:2: 'yesterday'; see {spec}:8: events.timestamp\n"
-        assert " 3  timestamp is no time" in result.output
+        assert " 3  timestamp is not a number" in result.output
         assert place in result.output
         assert "caution: 13.0% of events would be rejected" in result.output
 
