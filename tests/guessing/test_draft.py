@@ -3,6 +3,8 @@
 import json
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -206,9 +208,9 @@ def test_impressions_in_one_cell_are_events(tmp_path):
     ]
     (tmp_path / "behaviors.tsv").write_text("\n".join(rows) + "\n")
     events = draft(tmp_path)["events"]
-    assert events["columns"] == ["column_1", "user", "time", "items"]
+    assert events["columns"] == ["column_1", "user", "time", "impressions"]
     assert events["explode"] == {
-        "column": "items",
+        "column": "impressions",
         "separator": " ",
         "into": ["item", "clicked"],
         "part_separator": "-",
@@ -224,6 +226,27 @@ def test_a_list_of_items_per_user(tmp_path):
     assert (events["explode"], events["item_id"]) == ({"column": "items"}, "items")
 
 
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_objects_in_a_list_are_events(tmp_path, form):
+    orders = [
+        {
+            "customer": f"c{n % 20}",
+            "ordered_at": f"2020-09-{1 + n % 28:02d}T10:00:00Z",
+            "lines": [{"sku": f"s{k}", "name": f"The thing of {k}", "qty": 1 + n % 3} for k in (n % 9, n % 7 + 9)],
+        }
+        for n in range(120)
+    ]
+    if form == "jsonl":
+        (tmp_path / "orders.jsonl").write_text("\n".join(map(json.dumps, orders)))
+    else:
+        pq.write_table(pa.Table.from_pylist(orders), tmp_path / "orders.parquet")
+    spec = draft(tmp_path)
+    assert spec["events"]["explode"] == {"column": "lines"}
+    assert (spec["events"]["query_id"], spec["events"]["item_id"]) == ("customer", "lines.sku")
+    assert spec["events"]["label"] == {"column": "lines.qty", "threshold": 1.0}
+    assert [feature["column"] for feature in spec["items"]["features"]] == ["lines.sku", "lines.name"]
+
+
 def test_a_document_with_an_array(tmp_path):
     document = {"version": {"of": [1]}, "data": {"events": clicks().to_dict("records")}}
     (tmp_path / "log.json").write_text(json.dumps(document))
@@ -234,8 +257,6 @@ def test_a_document_with_an_array(tmp_path):
 @pytest.mark.parametrize("suffix", ["gz", "bz2", "xz", "zst", "zip"])
 def test_compression_needs_no_word(tmp_path, suffix):
     if suffix == "zst":
-        import pyarrow as pa
-
         with pa.CompressedOutputStream(str(tmp_path / "log.csv.zst"), "zstd") as stream:
             stream.write(clicks().to_csv(index=False).encode())
     else:
