@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines.config import parse_overrides
 from pipelines.console import quiet
+from pipelines.locks import locked
 from recsys_ssl import artifacts
 from recsys_ssl.spec import FeatureSpec
 
@@ -43,7 +44,7 @@ def run_pipeline(
         True
     """
     config = parse_overrides(settings)
-    with quiet(Path(workdir) / "logs" / "run.log") as (_, lines):
+    with locked(Path(workdir), "run"), quiet(Path(workdir) / "logs" / "run.log") as (_, lines):
         lines.start("Load TFX")
         from pipelines.runner import run_pipeline as run  # loads TFX
 

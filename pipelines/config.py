@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.index.scann_index import IndexConfig
@@ -56,3 +57,25 @@ def parse_overrides(overrides: Sequence[str]) -> RunConfig:
     shared = {key: value for key, value in values["train"].items() if key != "ssl"}
     values["control"] = {**shared, **values["control"], "ssl": {"regularizer": "none", **ssl}}
     return RunConfig(**{section: build(section, kind, values[section]) for section, kind in _TYPES.items()})
+
+
+def given_settings(overrides: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Section -> the settings that were named, with the values that they have: what an earlier stage must have had.
+
+    What is given for `train` holds for the control too, but for `train.ssl`, see `RunConfig`.
+
+    Raises:
+        ConfigError: as `parse_overrides`.
+    """
+    named, config = parse(overrides, list(_TYPES)), parse_overrides(overrides)
+    shared = {name: value for name, value in named["train"].items() if name != "ssl"}
+    named["control"] = {**shared, **named["control"]}
+    return {section: _pick(dataclasses.asdict(getattr(config, section)), named[section]) for section in _TYPES}
+
+
+def _pick(values: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of these names, nested as they are."""
+    return {
+        name: _pick(values[name], below) if isinstance(below, dict) and isinstance(values[name], dict) else values[name]
+        for name, below in names.items()
+    }

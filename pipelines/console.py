@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Optional
+from typing import IO, Optional, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -116,6 +116,16 @@ class StageLines(logging.Handler):
 
 
 @contextlib.contextmanager
+def _open_log(path: Path) -> Iterator[TextIO]:
+    log = open(path, "a", encoding="utf-8")  # noqa: SIM115  (closed below, which may fail)
+    try:
+        yield log
+    finally:
+        with contextlib.suppress(OSError):  # what the disk has no room for must not hide why a command failed
+            log.close()
+
+
+@contextlib.contextmanager
 def quiet(log_path: Path) -> Iterator[tuple[Console, StageLines]]:
     """Sends all output of libraries to a file, down to what C++ writes, and yields the real terminal.
 
@@ -125,12 +135,12 @@ def quiet(log_path: Path) -> Iterator[tuple[Console, StageLines]]:
     os.environ.update(_QUIET)
     sys.stdout.flush()
     sys.stderr.flush()
-    saved = os.dup(1), os.dup(2)
     with (
-        open(log_path, "a", encoding="utf-8") as log,
+        _open_log(log_path) as log,
         os.fdopen(os.dup(1), "w", encoding="utf-8") as terminal,
         warnings.catch_warnings(),
     ):
+        saved = os.dup(1), os.dup(2)
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         handler = logging.StreamHandler(log)
@@ -150,8 +160,9 @@ def quiet(log_path: Path) -> Iterator[tuple[Console, StageLines]]:
             PROGRESS.removeHandler(lines)
             root.handlers[:] = handlers
             root.setLevel(level)
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError):  # the disk may be full
+                    stream.flush()
             os.dup2(saved[0], 1)
             os.dup2(saved[1], 2)
             os.close(saved[0])

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import tensorflow as tf
 import tf_keras as keras
 
+from recsys_ssl import artifacts
+
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called after each validation with the step, the most steps and the newest figures."""
 
@@ -95,6 +97,7 @@ def run_steps(
 
     Raises:
         ValueError: the loss of a validation's step, or its score, is not finite; no checkpoint has it.
+        DamagedError: a checkpoint cannot be read.
     """
     sign = 1.0 if schedule.larger_is_better else -1.0
     best_score, best_step = tf.Variable(-sign * math.inf, dtype=tf.float64), tf.Variable(0, dtype=tf.int64)
@@ -104,7 +107,9 @@ def run_steps(
     )
     latest = tf.train.CheckpointManager(checkpoint, os.path.join(directory, "latest"), max_to_keep=1)
     best = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), os.path.join(directory, "best"), max_to_keep=1)
-    latest.restore_or_initialize()
+    advice = f"Delete {directory} and run the same command again; it trains from the beginning."
+    with artifacts.reading(directory, advice):
+        latest.restore_or_initialize()
 
     first_step, started = int(state.step), time.perf_counter()
     writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else tf.summary.create_noop_writer()
@@ -141,7 +146,8 @@ def run_steps(
             progress(now, schedule.steps, figures)
 
     seconds = time.perf_counter() - started
-    tf.train.Checkpoint(model=model).restore(best.latest_checkpoint).expect_partial()
+    with artifacts.reading(directory, advice):
+        tf.train.Checkpoint(model=model).restore(best.latest_checkpoint).expect_partial()
     speed = (now - first_step) * schedule.examples_per_step / seconds
     gain, earlier = sign * (float(best_score) - float(earlier_score)), float(earlier_score)
     return Outcome(

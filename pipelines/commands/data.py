@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import glob
-import os
+import warnings
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+from rich.console import Console
 
-from pipelines.commands.session import SpecPath, fail
+from pipelines.commands.session import SpecPath, fail, readable, require_dir
 from pipelines.console import make_console, plain, show_table
-from recsys_ssl.spec import SpecError, json_schema, load_spec
+from recsys_ssl.spec import FeatureSpec, SpecError, find_line, json_schema, load_spec
+
+_MOST_FILES = 10
 
 
 def data(
@@ -33,7 +35,9 @@ def data(
 
 def validate_spec(
     spec: SpecPath,
-    data: Annotated[Optional[Path], typer.Option("--data", help="Also look for the files there.")] = None,
+    data: Annotated[
+        Optional[Path], typer.Option("--data", help="Also read the first records of each file there.")
+    ] = None,
 ) -> None:
     """Checks a feature spec and says what it means.
 
@@ -52,16 +56,44 @@ def validate_spec(
     console, columns = make_console(), ("side", "feature", "kind", "column")
     show_table(console, f"{feature_spec.name}: valid", columns, rows, texts=columns)
     if data is not None:
-        missing = []
-        for files in (feature_spec.events, feature_spec.items.table, feature_spec.queries.table):
-            for pattern in files.paths if files else []:
-                found = sorted(
-                    os.path.basename(path) for path in glob.glob(os.path.join(data, pattern), recursive=True)
-                )
-                missing += [] if found else [pattern]
-                console.print(plain(f"{pattern}: {', '.join(found) or 'none'}"), highlight=False)
-        if missing:
-            fail(f"no file matches {', '.join(missing)} in {data}. Check the paths and the data directory.")
+        with readable():
+            require_dir(data)
+        _show_preview(console, feature_spec, spec, data)
+
+
+def _show_preview(console: Console, feature_spec: FeatureSpec, path: Path, data_dir: Path) -> None:
+    """Says of each side what would be rejected; ends with status 1 when the run would not get anywhere."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of libraries about each other
+        from recsys_ssl.logs.preview import preview, will_fail
+
+    sides = preview(feature_spec, str(data_dir))
+    for side in sides:
+        names = ", ".join(side.files[:_MOST_FILES]) + (", ..." if len(side.files) > _MOST_FILES else "")
+        title = plain(f"{side.name}, {len(side.files):,} file(s): {names}")
+        console.print(title, highlight=False, soft_wrap=True)
+        if side.read:
+            counts = "".join(f", {number:,} {word}" for word, number in side.counts.items() if number)
+            extent = "all" if side.is_whole else "the first"
+            console.print(
+                f"  of {extent} {side.read:,} records {side.rejected:,} would be rejected{counts}", highlight=False
+            )
+        for finding in sorted(side.findings.values(), key=lambda finding: (not finding.is_reject, -finding.number)):
+            number = f"{finding.number:>9,}  " if side.read else "  "
+            example = f"; first: {finding.example}" if finding.example else ""
+            where = f"{path}:{find_line(path, finding.key)}: {'.'.join(map(str, finding.key))}"
+            console.print(plain(f"{number}{finding.reason}{example}; see {where}"), highlight=False, soft_wrap=True)
+    if will_fail(sides):
+        fail("most of a side would be rejected, or a file cannot be read. Change the lines of the spec that are named.")
+    allowed = feature_spec.max_rejected_share
+    for side in sides:
+        if side.rejected > allowed * side.read:
+            share = side.rejected / side.read
+            console.print(
+                f"caution: {share:.1%} of {side.name} would be rejected: more than max_rejected_share, {allowed:.1%}.",
+                highlight=False,
+                soft_wrap=True,
+            )
 
 
 def spec_schema() -> None:

@@ -47,7 +47,7 @@ def pretrain(
 
     [dim]recsys-ssl pretrain molecule --data all.smi --workdir build/molecules --set pretrain.steps=5000[/dim]
     """
-    with session(workdir, "pretrain") as (console, lines):
+    with session(workdir, "pretrain", is_alone=True) as (console, lines):
         lines.start("Load TensorFlow")
         from recsys_ssl import kinds
         from recsys_ssl.encoders.pretrain import pretrain as pretrain_encoder
@@ -110,7 +110,7 @@ def embed(
     [dim]recsys-ssl embed molecule --model build/molecules/encoder --data new.smi --to build/vectors.parquet[/dim]
     """
     with session(to.parent, "embed") as (console, lines):
-        require_file(to)
+        require_file(to, data)
         lines.start("Load TensorFlow")
         from recsys_ssl import kinds
         from recsys_ssl.encoders import store
@@ -125,6 +125,7 @@ def embed(
             to,
             workers,
             max_rejected_share,
+            data,
         )
         PROGRESS.info(f"{num_embedded:,} vectors, {num_rejected:,} rejected")
         lines.finish()
@@ -137,7 +138,9 @@ def _rejected_path(to: Path) -> Path:
     return to.with_name(f"{to.name}.rejected.jsonl")
 
 
-def _write_vectors(embedder, contents, to: Path, workers: int, max_rejected_share: float) -> tuple[int, int]:
+def _write_vectors(
+    embedder, contents, to: Path, workers: int, max_rejected_share: float, data: Path
+) -> tuple[int, int]:
     """The numbers of records that were embedded and rejected; no file is left half-written.
 
     Raises:
@@ -173,19 +176,19 @@ def _write_vectors(embedder, contents, to: Path, workers: int, max_rejected_shar
                 PROGRESS.info(f"{num_embedded:,} vectors, {len(rejected):,} rejected")
         lines = [json.dumps(rejection._asdict()) + "\n" for rejection in rejected]
         artifacts.write_text(_rejected_path(to), "".join(lines))
-        _check_rejected(num_embedded, rejected, max_rejected_share, to)
+        _check_rejected(num_embedded, rejected, max_rejected_share, to, data)
     return num_embedded, len(rejected)
 
 
-def _check_rejected(num_embedded: int, rejected: Sequence, max_share: float, to: Path) -> None:
+def _check_rejected(num_embedded: int, rejected: Sequence, max_share: float, to: Path, data: Path) -> None:
     num_records = num_embedded + len(rejected)
     if not num_records:
-        raise ValueError("--data must have records. Received: none, the file is empty. Check the path.")
+        raise ValueError(f"--data must have records. Received: none, {str(data)!r} is empty. Check the path.")
     if not num_embedded or len(rejected) > max_share * num_records:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in Counter(r.reason for r in rejected).items())
         first = ", ".join(f"{rejection[-1]!r:.60}" for rejection in rejected[:3])
         raise ValueError(
             f"at most {max_share:.0%} of the records may be rejected, and not all. Received: {reasons} of "
             f"{num_records:,}, the first {first}; they are listed in {_rejected_path(to)}. "
-            "Is it the right column? Name it by --column, mend the file, or raise --max-rejected-share."
+            f"Is it the right column? Name it by --column, mend {str(data)!r}, or raise --max-rejected-share."
         )

@@ -55,7 +55,7 @@ def finetune(
     [dim]recsys-ssl finetune molecule --model build/molecules/encoder --data esol.csv --column smiles
     --target logSolubility --workdir build/esol[/dim]
     """
-    with session(workdir, "finetune") as (_, lines):
+    with session(workdir, "finetune", is_alone=True) as (_, lines):
         lines.start("Load TensorFlow")
         from recsys_ssl import kinds
         from recsys_ssl.encoders import store
@@ -97,7 +97,7 @@ def predict(
     [dim]recsys-ssl predict molecule --model build/esol/predictor --data new.csv --to build/solubility.csv[/dim]
     """
     with session(to.parent, "predict") as (console, lines):
-        require_file(to)
+        require_file(to, data)
         lines.start("Load TensorFlow")
         from recsys_ssl import kinds
         from recsys_ssl.encoders import finetune as training

@@ -46,9 +46,12 @@ def recommend(
     """
     with session(workdir, "recommend") as (console, _):
         feature_spec = load_spec(spec)
+        from pipelines.manifests import check_places
         from recsys_ssl.serving.queries import Places, recommend_to_query
 
-        show_recommended(console, recommend_to_query(feature_spec, Places.read(str(workdir)), query, k))
+        places = Places.read(str(workdir))
+        check_places(feature_spec, places.recommender_dir, places.interactions_dir, places.catalogue_dir)
+        show_recommended(console, recommend_to_query(feature_spec, places, query, k))
 
 
 def _read_report(workdir: Path) -> dict:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from pipelines.progress import PROGRESS
-from recsys_ssl.logs.sources import find_all_files
+from recsys_ssl.logs.sources import list_versions
 from recsys_ssl.logs.summary import IngestSummary, list_warnings
 from recsys_ssl.logs.transforms import IngestConfig, ingest
 from recsys_ssl.spec import FeatureSpec
@@ -36,5 +36,4 @@ def ingest_logs(
 
 def data_fingerprint(spec: FeatureSpec, data_dir: str) -> str:
     """Name, size and change time of every file that the spec reads; it changes when the data do."""
-    found = find_all_files(spec, data_dir).values()
-    return json.dumps(sorted({(file.name, file.num_bytes, file.changed) for files in found for file in files}))
+    return json.dumps(list_versions(spec, data_dir))

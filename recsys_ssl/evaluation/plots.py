@@ -20,7 +20,7 @@ _ARMS: dict[str, dict[str, Any]] = {
     "popularity": {"color": "#b8a47e", "linestyle": ":", "marker": "^"},
 }
 _ARM_NAMES = {"treatment": "Treatment", "control": "Control", "popularity": "Most popular"}
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "text.color": _INK,

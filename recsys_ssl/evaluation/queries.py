@@ -298,7 +298,7 @@ def _batches(directory: str | Path, column: str) -> Iterator[tuple[int, pa.Array
 def _read_columns(directory: str | Path, columns: Sequence[str]) -> pa.Table:
     tables = [file.read(columns=list(columns)) for file in _open_files(directory, columns)]
     # A shard without any timestamp may have a column of type null, which promotion turns into the others' type.
-    return pa.concat_tables(tables, promote=True)
+    return lists.concat_tables(tables)
 
 
 def _read_seen(directory: str | Path, event_rows: np.ndarray, num_items: int) -> np.ndarray:

@@ -7,6 +7,7 @@ Queries: query_id binary, item_row int64, seen_rows list<int64>, timestamp_us in
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class ItemEmbeddings:
 def clear_dir(path: str) -> None:
     """Makes `path`, without the rows of an earlier run: one more shard back then must not survive."""
     tf.io.gfile.makedirs(path)
-    for stale in tf.io.gfile.glob(os.path.join(path, "rows-*.parquet*")):  # unfinished ones too
+    for stale in tf.io.gfile.glob(os.path.join(glob.escape(path), "rows-*.parquet*")):  # unfinished ones too
         tf.io.gfile.remove(stale)
 
 
@@ -55,7 +56,7 @@ def iterate_rows(path: str | Path, columns: list[str]) -> Iterator[pa.Table]:
     Raises:
         FileNotFoundError: there is none.
     """
-    files = sorted(tf.io.gfile.glob(os.path.join(str(path), "*.parquet")))
+    files = sorted(tf.io.gfile.glob(os.path.join(glob.escape(str(path)), "*.parquet")))
     if not files:
         raise FileNotFoundError(f"no embeddings in {path}. Run the stage that writes them first.")
     for name in files:

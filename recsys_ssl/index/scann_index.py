@@ -153,9 +153,9 @@ class ScannIndex:
         rows, scores = self.searcher.search_batched(
             queries, final_num_neighbors=k, pre_reorder_num_neighbors=max(self.config.reorder or 0, k)
         )
-        # ScaNN says "nothing more" by the score NaN.
+        # ScaNN says "nothing more" by the score NaN. Its rows are unsigned: NumPy 2 would turn -1 into the largest one.
         found = ~np.isnan(scores)
-        return np.where(found, rows, -1).astype(np.int64), np.where(found, scores, -np.inf).astype(np.float32)
+        return np.where(found, rows.astype(np.int64), -1), np.where(found, scores, -np.inf).astype(np.float32)
 
 
 def build_index(items: embeddings.ItemEmbeddings, config: IndexConfig = IndexConfig()) -> ScannIndex:
@@ -189,7 +189,7 @@ def save_index(index: ScannIndex, out_dir: str | Path) -> None:
     with artifacts.whole_directory(out_dir) as unfinished:
         index.searcher.serialize(str(unfinished))
         assets = unfinished / _ASSETS_FILE
-        text = assets.read_text(encoding="utf-8").replace(str(unfinished), str(out_dir))
+        text = assets.read_text(encoding="utf-8").replace(str(unfinished), artifacts.finished_name(out_dir))
         assets.write_text(text, encoding="utf-8")
         pq.write_table(pa.table({"item_id": index.item_ids}), unfinished / "item_ids.parquet")
         (unfinished / "config.json").write_text(artifacts.to_json(index.config), encoding="utf-8")

@@ -86,9 +86,14 @@ def _read(stream: BinaryIO, careful_from: Optional[int] = None) -> Iterator[byte
 class _Unpacker(Protocol):
     """As in `bz2` and `lzma`."""
 
-    eof: bool
-    needs_input: bool
-    unused_data: bytes
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
 
@@ -136,7 +141,7 @@ def _unpack(reads: Iterator[bytes], make: Callable[[], _Unpacker], is_single: bo
     for data in reads:
         while data or (unpacker and not unpacker.needs_input):
             if unpacker is None:
-                data = data.lstrip(b"\0")  # padding between members
+                data = data if is_single else data.lstrip(b"\0")  # padding between members
                 if not data:
                     break
                 unpacker = make()

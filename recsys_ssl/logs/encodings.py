@@ -22,6 +22,7 @@ _MARKS = [
     (codecs.BOM_UTF8, "utf-8"),
 ]
 _UNDECODABLE = b"\xff"  # which no UTF-8 has
+_ESCAPES = b"\x1b$B0!\x1b(B\x1b$)C\x0e0!\x0f~{0!~}+AGE-"  # of ISO 2022, HZ and UTF-7
 _ERRORS = "recsys_ssl.undecodable"
 
 _UNPACK, _EXPORT = "Unpack it, or pack it with gzip", "Write it as CSV, JSON lines or Parquet"
@@ -141,10 +142,10 @@ def _with_byte_order(encoding: str, head: bytes) -> str:
 
 
 def _has_ascii(encoding: str) -> bool:
-    """Whether bytes below 128 are ASCII, whatever stands before them."""
-    ascii_bytes = bytes(range(128))
+    """Whether bytes below 128 are ASCII, whatever stands before them; not so with those that begin with escapes."""
+    probe = bytes(range(128)) + _ESCAPES
     try:
-        return ascii_bytes.decode(encoding) == ascii_bytes.decode("ascii")
+        return probe.decode(encoding) == probe.decode("ascii")
     except UnicodeError:
         return False
 

@@ -79,7 +79,7 @@ def _read_records(
             decoded = [_decode_json(text, encoding) for text in texts]
             records, reasons = [record for record, _ in decoded], [why for _, why in decoded]
         picked = [
-            [_json_text(value) for value in _pick(column, constants.get(column), records, reasons)]
+            [_json_text(value) for value in _pick(column, records, reasons, constants.get(column))]
             for column in columns
         ]
         for column, values in zip(columns, picked):
@@ -134,11 +134,11 @@ def _is_array_of_objects(text: str) -> bool:
     return bool(values) and all(isinstance(value, dict) for value in values)
 
 
-def _pick(column: str, constant: Optional[str], records: Sequence, reasons: Sequence[Optional[str]]) -> list:
+def _pick(column: str, records: Sequence, reasons: Sequence[Optional[str]], constant: Optional[str]) -> list:
     """The values of a column; one that no record has by this name is a path, as `user.id`, into nested objects.
 
     Args:
-        constant: value of the records that have no such field.
+        constant: the value of a record without the column.
     """
     path = column.split(".")
     if len(path) == 1:

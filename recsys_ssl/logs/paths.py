@@ -15,6 +15,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Optional
 
+from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 from recsys_ssl.logs.batches import LogError
@@ -43,13 +44,13 @@ def find_files(paths: Sequence[str], data_dir: str, key: str) -> list[Found]:
         key: the key of the spec that holds the paths, for messages.
 
     Raises:
-        LogError: a path is no glob or matches no file, or a match cannot be read.
+        LogError: a path matches no file, or `**` is not a part of its own; or a match cannot be read.
     """
     found: dict[str, Found] = {}
     for path in paths:
         matches = list(_find(path, data_dir, key))
         if not matches:
-            raise LogError(f"{key}: no file matches {path!r} in {data_dir}. {_why_none(path, data_dir, key)}")
+            raise LogError(f"{key}: no file matches {path!r} in {data_dir!r}. {_why_none(path, data_dir, key)}")
         found.update((match.path, match) for match in matches)
     return [found[path] for path in sorted(found)]
 
@@ -134,14 +135,10 @@ class _Glob:
 def _compile(part: str, key: str) -> _Part:
     if part == "**":
         return _Part(part, None)
-    try:
-        # Its expressions do not go back over what a star has taken, so that no name takes long.
-        pattern = re.compile(fnmatch.translate(part))
-    except re.error as error:
-        raise LogError(f"{key}: {part!r} is no glob: {error}. Correct what is in brackets.") from error
     if "**" in part:
         raise LogError(f"{key}: `**` stands for directories. Received: {part!r}. Put it between slashes of its own.")
-    return _Part(part, pattern)
+    # Its expressions do not go back over what a star has taken, so that no name takes long.
+    return _Part(part, re.compile(fnmatch.translate(part)))
 
 
 # --- File systems ------------------------------------------------------------------------------------
@@ -183,13 +180,22 @@ def _enter(path: str, name: str, states: frozenset[int], glob: _Glob) -> Iterato
 
 def _list(start: str, len_root: int, glob: _Glob) -> Iterator[Found]:
     """The files of another file system, by its prefix."""
-    known = _MAGIC.sub("?", start)  # Beam's globs have no quotes
-    results = FileSystems.match([known, f"{known}/**"])
-    for match in {match.path: match for result in results for match in result.metadata_list}.values():
-        if (match.path != start and not match.path.startswith(f"{start}/")) or match.path.endswith("/"):
+    matches = match_below(start, "**")
+    if len(start) > len_root:  # it may be the file itself
+        folder, name = start.rsplit("/", 1)
+        matches += [match for match in match_below(folder, _MAGIC.sub("?", name)) if match.path == start]
+    for match in matches:
+        if match.path.endswith("/"):  # as some stores mark directories
             continue
         states = glob.start
         for name in match.path.removeprefix(start).split("/")[1:]:
             states = glob.step(states, name)
         if glob.matches(states):
             yield Found(match.path, match.path[len_root:], match.size_in_bytes, match.last_updated_in_seconds or 0)
+
+
+def match_below(directory: str, pattern: str) -> list[FileMetadata]:
+    """The files in a directory, whose name is no glob, that a glob of Beam matches."""
+    quoted = _MAGIC.sub("?", directory.rstrip("/"))  # for which Beam's globs have no other way
+    matches = FileSystems.match([f"{quoted}/{pattern}"])[0].metadata_list
+    return [match for match in matches if match.path.startswith(f"{directory.rstrip('/')}/")]

@@ -94,14 +94,14 @@ def _read_parquet(
     rows_per_batch: int,
     constants: Mapping[str, Optional[str]],
 ) -> Iterator[Batch]:
-    head = stream.read(4)
+    head = stream.read(1024)
     stream.seek(0)
     compression = find_compression(stream)
     if head and not head.startswith(b"PAR1"):
         kind, advice = name_kind(head) or ("another format", "Set the format that it has, or write the file again")
         if compression:
             kind, advice = f"a {compression} file", "Unpack it: Parquet is compressed inside"
-        raise LogError(f"{file}: this is no Parquet. Received: {kind}, which begins with {head!r}. {advice}.")
+        raise LogError(f"{file}: this is no Parquet. Received: {kind}, which begins with {head[:8]!r}. {advice}.")
     if any(column in constants for column in columns) and head:
         present = _list_columns(stream)
         columns = {column: key for column, key in columns.items() if column not in constants or column in present}

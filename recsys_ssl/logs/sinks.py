@@ -20,6 +20,7 @@ from recsys_ssl.examples import CATALOGUE_SPLIT, INTERACTION_SPLITS, split_dir, 
 from recsys_ssl.lists import one_array
 from recsys_ssl.logs import records, timeline
 from recsys_ssl.logs.columns import catalogue_batch, interaction_batch
+from recsys_ssl.logs.paths import match_below
 from recsys_ssl.logs.sources import concat_some
 from recsys_ssl.logs.summary import IngestSummary, iso_time
 from recsys_ssl.spec import FeatureSpec
@@ -31,9 +32,9 @@ def delete_outputs(interactions_dir: str, catalogue_dir: str, rejected_dir: str)
     """Deletes what an earlier run wrote, so that no shard of it is read with the new ones."""
     splits = [split_dir(interactions_dir, split) for split in INTERACTION_SPLITS]
     splits.append(split_dir(catalogue_dir, CATALOGUE_SPLIT))
-    patterns = [os.path.join(split, "*.tfrecord.gz*") for split in splits]
-    patterns += [os.path.join(interactions_dir, f"{SUMMARY_FILE}*"), os.path.join(rejected_dir, "*.jsonl*")]
-    old = [match.path for result in FileSystems.match(patterns) for match in result.metadata_list]
+    patterns = [(split, "*.tfrecord.gz*") for split in splits]
+    patterns += [(interactions_dir, f"{SUMMARY_FILE}*"), (rejected_dir, "*.jsonl*")]
+    old = [match.path for directory, pattern in patterns for match in match_below(directory, pattern)]
     if old:
         FileSystems.delete(old)
 
@@ -296,6 +297,7 @@ def _write_summary(counts: dict[str, Any], cuts: Optional[Sequence[int]], spec: 
         respelt_types=starting("note events: read: "),
         null_words=noted("word"),
         whole_float_ids=noted("whole float"),
+        padded_ids=noted("padded"),
         rounded_ids=noted("rounded"),
         times_us={"first": counts["first_us"][0], "last": -counts["minus_last_us"][0]}
         if "first_us" in counts

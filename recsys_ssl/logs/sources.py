@@ -16,8 +16,9 @@ from recsys_ssl.logs import records
 from recsys_ssl.logs.paths import Found, find_files
 from recsys_ssl.logs.readers import Batch, Reject, read_batches, read_name
 from recsys_ssl.logs.values import marks_of
-from recsys_ssl.spec import FeatureSpec
+from recsys_ssl.spec import FeatureSpec, Files
 
+_SIDES = ("events", "items", "queries")
 _NOUNS = {"items": "item", "queries": "query"}
 
 
@@ -40,36 +41,67 @@ def find_sources(spec: FeatureSpec, data_dir: str, rows_per_batch: int) -> dict[
         LogError: a path matches no file, or the first file of a side lacks a column.
     """
     sources = {}
-    for side, found in find_all_files(spec, data_dir).items():
-        sources[side] = [Source(place, file.path, file.name) for place, file in enumerate(found)]
-        next(_read(sources[side][0], side, spec, rows_per_batch), None)
+    for side in _SIDES:
+        found = match_files(side, spec, data_dir)
+        if found:
+            sources[side] = found
+            next(read_source(found[0], side, spec, rows_per_batch), None)
     return sources
 
 
-def find_all_files(spec: FeatureSpec, data_dir: str) -> dict[str, list[Found]]:
-    """The files of `events`, `items` and `queries`, as far as the spec has them.
+def match_files(side: str, spec: FeatureSpec, data_dir: str) -> list[Source]:
+    """The files of `events`, `items` or `queries`, none of a side that the spec does not have.
 
     Raises:
         LogError: see `paths.find_files`.
     """
-    sides = {"events": spec.events, "items": spec.items.table, "queries": spec.queries.table}
-    return {
-        side: find_files(files.paths, data_dir, "events.paths" if side == "events" else f"{side}.table.paths")
-        for side, files in sides.items()
-        if files is not None
-    }
+    return [Source(place, file.path, file.name) for place, file in enumerate(_find(side, spec, data_dir))]
 
 
-def _read(source: Source, side: str, spec: FeatureSpec, rows_per_batch: int) -> Iterator[Batch]:
-    is_log, table = side == "events", getattr(spec, side)
-    files = table if is_log else table.table
-    if is_log:
+def list_versions(spec: FeatureSpec, data_dir: str) -> list[tuple[str, int, float]]:
+    """Name, size and change time of every file that the spec reads, sorted; it changes when the data do.
+
+    Raises:
+        LogError: see `paths.find_files`.
+    """
+    found = [file for side in _SIDES for file in _find(side, spec, data_dir)]
+    return sorted({(file.name, file.num_bytes, file.changed) for file in found})
+
+
+def _find(side: str, spec: FeatureSpec, data_dir: str) -> list[Found]:
+    files = _files_of(side, spec)
+    key = "events.paths" if side == "events" else f"{side}.table.paths"
+    return find_files(files.paths, data_dir, key) if files else []
+
+
+def _files_of(side: str, spec: FeatureSpec) -> Optional[Files]:
+    return spec.events if side == "events" else getattr(spec, side).table
+
+
+def read_source(source: Source, side: str, spec: FeatureSpec, rows_per_batch: int) -> Iterator[Batch]:
+    """Yields the records of a file of a side; see `readers.read_batches`."""
+    files = _files_of(side, spec)
+    if side == "events":
         columns = records.event_columns(spec)
     else:
+        table = getattr(spec, side)
         columns = records.table_columns(table.features, table.id, side, spec.split.column)
+    if files is None:
+        raise ValueError(f"a side must have files. Received: {side}.")
     with FileSystems.open(source.path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
         constants = read_name(source.name, files.file_column)
         yield from read_batches(stream, source.name, files, columns, rows_per_batch, constants)
+
+
+def check_batch(batch: Batch, source: Source, side: str, spec: FeatureSpec) -> records.Checked:
+    """Checks the records of a file of a side; see `records.check_events` and `records.check_table`."""
+    if side == "events":
+        return records.check_events(batch, source.name, source.place, spec)
+    table = getattr(spec, side)
+    group_column, marks = spec.split.column if side == "items" else None, marks_of(table.table)
+    return records.check_table(
+        batch, source.name, source.place, table.features, table.id, _NOUNS[side], marks, group_column
+    )
 
 
 # --- Tables as elements ------------------------------------------------------------------------------
@@ -138,8 +170,8 @@ class _ReadRecords(beam.DoFn):
 
     def process(self, source):
         is_log, key = self._side == "events", "item_id" if self._side == "events" else "_id"
-        for batch in _read(source, self._side, self._spec, self._rows):
-            checked = self._check(batch, source)
+        for batch in read_source(source, self._side, self._spec, self._rows):
+            checked = check_batch(batch, source, self._side, self._spec)
             read = len(batch.lines) + len(batch.rejects)
             counts = {f"{self._side}_read": read, "ignored": checked.ignored}
             counts |= {f"note {self._side}: {note}": number for note, number in checked.notes.items()}
@@ -153,15 +185,6 @@ class _ReadRecords(beam.DoFn):
                 yield from tag_rejects("items_values", items.unreadable)
                 for part in partition_by(items.table, "_id", self._partitions):
                     yield beam.pvalue.TaggedOutput("ids", part)
-
-    def _check(self, batch: Batch, source: Source) -> records.Checked:
-        if self._side == "events":
-            return records.check_events(batch, source.name, source.place, self._spec)
-        table = getattr(self._spec, self._side)
-        group_column, marks = self._spec.split.column if self._side == "items" else None, marks_of(table.table)
-        return records.check_table(
-            batch, source.name, source.place, table.features, table.id, _NOUNS[self._side], group_column, marks
-        )
 
 
 class DeduplicateTable(beam.PTransform):
@@ -196,7 +219,7 @@ class _DeduplicateTable(beam.DoFn):
 
 
 class CollectIds(beam.PTransform):
-    """The catalogue of a log without item table: (partition, table of its items, sorted by id, each as it came first)."""
+    """The catalogue of a log without item table: (partition, table of its items by id, as each came first)."""
 
     def expand(self, ids):
         return ids | beam.GroupByKey() | beam.MapTuple(_unite_ids)

@@ -41,5 +41,5 @@ def read_catalogue(spec: FeatureSpec, catalogue_dir: str) -> RawCatalogue:
     """Reads a raw catalogue; its titles are the feature `items.title`, or the ids."""
     shards = examples.list_shards(catalogue_dir, examples.CATALOGUE_SPLIT)
     # A shard in which a feature is missing everywhere has a column of nulls there.
-    table = pa.concat_tables([pa.Table.from_batches([b]) for b in examples.read_batches(shards)], promote=True)
+    table = lists.concat_tables([pa.Table.from_batches([batch]) for batch in examples.read_batches(shards)])
     return RawCatalogue(table, spec.items.title)

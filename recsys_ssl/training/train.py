@@ -216,12 +216,25 @@ def read_mutual_information(
 def _fingerprint(
     spec: FeatureSpec, config: TrainConfig, inputs: TrainInputs, mutual_information: np.ndarray | None
 ) -> str:
-    """Names a run by what it is made of: settings, names and sizes of what it reads, and a pre-trained encoder."""
+    """Names a run by what it is made of: settings, what it reads, and a pre-trained encoder."""
     shards = examples.list_shards(inputs.catalogue_dir, examples.CATALOGUE_SPLIT)
     for split in ("train", "eval"):
         shards += examples.list_shards(inputs.interactions_dir, split)
-    sizes = [(os.path.basename(path), tf.io.gfile.stat(path).length) for path in shards]
-    facts = [spec.to_json(), asdict(config), sizes, None if mutual_information is None else mutual_information.tolist()]
+    contents = [(os.path.basename(path), _hash_file(path)) for path in shards]
+    facts = [
+        spec.to_json(),
+        asdict(config),
+        contents,
+        None if mutual_information is None else mutual_information.tolist(),
+    ]
     facts += [store.hash_encoder(directory) for directory in config.pretrained.values()]
     facts += [sampling.HASH] if config.logq == "streaming" else []
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _hash_file(path: str) -> str:
+    content = hashlib.sha256()
+    with tf.io.gfile.GFile(path, "rb") as file:
+        while block := file.read(1 << 24):
+            content.update(block)
+    return content.hexdigest()

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import uuid
 import zlib
 
 import numpy as np
@@ -10,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_ssl.logs.readers import LogError, read_batches
+from recsys_ssl.logs import parquet_files, text_blocks
+from recsys_ssl.logs.readers import LogError, read_batches, read_name
 from recsys_ssl.spec import Files
 
 COLUMNS = {"q": "events.query_id", "i": "events.item_id"}
@@ -96,6 +98,39 @@ class TestCsv:
         rows, rejects = read('"q",i\na,A\n', rows_per_batch=rows_per_batch, **files)
         assert (rows, rejects) == ([(2, "a", "A")], [("the header again", 1, '"q",i')])
 
+    def test_a_quoted_name_may_hold_newlines(self, rows_per_batch):
+        files = {"delimiter": "::"}
+        rows, rejects = read('# no\nq::"x\n::\n"::i\r\na::1::A\n', rows_per_batch=rows_per_batch, comment="#", **files)
+        assert (rows, rejects) == ([(5, "a", "A")], [])
+
+    def test_blanks_around_names_and_the_hint_of_excel(self, rows_per_batch):
+        rows, rejects = read("sep=;\n q; i\n a;A\n", rows_per_batch=rows_per_batch, delimiter=";")
+        assert (rows, rejects) == ([(3, " a", "A")], [])
+
+    def test_delimiters_of_several_characters_within_quotes_are_text(self, rows_per_batch):
+        data = 'q::i::x\n"a::b"::A::\n"c\n:::"::C::1\nd:::D::2\ne::"E\n'
+        rows, rejects = read(data, rows_per_batch=rows_per_batch, delimiter="::")
+        assert rows == [(2, "a::b", "A"), (3, "c\n:::", "C"), (5, "d", ":D")]
+        assert rejects == [("quotation marks are broken", 6, 'e::"E')]
+
+    def test_a_carriage_return_in_a_cell_is_named(self, rows_per_batch):
+        rows, rejects = read('q,i\na,A\nb\rc,B\n"d\re",D\n', rows_per_batch=rows_per_batch)
+        assert rows == [(2, "a", "A"), (4, "d\re", "D")]
+        assert rejects == [("a carriage return stands in a cell without quotation marks", 3, "b\rc,B")]
+
+    @pytest.mark.parametrize("quoting", ["none", "minimal"])
+    def test_carriage_returns_only(self, rows_per_batch, quoting):
+        rows, rejects = read("q,i\ra,A\rb,B", rows_per_batch=rows_per_batch, quoting=quoting)
+        assert (rows, rejects) == ([(2, "a", "A"), (3, "b", "B")], [])
+
+    def test_utf_16(self, rows_per_batch):
+        assert read("q,i\né,A\n".encode("utf-16"), rows_per_batch=rows_per_batch) == ([(2, "é", "A")], [])
+
+    def test_what_an_encoding_does_not_have_is_rejected(self, rows_per_batch):
+        rows, rejects = read(b"q,i\n\x81,A\n\x80,B\n", rows_per_batch=rows_per_batch, encoding="cp1252")
+        assert rows == [(3, "€", "B")]
+        assert rejects == [("not valid cp1252", 2, "\\xff,A")]
+
     def test_only_a_header_is_no_record(self, rows_per_batch):
         assert read("q,i\n", rows_per_batch=rows_per_batch) == ([], [])
 
@@ -109,6 +144,29 @@ def test_a_cell_beyond_the_limit_of_csv_is_rejected_and_reading_goes_on():
     rows, rejects = read("q,i\n" + "x" * 200_000 + ",A\nb,B\n")
     assert rows == [(3, "b", "B")]
     assert [(why, line) for why, line, _ in rejects] == [("cell is too long", 2)]
+
+
+def test_a_line_beyond_the_limit_is_one_reject_and_its_rest_is_not_held(monkeypatch):
+    monkeypatch.setattr(text_blocks, "MAX_LINE_BYTES", 3 << 20)
+    long = "x" * (8 << 20)
+    for quoting in ("none", "minimal"):
+        rows, rejects = read(f"q,i\na,A\n{long},B\nc,C\n{long}\n", quoting=quoting)
+        assert rows == [(2, "a", "A"), (4, "c", "C")]
+        assert [reject[:2] for reject in rejects] == [("line is too long", 3), ("line is too long", 5)]
+        assert max(len(reject[2]) for reject in rejects) < 200_000
+    rows, rejects = read(f'{{"q": "{long}"}}\n{{"q": 1, "i": 2}}', format="jsonl")
+    assert rows == [(2, "1", "2")]
+    assert [reject[:2] for reject in rejects] == [("line is too long", 1)]
+
+
+def test_blocks_of_long_lines_have_fewer_of_them(monkeypatch):
+    monkeypatch.setattr(text_blocks, "MAX_BLOCK_BYTES", 1 << 20)
+    lines = [f"{n}{'x' * 30_000},A" for n in range(200)]
+    blocks = list(text_blocks.read_blocks(io.BytesIO("\n".join(lines).encode()), "log", "utf-8", 150))
+    assert b"".join(block.data for block in blocks).decode() == "\n".join(lines)
+    firsts = np.cumsum([1, *(block.data.count(b"\n") for block in blocks[:-1])])
+    assert [block.first for block in blocks] == firsts.tolist()
+    assert max(len(block.data) for block in blocks) < 3 << 20
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
@@ -268,6 +326,70 @@ def test_parquet_of_types_that_are_no_values_is_one_line(kind):
         read(parquet(q=[1], i=pa.array([None], kind)), "log.parquet", format="parquet")
 
 
+def read_columns(data, *columns, **files):
+    """Columns of the one batch, and the lines that were rejected."""
+    asked = dict.fromkeys(columns, "events.item_id")
+    (batch,) = read_batches(io.BytesIO(data), "log", Files(paths=["x"], **files), asked)
+    return batch.columns.to_pydict(), [reject.line for reject in batch.rejects]
+
+
+def test_fields_of_structs_and_of_objects_by_their_path():
+    rows = [
+        {"user": {"id": "1", "x": {"y": "a"}}, "tags": [{"name": "t"}, {"name": None}], "user.own": "o"},
+        {"user": None, "tags": [], "user.own": None},
+        {"user": {"id": None, "x": None}, "tags": None, "user.own": "p"},
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    stream = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), stream)
+    for data, files in ((lines, {"format": "jsonl"}), (stream.getvalue(), {"format": "parquet"})):
+        found, rejected = read_columns(data, "user.id", "user.x.y", "user.own", **files)
+        assert found == {"user.id": ["1", None, None], "user.x.y": ["a", None, None], "user.own": ["o", None, "p"]}
+        (names,) = read_columns(data, "tags.name", **files)[0].values()
+        assert [value or [] for value in names] == [["t", None], [], []]
+        assert rejected == []
+        with pytest.raises(LogError, match=r"needs column 'user.z'. The file has: .*'user.own'"):
+            read_columns(data, "user.z", **files)
+    with pytest.raises(LogError, match="Name the field that you need: user.id, user.x."):
+        read_columns(stream.getvalue(), "user", format="parquet")
+
+
+def test_parquet_text_of_any_type_is_utf8_or_a_reject():
+    bad = b"\xff"
+    for kind in (pa.string(), pa.large_string(), pa.binary(), pa.binary(1), pa.list_(pa.string())):
+        cells = [[value] for value in (b"a", bad)] if pa.types.is_list(kind) else [b"a", bad]
+        binary = pa.list_(pa.binary()) if pa.types.is_list(kind) else pa.binary()
+        values = pa.array(cells, kind if kind == pa.binary(1) else binary)
+        if kind not in (pa.binary(), pa.binary(1)):  # as a careless writer makes them
+            values = pa.Array.from_buffers(kind, 2, *_text_buffers(cells, kind))
+        found, rejected = read_columns(parquet(i=values), "i", format="parquet")
+        assert (len(found["i"]), rejected) == (1, [2]), kind
+
+
+def _text_buffers(cells, kind):
+    flat = [cell[0] for cell in cells] if pa.types.is_list(kind) else cells
+    width = np.int64 if kind == pa.large_string() else np.int32
+    offsets = pa.py_buffer(np.arange(len(flat) + 1, dtype=width))
+    if not pa.types.is_list(kind):
+        return ([None, offsets, pa.py_buffer(b"".join(flat))],)
+    text = pa.StringArray.from_buffers(len(flat), offsets, pa.py_buffer(b"".join(flat)))
+    return [None, pa.py_buffer(np.arange(len(cells) + 1, dtype=np.int32))], 0, 0, [text]
+
+
+def test_parquet_uuids_are_text():
+    written = ["123e4567-e89b-12d3-a456-426614174000", None, "ffffffff-ffff-ffff-ffff-ffffffffffff"]
+    values = pa.array([None if text is None else uuid.UUID(text).bytes for text in written], pa.binary(16))
+    assert parquet_files.write_uuids(values).to_pylist() == written
+
+
+def test_json_that_is_nested_too_deep_is_a_reject():
+    lines = [{"i": "A"}, {"i": [[1]]}, {"i": {"a": 1}}, {"i": [{}]}, {"j": 1}]
+    deep = '{"i": ' + "[" * 900 + "]" * 900 + "}\n"
+    data = "".join(json.dumps(line) + "\n" for line in lines) + deep
+    found, rejected = read_columns(data.encode(), "i", format="jsonl")
+    assert (found, sorted(rejected)) == ({"i": ["A", None]}, [2, 3, 4, 6])
+
+
 def test_parquet_int96_keeps_the_true_year():
     stream = io.BytesIO()
     years = pa.array([253402214400, 0, -62135596800], pa.timestamp("s"))  # 9999, 1970 and 1
@@ -279,3 +401,47 @@ def test_parquet_int96_keeps_the_true_year():
 def test_parquet_missing_column():
     with pytest.raises(LogError, match="events.item_id needs column 'i'"):
         read(parquet(q=[1]), "log.parquet", format="parquet")
+
+
+def test_what_is_no_parquet_says_what_it_is():
+    for data, kind in ((gzip.compress(parquet(q=[1])), "a gzip file.*Unpack it"), (b"<html>", "an HTML or XML page")):
+        with pytest.raises(LogError, match=f"log: this is no Parquet. Received: {kind}"):
+            read(data, "log", format="parquet")
+
+
+# --- Columns of the file's name --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("click.csv", {"event": "click"}),
+        ("log/page.view.csv.GZ", {"event": "page.view"}),
+        ("log/day=2020-09-13/a=x%2Fy%20z/buy", {"day": "2020-09-13", "a": "x/y z", "event": "buy"}),
+        ("day=1/day=2/k=__HIVE_DEFAULT_PARTITION__/e=/=x/.csv", {"day": "2", "k": None, "e": "", "event": ".csv"}),
+        ("part-0.snappy.parquet", {"event": "part-0"}),
+    ],
+)
+def test_names_hold_columns(name, columns):
+    assert read_name(name, "event") == columns
+    assert read_name(name, None) == {key: value for key, value in columns.items() if key != "event"}
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "json", "parquet"])
+def test_columns_of_the_name_stand_in_for_those_that_a_file_lacks(form):
+    data = {
+        "csv": b"i,x\nA,1\nB,2\n",
+        "jsonl": b'{"i": "A"}\n{"i": "B"}\n',
+        "json": b'[{"i": "A"}, {"i": "B"}]',
+        "parquet": parquet(i=["A", "B"]),
+    }[form]
+    files = Files(paths=["x"], format=form)
+
+    def collect(constants):
+        (batch,) = read_batches(io.BytesIO(data), "log", files, COLUMNS, constants=constants)
+        return batch.columns.to_pydict()
+
+    assert collect({"q": "u", "i": "X", "z": "1"}) == {"q": ["u", "u"], "i": ["A", "B"]}
+    assert collect({"q": None}) == {"q": [None, None], "i": ["A", "B"]}
+    with pytest.raises(LogError, match="needs column 'q'"):
+        collect({"z": "1"})

@@ -11,6 +11,8 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, cast
 
+MAX_LINE = 1 << 24
+"""Characters of a line: far more than a molecule and its row have, and no burden to memory."""
 _HEAD_BYTES = 1 << 16
 _GZIP = b"\x1f\x8b"
 _LATIN1 = "recsys_ssl.latin1"
@@ -76,8 +78,12 @@ def read_lines(path: str | os.PathLike) -> Iterator[str]:
     with opener(path, "rb") as file:
         text = io.TextIOWrapper(cast(BinaryIO, file), encoding=_find_encoding(head), errors=_LATIN1)
         try:
-            for line in text:
+            while line := text.readline(MAX_LINE):
                 number += 1
+                if len(line) == MAX_LINE and not line.endswith("\n"):
+                    raise _error(
+                        path, f"line {number:,} with more than {MAX_LINE:,} characters", "Write one molecule a line"
+                    )
                 yield line
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise _damaged(path, f"after line {number:,}", error) from error
@@ -85,7 +91,8 @@ def read_lines(path: str | os.PathLike) -> Iterator[str]:
 
 def _first_bytes(path: str | os.PathLike) -> bytes:
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"a file of SMILES must exist. Received: {str(path)!r}. Check the path.")
+        found, advice = ("the directory ", "Name a file in it") if os.path.isdir(path) else ("", "Check the path")
+        raise FileNotFoundError(f"a file of SMILES must exist. Received: {found}{str(path)!r}. {advice}.")
     with open(path, "rb") as file:
         return file.read(_HEAD_BYTES)
 

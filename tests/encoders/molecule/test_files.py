@@ -4,6 +4,7 @@ import gzip
 
 import pytest
 
+from recsys_ssl.encoders.molecule import text_files
 from recsys_ssl.encoders.molecule.files import find_layout, read_header, read_smiles
 
 NUM_CHAINS = 300
@@ -294,5 +295,14 @@ def test_a_gzip_file_that_is_cut_off_is_an_error_that_says_where(tmp_path):
 def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="a file of SMILES must exist"):
         list(read_smiles(tmp_path / "no.smi"))
-    with pytest.raises(FileNotFoundError, match="a file of SMILES must exist"):
+    with pytest.raises(FileNotFoundError, match="Received: the directory .* Name a file in it"):
         list(read_smiles(tmp_path))
+
+
+def test_a_line_without_end_is_not_read_into_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_files, "MAX_LINE", 50)
+    (tmp_path / "a.smi").write_text("\n".join(["C" * 49, "C" * 49, "C" * 51, "C"]))
+    rows = read_smiles(tmp_path / "a.smi")
+    assert [next(rows), next(rows)] == ["C" * 49] * 2
+    with pytest.raises(ValueError, match="line 3 with more than 50 characters. Write one molecule a line"):
+        list(rows)

@@ -16,9 +16,10 @@ import typer
 from rich.console import Console
 
 from pipelines.commands import app as module
-from pipelines.commands import data, results, session
+from pipelines.commands import data as data_command
+from pipelines.commands import failures, results
 from recsys_ssl.datasets.sources import DATASETS
-from recsys_ssl.spec import SpecError, json_schema
+from recsys_ssl.spec import SpecError, json_schema, load_spec
 
 COMMANDS = sorted(typer.main.get_command(module.app).commands)
 SPECS = sorted((Path(__file__).parents[3] / "feature_specs").glob("*.yaml"))
@@ -56,9 +57,22 @@ def spec(tmp_path):
     return path
 
 
-def check_error(result, *parts):
-    """One message, exit status 1, no trace."""
-    assert result.status == 1
+@pytest.fixture
+def data(tmp_path):
+    """A directory with the files of the spec."""
+    directory = tmp_path / "data"
+    directory.mkdir()
+    for part in (1, 2):
+        rows = [f"u{n % 3},f{n % 4},{1_600_000_000 + 60 * n}" for n in range(20)]
+        (directory / f"events-{part}.csv").write_text("\n".join(["user,film,time", *rows]) + "\n")
+    films = [f"f{n},g{n % 2}" for n in range(4)]
+    (directory / "films.csv").write_text("\n".join(["film,a [b] genre", *films]) + "\n")
+    return directory
+
+
+def check_error(result, *parts, status=1):
+    """One message, the exit status, no trace."""
+    assert result.status == status
     assert "Traceback" not in result.output
     assert result.output.count("error: ") == 1
     missing = [part for part in parts if part not in result.output]
@@ -69,7 +83,7 @@ class TestHelp:
     def test_every_command_of_the_readme_exists(self):
         stages = {"ingest", "transform", "correlate", "train", "index", "evaluate"}
         encoders = {"pretrain", "embed", "finetune", "predict"}
-        others = {"run", "data", "validate-spec", "spec-schema", "report", "recommend"}
+        others = {"run", "clean", "data", "new-spec", "validate-spec", "spec-schema", "report", "recommend"}
         assert others | stages | encoders == set(COMMANDS)
 
     @pytest.mark.parametrize("command", COMMANDS)
@@ -103,6 +117,40 @@ class TestHelp:
         assert process.stderr == ""
 
 
+class TestNewSpec:
+    def test_writes_a_spec_that_validates_and_says_what_comes_next(self, cli, data, tmp_path):
+        out = tmp_path / "new spec.yaml"
+        result = cli("new-spec", data, "--out", out, "--name", "films")
+        assert result.status == 0
+        assert load_spec(out).name == "films"
+        assert f"recsys-ssl validate-spec '{out}' --data {data}\n" in result.output
+        assert f"recsys-ssl run '{out}' --data {data} --workdir build/films\n" in result.output
+        rows = [line.split() for line in result.output.splitlines()]
+        assert ["events.query_id", "user", "by", "its", "name"] in rows
+        again = cli("validate-spec", out, "--data", data)
+        assert again.status == 0
+        assert "0 would be rejected, 40 positives" in again.output
+
+    def test_every_guess_has_a_comment(self, cli, data, tmp_path):
+        cli("new-spec", data, "--out", tmp_path / "new.yaml")
+        lines = (tmp_path / "new.yaml").read_text().splitlines()
+        assert "  query_id: user  # by its name" in lines
+        assert next(line for line in lines if line.startswith("  timestamp: ")).endswith("# 1600000000 is then in 2020")
+
+    def test_a_spec_is_never_overwritten(self, cli, data, spec):
+        check_error(cli("new-spec", data, "--out", spec), f"--out must be a new file. Received: '{spec}'")
+        assert spec.read_text() == SPEC
+
+    def test_what_cannot_be_guessed_is_asked_for(self, cli, tmp_path):
+        (tmp_path / "log.csv").write_text("a,b,item\n" + "".join(f"x{n % 3},y{n % 4},i{n % 5}\n" for n in range(60)))
+        check_error(
+            cli("new-spec", tmp_path / "log.csv", "--out", tmp_path / "new.yaml"),
+            "log.csv: no column says",
+            "--query COLUMN",
+        )
+        assert not (tmp_path / "new.yaml").exists()
+
+
 class TestValidateSpec:
     @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
     def test_shipped_specs_are_valid(self, cli, path):
@@ -120,18 +168,31 @@ class TestValidateSpec:
             ["item", "genre", "categorical", "a [b] genre"],
         ]
 
-    def test_looks_for_the_files(self, cli, spec, tmp_path):
-        for name in ("events-2.csv", "events-1.csv", "films.csv"):
-            (tmp_path / name).touch()
-        result = cli("validate-spec", spec, "--data", tmp_path)
+    def test_reads_the_first_records_of_every_file(self, cli, spec, data):
+        result = cli("validate-spec", spec, "--data", data)
         assert result.status == 0
-        assert "events*.csv: events-1.csv, events-2.csv\nfilms.csv: films.csv\n" in result.output
+        assert "events, 2 file(s): events-1.csv, events-2.csv\n" in result.output
+        assert "of all 40 records 0 would be rejected, 40 positives\n" in result.output
+        assert "items, 1 file(s): films.csv\n" in result.output
 
-    @pytest.mark.parametrize("pattern", ["films.csv", "/nowhere/films.csv"])
-    def test_a_file_that_is_missing_is_an_error(self, cli, spec, tmp_path, pattern):
-        spec.write_text(SPEC.replace("films.csv", pattern))
-        (tmp_path / "events.csv").touch()
-        check_error(cli("validate-spec", spec, "--data", tmp_path), f"no file matches {pattern} in {tmp_path}")
+    def test_names_the_line_of_the_spec_that_rejects_records(self, cli, spec, data):
+        (data / "events-2.csv").write_text("user,film,time\n" + "u1,f1,yesterday\n" * 3)
+        result = cli("validate-spec", spec, "--data", data)
+        assert result.status == 0
+        place = f"first: events-2.csv:2: 'yesterday'; see {spec}:8: events.timestamp\n"
+        assert " 3  timestamp is no time" in result.output
+        assert place in result.output
+        assert "caution: 13.0% of events would be rejected" in result.output
+
+    def test_ends_with_status_1_when_most_would_be_rejected(self, cli, spec, data):
+        spec.write_text(SPEC.replace("{column: time}", "{column: time, unit: iso8601}"))
+        check_error(cli("validate-spec", spec, "--data", data), "most of a side would be rejected")
+
+    def test_a_file_that_is_missing_is_an_error(self, cli, spec, data):
+        (data / "films.csv").unlink()
+        check_error(
+            cli("validate-spec", spec, "--data", data), f"no file matches 'films.csv' in {data}", f"{spec}:10: "
+        )
 
     @pytest.mark.parametrize(
         ("old", "new", "parts"),
@@ -206,7 +267,7 @@ class TestErrors:
     def test_a_stage_whose_input_is_not_there_yet(self, cli, spec, tmp_path, command):
         result = cli(command, spec, "--workdir", tmp_path / "work")
         check_error(result, f"{tmp_path}/work")
-        assert "Run the stage that writes" in result.output or "Finish `recsys-ssl run`" in result.output
+        assert re.search(r"Run `recsys-ssl \w+.*` first|Finish `recsys-ssl run`", result.output)
 
     def test_a_report_that_is_not_there_yet(self, cli, tmp_path):
         result = cli("report", "--workdir", tmp_path)
@@ -227,7 +288,7 @@ class TestErrors:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(results, "load_spec", load_spec)
-        check_error(cli("recommend", spec, "--workdir", tmp_path), "Run the same command again to go on.")
+        check_error(cli("recommend", spec, "--workdir", tmp_path), "Run the same command again to go on.", status=130)
 
 
 def test_the_report_table_holds_every_number_and_text_with_brackets(tmp_path):
@@ -301,7 +362,7 @@ def test_a_message_with_text_of_a_log_gives_the_terminal_no_command(cli, monkeyp
     def load_spec(path):
         raise SpecError("of two lines:\nfirst: log.csv:3: \x1b]0;pwned\x07\x9b \u202e")
 
-    monkeypatch.setattr(data, "load_spec", load_spec)
+    monkeypatch.setattr(data_command, "load_spec", load_spec)
     result = cli("validate-spec", "any.yaml")
     check_error(result, "of two lines:\n", r"\x1b]0;pwned\x07\x9b \u202e")
     assert not re.search("[\x1b\x07\x9b\u202e]", result.output)
@@ -316,7 +377,7 @@ def test_a_librarys_error_names_its_kind_and_the_log_and_ours_stands_alone(tmp_p
     with pytest.raises(ConfigError) as own:
         parse_overrides(["nonsense"])
     log = tmp_path / "run.log"
-    shown = session._explain(foreign.value, log)
+    shown, _ = failures.explain(foreign.value, log)
     assert shown.startswith("JSONDecodeError: ")
     assert shown.endswith(f"The whole story is in {log}.")
-    assert session._explain(own.value, log) == str(own.value)
+    assert failures.explain(own.value, log) == (str(own.value), 1)

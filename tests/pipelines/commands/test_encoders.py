@@ -153,6 +153,14 @@ def test_a_directory_in_place_of_a_file_is_told_before_any_work(cli, smiles_file
     assert "Load TensorFlow" not in result.output
 
 
+@pytest.mark.parametrize("command", ["embed", "predict"])
+def test_the_file_that_is_read_is_not_written_over(cli, smiles_file, tmp_path, command):
+    before = smiles_file.read_bytes()
+    result = cli(command, "molecule", "--model", tmp_path / "no", "--data", smiles_file, "--to", smiles_file)
+    check_error(result, "--to must be another file than --data. Received: ")
+    assert smiles_file.read_bytes() == before
+
+
 def test_pretraining_reads_the_column_that_is_named(cli, tmp_path):
     (tmp_path / "all.csv").write_text(
         "id;smiles;drug\n" + "".join(f"{row};C;{text}\n" for row, text in enumerate(SMILES))

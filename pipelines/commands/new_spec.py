@@ -1,0 +1,65 @@
+"""A first feature spec, guessed from files; nothing of TensorFlow or Beam is loaded."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipelines.commands.session import fail, readable
+
+
+def new_spec(
+    files: Annotated[
+        list[str], typer.Argument(help="A log and its tables: files, globs or directories.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Receives the spec.")] = Path("spec.yaml"),
+    name: Annotated[
+        Optional[str], typer.Option("--name", help="Of the data set; that of its directory if absent.")
+    ] = None,
+    query: Annotated[Optional[str], typer.Option("--query", help="Column of who chooses, e.g. the user.")] = None,
+    item: Annotated[Optional[str], typer.Option("--item", help="Column of what is chosen.")] = None,
+    time: Annotated[Optional[str], typer.Option("--time", help="Column of the time.")] = None,
+    label: Annotated[Optional[str], typer.Option("--label", help="Column of a rating or of event types.")] = None,
+) -> None:
+    """Guesses a first feature spec from files, with a comment at every guess.
+
+    It reads the first records of a file and some of the middle, never the whole. Options win over guesses.
+
+    [dim]recsys-ssl new-spec ratings.dat movies.dat users.dat --out films.yaml[/dim]
+    """
+    from recsys_ssl.guessing.draft import draft_spec
+    from recsys_ssl.guessing.roles import Options
+    from recsys_ssl.spec import load_spec
+
+    if out.exists():
+        fail(f"--out must be a new file. Received: {str(out)!r}, which exists. Name another one or remove it.")
+    with readable():
+        draft = draft_spec(files, Options(query, item, time, label), name)
+        out.write_text(draft.text, encoding="utf-8")
+        load_spec(out)  # tells the line of what cannot be
+    table = Table(title=f"{out}: guessed", title_justify="left", box=SIMPLE, pad_edge=False)
+    for column in ("key", "guess", "why"):
+        table.add_column(column, overflow="fold")
+    for key, value, why in draft.guesses:
+        table.add_row(escape(key), escape(value), escape(why))
+    console = Console()
+    console.print(table)
+    for file, why in draft.unused.items():
+        console.print(f"not used: {file}: {why}", markup=False, highlight=False)
+    inside = Path(draft.data_dir).is_relative_to(Path.cwd())
+    data = shlex.quote(os.path.relpath(draft.data_dir) if inside else draft.data_dir)
+    spec = shlex.quote(str(out))
+    console.print("Read the comments of the spec, then:", highlight=False)
+    for command in (
+        f"recsys-ssl validate-spec {spec} --data {data}",
+        f"recsys-ssl run {spec} --data {data} --workdir build/{draft.name}",
+    ):
+        console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)

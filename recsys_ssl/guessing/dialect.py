@@ -1,0 +1,189 @@
+"""How a text file is written: encoding, delimiter, quotation marks, comments, header. Functions of bytes and text."""
+
+from __future__ import annotations
+
+import codecs
+import collections
+import csv
+import re
+from collections.abc import Sequence
+from typing import NamedTuple, Optional
+
+from recsys_ssl.guessing.words import ALL_WORDS, words_of
+
+# With a mark at its beginning a file says its encoding itself, and readers heed it; the longer marks first.
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_ONE_CHARACTER = ("\t", "\x01", ";", "|", ",", "^", "~")
+_SURE = ("\t", "\x01")
+"""Delimiters that hardly ever stand inside of a cell."""
+_QUOTED = re.compile(r'(?<![^\s,;|:^~\t\x01])"(?:[^"]|"")*"(?![^\s,;|:^~\t\x01])')
+_SEVERAL = re.compile(r"[^\w\s\"'.()\[\]{}-]{2,5}")
+_LEAST_ALIKE = 0.95
+"""Share of lines that must have the same number of cells."""
+_PLAIN_NUMBER = re.compile(r"^\s*[+-]?[\d.,]*\d\s*$")
+
+
+class Encoding(NamedTuple):
+    name: str
+    why: str
+    marked: bool
+    """By a byte order mark: the spec need not say it."""
+
+
+def guess_encoding(data: bytes) -> Encoding:
+    """The encoding of the first bytes of a file."""
+    for mark, name in _MARKS.items():
+        if data.startswith(mark):
+            return Encoding(name, "by its byte order mark", True)
+    even, odd = data[:4096:2], data[1:4096:2]
+    if len(odd) > 1 and max(even.count(0), odd.count(0)) > 0.4 * len(odd):
+        wide = "utf-16-le" if odd.count(0) > even.count(0) else "utf-16-be"
+        return Encoding(wide, "every other byte is 0", False)
+    if data.isascii():
+        return Encoding("utf-8", "only ASCII was seen", False)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data)  # the last character may be cut
+        return Encoding("utf-8", "what was seen is UTF-8", False)
+    except UnicodeDecodeError:
+        pass
+    if b"\r\n" in data or any(0x80 <= byte < 0xA0 for byte in set(data)):
+        return Encoding("cp1252", "no UTF-8; Windows for Western Europe, another code page is possible", False)
+    return Encoding("latin-1", "no UTF-8; Western Europe, another code page is possible", False)
+
+
+def to_text(data: bytes, encoding: Encoding) -> str:
+    """The text of bytes that may be cut inside of a character; its line ends are newlines."""
+    name = "utf-8-sig" if encoding.name == "utf-8" and encoding.marked else encoding.name
+    text = codecs.getincrementaldecoder(name)("replace").decode(data)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+class Dialect(NamedTuple):
+    """How the lines of a text file become cells."""
+
+    delimiter: str
+    quoting: str
+    comment: Optional[str]
+    header: bool
+    names: list[str]
+    """Of the columns; without header `column_1`, `column_2`, ..."""
+    why_delimiter: str
+    why_header: str
+
+
+def guess_dialect(text: str) -> Optional[Dialect]:
+    """The dialect of the beginning of a file; None when its lines have no common number of cells.
+
+    Args:
+        text: whole lines.
+    """
+    comment = _find_comment(text)
+    lines = [line for line in _QUOTED.sub("Q", text).split("\n") if line and not (comment and line.startswith(comment))]
+    found = _find_delimiter(lines[:1000])
+    if found is None:
+        return None
+    delimiter, alike = found
+    quoting = _find_quoting(text, delimiter)
+    rows = split_rows(text, delimiter, quoting, comment)[:1000]
+    width = collections.Counter(map(len, rows)).most_common(1)[0][0]
+    rows = [row for row in rows if len(row) == width]
+    header, why_header = _find_header(rows)
+    names = rows[0] if header else [f"column_{place + 1}" for place in range(width)]
+    why = f"{width} cells in {alike:.0%} of the lines"
+    return Dialect(delimiter, quoting, comment, header, names, why, why_header)
+
+
+def split_rows(text: str, delimiter: str, quoting: str, comment: Optional[str]) -> list[list[str]]:
+    """The cells of each record, the header among them; blank lines and comments are left out."""
+    lines = [line for line in text.split("\n") if line and not (comment and line.startswith(comment))]
+    if quoting == "none":
+        return [line.split(delimiter) for line in lines]
+    if len(delimiter) > 1:
+        return [[_unquote(cell) for cell in line.split(delimiter)] for line in lines]
+    return list(csv.reader([f"{line}\n" for line in lines], delimiter=delimiter))
+
+
+def _unquote(cell: str) -> str:
+    return cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
+
+
+def _find_comment(text: str) -> Optional[str]:
+    """`#` or `%` when the file begins with more than one such line, or with one that has no cells."""
+    lines = text.split("\n", 200)[:200]
+    mark = lines[0][:1]
+    if mark not in ("#", "%"):
+        return None
+    marked = [line for line in lines if line.startswith(mark)]
+    return mark if len(marked) > 1 else None
+
+
+def _find_delimiter(lines: Sequence[str]) -> Optional[tuple[str, float]]:
+    """The delimiter that most lines, the first among them, have equally often, and their share."""
+    if not lines:
+        return None
+    several = sorted(set(_SEVERAL.findall(lines[0])), key=len, reverse=True)
+    found: dict[str, tuple[int, float]] = {}
+    for delimiter in (*several, *_ONE_CHARACTER):
+        number, share = _count_alike(lines, delimiter)
+        if number and share >= _LEAST_ALIKE:
+            found[delimiter] = (number, share)
+    single = {delimiter: pair for delimiter, pair in found.items() if len(delimiter) == 1}
+    for delimiter in _SURE:
+        if delimiter in single:
+            return delimiter, single[delimiter][1]
+    for delimiter in several:  # `::` explains each `:` of a line, while an empty cell between `|` is no `||`
+        fits = delimiter in found and all(
+            number == found[delimiter][0] * delimiter.count(mark)
+            if mark in delimiter
+            else number <= found[delimiter][0]
+            for mark, (number, _) in single.items()
+        )
+        if fits and delimiter != "://":
+            return delimiter, found[delimiter][1]
+    if single:
+        best = max(single, key=lambda mark: (single[mark][0], -_ONE_CHARACTER.index(mark)))
+        return best, single[best][1]
+    number, share = _count_alike(lines, " ")
+    return (" ", share) if number and share >= _LEAST_ALIKE else None
+
+
+def _count_alike(lines: Sequence[str], delimiter: str) -> tuple[int, float]:
+    """How often the first line has the delimiter, and the share of the lines that have it as often."""
+    number = lines[0].count(delimiter)
+    return number, sum(line.count(delimiter) == number for line in lines) / len(lines)
+
+
+def _find_quoting(text: str, delimiter: str) -> str:
+    """`minimal` when quotation marks enclose cells, `none` when they stand for themselves."""
+    if '"' not in text:
+        return "minimal" if delimiter in (",", ";") else "none"
+    return "none" if '"' in _QUOTED.sub("", text.rpartition("\n")[0] or text) else "minimal"
+
+
+def _find_header(rows: Sequence[Sequence[str]]) -> tuple[bool, str]:
+    """Whether the first row names the columns, and why."""
+    first, rest = rows[0], rows[1:]
+    if any(_PLAIN_NUMBER.match(cell) for cell in first):
+        return False, "the first line has numbers"
+    if len(set(first)) < len(first):
+        return False, "the first line has a value twice"
+    if any(not cell.strip() for cell in first[1:]):
+        return False, "the first line has empty cells"
+    if any(word in ALL_WORDS for cell in first for word in words_of(cell)) and max(map(len, first)) < 60:
+        return True, "the first line has names as user, item, time"
+    numeric = [sum(bool(_PLAIN_NUMBER.match(row[place])) for row in rest) for place in range(len(first))]
+    if rest and max(numeric) > 0.9 * len(rest):
+        return True, "numbers stand below words"
+    digits = [sum(any(map(str.isdigit, row[place])) for row in rest) for place in range(len(first))]
+    named = [not any(map(str.isdigit, cell)) for cell in first]
+    if rest and any(number > 0.9 * len(rest) and name for number, name in zip(digits, named)):
+        return True, "words with digits stand below words"
+    if any(first[place] in {row[place] for row in rest} for place in range(len(first))):
+        return False, "words of the first line occur again below"
+    return False, "no name is known"

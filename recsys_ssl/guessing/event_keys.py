@@ -1,0 +1,98 @@
+"""The keys of `events`: query, item, time, label, and what of the log's other columns is known before the choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import pyarrow as pa
+
+from recsys_ssl.guessing import words
+from recsys_ssl.guessing.columns import Column, describe
+from recsys_ssl.guessing.features import Guessed, cut, guess_feature, id_name, make_unique
+from recsys_ssl.guessing.file_keys import columns_of
+from recsys_ssl.guessing.habits import depends_on
+from recsys_ssl.guessing.matching import Plan
+from recsys_ssl.guessing.side_keys import table_features
+from recsys_ssl.guessing.write import Entry
+
+_LARGEST_WEIGHT = 100
+"""A few records of more would outweigh all others."""
+
+
+def log_columns(plan: Plan, features: Sequence[Guessed]) -> list[tuple[Column, bool]]:
+    columns = [(plan.log.columns[name], False) for name in (plan.query.column, plan.item.column)]
+    if plan.label is not None and plan.label.column in plan.log.columns:
+        columns.append((plan.log.columns[plan.label.column], "threshold" in plan.label.keys))
+    return columns + columns_of(features, plan.log)
+
+
+def event_keys(plan: Plan, context: list[Guessed]) -> list[Entry]:
+    log, item = plan.log, plan.item.column
+    entries = [Entry("query_id", plan.query.column, plan.query.why)]
+    label = [] if plan.label is None else [Entry("label", plan.label.keys, _why_label(plan))]
+    if plan.several is None:
+        entries.append(Entry("item_id", item, plan.item.why))
+    else:
+        explode: dict[str, object] = {"column": item}
+        if plan.several.separator is not None:
+            explode["separator"] = plan.several.separator
+        if plan.several.kind == "marked":
+            explode |= {"into": ["item", "clicked"], "part_separator": plan.several.part_separator}
+            keys = {"event_type": "clicked", "positive": {"1": 1.0}, "impressions": ["0"]}
+            label = [Entry("label", keys, "1 was chosen, 0 only shown")]
+            item = "item"
+        entries.append(Entry("explode", explode, f"{plan.item.why}; each part is an event"))
+        entries.append(Entry("item_id", item, "a part of a cell"))
+    if plan.time is not None:
+        form = plan.time.form
+        given = {"unit": form.unit} if form.unit else {"format": form.format}
+        entries.append(Entry("timestamp", {"column": plan.time.column, **given}, plan.time.why))
+    entries += label
+    weight = next((name for name, column in log.columns.items() if _is_weight(column)), None)
+    if weight is not None and (plan.label is None or plan.label.column != weight):
+        entries.append(Entry("weight", weight, "by its name"))
+    if context:
+        entries.append(Entry("features", context, "only what is known before the choice"))
+    return entries
+
+
+def _is_weight(column: Column) -> bool:
+    named = column.words and column.words[-1] in words.WEIGHTS and len(column.words) <= 2
+    return bool(named) and column.is_numeric and min(column.numbers) >= 0 and max(column.numbers) <= _LARGEST_WEIGHT
+
+
+def _why_label(plan: Plan) -> str:
+    label = plan.label
+    if label is None:
+        return ""
+    left = f"; ignored: {', '.join(label.left_out)}" if label.left_out else ""
+    return f"{label.why}{left}"
+
+
+def split_columns(plan: Plan, frame: pd.DataFrame) -> tuple[list[Guessed], list[Guessed]]:
+    """Features of items that stand in the log, used where there is no item table, and those of events."""
+    log, of_items, context = plan.log, [], []
+    taken = {plan.query.column, plan.item.column, *([plan.time.column] if plan.time else [])}
+    taken |= {plan.label.column} if plan.label else set()
+    single_item = plan.several is None and plan.items is None and not plan.same_as_items
+    firsts = log.sample.table.filter(pa.array(~frame.duplicated(plan.item.column).to_numpy()))
+    for name, column in log.columns.items():
+        if name in taken or _is_weight(column) or not column.known:
+            continue
+        if single_item and depends_on(frame, plan.item.column, name, column.words):
+            feature = guess_feature(describe(firsts.select([name]), log.sample.own_types)[name])
+            of_items.append(feature._replace(why=f"{feature.why}; the same for an item"))
+            continue
+        feature = guess_feature(column)
+        if feature.kind == "molecule":
+            continue
+        of_query = depends_on(frame, plan.query.column, name, column.words)
+        named = any(word in words.CONTEXTS for word in [*column.words, column.name.lower()])
+        is_context = of_query or (named and feature.kind == "categorical" and not column.is_list)
+        context.append(feature._replace(used=feature.used and is_context and name not in log.partitions))
+    if plan.same_as_items:
+        return of_items, []
+    own = [] if plan.queries else [id_name(log.columns[plan.query.column], "query")]
+    own += [str(feature.keys["name"]) for feature in table_features(plan.queries)] if plan.queries else []
+    return of_items, cut(make_unique(context, {*own, "history", "user", "query"}))

@@ -1,0 +1,54 @@
+"""The keys of `Files` in the spec: how the files of a side are found and read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from recsys_ssl.guessing.columns import Column
+from recsys_ssl.guessing.features import Guessed
+from recsys_ssl.guessing.tables import Table
+from recsys_ssl.guessing.write import Entry
+
+_MOST_WORDS = 10
+
+
+def file_keys(table: Table, columns: Sequence[tuple[Column, bool]]) -> list[Entry]:
+    """The keys of `Files`: how the files are found and read.
+
+    Args:
+        columns: those that the spec reads, and whether as numbers.
+    """
+    entries = [Entry("paths", table.patterns, table.why_files)]
+    entries += [
+        Entry(key, fact.value, fact.why)
+        for key, fact in table.sample.facts.items()
+        if (key, fact.value) != ("header", True)
+    ]
+    if table.file_column:
+        entries.append(Entry("file_column", table.file_column, "the files' names are its values"))
+    numbers = [column for column, is_number in columns if is_number]
+    decimal = [column.name for column in numbers if column.style == "comma"]
+    grouped = [column for column in numbers if column.style == "grouped"]
+    if decimal:
+        entries.append(Entry("decimal", ",", f"in {', '.join(decimal)}"))
+    if grouped:
+        mark = next(mark for value in grouped[0].known for mark in ", '’" if mark in value)
+        entries.append(Entry("thousands", mark, f"in {', '.join(column.name for column in grouped)}"))
+    missing = _missing_words(columns)
+    if missing:
+        entries.append(Entry("missing", missing, "words for nothing, in any column: remove those that mean something"))
+    return entries
+
+
+def _missing_words(columns: Sequence[tuple[Column, bool]]) -> list[str]:
+    found: list[str] = []
+    for column, is_number in columns:
+        found += [word for word in column.null_words if is_number or word not in ("NA", "?", "-", "None", "none")]
+        if is_number and len(column.known) > len(column.numbers):
+            found += [value for value in column.known if not any(map(str.isdigit, value))][:_MOST_WORDS]
+    return list(dict.fromkeys(found))
+
+
+def columns_of(features: Sequence[Guessed], table: Table) -> list[tuple[Column, bool]]:
+    used = [feature for feature in features if feature.used and feature.column in table.columns]
+    return [(table.columns[feature.column], feature.kind == "numeric") for feature in used]

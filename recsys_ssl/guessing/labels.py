@@ -1,0 +1,130 @@
+"""Which events are a choice: a rating with a threshold, or event types."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple, Optional
+
+from recsys_ssl.guessing import words
+from recsys_ssl.guessing.columns import Column, to_number
+from recsys_ssl.guessing.roles import pick_by_name
+from recsys_ssl.guessing.tables import Table
+
+_CLICKS = ("click", "clicked", "clk", "label")
+"""Names of columns whose 0 was shown."""
+_MOST_TYPES = 12
+"""Values of a column whose name says nothing, all of which are known types of events."""
+_THRESHOLDS = ((1, 1.0), (5, 4.0), (7, 5.0), (10, 7.0), (100, 70.0))
+"""(highest rating, threshold)"""
+
+
+class Label(NamedTuple):
+    """The rule of `events.label`: its keys, the column it reads, and what was seen."""
+
+    keys: dict[str, object]
+    column: str
+    why: str
+    left_out: Sequence[str] = ()
+    """Event types that are neither positive nor impressions."""
+
+
+def guess_label(table: Table, taken: Collection[str], given: Optional[str]) -> Optional[Label]:
+    """A rating with a threshold, or event types; None when every record is a choice."""
+    if given is not None:
+        column = table.columns[given]
+        if column.is_flag:
+            return _flag(column)
+        return (_threshold(column) if column.is_numeric else None) or _event_types(column, sure=True)
+    left = {name: column for name, column in table.columns.items() if name not in taken}
+    for name in ([table.file_column] if table.file_column else []) + list(left):
+        column = left[name]
+        if any(word in words.EVENT_TYPES for word in column.words) and not column.is_numeric:
+            label = _event_types(column, sure=name == table.file_column)
+            if label is not None:
+                return label
+    for column in left.values():
+        if 2 <= column.num_distinct <= _MOST_TYPES and not column.is_flag and not column.is_numeric:
+            label = _event_types(column, sure=False)
+            if label is not None and all(_is_known(value) for value in column.known):
+                return label
+    rated = pick_by_name({n: c for n, c in left.items() if c.is_numeric or c.is_flag}, words.LABELS)
+    if rated is not None:
+        column = left[rated.column]
+        return _flag(column) if column.is_flag else _threshold(column)
+    if not table.has_header:
+        for column in left.values():
+            few = (
+                column.is_numeric
+                and 2 <= column.num_distinct <= 21
+                and min(column.numbers) >= 0
+                and max(column.numbers) <= 10
+            )
+            if few:
+                return _threshold(column)
+    return None
+
+
+def _is_known(value: str) -> bool:
+    types = {*words.POSITIVES, *words.IMPRESSIONS, *words.NEGATIVES}
+    return bool({*words.words_of(value), value.lower()} & types)
+
+
+def _event_types(column: Column, sure: bool) -> Optional[Label]:
+    if column.num_distinct > 30 or column.is_list:
+        return None
+    positive, impressions, left_out, unknown = [], [], [], []
+    for value in sorted(column.known):
+        some = {*words.words_of(value), value.lower()}
+        if some & set(words.NEGATIVES):
+            left_out.append(value)
+        elif some & set(words.IMPRESSIONS):
+            impressions.append(value)
+        elif some & set(words.POSITIVES):
+            positive.append(value)
+        else:
+            unknown.append(value)
+    if not positive and (impressions or sure):
+        positive, unknown = unknown, []
+    if not positive:
+        return None
+    left_out += unknown
+    keys: dict[str, object] = {"event_type": column.name, "positive": dict.fromkeys(positive, 1.0)}
+    if impressions:
+        keys["impressions"] = impressions
+    shares = dict(zip(column.distinct, column.counts))
+    seen = ", ".join(f"{value} {shares[value] / column.num_present:.1%}" for value in column.known[:8])
+    return Label(keys, column.name, f"seen: {seen}", left_out)
+
+
+def _flag(column: Column) -> Label:
+    """True is positive; a click that is false was shown."""
+    false, true = sorted(column.known, key=str.lower)[:2]
+    keys: dict[str, object] = {"event_type": column.name, "positive": {true: 1.0}}
+    if any(word in _CLICKS for word in column.words):
+        keys["impressions"] = [false]
+    return Label(keys, column.name, "true and false were seen")
+
+
+def _threshold(column: Column) -> Optional[Label]:
+    low, high = min(column.numbers), max(column.numbers)
+    if {low, high} == {0.0, 1.0} and column.num_distinct == 2 and column.is_whole:
+        if any(word in _CLICKS for word in column.words):
+            zero, one = (next(value for value in column.known if float(value) == number) for number in (0.0, 1.0))
+            keys: dict[str, object] = {"event_type": column.name, "positive": {one: 1.0}, "impressions": [zero]}
+            return Label(keys, column.name, "0 was shown, 1 was chosen")
+        return Label({"column": column.name, "threshold": 1.0}, column.name, "0 and 1 were seen")
+    if any(word in words.QUANTITIES for word in column.words):
+        why = "at least one was taken; less is a return or a correction"
+        return Label({"column": column.name, "threshold": 1.0}, column.name, why)
+    if low == high or high > 100:
+        return None
+    threshold = next(cut for top, cut in _THRESHOLDS if high <= top)
+    numbers = dict(zip(column.distinct, column.counts))
+    above = sum(
+        count
+        for value, count in numbers.items()
+        if (number := to_number(value, column.style)) is not None and number >= threshold
+    )
+    share = f"{above / max(1, column.num_present):.0%} of those seen are positive"
+    share += "; 0 may mean that there is no rating" if low == 0 and high == 10 else ""
+    return Label({"column": column.name, "threshold": threshold}, column.name, f"{low:g} to {high:g}: {share}")

@@ -1,0 +1,355 @@
+"""Whole drafts: logs as people have them, and what the spec must then say."""
+
+import json
+
+import pandas as pd
+import pytest
+import yaml
+
+from benchmarks.anylog.make_logs import KINDS
+from recsys_ssl.guessing.draft import draft_spec
+from recsys_ssl.guessing.opened import GuessError
+from recsys_ssl.guessing.roles import Options
+
+TIME_S = 1_600_000_000
+
+
+def draft(*given, **options):
+    return yaml.safe_load(draft_spec([str(path) for path in given], Options(**options)).text)
+
+
+def kinds(side):
+    return {feature["name"]: feature["kind"] for feature in side["features"]}
+
+
+def clicks(num=400, **columns):
+    """A log of 20 users and 25 items."""
+    rows = {
+        "user": [f"u{number % 20}" for number in range(num)],
+        "item": [f"i{number * 7 % 25}" for number in range(num)],
+        "time": [TIME_S + 60 * number for number in range(num)],
+    }
+    return pd.DataFrame({**rows, **columns})
+
+
+def things(num=25, **columns):
+    rows = {"item": [f"i{number}" for number in range(num)], "topic": [f"t{number % 3}" for number in range(num)]}
+    return pd.DataFrame({**rows, **columns})
+
+
+# --- The four kinds ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def spec_of(movielens, tmp_path_factory):
+    def draft_kind(kind):
+        to = tmp_path_factory.mktemp(kind) / kind
+        KINDS[kind](movielens, to)
+        return draft(to)
+
+    return draft_kind
+
+
+def test_movielens_1m(spec_of):
+    spec = spec_of("movielens_1m")
+    files = {"delimiter": "::", "quoting": "none", "header": False}
+    assert spec["events"] == {
+        "paths": ["ratings.dat"],
+        **files,
+        "columns": ["user", "item", "rating", "time"],
+        "query_id": "user",
+        "item_id": "item",
+        "timestamp": {"column": "time", "unit": "s"},
+        "label": {"column": "rating", "threshold": 4.0},
+    }
+    names = ["item", "title", "categories"]
+    assert spec["items"]["table"] == {"paths": ["movies.dat"], **files, "columns": names, "encoding": "latin-1"}
+    assert (spec["items"]["id"], spec["items"]["title"]) == ("item", "title")
+    assert spec["items"]["features"][2] == {
+        "name": "categories",
+        "kind": "categorical",
+        "multi_valued": True,
+        "separator": "|",
+    }
+    assert spec["queries"]["table"]["paths"] == ["users.dat"]
+    assert kinds(spec["queries"]) == {
+        "user": "id",
+        "gender": "categorical",
+        "column_3": "numeric",
+        "column_4": "categorical",
+        "column_5": "categorical",
+        "history": "item_sequence",
+    }
+    assert spec["evaluation"]["group_by"] == "event"  # each user has a week of their own
+
+
+def test_a_directory_of_spark(spec_of):
+    spec = spec_of("spark")
+    assert spec["events"] == {
+        "paths": ["ratings"],
+        "format": "parquet",
+        "query_id": "user_id",
+        "item_id": "item_id",
+        "timestamp": {"column": "event_time", "unit": "iso8601"},
+        "label": {"event_type": "event", "positive": {"like": 1.0, "view": 1.0}},
+    }
+    assert spec["items"]["table"] == {"paths": ["films"], "format": "parquet"}
+    assert kinds(spec["items"])["genres"] == "categorical"
+    assert spec["queries"]["table"] == {"paths": ["users"], "format": "parquet"}
+
+
+def test_an_export_of_a_spreadsheet(spec_of):
+    spec = spec_of("excel")
+    events = spec["events"]
+    assert (events["paths"], events["delimiter"], events["encoding"]) == (["Online Retail.csv"], ";", "cp1252")
+    assert (events["query_id"], events["item_id"]) == ("CustomerID", "StockCode")
+    assert events["decimal"] == ","
+    assert events["timestamp"] == {"column": "InvoiceDate", "format": "%m/%d/%y %H:%M"}
+    assert events["label"] == {"column": "Quantity", "threshold": 1.0}
+    assert [feature["name"] for feature in events["features"]] == ["Country"]
+    assert spec["items"]["from_events"]
+    assert kinds(spec["items"]) == {"StockCode": "id", "Description": "text", "UnitPrice": "numeric"}
+    assert spec["items"]["title"] == "Description"
+    assert spec["evaluation"]["mask_seen"] is False
+
+
+def test_nested_json(spec_of):
+    spec = spec_of("nested_json")
+    events = spec["events"]
+    assert events["format"] == "jsonl"
+    assert (events["query_id"], events["item_id"]) == ("user.id", "item.id")
+    assert events["timestamp"] == {"column": "event.at", "unit": "iso8601"}
+    assert events["label"] == {"event_type": "event.type", "positive": {"like": 1.0, "view": 1.0}}
+    assert {feature["column"] for feature in events["features"]} == {"user.gender", "user.age", "context.device"}
+    assert {feature["column"] for feature in spec["items"]["features"]} == {"item.id", "item.title", "item.genres"}
+
+
+def test_the_files_of_recbole(movielens):
+    spec = draft(movielens)
+    assert spec["events"]["label"] == {"column": "rating:float", "threshold": 4.0}
+    assert kinds(spec["items"]) == {
+        "item": "id",
+        "movie_title": "text",
+        "release_year": "categorical",
+        "class": "categorical",
+    }
+    assert kinds(spec["queries"])["zip_code"] == "categorical"  # nothing counts from 0
+
+
+# --- Which file is what --------------------------------------------------------------------------------
+
+
+def test_tables_are_known_by_shared_ids(tmp_path):
+    clicks().to_csv(tmp_path / "a.csv", index=False)
+    things().to_csv(tmp_path / "b.csv", index=False)
+    pd.DataFrame({"user": [f"u{number}" for number in range(20)], "plan": ["x", "y"] * 10}).to_csv(
+        tmp_path / "c.csv", index=False
+    )
+    pd.DataFrame({"shop": ["s1", "s2"], "town": ["Rome", "Oslo"]}).to_csv(tmp_path / "d.csv", index=False)
+    found = draft_spec([str(tmp_path)])
+    spec = yaml.safe_load(found.text)
+    assert spec["events"]["paths"] == ["a.csv"]
+    assert spec["items"]["table"]["paths"] == ["b.csv"]
+    assert spec["queries"]["table"]["paths"] == ["c.csv"]
+    assert list(found.unused) == ["d.csv"]
+    assert "# Not used: d.csv: " in found.text
+
+
+def test_names_that_say_nothing_go_by_the_table(tmp_path):
+    clicks().set_axis(["user", "x", "time"], axis=1).assign(y=["p", "q"] * 200).to_csv(
+        tmp_path / "log.csv", index=False
+    )
+    things().set_axis(["x", "topic"], axis=1).to_csv(tmp_path / "table.csv", index=False)
+    spec = draft(tmp_path)
+    assert (spec["events"]["item_id"], spec["items"]["id"]) == ("x", "x")
+
+
+def test_queries_that_are_items(tmp_path):
+    links = pd.DataFrame(
+        {"source": [f"p{n % 20}" for n in range(200)], "target": [f"p{n * 7 % 20}" for n in range(200)]}
+    )
+    links.to_csv(tmp_path / "links.csv", index=False)
+    spec = draft(tmp_path)
+    assert spec["queries"] == {"same_as_items": True}
+    assert spec["split"] == {"kind": "random"}
+
+
+def test_one_file_per_event_type(tmp_path):
+    for name in ("view", "purchase", "impression", "remove_from_cart"):
+        clicks(100).to_csv(tmp_path / f"{name}.csv", index=False)
+    events = draft(tmp_path)["events"]
+    assert events["file_column"] == "event_type"
+    assert events["label"] == {
+        "event_type": "event_type",
+        "positive": {"purchase": 1.0, "view": 1.0},
+        "impressions": ["impression"],
+    }
+
+
+def test_numbered_files_are_one_glob(tmp_path):
+    for day in ("2020-09-01", "2020-09-02"):
+        clicks().to_csv(tmp_path / f"log-{day}.csv", index=False)
+    assert draft(tmp_path / "*.csv")["events"]["paths"] == ["log-*-*-*.csv"]
+
+
+def test_marks_of_globs_in_names_are_escaped(tmp_path):
+    clicks().to_csv(tmp_path / "log[eu].csv", index=False)
+    assert draft(tmp_path)["events"]["paths"] == ["log[[]eu].csv"]
+
+
+# --- Lists, documents, compression ---------------------------------------------------------------------
+
+
+def test_impressions_in_one_cell_are_events(tmp_path):
+    rows = [
+        f"{n}\tu{n % 9}\t11/{1 + n % 28}/2019 9:05:58 AM\ti{n % 7}-{n % 2} i{n % 5}-{(n + 1) % 2}" for n in range(99)
+    ]
+    (tmp_path / "behaviors.tsv").write_text("\n".join(rows) + "\n")
+    events = draft(tmp_path)["events"]
+    assert events["columns"] == ["column_1", "user", "time", "items"]
+    assert events["explode"] == {
+        "column": "items",
+        "separator": " ",
+        "into": ["item", "clicked"],
+        "part_separator": "-",
+    }
+    assert events["item_id"] == "item"
+    assert events["label"] == {"event_type": "clicked", "positive": {"1": 1.0}, "impressions": ["0"]}
+
+
+def test_a_list_of_items_per_user(tmp_path):
+    lines = [json.dumps({"user": f"u{n}", "items": [f"i{n % 5}", f"i{n % 3}"]}) for n in range(50)]
+    (tmp_path / "log.jsonl").write_text("\n".join(lines))
+    events = draft(tmp_path)["events"]
+    assert (events["explode"], events["item_id"]) == ({"column": "items"}, "items")
+
+
+def test_a_document_with_an_array(tmp_path):
+    document = {"version": {"of": [1]}, "data": {"events": clicks().to_dict("records")}}
+    (tmp_path / "log.json").write_text(json.dumps(document))
+    events = draft(tmp_path)["events"]
+    assert (events["format"], events["records"]) == ("json", "data.events")
+
+
+@pytest.mark.parametrize("suffix", ["gz", "bz2", "xz", "zst", "zip"])
+def test_compression_needs_no_word(tmp_path, suffix):
+    if suffix == "zst":
+        import pyarrow as pa
+
+        with pa.CompressedOutputStream(str(tmp_path / "log.csv.zst"), "zstd") as stream:
+            stream.write(clicks().to_csv(index=False).encode())
+    else:
+        clicks().to_csv(tmp_path / f"log.csv.{suffix}", index=False)
+    events = draft(tmp_path)["events"]
+    assert events == {
+        "paths": [f"log.csv.{suffix}"],
+        "query_id": "user",
+        "item_id": "item",
+        "timestamp": {"column": "time", "unit": "s"},
+    }
+
+
+# --- Labels, repeats, missing values -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "label"),
+    [
+        ("rating", ["1", "3", "5", "4"], {"column": "rating", "threshold": 4.0}),
+        ("score", ["1", "10", "7", "8"], {"column": "score", "threshold": 7.0}),
+        ("clicked", ["0", "1"], {"event_type": "clicked", "positive": {"1": 1.0}, "impressions": ["0"]}),
+        ("liked", ["true", "false"], {"event_type": "liked", "positive": {"true": 1.0}}),
+        ("action", ["show", "buy"], {"event_type": "action", "positive": {"buy": 1.0}, "impressions": ["show"]}),
+        ("colour", ["red", "blue"], None),
+    ],
+)
+def test_the_label(tmp_path, name, values, label):
+    clicks(**{name: (values * 400)[:400]}).to_csv(tmp_path / "log.csv", index=False)
+    assert draft(tmp_path)["events"].get("label") == label
+
+
+def test_many_repeats_are_not_masked(tmp_path):
+    clicks(time=[TIME_S + 86_400 * number for number in range(400)]).to_csv(tmp_path / "log.csv", index=False)
+    assert draft(tmp_path)["evaluation"]["mask_seen"] is False
+    clicks().to_csv(tmp_path / "log.csv", index=False)  # a day
+    assert "mask_seen" not in draft(tmp_path).get("evaluation", {})
+
+
+def test_records_without_an_id_are_allowed_for(tmp_path):
+    log = clicks()
+    log.loc[::10, "user"] = None
+    log.loc[::20, "user"] = "NULL"
+    log.to_csv(tmp_path / "log.csv", index=False)
+    spec = draft(tmp_path)
+    assert spec["events"]["missing"] == ["NULL"]
+    assert spec["max_rejected_share"] == pytest.approx(0.12)
+
+
+# --- What a person says --------------------------------------------------------------------------------
+
+
+def test_options_win_over_guesses(tmp_path):
+    log = clicks(session=[f"s{n // 4}" for n in range(400)], stars=[1 + n % 5 for n in range(400)])
+    log.assign(action=["view", "buy"] * 200).to_csv(tmp_path / "log.csv", index=False)
+    guessed = draft(tmp_path)["events"]
+    assert (guessed["query_id"], guessed["label"]["event_type"]) == ("user", "action")
+    events = draft(tmp_path, query="session", label="stars")["events"]
+    assert (events["query_id"], events["label"]) == ("session", {"column": "stars", "threshold": 4.0})
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "message"),
+    [
+        (["a", "item", "time"], {}, "Name it: --query COLUMN"),
+        (["user", "b", "c"], {}, "Name it: --item COLUMN"),
+        (
+            ["user", "item", "time"],
+            {"query": "person"},
+            "--query must name a column of log.csv. Received: 'person'. It has: 'user'",
+        ),
+        (["user", "item", "time"], {"time": "item"}, "'item' holds no times"),
+    ],
+)
+def test_what_cannot_be_guessed_is_asked_for(tmp_path, names, options, message):
+    clicks().assign(time=range(400)).set_axis(names, axis=1).assign(x=["p", "q"] * 200).to_csv(
+        tmp_path / "log.csv", index=False
+    )
+    with pytest.raises(GuessError, match=message):
+        draft(tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"<html><body>not found", "a web page"),
+        (b"sep=;\na;b\n", "Remove the line"),
+        (b"one\ntwo, three\nfour\n", "no delimiter gives all lines the same number of cells"),
+        (b"\x1f\x8bdamaged", "the gzip file is damaged"),
+        (b"PAR1 not really", "this is no Parquet"),
+        (b'{"a": 1', "begins like JSON"),
+    ],
+)
+def test_a_file_that_is_no_table(tmp_path, data, message):
+    (tmp_path / "log.csv").write_bytes(data)
+    with pytest.raises(GuessError, match=message):
+        draft(tmp_path)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(GuessError, match="no file matches"):
+        draft(tmp_path / "none*.csv")
+
+
+def test_a_large_file_is_not_read_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr("recsys_ssl.guessing.samples.HEAD_BYTES", 2_000)
+    monkeypatch.setattr("recsys_ssl.guessing.opened.MIDDLE_BYTES", 500)
+    clicks(5_000).to_csv(tmp_path / "log.csv", index=False)
+    from recsys_ssl.guessing.samples import read_sample
+
+    sample = read_sample([str(tmp_path / "log.csv")], [{}])
+    assert not sample.is_whole
+    assert 50 < sample.table.num_rows < 200
+    times = [int(time) - TIME_S for time in sample.table["time"].to_pylist()]
+    assert min(times) == 0
+    assert max(times) > 60 * 2_000  # some of the middle
