@@ -194,6 +194,20 @@ def test_json_round_trip(tmp_path, text):
     assert type(again.item_features[0]) is type(spec.item_features[0])
 
 
+def test_a_time_of_its_own_format_and_items_of_the_log_go_through_json(tmp_path):
+    label = {"column": "stars", "threshold": 4.0}
+    changes = {
+        "events__timestamp": {"column": "t", "format": "%m/%d/%y %H:%M"},
+        "events__label": label,
+        "items__from_events": True,
+        "items__features": [ID, {"name": "title", "kind": "text"}],
+        "evaluation": {"mask_seen": False, "mask_disliked": True},
+    }
+    spec = load_text(tmp_path, changed(SMALL, **changes))
+    assert FeatureSpec.from_json(spec.to_json()) == spec
+    assert spec.evaluation.masks
+
+
 def test_json_of_an_unknown_version_is_refused(tmp_path):
     values = json.loads(load_text(tmp_path, SMALL).to_json()) | {"version": 2}
     with pytest.raises(ValidationError, match="version"):
@@ -435,6 +449,20 @@ BY_SCAFFOLD = {"kind": "item_group", "column": "scaffold"}
             "slices must be categorical query features",
         ),
         ({"items__title": "title"}, "items.title must name an item feature. Received: 'title'"),
+        ({"events__timestamp": {"column": "t", "unit": "ms", "format": "%Y%m%d"}}, "takes the place of the unit"),
+        ({"events__timestamp": {"column": "t", "format": "%d/%m %H:%M"}}, "must read year, month and day"),
+        ({"events__timestamp": {"column": "t", "format": "dd/MM/yyyy"}}, "must read year, month and day"),
+        ({"events__timestamp": {"column": "t", "format": "%Y-%m-%d %Q"}}, "'%Y-%m-%d %Q' is no strptime format"),
+        ({"events__timestamp": {"column": "t", "format": "%Y-%m-%d %d"}}, "is no strptime format"),
+        ({"events__decimal": ",", "events__thousands": ","}, "decimal and thousands must differ"),
+        ({"events__explode": {"column": "item", "into": ["a"]}}, "into and part_separator belong together"),
+        (
+            {"events__explode": {"column": "c", "into": ["a", "a"], "part_separator": "-"}},
+            "into names each part once",
+        ),
+        ({"items__from_events": True, "items__table": TABLE}, "items come from a table or from the events"),
+        ({"items__from_events": True, "items__id": "other"}, "items from the events have their id. Set items.id: item"),
+        ({"evaluation": {"mask_disliked": True}}, "mask_disliked needs ratings. Give label.column"),
     ],
 )
 def test_a_contradiction_is_refused(tmp_path, changes, message):
