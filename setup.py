@@ -1,4 +1,7 @@
-"""Installs recsys_ssl, the pipelines and the command `recsys-ssl`."""
+"""Installs recsys_ssl, the pipelines and the command `recsys-ssl`.
+
+Ranges of direct dependencies; `make lock` picks the versions that go together, see docs/operations/platforms.md.
+"""
 
 import re
 from pathlib import Path
@@ -7,14 +10,40 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 
-
-def read_requirements() -> tuple[list[str], list[str]]:
-    """The direct dependencies of requirements.in: of the package, and those below `# Development`."""
-    runtime, development = (ROOT / "requirements.in").read_text(encoding="utf-8").split("# Development")
-    return tuple(
-        [line for line in (raw.partition("#")[0].strip() for raw in part.splitlines()) if line]
-        for part in (runtime, development)
-    )
+# Loading and asking an exported recommender in plain TensorFlow; feature specs.
+BASE = ["numpy>=1.26", "pyarrow>=10", "pydantic>=2", "pyyaml", "tensorflow>=2.16.2,<2.21"]
+# What an exported recommender with an approximate index needs: a ScaNN and the TensorFlow that it was built for.
+SERVE = ["scann[tf]>=1.3.2,<1.5"]
+# Encoders of molecules: pre-training, fine-tuning, embedding.
+MOLECULES = ["pandas>=1.5,<3", "rdkit", "scipy", "tf-keras>=2.16,<2.21"]
+# From logs to the report, and the command line.
+PIPELINE = [
+    *SERVE,
+    "apache-beam>=2.61",
+    "dill",  # tfx-bsl imports it, apache-beam brings it only up to 2.61
+    "jinja2",
+    "matplotlib",
+    "pandas>=1.5,<3",
+    "protobuf",
+    "rich",
+    "scipy",
+    "tensorboard",
+    "tf-keras>=2.16,<2.21",
+    "tfx>=1.16,<1.22",
+    "typer",
+]
+# Models without towers, that benchmarks compare with: ItemKNN, iALS, BPR; fingerprints of molecules.
+BASELINES = ["implicit==0.7.3", "rdkit", "scikit-learn", "scipy", "threadpoolctl"]
+DEV = [
+    "hypothesis",
+    "mypy",
+    "pillow",
+    "pytest",
+    "pytest-timeout",
+    "pytest-xdist",
+    "ruff",
+    "tensorflow-recommenders==0.7.7",  # its retrieval task is the oracle of our loss
+]
 
 
 def read_version() -> str:
@@ -22,17 +51,21 @@ def read_version() -> str:
     return re.search(r'^__version__ = "(.+)"$', source, re.MULTILINE).group(1)
 
 
-runtime, development = read_requirements()
-
 setup(
     name="recsys_ssl",
     version=read_version(),
     description="Large-scale retrieval recommenders regularised by self-supervision, from logs to an A/B report.",
     license="Apache-2.0",
-    python_requires=">=3.10,<3.11",
+    python_requires=">=3.10,<3.14",
     packages=find_packages(include=["recsys_ssl", "recsys_ssl.*", "pipelines", "pipelines.*"]),
     package_data={"": ["*.jinja"]},
-    install_requires=runtime,
-    extras_require={"dev": development},
-    entry_points={"console_scripts": ["recsys-ssl = pipelines.commands.app:main"]},
+    install_requires=BASE,
+    extras_require={
+        "serve": SERVE,
+        "molecules": MOLECULES,
+        "pipeline": PIPELINE,
+        "baselines": BASELINES,
+        "dev": DEV,
+    },
+    entry_points={"console_scripts": ["recsys-ssl = pipelines.commands.entry:main"]},
 )

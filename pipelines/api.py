@@ -10,6 +10,8 @@ from typing import Any
 
 from pipelines.config import parse_overrides
 from pipelines.console import quiet
+from pipelines.locks import locked
+from pipelines.workdir import without_glob
 from recsys_ssl import artifacts
 from recsys_ssl.spec import FeatureSpec
 
@@ -42,11 +44,11 @@ def run_pipeline(
         >>> report["verdict"]["word"] in ("launch", "hold", "no launch")
         True
     """
-    config = parse_overrides(settings)
-    with quiet(Path(workdir) / "logs" / "run.log") as (_, lines):
+    config, workdir = parse_overrides(settings), without_glob(workdir)
+    with locked(workdir, "run"), quiet(workdir / "logs" / "run.log") as (_, lines):
         lines.start("Load TFX")
         from pipelines.runner import run_pipeline as run  # loads TFX
 
         lines.finish()
         run(spec, str(data), str(workdir), config, list(beam_args), lines)
-    return json.loads(artifacts.read_text(Path(workdir) / "report" / artifacts.REPORT_FILE))
+    return json.loads(artifacts.read_text(workdir / "report" / artifacts.REPORT_FILE))

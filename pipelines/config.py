@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.index.scann_index import IndexConfig
 from recsys_ssl.logs.transforms import IngestConfig
-from recsys_ssl.settings import build, parse
+from recsys_ssl.settings import ConfigError, build, parse
 from recsys_ssl.training.config import SslConfig, TrainConfig
+from recsys_ssl.yaml_text import show
 
 _TYPES = {
     "ingest": IngestConfig,
@@ -45,9 +47,35 @@ def parse_overrides(overrides: Sequence[str]) -> RunConfig:
         ConfigError: no `section.key=value`, an unknown key or a value of the wrong type or range.
     """
     values = parse(overrides, list(_TYPES))
+    for section in ("train", "control"):
+        ssl = values[section].get("ssl", {})
+        if not isinstance(ssl, dict):
+            raise ConfigError(f"{section}.ssl: it has settings of its own. Received: {show(ssl)}. Set one of them.")
     ssl = values["control"].pop("ssl", {})
     if ssl.get("regularizer", "none") != "none":
         ssl = {**values["train"].get("ssl", {}), **ssl}
     shared = {key: value for key, value in values["train"].items() if key != "ssl"}
     values["control"] = {**shared, **values["control"], "ssl": {"regularizer": "none", **ssl}}
     return RunConfig(**{section: build(section, kind, values[section]) for section, kind in _TYPES.items()})
+
+
+def given_settings(overrides: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Section -> the settings that were named, with the values that they have: what an earlier stage must have had.
+
+    What is given for `train` holds for the control too, but for `train.ssl`, see `RunConfig`.
+
+    Raises:
+        ConfigError: as `parse_overrides`.
+    """
+    named, config = parse(overrides, list(_TYPES)), parse_overrides(overrides)
+    shared = {name: value for name, value in named["train"].items() if name != "ssl"}
+    named["control"] = {**shared, **named["control"]}
+    return {section: _pick(dataclasses.asdict(getattr(config, section)), named[section]) for section in _TYPES}
+
+
+def _pick(values: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of these names, nested as they are."""
+    return {
+        name: _pick(values[name], below) if isinstance(below, dict) and isinstance(values[name], dict) else values[name]
+        for name, below in names.items()
+    }

@@ -8,14 +8,17 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO, Optional, TextIO
 
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
+from rich.table import Table
 
 from pipelines.progress import PROGRESS
+from recsys_ssl.text import make_visible
 
 _QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -23,6 +26,57 @@ _QUIET = {
     "GLOG_minloglevel": "3",
     "PYTHONWARNINGS": "ignore",
 }
+
+_UNBOUNDED = 100_000
+"""Columns of what is no terminal: lines and tables are as wide as what they hold."""
+_LEAST_TEXT = 8
+"""Columns that a column of text keeps at least."""
+
+
+def make_console(stream: Optional[IO[str]] = None) -> Console:
+    """A console on a stream, standard output when None. What is piped is neither wrapped nor cut, whatever COLUMNS."""
+    console = Console(file=stream)
+    return console if console.is_terminal else Console(file=stream, width=_UNBOUNDED)
+
+
+def plain(text: str, keep: str = "") -> str:
+    """Text of a log, a file or an error as rich prints it: no markup, and no command to the terminal."""
+    return escape(make_visible(text, keep))
+
+
+def show_table(
+    console: Console,
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    texts: Sequence[str] = (),
+    compact: bool = False,
+) -> None:
+    """Shows a table; where a terminal is too narrow for its numbers, a paragraph a row. Numbers are never cut.
+
+    Args:
+        columns: names of the columns.
+        rows: cells as plain text.
+        texts: the columns that hold text, which may be folded; the others hold numbers.
+        compact: no blank at the end of a cell.
+    """
+    padding = (0, 0 if compact else 1, 0, 1)
+    table = Table(title=plain(title), title_justify="left", padding=padding)
+    needed = 1
+    for place, name in enumerate(columns):
+        is_text = name in texts
+        table.add_column(name, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)
+        width = max([len(name), *(len(row[place]) for row in rows)])
+        needed += (min(width, _LEAST_TEXT) if is_text else width) + padding[1] + padding[3] + 1
+    if needed <= console.width:
+        for row in rows:
+            table.add_row(*(plain(cell) for cell in row))
+        console.print(table)
+        return
+    console.print(plain(title), highlight=False)
+    for row in rows:
+        facts = ", ".join(f"{name} {cell}" for name, cell in zip(columns[1:], row[1:], strict=True))
+        console.print(plain(f"{row[0]}: {facts}"), highlight=False)
 
 
 class StageLines(logging.Handler):
@@ -46,7 +100,7 @@ class StageLines(logging.Handler):
             return
         self._newest = record.getMessage()
         if self._status is not None:
-            self._status.update(f"{self._name}  [dim]{escape(self._newest)}[/dim]")
+            self._status.update(f"{self._name}  [dim]{plain(self._newest)}[/dim]")
 
     def finish(self, mark: str = "[green]✓[/green]", note: str = "") -> None:
         if self._status is None:
@@ -54,15 +108,21 @@ class StageLines(logging.Handler):
         self._status.stop()
         self._status = None
         seconds = time.monotonic() - self._started
-        self._console.print(
-            f"{mark} {self._name:<22} {seconds:7.1f} s  [dim]{escape(note or self._newest)}[/dim]",
-            highlight=False,
-            no_wrap=True,
-            overflow="ellipsis",
-        )
+        line = f"{mark} {self._name:<22} {seconds:7.1f} s  [dim]{plain(note or self._newest)}[/dim]"
+        self._console.print(line, highlight=False)
         for warning in self._warnings:
-            self._console.print(f"[yellow]![/yellow] {escape(warning)}", highlight=False, soft_wrap=True)
+            self._console.print(f"[yellow]![/yellow] {plain(warning, keep=chr(10))}", highlight=False, soft_wrap=True)
         self._warnings.clear()
+
+
+@contextlib.contextmanager
+def _open_log(path: Path) -> Iterator[TextIO]:
+    log = open(path, "a", encoding="utf-8")  # noqa: SIM115  (closed below, which may fail)
+    try:
+        yield log
+    finally:
+        with contextlib.suppress(OSError):  # what the disk has no room for must not hide why a command failed
+            log.close()
 
 
 @contextlib.contextmanager
@@ -75,12 +135,12 @@ def quiet(log_path: Path) -> Iterator[tuple[Console, StageLines]]:
     os.environ.update(_QUIET)
     sys.stdout.flush()
     sys.stderr.flush()
-    saved = os.dup(1), os.dup(2)
     with (
-        open(log_path, "a", encoding="utf-8") as log,
+        _open_log(log_path) as log,
         os.fdopen(os.dup(1), "w", encoding="utf-8") as terminal,
         warnings.catch_warnings(),
     ):
+        saved = os.dup(1), os.dup(2)
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         handler = logging.StreamHandler(log)
@@ -90,7 +150,7 @@ def quiet(log_path: Path) -> Iterator[tuple[Console, StageLines]]:
         root.handlers[:] = [handler]
         root.setLevel(logging.INFO)
         warnings.simplefilter("ignore")
-        console = Console(file=terminal)
+        console = make_console(terminal)
         lines = StageLines(console)
         PROGRESS.addHandler(lines)
         try:
@@ -100,8 +160,9 @@ def quiet(log_path: Path) -> Iterator[tuple[Console, StageLines]]:
             PROGRESS.removeHandler(lines)
             root.handlers[:] = handlers
             root.setLevel(level)
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError):  # the disk may be full
+                    stream.flush()
             os.dup2(saved[0], 1)
             os.dup2(saved[1], 2)
             os.close(saved[0])

@@ -27,7 +27,7 @@ from pipelines.config import RunConfig
 from pipelines.properties import to_json
 from pipelines.source_code import source_hash
 from pipelines.stages.ingest import data_fingerprint
-from recsys_ssl import kinds
+from recsys_ssl import artifacts, kinds
 from recsys_ssl.encoders.store import hash_encoder
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.config import TrainConfig
@@ -188,7 +188,9 @@ def create_pipeline(
             publish,
         ],
         enable_cache=True,
-        metadata_connection_config=metadata.sqlite_metadata_connection_config(os.path.join(root, "metadata.db")),
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(
+            os.path.join(root, artifacts.METADATA_FILE)
+        ),
         # Without this TFX builds a source distribution for every Beam job.
         beam_pipeline_args=["--sdk_container_image=none", *beam_args],
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
+import sqlite3
 from collections.abc import Iterator, Sequence
 
 from absl import logging as absl_logging
@@ -13,6 +15,7 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from pipelines.config import RunConfig
 from pipelines.console import StageLines
 from pipelines.retrieval import create_pipeline
+from recsys_ssl import artifacts
 from recsys_ssl.spec import FeatureSpec
 
 
@@ -23,8 +26,20 @@ def run_pipeline(
 
     A run that was killed goes on at the component that was running; training goes on at its last checkpoint.
     """
+    check_metadata(os.path.join(workdir, "tfx", artifacts.METADATA_FILE))
     with _follow(lines):
         LocalDagRunner().run(create_pipeline(spec, data_dir, workdir, config, beam_args))
+
+
+def check_metadata(path: str) -> None:
+    """Raises DamagedError where SQLite cannot read the metadata of earlier runs; None may be there yet."""
+    if not os.path.exists(path):
+        return
+    advice = f"Delete {path} and run the same command again: training goes on at its checkpoints, all else runs anew."
+    with artifacts.reading(path, advice), contextlib.closing(sqlite3.connect(path)) as store:
+        (found,) = store.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(found)
 
 
 @contextlib.contextmanager

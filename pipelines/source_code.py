@@ -1,11 +1,16 @@
-"""The code that a module's work depends on, found by its imports, so that a cache knows when it has changed."""
+"""The code that a module's work depends on, found by its imports, so that a cache knows when it has changed.
+
+The project's own code counts by its bytes, libraries by their versions.
+"""
 
 from __future__ import annotations
 
 import ast
 import functools
 import hashlib
+import sys
 from collections.abc import Iterable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,18 +19,28 @@ _PACKAGES = ("recsys_ssl", "pipelines")
 
 
 def source_hash(module: str, *more: str) -> str:
-    """A hash of names and bytes of all sources of a closure, and of the files beside a module that it names.
+    """A hash of all sources of a closure, of the files beside a module that it names, and of versions of libraries.
 
-    A component carries it as a property, since TFX's cache does not see code changes. The arguments and what is
-    raised are those of `closure`.
+    A component carries it as a property, since TFX's cache sees neither code nor libraries change. The arguments and
+    what is raised are those of `closure`.
     """
-    read = [found for name in closure(module, *more) if (found := _read(name))]
-    sources = {module.path for module in read}.union(*(_named_files(module) for module in read))
+    read = _read_closure(module, *more)
+    sources = {source.path for source in read}.union(*(_named_files(source) for source in read))
     digest = hashlib.sha256()
     for path in sorted(sources):
         source = path.read_bytes()
         digest.update(f"{path.relative_to(ROOT).as_posix()} {len(source)} ".encode() + source)
+    digest.update(repr(library_versions(module, *more)).encode())
     return digest.hexdigest()[:16]
+
+
+def library_versions(module: str, *more: str) -> dict[str, str]:
+    """Library, as it is imported -> its version, of all libraries that a closure imports; sorted by name.
+
+    The version is "absent" where nothing is installed. The arguments and what is raised are those of `closure`.
+    """
+    imports = {name.partition(".")[0] for source in _read_closure(module, *more) for name in source.imports}
+    return {name: _version(name) for name in sorted(imports - sys.stdlib_module_names - {*_PACKAGES})}
 
 
 def closure(module: str, *more: str) -> tuple[str, ...]:
@@ -70,6 +85,19 @@ def _read(name: str) -> _Module | None:
         return _Module(path / "__init__.py", *_scan(name, (path / "__init__.py").read_bytes()))
     path = path.with_suffix(".py")
     return _Module(path, *_scan(name.rpartition(".")[0], path.read_bytes())) if path.is_file() else None
+
+
+def _read_closure(module: str, *more: str) -> list[_Module]:
+    return [source for name in closure(module, *more) if (source := _read(name))]
+
+
+@functools.cache
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:  # it is imported by another name than that of its distribution
+        owners = sorted(set(metadata.packages_distributions().get(library, ())))
+        return " ".join(f"{owner} {metadata.version(owner)}" for owner in owners) or "absent"
 
 
 def _named_files(module: _Module) -> set[Path]:

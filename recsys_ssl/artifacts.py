@@ -11,11 +11,14 @@ import ctypes
 import dataclasses
 import errno
 import functools
+import hashlib
 import json
+import math
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Optional, TypeVar, Union, cast
 
@@ -32,6 +35,8 @@ TRAIN_RESULT_FILE = "train_result.json"
 """Of an arm's run."""
 TRAIN_SETTINGS_FILE = "train_settings.json"
 """Of towers, and of the items that they embedded: the settings of their training."""
+TRAIN_CAUTIONS_FILE = "train_cautions.json"
+"""Beside the settings: sentences for whoever reads figures of the arm."""
 INDEX_REPORT_FILE = "index.json"
 """Of an index: how it was built, what it recalls and how long it takes."""
 REPORT_FILE, REPORT_PAGE = "report.json", "report.html"
@@ -41,6 +46,10 @@ ENCODER_DIR, PRETRAIN_RESULT_FILE = "encoder", "pretrain.json"
 """Of a pre-training's working directory."""
 REJECTED_FILE = "rejected.jsonl"
 """SMILES that give no molecule, beside what was made of the others."""
+MANIFEST_FILE = "manifest.json"
+"""Of each output of a stage: what made it. It is written last."""
+OUTDATED_FILE = "outdated.json"
+"""The manifest of an output that is being made again, or would have been but for a kill."""
 
 PathLike = Union[str, "os.PathLike[str]"]
 Kind = TypeVar("Kind")
@@ -51,7 +60,31 @@ Kind = TypeVar("Kind")
 
 def to_json(value: Any) -> str:
     """A dataclass, or dicts and lists of them, as the JSON of a file that people read too."""
-    return json.dumps(value, indent=2, ensure_ascii=False, default=dataclasses.asdict) + "\n"
+    return dump_json(value, dataclasses.asdict, indent=2) + "\n"
+
+
+def dump_json(value: Any, default: Callable[[Any], Any], indent: Optional[int] = None) -> str:
+    """JSON that every parser reads: of NaN and infinities, for which it has no numbers, the names as text.
+
+    Args:
+        default: turns what JSON has no form for into what it has.
+    """
+    try:
+        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False, default=default)
+    except ValueError:
+        return json.dumps(_name_infinite(value), indent=indent, ensure_ascii=False, allow_nan=False, default=default)
+
+
+def _name_infinite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else json.dumps(value)
+    if isinstance(value, dict):
+        return {_name_infinite(key): _name_infinite(of_key) for key, of_key in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_name_infinite(element) for element in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _name_infinite(dataclasses.asdict(value))
+    return value
 
 
 def from_json(kind: type[Kind], text: str) -> Kind:
@@ -119,6 +152,19 @@ def unfinished_name(path: PathLike) -> str:
     return f"{os.fspath(path)}.{uuid.uuid4().hex}.tmp"
 
 
+_UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.tmp$")
+
+
+def is_unfinished(path: PathLike) -> bool:
+    """Whether a name is one of `unfinished_name`: what is being written, or what a killed process left."""
+    return _UNFINISHED.search(os.fspath(path)) is not None
+
+
+def finished_name(path: PathLike) -> str:
+    """The name that what is written under `path` will have."""
+    return _UNFINISHED.sub("", os.fspath(path))
+
+
 @contextlib.contextmanager
 def whole_file(path: PathLike, file_system: Optional[FileSystem] = None) -> Iterator[str]:
     """Yields the name to write a file under, which becomes `path` at the end; after an error nothing is left.
@@ -157,15 +203,18 @@ def read_text(path: PathLike) -> str:
     """The text of a file on the local disk or where TensorFlow reaches.
 
     Raises:
-        FileNotFoundError: there is none on the local disk.
+        FileNotFoundError: there is none.
     """
     path = os.fspath(path)
     if "://" not in path:
         return Path(path).read_text(encoding="utf-8")
     import tensorflow as tf
 
-    with tf.io.gfile.GFile(path) as file:
-        return file.read()
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            return file.read()
+    except tf.errors.NotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
 
 
 def delete_file(path: PathLike) -> None:
@@ -178,6 +227,68 @@ def delete_file(path: PathLike) -> None:
 
     if tf.io.gfile.exists(path):
         tf.io.gfile.remove(path)
+
+
+# --- Damaged files ---------------------------------------------------------------------------------------
+
+METADATA_FILE = "metadata.db"
+"""Of the artifact store of whole runs: which executions made what."""
+
+
+class DamagedError(ValueError):
+    """A library cannot read what lies on disk; the message names it and says what to delete."""
+
+
+@contextlib.contextmanager
+def reading(path: PathLike, advice: Optional[str] = None) -> Iterator[None]:
+    """Whatever a library raises while it reads `path` becomes a `DamagedError`, unless the system is to blame.
+
+    Libraries raise many things at a file that is cut off: TensorFlow eight kinds of errors for one SavedModel.
+
+    Args:
+        advice: what to do; by default to have it made again.
+
+    Raises:
+        DamagedError: it cannot be read.
+    """
+    try:
+        yield
+    except Exception as error:
+        if _is_of_the_system(error):
+            raise
+        told = (str(error).strip() or type(error).__name__).splitlines()[0]
+        told = told if len(told) <= 200 else f"{told[:197]}..."
+        raise DamagedError(
+            f"{os.fspath(path)} is damaged, or not whole. Received: {told.rstrip('.')}. {advice or _make_again(path)}"
+        ) from error
+
+
+def _is_of_the_system(error: Exception) -> bool:
+    if isinstance(error, (MemoryError, ImportError, DamagedError)):
+        return True
+    if type(error).__name__ == "ResourceExhaustedError" or "Op type not registered" in str(error):
+        return True
+    return isinstance(error, OSError) and error.errno not in (None, errno.ENOENT)
+
+
+def _make_again(path: PathLike) -> str:
+    for parent in Path(path).absolute().parents:
+        store = parent / METADATA_FILE
+        if store.is_file():
+            return f"Delete {store} and run the same command again: training goes on at its checkpoints."
+    return f"Delete {os.fspath(path)} and run the command that makes it again."
+
+
+def load_saved_model(directory: PathLike):
+    """A SavedModel.
+
+    Raises:
+        DamagedError: it cannot be read.
+    """
+    import tensorflow as tf
+
+    with reading(directory):
+        return tf.saved_model.load(os.fspath(directory))
 
 
 # --- Directories -----------------------------------------------------------------------------------------
@@ -202,6 +313,14 @@ def whole_directory(path: PathLike, keep_older: bool = False) -> Iterator[Path]:
     finally:
         # What failed, or what the new directory changed places with.
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def copy_dir(source: PathLike, target: PathLike) -> None:
+    """Replaces a directory of the local disk by a copy of another, if there is one, never leaving half of it."""
+    if not os.path.isdir(source):
+        return
+    with whole_directory(target) as unfinished:
+        shutil.copytree(source, unfinished, dirs_exist_ok=True)
 
 
 def _put(directory: Path, path: Path, keep_older: bool) -> None:
@@ -231,3 +350,84 @@ def _exchange(left: Path, right: Path) -> bool:
     if renameat2 is None:
         return False
     return renameat2(_AT_FDCWD, os.fsencode(left), _AT_FDCWD, os.fsencode(right), _RENAME_EXCHANGE) == 0
+
+
+# --- What made an output ---------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What made an output of a stage (manifest.json); equal manifests are of equal outputs.
+
+    Attributes:
+        stage: the command that makes it, e.g. `train --arm control`.
+        spec: the feature spec.
+        settings: the part of the settings that the stage reads.
+        code: hash of the sources that made it, see `pipelines.source_code`.
+        inputs: name -> digest, of the data for ingestion, else of the manifests of all stages before.
+    """
+
+    stage: str
+    spec: dict[str, Any]
+    settings: dict[str, Any]
+    code: str
+    inputs: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        return digest(json.dumps(dataclasses.asdict(self), sort_keys=True))
+
+    def write(self, *directories: PathLike) -> None:
+        """Signs outputs, after all that they hold was written."""
+        for directory in directories:
+            write_text(os.path.join(directory, MANIFEST_FILE), to_json(self))
+
+
+def digest(text: str) -> str:
+    """16 hexadecimal digits of the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_manifest(directory: PathLike) -> Manifest:
+    """What made an output.
+
+    Raises:
+        FileNotFoundError: it has no manifest: it is not there, or not whole.
+        ValueError: the manifest is damaged.
+    """
+    path = os.path.join(directory, MANIFEST_FILE)
+    text = read_text(path)
+    try:
+        return from_json(Manifest, text)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged. Delete {os.fspath(directory)} and write it again.") from error
+
+
+def derive_manifest(
+    stage: str, spec: Union[str, dict[str, Any]], settings: Any, code: str, inputs: Mapping[str, PathLike]
+) -> Manifest:
+    """The manifest of what a stage makes of others' outputs: their digests, and those of what they were made of.
+
+    Args:
+        spec: as JSON, or as it is in a manifest.
+        settings: a dataclass, or a dict.
+        inputs: name -> directory. One without a manifest counts by its absence.
+    """
+    settings = settings if isinstance(settings, dict) else dataclasses.asdict(settings)
+    digests: dict[str, str] = {}
+    for name, directory in inputs.items():
+        try:
+            manifest = read_manifest(directory)
+        except FileNotFoundError:
+            continue
+        digests |= {**manifest.inputs, name: manifest.digest}
+    # Through JSON, so that tuples are what they are once read.
+    spec = json.loads(spec) if isinstance(spec, str) else spec
+    return Manifest(stage, spec, json.loads(json.dumps(settings)), code, digests)
+
+
+def outdate(*directories: PathLike) -> None:
+    """Takes the manifests away from outputs of the local disk that are to be made again."""
+    for directory in directories:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.replace(os.path.join(directory, MANIFEST_FILE), os.path.join(directory, OUTDATED_FILE))

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import tensorflow as tf
 from tfx_bsl.coders import example_coder
 
@@ -50,9 +51,23 @@ def write_shard(batch: pa.RecordBatch, root: str | Path, split: str, shard: str)
     """
     path = os.path.join(split_dir(root, split), f"{shard}.tfrecord.gz")
     with artifacts.whole_file(path) as unfinished, tf.io.TFRecordWriter(unfinished, _OPTIONS) as writer:
-        for record in example_coder.RecordBatchToExamplesEncoder().encode(_drop_empty(batch)):
+        for record in _serialize(_drop_empty(batch)):
             writer.write(record)
     return path
+
+
+def _serialize(batch: pa.RecordBatch) -> list[bytes]:
+    """[num_records] serialized tf.Examples, the same bytes for the same batch: features in the order of their names.
+
+    Protocol buffers write the map of an Example in an order that changes from record to record. Each column is
+    therefore serialized by itself; joined messages are one message with the fields of all.
+    """
+    encoder, binary = example_coder.RecordBatchToExamplesEncoder(), pa.large_binary()
+    parts = []
+    for name in sorted(batch.schema.names):
+        column = pa.RecordBatch.from_arrays([batch.column(name)], names=[name])
+        parts.append(pa.array(encoder.encode(column), binary))
+    return pc.binary_join_element_wise(*parts, pa.scalar(b"", binary)).to_pylist()
 
 
 def _drop_empty(batch: pa.RecordBatch) -> pa.RecordBatch:

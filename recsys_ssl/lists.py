@@ -8,6 +8,7 @@ gives a column of nulls, or none at all: then only the reader knows the type, wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Optional, Union
 
 import numpy as np
@@ -16,6 +17,11 @@ import pyarrow.compute as pc
 
 Column = Union[pa.Array, pa.ChunkedArray]
 
+# PyArrow 14 gave the option another name.
+_PROMOTE: dict[str, Any] = (
+    {"promote_options": "default"} if int(pa.__version__.partition(".")[0]) >= 14 else {"promote": True}
+)
+
 
 def one_array(column: Column) -> pa.Array:
     """A column as one array."""
@@ -23,6 +29,11 @@ def one_array(column: Column) -> pa.Array:
         return column
     # Concatenation needs an array even where there is no chunk.
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays([pa.array([], column.type), *column.chunks])
+
+
+def concat_tables(tables: Sequence[pa.Table]) -> pa.Table:
+    """The records of all tables; a column that is missing or of type null in some has the others' type."""
+    return pa.concat_tables(tables, **_PROMOTE)
 
 
 # --- From lists --------------------------------------------------------------------------------------

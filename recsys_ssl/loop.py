@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import tensorflow as tf
 import tf_keras as keras
 
+from recsys_ssl import artifacts
+
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called after each validation with the step, the most steps and the newest figures."""
 
@@ -21,6 +23,10 @@ class State(Protocol):
 
     step: tf.Variable
     """Scalar int64, steps taken."""
+
+
+_EARLIER = 0.8
+_GAIN = 0.01
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,10 @@ class Outcome:
     best_step: int
     best_score: float
     last_step: int
+    still_improves: bool
+    """Whether more steps would probably give a better score: the last validation of all steps is the best, and more
+    than 1% better than the best of the first four fifths."""
+    examples_per_step: int
     examples_per_second: float
     seconds: float
 
@@ -87,13 +97,19 @@ def run_steps(
 
     Raises:
         ValueError: the loss of a validation's step, or its score, is not finite; no checkpoint has it.
+        DamagedError: a checkpoint cannot be read.
     """
     sign = 1.0 if schedule.larger_is_better else -1.0
     best_score, best_step = tf.Variable(-sign * math.inf, dtype=tf.float64), tf.Variable(0, dtype=tf.int64)
-    checkpoint = tf.train.Checkpoint(train=state, best_score=best_score, best_step=best_step)
+    earlier_score = tf.Variable(-sign * math.inf, dtype=tf.float64)  # the best of the first four fifths
+    checkpoint = tf.train.Checkpoint(
+        train=state, best_score=best_score, best_step=best_step, earlier_score=earlier_score
+    )
     latest = tf.train.CheckpointManager(checkpoint, os.path.join(directory, "latest"), max_to_keep=1)
     best = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), os.path.join(directory, "best"), max_to_keep=1)
-    latest.restore_or_initialize()
+    advice = f"Delete {directory} and run the same command again; it trains from the beginning."
+    with artifacts.reading(directory, advice):
+        latest.restore_or_initialize()
 
     first_step, started = int(state.step), time.perf_counter()
     writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else tf.summary.create_noop_writer()
@@ -116,6 +132,8 @@ def run_steps(
             best_score.assign(figures[schedule.score])
             best_step.assign(now)
             best.save(now)
+        if now <= _EARLIER * schedule.steps:
+            earlier_score.assign(best_score)
         latest.save(now)
         seconds = time.perf_counter() - started
         figures["examples_per_second"] = (now - first_step) * schedule.examples_per_step / seconds
@@ -128,9 +146,20 @@ def run_steps(
             progress(now, schedule.steps, figures)
 
     seconds = time.perf_counter() - started
-    tf.train.Checkpoint(model=model).restore(best.latest_checkpoint).expect_partial()
+    with artifacts.reading(directory, advice):
+        tf.train.Checkpoint(model=model).restore(best.latest_checkpoint).expect_partial()
     speed = (now - first_step) * schedule.examples_per_step / seconds
-    return Outcome(schedule.score, int(best_step), float(best_score), now, speed, seconds)
+    gain, earlier = sign * (float(best_score) - float(earlier_score)), float(earlier_score)
+    return Outcome(
+        score=schedule.score,
+        best_step=int(best_step),
+        best_score=float(best_score),
+        last_step=now,
+        still_improves=int(best_step) == schedule.steps and math.isfinite(earlier) and gain > _GAIN * abs(earlier),
+        examples_per_step=schedule.examples_per_step,
+        examples_per_second=speed,
+        seconds=seconds,
+    )
 
 
 def _is_stale(now: int, best_step: int, schedule: Schedule) -> bool:

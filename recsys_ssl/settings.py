@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from recsys_ssl.yaml_text import YamlError, printable, show
+from recsys_ssl.yaml_text import parse as parse_yaml
+
 _Config = TypeVar("_Config")
+
+MAX_NUMBER = 2**31 - 1
+"""No setting is larger; some have a closer limit of their own."""
 
 
 class ConfigError(ValueError):
@@ -34,14 +40,18 @@ def parse(overrides: Sequence[str], sections: Sequence[str]) -> dict[str, dict[s
         section, dot, name = key.partition(".")
         if not equals or not dot or not name or section not in values:
             raise ConfigError(
-                f"a setting is SECTION.KEY=VALUE with a section of {', '.join(values)}. Received: {override!r}."
+                f"a setting is SECTION.KEY=VALUE with a section of {', '.join(values)}. Received: {show(override)}."
             )
         try:
-            _set(values[section], name.split("."), yaml.safe_load(text))
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{key}: the value must be YAML. Received: {text!r}. Quote it for the shell.") from error
+            _set(values[section], name.split("."), parse_yaml(text).values)
+        except YamlError as error:
+            raise ConfigError(
+                f"{printable(key, 99)}: the value must be YAML. Received: {show(text)}. Quote it for the shell."
+            ) from error
         except TypeError as error:
-            raise ConfigError(f"{key}: a setting above it has a value of its own. Received: {override!r}.") from error
+            raise ConfigError(
+                f"{printable(key, 99)}: a setting above it has a value of its own. Received: {show(override)}."
+            ) from error
     return values
 
 
@@ -71,27 +81,45 @@ def build(section: str, kind: type[_Config], values: Mapping[str, Any]) -> _Conf
     """The dataclass `kind` of a section's values.
 
     Raises:
-        ConfigError: an unknown key, or a value of the wrong type or range.
+        ConfigError: an unknown key, or a value of the wrong type or range; numbers are finite and not absurdly large.
     """
     _check_names(section, kind, values)
     try:
-        return TypeAdapter(kind).validate_python(values)
+        config = TypeAdapter(kind).validate_python(values)
+        _check_numbers(section, config)
+        return config
     except ValidationError as error:
         fault = error.errors()[0]
-        where = ".".join([section, *(str(key) for key in fault["loc"])])
-        message = fault["msg"].removeprefix("Value error, ").rstrip(".")
+        where = printable(".".join([section, *(str(key) for key in fault["loc"])]), 99)
+        message = printable(fault["msg"].removeprefix("Value error, ").rstrip("."))
         if fault["type"] != "value_error":
-            raise ConfigError(f"{where}: {message}. Received: {fault['input']!r}.") from error
+            raise ConfigError(f"{where}: {message}. Received: {show(fault['input'])}.") from error
         # The settings' own messages say what came, and most of them where.
         raise ConfigError(f"{message}." if f"{section}." in message else f"{where}: {message}.") from error
 
 
+def _check_numbers(where: str, value: Any) -> None:
+    """Raises ConfigError for a number of the settings below `value` that no run can have."""
+    if isinstance(value, (int, float)) and not (math.isfinite(value) and abs(value) <= MAX_NUMBER):
+        raise ConfigError(f"{where} must be a number of at most {MAX_NUMBER:,}. Received: {show(value)}.")
+    if dataclasses.is_dataclass(value):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        value = dict(enumerate(value))
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_numbers(f"{where}.{printable(str(name), 99)}", inner)
+
+
 def _check_names(section: str, kind: type, values: Mapping[str, Any]) -> None:
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    unknown = sorted(set(values) - set(fields))
+    unknown = sorted(set(values) - set(fields), key=str)
     if unknown:
-        raise ConfigError(f"unknown setting {section}.{unknown[0]}. Use one of: {', '.join(fields)}.")
+        name = printable(f"{section}.{unknown[0]}", 99)
+        raise ConfigError(f"unknown setting {name}. Use one of: {', '.join(fields)}.")
     for name, value in values.items():
+        if isinstance(value, bool) and "int" in str(fields[name].type):  # Python takes true for 1
+            raise ConfigError(f"{section}.{name} must be a whole number. Received: {str(value).lower()}.")
         inner = fields[name].default_factory
         if isinstance(value, Mapping) and dataclasses.is_dataclass(inner):
             _check_names(f"{section}.{name}", inner, value)

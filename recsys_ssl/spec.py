@@ -13,13 +13,24 @@ import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Optional, Union
+from typing import Annotated, Final, Literal, Optional
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from recsys_ssl.kinds import KINDS, PLANNED
+from recsys_ssl import yaml_text
+from recsys_ssl.spec_features import FEATURE_KINDS, STRICT
+from recsys_ssl.spec_features import VOCABULARY_FEATURES as VOCABULARY_FEATURES
+from recsys_ssl.spec_features import CategoricalFeature as CategoricalFeature
+from recsys_ssl.spec_features import ColumnFeature as ColumnFeature
+from recsys_ssl.spec_features import ContentFeature as ContentFeature
+from recsys_ssl.spec_features import DenseFeature as DenseFeature
+from recsys_ssl.spec_features import Feature as Feature
+from recsys_ssl.spec_features import IdFeature as IdFeature
+from recsys_ssl.spec_features import ItemSequenceFeature as ItemSequenceFeature
+from recsys_ssl.spec_features import NumericFeature as NumericFeature
+from recsys_ssl.spec_features import TableFeature as TableFeature
+from recsys_ssl.spec_features import TextFeature as TextFeature
 
 SPEC_VERSION: Final = 1
 
@@ -38,17 +49,29 @@ RESERVED_NAMES = frozenset(
     }
 )
 
-_Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", description="Name of the feature in every artifact.")]
-_Count = Annotated[int, Field(ge=1)]
+# Names that the exported `recommend` gives its own inputs, and what Python's calls take for themselves.
+INPUTS_OF_RECOMMEND = frozenset({"k", "exclude", "self"})
+
 _Share = Annotated[float, Field(ge=0.0, le=1.0)]
+_MAX_WEIGHT = 1e6
+# Wildcards of a path; far more would take a matcher minutes for a single name.
+_MAX_STARS = 12
 
 
 class SpecError(ValueError):
     """A feature spec that cannot be used; the message says where, what came and what to do."""
 
 
+class _PlacedError(ValueError):
+    """A contradiction of the whole spec that one of its keys can tell."""
+
+    def __init__(self, keys: list[str | int], message: str):
+        super().__init__(message)
+        self.keys = keys
+
+
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = STRICT
 
 
 # --- Files ---------------------------------------------------------------------------------------
@@ -158,166 +181,17 @@ class Files(_Strict):
             raise ValueError("records says where the array of a JSON document is. Set format: json or remove it.")
         return self
 
-
-# --- Features ------------------------------------------------------------------------------------
-
-
-class _AnyFeature(_Strict):
-    """What the stages ask of a feature, whatever its kind."""
-
-    is_content: ClassVar[bool] = False
-    """Whether values are content for an encoder, packed at ingestion."""
-    is_coded: ClassVar[bool] = True
-    """Whether values become codes of a vocabulary or buckets."""
-    is_number: ClassVar[bool] = False
-    """Whether raw values are float32; those of the other kinds are bytes."""
-
-    @property
-    def is_list(self) -> bool:
-        """Whether a raw record may hold several values."""
-        return False
-
-
-class ColumnFeature(_AnyFeature):
-    """A feature that a column of a log or table holds."""
-
-    name: _Name
-    column: Optional[str] = Field(default=None, description="Column of the table; the feature's name when absent.")
-    min_presence: Optional[_Share] = Field(
-        default=None, description="Least share of records with a value; fewer is a data anomaly that stops the run."
-    )
-
-    @property
-    def source_column(self) -> str:
-        return self.column or self.name
-
-
-class IdFeature(ColumnFeature):
-    """A (nearly) unique identifier, one value a record."""
-
-    kind: Literal["id"]
-    min_count: _Count = Field(default=1, description="Rarer values share the out-of-vocabulary buckets.")
-    oov_buckets: _Count = 1
-
-
-class CategoricalFeature(ColumnFeature):
-    """One value, or several when `multi_valued`."""
-
-    kind: Literal["categorical"]
-    multi_valued: bool = False
-    separator: Optional[Annotated[str, Field(min_length=1)]] = Field(
-        default=None, description="Separates the values of a multi-valued feature in a CSV cell."
-    )
-    min_count: _Count = 1
-    vocabulary_size: Optional[_Count] = Field(default=None, description="Keep the most frequent values only.")
-    oov_buckets: _Count = 1
-
     @model_validator(mode="after")
-    def _separator_needs_multi_valued(self):
-        if self.separator is not None and not self.multi_valued:
-            raise ValueError("a separator needs multi_valued: true. Add it or remove the separator.")
+    def _is_readable(self):
+        if self.comment is not None and self.comment in self.delimiter:
+            raise ValueError(f"comment and delimiter must differ. Received both: {self.comment!r}. Change one.")
+        columns = self.columns or []
+        if len(set(columns)) < len(columns) or "" in columns:
+            raise ValueError("columns must have names, each its own. Name those too that no feature reads.")
+        for path in self.paths:
+            if len(re.findall(r"\*+", path)) > _MAX_STARS:
+                raise ValueError(f"a path has at most {_MAX_STARS} `*`. Received: {path!r}. Name directories.")
         return self
-
-    @property
-    def is_list(self) -> bool:
-        return self.multi_valued
-
-
-class TextFeature(ColumnFeature):
-    """Free text as a bag of lower-cased word n-grams."""
-
-    kind: Literal["text"]
-    ngrams: Annotated[int, Field(ge=1, le=4)] = Field(default=1, description="Longest n-gram, in words.")
-    max_words: _Count = Field(default=64, description="Words beyond this are not read.")
-    min_count: _Count = 1
-    vocabulary_size: _Count = 20_000
-    oov_buckets: _Count = 1
-
-
-class NumericFeature(ColumnFeature):
-    """A number, used as its quantile bucket."""
-
-    is_number: ClassVar[bool] = True
-
-    kind: Literal["numeric"]
-    buckets: Annotated[int, Field(ge=2, le=1000)] = 10
-
-
-class DenseFeature(ColumnFeature):
-    """A vector of fixed length, standardised per element."""
-
-    is_coded: ClassVar[bool] = False
-    is_number: ClassVar[bool] = True
-
-    kind: Literal["dense"]
-    dim: _Count
-    separator: Annotated[str, Field(min_length=1)] = Field(
-        default=" ", description="Separates the elements in a CSV cell."
-    )
-
-    @property
-    def is_list(self) -> bool:
-        return True
-
-
-class ItemSequenceFeature(_AnyFeature):
-    """The query's last `length` positive items strictly before the event."""
-
-    kind: Literal["item_sequence"]
-    name: _Name
-    length: _Count = 20
-
-    @property
-    def is_list(self) -> bool:
-        return True
-
-
-if TYPE_CHECKING:  # which cannot read names out of `kinds`
-    _ContentKind = str
-    _PlannedKind = str
-else:
-    _ContentKind = Literal[tuple(KINDS)]
-    _PlannedKind = Literal[PLANNED]
-
-
-class ContentFeature(ColumnFeature):
-    """Content of an item that an encoder turns into a vector, see docs/new_encoder.md; a `molecule` is a SMILES."""
-
-    is_content: ClassVar[bool] = True
-    is_coded: ClassVar[bool] = False
-
-    kind: _ContentKind
-
-
-class ReservedFeature(_AnyFeature):
-    """A kind whose encoder does not exist yet."""
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    kind: _PlannedKind
-    name: _Name
-
-    @model_validator(mode="after")
-    def _not_yet(self):
-        raise ValueError(f"kind {self.kind!r} is reserved and not yet available. Remove feature {self.name!r}.")
-
-
-Feature = Annotated[
-    Union[
-        IdFeature,
-        CategoricalFeature,
-        TextFeature,
-        NumericFeature,
-        DenseFeature,
-        ItemSequenceFeature,
-        ContentFeature,
-        ReservedFeature,
-    ],
-    Field(discriminator="kind"),
-]
-TableFeature = Union[IdFeature, CategoricalFeature, TextFeature, NumericFeature, DenseFeature, ContentFeature]
-"""All kinds of `ColumnFeature`."""
-VOCABULARY_FEATURES = (IdFeature, CategoricalFeature, TextFeature)
-"""The kinds whose values are looked up in a vocabulary."""
 
 
 # --- Log, tables, split ----------------------------------------------------------------------------
@@ -337,7 +211,7 @@ class Timestamp(_Strict):
     def _format_gives_a_date(self):
         if self.format is None:
             return self
-        if "unit" in self.model_fields_set:
+        if self.unit != "s":
             raise ValueError("a format takes the place of the unit. Remove one of them.")
         moment = datetime(2011, 12, 21, 8, 26, 40, tzinfo=timezone.utc)
         try:
@@ -375,6 +249,8 @@ class Label(_Strict):
         if self.positive is not None:
             if not self.positive or min(self.positive.values()) <= 0:
                 raise ValueError("positive needs at least one event type and weights above 0.")
+            if max(self.positive.values()) > _MAX_WEIGHT:
+                raise ValueError(f"weights are at most {_MAX_WEIGHT:,.0f}. Divide them all by the same number.")
             both = sorted(set(self.positive) & set(self.impressions))
             if both:
                 raise ValueError(f"an event type is positive or an impression. Received both for: {both}.")
@@ -427,7 +303,7 @@ class Split(_Strict):
     )
     validation: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
     test: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
-    seed: int = Field(default=0, description="Seed of the hash.")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of the hash.")
     column: Optional[str] = Field(
         default=None,
         description="Column of items.table that names the item's group (`item_group` only). Items without a value are "
@@ -468,7 +344,7 @@ class FeatureSpec(_Strict):
     """Everything the stages need to know about one data set."""
 
     version: Literal[1] = SPEC_VERSION
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)]
     description: str = ""
     events: Events
     items: Items
@@ -523,9 +399,15 @@ class FeatureSpec(_Strict):
             repeated = sorted({name for name in names if names.count(name) > 1})
             if repeated:
                 raise ValueError(f"{side} feature names must be unique. Received twice: {repeated}.")
-            reserved = sorted(set(names) & RESERVED_NAMES)
+            as_query = side == "query" or self.queries.same_as_items
+            reserved = sorted(set(names) & (RESERVED_NAMES | (INPUTS_OF_RECOMMEND if as_query else {"self"})))
             if reserved:
-                raise ValueError(f"{side} feature names {reserved} are reserved. Rename them and set their column.")
+                message = f"{side} feature names {reserved} are reserved. Rename them and set their column."
+                raise _PlacedError(self._keys_of(side, reserved[0]), message)
+            if len({name.lower() for name in names}) < len(names):  # each names the file of its vocabulary
+                alike = sorted({name for name in names if [other.lower() for other in names].count(name.lower()) > 1})
+                message = f"{side} feature names must differ in more than case. Received: {alike}. Rename one."
+                raise _PlacedError(self._keys_of(side, alike[0]), message)
         if any(isinstance(f, ItemSequenceFeature) for f in (*self.items.features, *self.events.features)):
             raise ValueError("an item_sequence is a feature of queries. Move it to queries.features.")
         for feature in self.query_features:
@@ -577,10 +459,22 @@ class FeatureSpec(_Strict):
         unknown = sorted(set(self.evaluation.slices) - sliceable)
         if unknown:
             raise ValueError(f"evaluation.slices must be categorical query features. Received: {unknown}.")
+        if len(set(self.evaluation.slices)) < len(self.evaluation.slices):
+            raise ValueError("evaluation.slices names each feature once. Remove what comes twice.")
         readable = {f.name for f in self.item_features if not f.is_content}
         if self.items.title is not None and self.items.title not in readable:
             raise ValueError(f"items.title must name an item feature. Received: {self.items.title!r}.")
         return self
+
+    def _keys_of(self, side: str, name: str) -> list[str | int]:
+        """The keys that lead to the name of a feature."""
+        parts = ("queries", "events") if side == "query" else ("items",)
+        return next(
+            [part, "features", place, "name"]
+            for part in parts
+            for place, feature in enumerate(getattr(self, part).features)
+            if feature.name == name
+        )
 
     def to_json(self) -> str:
         return self.model_dump_json()
@@ -592,42 +486,37 @@ class FeatureSpec(_Strict):
 
 # --- YAML ------------------------------------------------------------------------------------------
 
+_MAX_FAULTS = 10
+
 
 def load_spec(path: str | Path) -> FeatureSpec:
     """Reads and checks a spec file.
 
     Raises:
         SpecError: the file is missing, is no YAML, or breaks the contract; one line per fault, each with
-            the line of the file, the key, what came and what to do.
+            the line of the file, the key, what came and what to do. Of many faults the first ten.
 
     Examples:
         >>> spec = load_spec("feature_specs/movielens-100k.yaml")
         >>> spec.name, [feature.kind for feature in spec.item_features]
         ('movielens-100k', ['id', 'text', 'categorical', 'categorical'])
     """
-    path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        document = yaml_text.read(path)
+    except (OSError, ValueError) as error:
+        if isinstance(error, yaml_text.YamlError):
+            raise SpecError(f"{path}:{error.line}: {error}") from error
         raise SpecError(f"{path}: the spec cannot be read: {error}. Check the path.") from error
+    if not isinstance(document.values, dict):
+        received = type(document.values).__name__ if document.root else "nothing"
+        raise SpecError(f"{path}:1: a spec is a mapping of keys. Received: {received}.")
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise SpecError(f"{path}{line}: this is not valid YAML: {problem}. Mend the syntax.") from error
-    repeated = _find_repeated_key(root)
-    if repeated is not None:
-        line = repeated.start_mark.line + 1
-        raise SpecError(f"{path}:{line}: a key may be given once. Received twice: {repeated.value!r}. Remove one.")
-    if not isinstance(values, dict):
-        raise SpecError(f"{path}: a spec is a mapping of keys. Received: {type(values).__name__}.")
-    try:
-        return FeatureSpec.model_validate(values)
+        return FeatureSpec.model_validate(document.values)
     except ValidationError as error:
-        raise SpecError("\n".join(_describe(path, root, fault) for fault in error.errors())) from error
+        lines = [f"{path}:{_describe(document, fault)}" for fault in error.errors()[:_MAX_FAULTS]]
+        if error.error_count() > _MAX_FAULTS:
+            lines.append(f"{path}: and {error.error_count() - _MAX_FAULTS:,} more faults.")
+        raise SpecError("\n".join(lines)) from error
 
 
 def json_schema() -> str:
@@ -637,59 +526,25 @@ def json_schema() -> str:
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"
 
 
-_KINDS = ("id", "categorical", "text", "numeric", "dense", "item_sequence", *KINDS, *PLANNED)
-
-
-def _describe(path: Path, root: yaml.Node, fault: ErrorDetails) -> str:
-    # The discriminated union puts the kind into the location; it is no key of the file.
-    loc = fault["loc"]
-    keys = [key for i, key in enumerate(loc) if not (key in _KINDS and i and isinstance(loc[i - 1], int))]
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "extra_forbidden":
-        message = "unknown key. Check its spelling or remove it"
-    received = "" if isinstance(fault["input"], (dict, list)) else f" Received: {fault['input']!r}."
-    where = ".".join(str(key) for key in keys) or "spec"
-    return f"{path}:{_line_of(root, keys)}: {where}: {message.rstrip('.')}.{received}"
-
-
-def find_line(path: str | Path, keys: Sequence[object]) -> int:
+def find_line(path: str | Path, keys: Sequence[str | int]) -> int:
     """The line of a spec file that has the key, or the deepest of the keys above it.
 
     Args:
         path: a file that `load_spec` reads.
         keys: from the top, as ["events", "features", 0].
     """
-    root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    return _line_of(root, list(keys))
+    return yaml_text.read(path).line_of(keys)
 
 
-def _find_repeated_key(node: yaml.Node | None) -> yaml.Node | None:
-    """The first key that a mapping has twice, which YAML readers would silently override."""
-    children = []
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                return key
-            seen.add(key.value)
-            children.append(value)
-    elif isinstance(node, yaml.SequenceNode):
-        children = node.value
-    return next((found for child in children if (found := _find_repeated_key(child)) is not None), None)
-
-
-def _line_of(node: yaml.Node, keys: list) -> int:
-    """The line of the deepest node on the path of `keys` that the file has."""
-    line = node.start_mark.line + 1
-    for key in keys:
-        if isinstance(node, yaml.MappingNode):
-            match = next(((k, v) for k, v in node.value if k.value == str(key)), None)
-            if match is None:
-                break
-            line, node = match[0].start_mark.line + 1, match[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-            node = node.value[key]
-            line = node.start_mark.line + 1
-        else:
-            break
-    return line
+def _describe(document: yaml_text.Document, fault: ErrorDetails) -> str:
+    # The discriminated union puts the kind into the location; it is no key of the file.
+    loc = fault["loc"]
+    keys = [key for i, key in enumerate(loc) if not (key in FEATURE_KINDS and i and isinstance(loc[i - 1], int))]
+    keys += getattr(fault.get("ctx", {}).get("error"), "keys", [])
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        message = "unknown key. Check its spelling or remove it"
+    received = "" if isinstance(fault["input"], (dict, list)) else f" Received: {yaml_text.show(fault['input'])}."
+    where = ".".join(str(key) for key in keys) or "spec"
+    message = f"{yaml_text.printable(where, 200)}: {yaml_text.printable(message.rstrip('.'))}"
+    return f"{document.line_of(keys)}: {message}.{received}"

@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import math
 import os
 import random
 import signal
@@ -53,6 +55,18 @@ class TestJson:
             "part": {"name": "a", "share": 0.5, "sizes": []},
             "n": 1,
         }
+
+    def test_a_number_that_json_has_no_form_for_is_text_and_comes_back(self):
+        whole = dataclasses.replace(WHOLE, recall={10: math.inf, 50: -math.inf, 5: math.nan})
+
+        def refuse(name):
+            raise ValueError(name)
+
+        text = artifacts.to_json({"a": [whole, (1.5, math.nan)]})
+        recall = {"10": "Infinity", "50": "-Infinity", "5": "NaN"}
+        read = json.loads(text, parse_constant=refuse)["a"]
+        assert (read[0]["recall"], read[1]) == (recall, [1.5, "NaN"])
+        assert str(artifacts.from_json(Whole, artifacts.to_json(whole)).recall) == "{10: inf, 50: -inf, 5: nan}"
 
     def test_what_has_no_json_is_an_error(self):
         with pytest.raises(TypeError):

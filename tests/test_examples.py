@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -68,6 +69,14 @@ def test_a_column_that_no_record_has_comes_back_with_the_schema_only(tmp_path):
     (batch,) = read_batches([path], schema=make_schema(columns))
     assert [value or [] for value in batch.column("price").to_pylist()] == [[], []]
     assert batch.schema.field("price").type == pa.large_list(pa.float32())
+
+
+def test_equal_batches_give_equal_files_whatever_the_order_of_their_columns(tmp_path):
+    contents = set()
+    for shard, names in enumerate([list(COLUMNS), list(COLUMNS), list(reversed(COLUMNS))]):
+        path = write_shard(make_batch({name: COLUMNS[name] for name in names}), tmp_path, "train", f"part-{shard}")
+        contents.add(Path(path).read_bytes())
+    assert len(contents) == 1
 
 
 def test_the_files_are_tf_examples_in_the_layout_of_tfx(tmp_path):

@@ -227,6 +227,13 @@ class TestVectors:
         assert lists.to_vectors(lists.from_vectors(np.zeros((0, 4)))).shape == (0, 4)
 
 
+def test_tables_become_one_whatever_columns_are_missing_in_some():
+    tables = [pa.table({"a": [1, 2], "b": pa.nulls(2)}), pa.table({"b": ["x"]}), pa.table({"a": pa.nulls(1)})]
+    found = lists.concat_tables(tables)
+    assert found.schema.types == [pa.int64(), pa.string()]
+    assert found.to_pydict() == {"a": [1, 2, None, None], "b": [None, None, "x", None]}
+
+
 def test_a_worker_that_reads_lists_loads_neither_tensorflow_nor_beam():
     code = "import sys, recsys_ssl.lists; sys.exit(bool({'tensorflow', 'apache_beam'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -36,8 +36,8 @@ class Walk(tf.Module):
         return {"loss": self.model.place * 1.0}
 
 
-def run(directory, goal=3.0, end=None, batches=lambda step: 1.0, log_dir=None, **changes):
-    """Walks towards a goal; `end` raises at the validation of that step."""
+def run(directory, goal=3.0, end=None, batches=lambda step: 1.0, log_dir=None, scores=None, **changes):
+    """Walks towards a goal; `end` raises at the validation of that step, `scores` takes the place of distances."""
     walk, told, firsts = Walk(), [], []
 
     def make_batches(first):
@@ -47,7 +47,7 @@ def run(directory, goal=3.0, end=None, batches=lambda step: 1.0, log_dir=None, *
     def validate():
         if int(walk.step) == end:
             raise KeyboardInterrupt
-        return {"distance": abs(float(walk.model.place) - goal)}
+        return {"distance": abs(float(walk.model.place) - goal) if scores is None else next(scores)}
 
     schedule = dataclasses.replace(SCHEDULE, **changes)
     progress = lambda *news: told.append(news)  # noqa: E731
@@ -84,6 +84,37 @@ def test_a_larger_score_may_be_the_better_one(tmp_path):
     done = run(tmp_path, larger_is_better=True)
     assert done.outcome.best_step == 10
     assert done.place == pytest.approx(places(10)[10])
+
+
+@pytest.mark.parametrize(
+    ("scores", "larger_is_better", "improves"),
+    [
+        # Validations after 2, 4, ... of 10 steps: the first four are of the first four fifths.
+        ([0.1, 0.2, 0.3, 0.400, 0.405], True, True),
+        ([0.1, 0.2, 0.3, 0.400, 0.403], True, False),
+        ([0.4, 0.2, 0.3, 0.100, 0.405], True, True),
+        ([0.1, 0.2, 0.5, 0.400, 0.450], True, False),
+        ([0.0, 0.0, 0.0, 0.000, 0.001], True, True),
+        ([0.0, 0.0, 0.0, 0.000, 0.000], True, False),
+        ([0.9, 0.8, 0.7, 0.600, 0.593], False, True),
+        ([0.9, 0.8, 0.7, 0.600, 0.595], False, False),
+    ],
+)
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_score_still_improves_if_the_last_is_the_best_and_clearly_above_the_earlier(
+    tmp_path, scores, larger_is_better, improves, killed
+):
+    left = iter(scores)
+    changes = {"larger_is_better": larger_is_better, "scores": left}
+    if killed:
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, end=10, **changes)
+    assert run(tmp_path, **changes).outcome.still_improves == improves
+
+
+@pytest.mark.parametrize("changes", [{"eval_every": 10}, {"patience": 1, "scores": iter([0.3, 0.2])}])
+def test_of_one_validation_or_an_early_end_no_improvement_is_told(tmp_path, changes):
+    assert not run(tmp_path, larger_is_better=True, **changes).outcome.still_improves
 
 
 @pytest.mark.parametrize("steps", [9, 10])

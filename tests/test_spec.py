@@ -249,8 +249,8 @@ def test_a_reserved_kind_says_not_yet(tmp_path):
     [
         ("name: [", r":1: this is not valid YAML: .* Mend the syntax."),
         ("a: 1\n\tb: 2\n", r":2: this is not valid YAML: .*"),
-        ("- a\n- b\n", r": a spec is a mapping of keys. Received: list."),
-        ("", r": a spec is a mapping of keys. Received: NoneType."),
+        ("- a\n- b\n", r":1: a spec is a mapping of keys. Received: list."),
+        ("", r":1: a spec is a mapping of keys. Received: nothing."),
     ],
     ids=["open-bracket", "tab", "list", "empty"],
 )
@@ -270,6 +270,64 @@ def test_a_binary_file_is_one_line(tmp_path):
     (tmp_path / "spec.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SpecError, match="cannot be read"):
         load_spec(tmp_path / "spec.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("description: everything", 'description: "\\ud800', ":2: a text must be without NUL"),
+        ("description: everything", "version: 2001-02-30\ndescription: x", ":2: version: Input should be 1"),
+        ("dim: 8", "dim: 100000000000", ":29: items.features.4.dim: .*less than or equal to 65536"),
+        ("length: 5", "length: 99999999999", ":35: queries.features.1.length: .*less than or equal to 10000"),
+        ("min_count: 2", "min_count: 10000000000", ":23: items.features.0.min_count: .*less than or equal to"),
+        ("ngrams: 2", "max_words: 99999999", ":24: items.features.1.max_words: .*less than or equal to 10000"),
+        ("ngrams: 2", "vocabulary_size: 9999999999", ":24: items.features.1.vocabulary_size: .*less than or equal"),
+        ("min_count: 2", "oov_buckets: 9999999999", ":23: items.features.0.oov_buckets: .*less than or equal"),
+        ("buckets: 20", "buckets: 1001", ":26: items.features.3.buckets: .*less than or equal to 1000"),
+        ("buy: 3.0", "buy: 1.0e+30", ":9: events.label: weights are at most 1,000,000"),
+        ("name: shop", f"name: {'a' * 101}", ":1: name: String should have at most 100 characters"),
+        ("{name: device,", f"{{name: {'d' * 101}, column: device,", ":15: .*at most 100 characters"),
+        ('"\\t"', '"\\t"\n  comment: "\\t"', ":3: events: comment and delimiter must differ"),
+        ("[events-*.csv.gz]", f"['{'*a' * 30}']", ":3: events: a path has at most 12 `[*]`"),
+        ("slices: [device]", "slices: [device, device]", ":1: spec: evaluation.slices names each feature once"),
+        ("kind: dense", 'kind: "\\e[31m\\u202e"', r":27: .*'\\u202e\\x1b|:27: .*\\x1b\[31m\\u202e"),
+        ("test: 0.1", "test: 0.1, seed: 99999999999999999999", ":36: split.seed: "),
+    ],
+)
+def test_what_no_run_could_have_is_refused_at_once(tmp_path, old, new, fault):
+    assert FULL.count(old) == 1
+    line, *others = faults(tmp_path, FULL.replace(old, new))
+    assert re.match(fault, line), line
+    assert others == []
+    assert line.isprintable()
+    assert len(line) < 400
+
+
+@pytest.mark.parametrize("name", ["k", "exclude", "self"])
+def test_inputs_of_recommend_are_no_names_of_query_features(tmp_path, name):
+    (line,) = faults(tmp_path, FULL.replace("{name: user, kind", f"{{name: {name}, column: user, kind"))
+    assert line.startswith(f":34: queries.features.0.name: query feature names ['{name}'] are reserved. Rename them")
+    # Items have no such inputs of their own, unless they are the queries.
+    text = FULL.replace("{name: price, kind", f"{{name: {name}, column: price, kind")
+    if name == "self":
+        assert "item feature names ['self'] are reserved" in faults(tmp_path, text)[0]
+    else:
+        assert load_text(tmp_path, text).items.features[3].name == name
+        text = changed(text, queries={"same_as_items": True}, events__features=None, evaluation=None)
+        assert f"item feature names ['{name}'] are reserved" in faults(tmp_path, text)[0]
+
+
+def test_names_that_differ_in_case_alone_would_share_a_file(tmp_path):
+    (line,) = faults(tmp_path, FULL.replace("{name: price, kind", "{name: Title, column: price, kind"))
+    message = "item feature names must differ in more than case. Received: ['Title', 'title']. Rename one."
+    assert line == f":26: items.features.3.name: {message}"
+
+
+def test_of_many_faults_the_first_ten_are_told(tmp_path):
+    lines = faults(tmp_path, FULL + "".join(f"x{i}: 1\n" for i in range(30)))
+    assert len(lines) == 11
+    assert lines[0] == ":39: x0: unknown key. Check its spelling or remove it. Received: 1."
+    assert lines[-1] == ": and 20 more faults."
 
 
 # --- Consistency: one row per rule ------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""Any log: IN logs and specs as strangers have them, sound, odd and broken, OUT whether each came to its right outcome."""
+"""Any log: IN logs and specs as strangers have them, sound or broken, OUT whether each comes to its right outcome."""

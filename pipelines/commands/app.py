@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from pipelines.commands import data, encoders, new_spec, predictors, results, run, stages
+from pipelines.commands import clean, data, encoders, new_spec, predictors, results, run, stages
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -14,7 +14,7 @@ app = typer.Typer(
     help="Feedback logs in; self-supervised two-tower retrieval, ScaNN index and A/B report out.",
 )
 _FAMILIES = {
-    "The whole pipeline": (run.run,),
+    "The whole pipeline": (run.run, clean.clean),
     "Before it": (data.data, new_spec.new_spec, data.validate_spec, data.spec_schema),
     "Its stages one by one": (
         *(stages.ingest, stages.transform, stages.correlate),

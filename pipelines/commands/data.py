@@ -8,10 +8,9 @@ from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from pipelines.commands.session import SpecPath, fail, readable, require_dir
+from pipelines.console import make_console, plain, show_table
 from recsys_ssl.spec import FeatureSpec, SpecError, find_line, json_schema, load_spec
 
 _MOST_FILES = 10
@@ -48,14 +47,14 @@ def validate_spec(
         feature_spec = load_spec(spec)
     except SpecError as error:
         fail(str(error))
-    table = Table(title=f"{feature_spec.name}: valid", title_justify="left")
-    for column in ("side", "feature", "kind", "column"):
-        table.add_column(column)
-    for side, features in (("query", feature_spec.query_features), ("item", feature_spec.item_features)):
-        for feature in features:
-            table.add_row(side, feature.name, feature.kind, escape(getattr(feature, "source_column", "")))
-    console = Console()
-    console.print(table)
+    sides = (("query", feature_spec.query_features), ("item", feature_spec.item_features))
+    rows = [
+        (side, feature.name, feature.kind, getattr(feature, "source_column", ""))
+        for side, features in sides
+        for feature in features
+    ]
+    console, columns = make_console(), ("side", "feature", "kind", "column")
+    show_table(console, f"{feature_spec.name}: valid", columns, rows, texts=columns)
     if data is not None:
         with readable():
             require_dir(data)
@@ -71,9 +70,8 @@ def _show_preview(console: Console, feature_spec: FeatureSpec, path: Path, data_
     sides = preview(feature_spec, str(data_dir))
     for side in sides:
         names = ", ".join(side.files[:_MOST_FILES]) + (", ..." if len(side.files) > _MOST_FILES else "")
-        console.print(
-            f"{side.name}, {len(side.files):,} file(s): {names}", markup=False, highlight=False, soft_wrap=True
-        )
+        title = plain(f"{side.name}, {len(side.files):,} file(s): {names}")
+        console.print(title, highlight=False, soft_wrap=True)
         if side.read:
             counts = "".join(f", {number:,} {word}" for word, number in side.counts.items() if number)
             extent = "all" if side.is_whole else "the first"
@@ -83,9 +81,7 @@ def _show_preview(console: Console, feature_spec: FeatureSpec, path: Path, data_
             number = f"{finding.number:>9,}  " if side.read else "  "
             example = f"; first: {finding.example}" if finding.example else ""
             where = f"{path}:{find_line(path, finding.key)}: {'.'.join(map(str, finding.key))}"
-            console.print(
-                f"{number}{finding.reason}{example}; see {where}", markup=False, highlight=False, soft_wrap=True
-            )
+            console.print(plain(f"{number}{finding.reason}{example}; see {where}"), highlight=False, soft_wrap=True)
     if will_fail(sides):
         fail("most of a side would be rejected, or a file cannot be read. Change the lines of the spec that are named.")
     allowed = feature_spec.max_rejected_share

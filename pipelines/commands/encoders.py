@@ -12,10 +12,9 @@ from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from pipelines.commands.session import Settings, WorkDir, require_file, session
+from pipelines.console import plain, show_table
 from pipelines.progress import PROGRESS
 from recsys_ssl.kinds import KINDS
 
@@ -48,7 +47,7 @@ def pretrain(
 
     [dim]recsys-ssl pretrain molecule --data all.smi --workdir build/molecules --set pretrain.steps=5000[/dim]
     """
-    with session(workdir, "pretrain") as (console, lines):
+    with session(workdir, "pretrain", is_alone=True) as (console, lines):
         lines.start("Load TensorFlow")
         from recsys_ssl import kinds
         from recsys_ssl.encoders.pretrain import pretrain as pretrain_encoder
@@ -83,16 +82,13 @@ def _show(console: Console, noun: str, result) -> None:
     """The figures of the best validation."""
     data = result.data
     rejected = ", ".join(f"{count:,} {reason}" for reason, count in data.rejected.items()) or "none"
-    table = Table(title=f"validation at step {result.best_step:,}", title_justify="left")
-    table.add_column("figure")
-    table.add_column("value", justify="right")
-    for name, value in result.figures.items():
-        table.add_row(name.removeprefix("validation_").replace("_", " "), f"{value:.4f}")
+    names = [name.removeprefix("validation_").replace("_", " ") for name in result.figures]
+    rows = [(name, f"{value:.4f}") for name, value in zip(names, result.figures.values(), strict=True)]
     console.print()
     console.print(f"{data.num_train:,} {noun} to train on, {data.num_validation:,} to validate on", highlight=False)
-    console.print(f"rejected: {escape(rejected)}", highlight=False)
-    console.print(table)
-    console.print(f"{'encoder':<24} {result.encoder_dir}", highlight=False, soft_wrap=True)
+    console.print(f"rejected: {plain(rejected)}", highlight=False)
+    show_table(console, f"validation at step {result.best_step:,}", ("figure", "value"), rows, texts=("figure",))
+    console.print(f"{'encoder':<24} {plain(str(result.encoder_dir))}", highlight=False, soft_wrap=True)
 
 
 def embed(
@@ -114,7 +110,7 @@ def embed(
     [dim]recsys-ssl embed molecule --model build/molecules/encoder --data new.smi --to build/vectors.parquet[/dim]
     """
     with session(to.parent, "embed") as (console, lines):
-        require_file(to)
+        require_file(to, data)
         lines.start("Load TensorFlow")
         from recsys_ssl import kinds
         from recsys_ssl.encoders import store
@@ -129,19 +125,22 @@ def embed(
             to,
             workers,
             max_rejected_share,
+            data,
         )
         PROGRESS.info(f"{num_embedded:,} vectors, {num_rejected:,} rejected")
         lines.finish()
-        console.print(f"{'vectors':<24} {to}", highlight=False, soft_wrap=True)
+        console.print(f"{'vectors':<24} {plain(str(to))}", highlight=False, soft_wrap=True)
         if num_rejected:
-            console.print(f"{'rejected':<24} {_rejected_path(to)}", highlight=False, soft_wrap=True)
+            console.print(f"{'rejected':<24} {plain(str(_rejected_path(to)))}", highlight=False, soft_wrap=True)
 
 
 def _rejected_path(to: Path) -> Path:
     return to.with_name(f"{to.name}.rejected.jsonl")
 
 
-def _write_vectors(embedder, contents, to: Path, workers: int, max_rejected_share: float) -> tuple[int, int]:
+def _write_vectors(
+    embedder, contents, to: Path, workers: int, max_rejected_share: float, data: Path
+) -> tuple[int, int]:
     """The numbers of records that were embedded and rejected; no file is left half-written.
 
     Raises:
@@ -177,19 +176,19 @@ def _write_vectors(embedder, contents, to: Path, workers: int, max_rejected_shar
                 PROGRESS.info(f"{num_embedded:,} vectors, {len(rejected):,} rejected")
         lines = [json.dumps(rejection._asdict()) + "\n" for rejection in rejected]
         artifacts.write_text(_rejected_path(to), "".join(lines))
-        _check_rejected(num_embedded, rejected, max_rejected_share, to)
+        _check_rejected(num_embedded, rejected, max_rejected_share, to, data)
     return num_embedded, len(rejected)
 
 
-def _check_rejected(num_embedded: int, rejected: Sequence, max_share: float, to: Path) -> None:
+def _check_rejected(num_embedded: int, rejected: Sequence, max_share: float, to: Path, data: Path) -> None:
     num_records = num_embedded + len(rejected)
     if not num_records:
-        raise ValueError("--data must have records. Received: none, the file is empty. Check the path.")
+        raise ValueError(f"--data must have records. Received: none, {str(data)!r} is empty. Check the path.")
     if not num_embedded or len(rejected) > max_share * num_records:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in Counter(r.reason for r in rejected).items())
         first = ", ".join(f"{rejection[-1]!r:.60}" for rejection in rejected[:3])
         raise ValueError(
             f"at most {max_share:.0%} of the records may be rejected, and not all. Received: {reasons} of "
             f"{num_records:,}, the first {first}; they are listed in {_rejected_path(to)}. "
-            "Is it the right column? Name it by --column, mend the file, or raise --max-rejected-share."
+            f"Is it the right column? Name it by --column, mend {str(data)!r}, or raise --max-rejected-share."
         )

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from pipelines.commands.encoders import KindName, Workers
 from pipelines.commands.session import Settings, WorkDir, require_file, session
+from pipelines.console import make_console, plain, show_table
 from pipelines.progress import PROGRESS
 from recsys_ssl import artifacts
 from recsys_ssl.artifacts import REJECTED_FILE
@@ -55,7 +55,7 @@ def finetune(
     [dim]recsys-ssl finetune molecule --model build/molecules/encoder --data esol.csv --column smiles
     --target logSolubility --workdir build/esol[/dim]
     """
-    with session(workdir, "finetune") as (_, lines):
+    with session(workdir, "finetune", is_alone=True) as (_, lines):
         lines.start("Load TensorFlow")
         from recsys_ssl import kinds
         from recsys_ssl.encoders import store
@@ -79,7 +79,7 @@ def finetune(
         facts["split"] = chosen_split
         artifacts.write_text(workdir / "metrics.json", artifacts.to_json(facts))
         lines.finish()
-    _show(Console(), workdir)
+    _show(make_console(), workdir)
 
 
 def predict(
@@ -97,7 +97,7 @@ def predict(
     [dim]recsys-ssl predict molecule --model build/esol/predictor --data new.csv --to build/solubility.csv[/dim]
     """
     with session(to.parent, "predict") as (console, lines):
-        require_file(to)
+        require_file(to, data)
         lines.start("Load TensorFlow")
         from recsys_ssl import kinds
         from recsys_ssl.encoders import finetune as training
@@ -116,9 +116,9 @@ def predict(
         _write_rejections(table.rejections, rejected)
         PROGRESS.info(f"{len(table.contents):,} predicted, {len(table.rejections):,} rejected")
         lines.finish()
-        console.print(f"{'predictions':<24} {to}", highlight=False, soft_wrap=True)
+        console.print(f"{'predictions':<24} {plain(str(to))}", highlight=False, soft_wrap=True)
         if table.rejections:
-            console.print(f"{'rejected':<24} {rejected}", highlight=False, soft_wrap=True)
+            console.print(f"{'rejected':<24} {plain(str(rejected))}", highlight=False, soft_wrap=True)
 
 
 def _guess_task(targets) -> Task:
@@ -185,13 +185,10 @@ def _write_rejections(rejections, path: Path) -> None:
 
 def _show(console: Console, workdir: Path) -> None:
     facts = json.loads((workdir / "metrics.json").read_text(encoding="utf-8"))
-    table = Table(title=f"{facts['task']}, {facts['split']} split", title_justify="left")
-    for column in ("part", "records", facts["metric"]):
-        table.add_column(column, justify="left" if column == "part" else "right")
-    for part, value in facts["metrics"].items():
-        table.add_row(part, f"{facts['records'][part]:,}", f"{value:.4f}")
+    rows = [(part, f"{facts['records'][part]:,}", f"{value:.4f}") for part, value in facts["metrics"].items()]
     console.print()
-    console.print(table)
+    title, columns = f"{facts['task']}, {facts['split']} split", ("part", "records", facts["metric"])
+    show_table(console, title, columns, rows, texts=("part",))
     names = ["predictor", "predictions.csv", "metrics.json", *([REJECTED_FILE] if facts["rejected"] else [])]
     for name in names:
-        console.print(f"{name:<24} {workdir / name}", highlight=False, soft_wrap=True)
+        console.print(f"{name:<24} {plain(str(workdir / name))}", highlight=False, soft_wrap=True)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from pipelines.commands.session import SpecPath, WorkDir, readable, session
+from pipelines.console import make_console, plain, show_table
 from recsys_ssl.artifacts import REPORT_FILE
 from recsys_ssl.spec import load_spec
+
+if TYPE_CHECKING:  # its module loads TensorFlow
+    from recsys_ssl.serving.queries import Recommended
 
 
 def report(workdir: WorkDir) -> None:
@@ -26,24 +28,30 @@ def report(workdir: WorkDir) -> None:
 
     with readable():
         write_report(_read_report(workdir), workdir / "report")
-    show_report(Console(), workdir)
+    show_report(make_console(), workdir)
 
 
 def recommend(
     spec: SpecPath,
     workdir: WorkDir,
-    query: Annotated[Optional[str], typer.Option("--query", help="Id of a query of the test split.")] = None,
+    query: Annotated[
+        Optional[str],
+        typer.Option("--query", help="Id of any query; one that has a past by default."),
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="How many items.", min=1)] = 10,
 ) -> None:
-    """Recommends items to a query of the log.
+    """Recommends items to a query, by its id alone; also to one that the log does not have.
 
     [dim]recsys-ssl recommend feature_specs/movielens-100k.yaml --workdir build/demo --query 13[/dim]
     """
     with session(workdir, "recommend") as (console, _):
         feature_spec = load_spec(spec)
+        from pipelines.manifests import check_places
         from recsys_ssl.serving.queries import Places, recommend_to_query
 
-        show_recommended(console, recommend_to_query(feature_spec, Places.read(str(workdir)), query, k))
+        places = Places.read(str(workdir))
+        check_places(feature_spec, places.recommender_dir, places.interactions_dir, places.catalogue_dir)
+        show_recommended(console, recommend_to_query(feature_spec, places, query, k))
 
 
 def _read_report(workdir: Path) -> dict:
@@ -55,12 +63,10 @@ def _read_report(workdir: Path) -> dict:
 
 def show_report(console: Console, workdir: Path) -> None:
     result = _read_report(workdir)
-    table = Table(title="control vs treatment, 95% intervals over queries", title_justify="left", padding=(0, 0, 0, 1))
-    for column in ("metric", "popular", "control", "treatment", "difference", "95% interval", "p, Holm"):
-        table.add_column(column, justify="left" if column == "metric" else "right", no_wrap=True)
     floor = {row["metric"]: row["popularity"] for row in result["floor"]}
-    for row in result["metrics"]:
-        table.add_row(
+    columns = ("metric", "popular", "control", "treatment", "difference", "95% interval", "p, Holm")
+    rows = [
+        (
             row["label"],
             _number(floor.get(row["metric"])),
             _number(row["control"]),
@@ -69,36 +75,43 @@ def show_report(console: Console, workdir: Path) -> None:
             "–" if row["interval"] is None else "{:+.4f} {:+.4f}".format(*row["interval"]),
             _number(row["adjusted_p"], ".3f"),
         )
+        for row in result["metrics"]
+    ]
     console.print()
-    console.print(table)
+    title = "control vs treatment, 95% intervals over queries"
+    show_table(console, title, columns, rows, texts=("metric",), compact=True)
     verdict = result["verdict"]
-    console.print(f"[bold]{verdict['word']}[/bold]: {escape(' '.join(verdict['reasons']))}")
+    console.print(f"[bold]{verdict['word']}[/bold]: {plain(' '.join(verdict['reasons']))}", highlight=False)
     show_cautions(console, result.get("cautions", []))  # reports of earlier versions have none
     console.print()
     for name in ("report/report.html", "report/report.json", "index", "recommender", "recommender-brute-force"):
         if (workdir / name).exists():
-            console.print(f"{name.split('/')[-1]:<24} {workdir / name}", highlight=False, soft_wrap=True)
+            console.print(f"{name.split('/')[-1]:<24} {plain(str(workdir / name))}", highlight=False, soft_wrap=True)
     if (workdir / "tfx").exists():
         pushed = sorted((workdir / "pushed").glob("*/*"))
         newest = pushed[-1] if pushed else "none: not blessed"
-        console.print(f"{'pushed model':<24} {newest}", highlight=False, soft_wrap=True)
+        console.print(f"{'pushed model':<24} {plain(str(newest))}", highlight=False, soft_wrap=True)
 
 
 def show_cautions(console: Console, cautions: Sequence[str]) -> None:
     for caution in cautions:
-        console.print(f"[yellow]caution:[/yellow] {escape(caution)}", highlight=False)
+        console.print(f"[yellow]caution:[/yellow] {plain(caution)}", highlight=False)
 
 
-def show_recommended(console: Console, recommended) -> None:
+def show_recommended(console: Console, recommended: Recommended) -> None:
     console.print()
-    chosen = "; ".join(recommended.chosen_titles[-5:]) or "nothing"
-    console.print(f"query {recommended.query_id} chose before: {chosen}", markup=False)
-    table = Table(title=f"{len(recommended.item_ids)} recommendations", title_justify="left")
-    for column in ("score", "item", "title"):
-        table.add_column(column)
-    for score, item_id, title in zip(recommended.scores, recommended.item_ids, recommended.titles, strict=True):
-        table.add_row(f"{score:.3f}", escape(item_id), escape(title))
-    console.print(table)
+    query_id, chosen = plain(recommended.query_id), recommended.chosen_titles[-5:]
+    if not recommended.is_known:
+        console.print(f"query {query_id} is not in the log: what is shown is for a query that chose nothing yet")
+    else:
+        console.print(f"query {query_id} chose before: {plain('; '.join(chosen)) or 'nothing'}", highlight=False)
+    if not recommended.item_ids:
+        console.print("no recommendation: it has chosen every item of the catalogue, and the spec leaves those out")
+        return
+    numbers = [f"{score:.3f}" for score in recommended.scores]
+    rows = list(zip(numbers, recommended.item_ids, recommended.titles, strict=True))
+    title, columns = f"{len(rows)} recommendations", ("score", "item", "title")
+    show_table(console, title, columns, rows, texts=("item", "title"))
 
 
 def _number(value: float | None, form: str = ".4f") -> str:

@@ -12,7 +12,7 @@ def run(spec: SpecPath, data: DataDir, workdir: WorkDir, set_: Settings = None, 
 
     [dim]recsys-ssl run feature_specs/movielens-100k.yaml --data build/data/movielens-100k --workdir build/demo[/dim]
     """
-    with session(workdir, "run") as (console, lines):
+    with session(workdir, "run", is_alone=True) as (console, lines):
         feature_spec = load_spec(spec)
         require_dir(data)
         lines.start("Load TFX")

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, NoReturn, Optional
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
-from pipelines.console import StageLines, quiet
+from pipelines.commands.failures import explain, explain_system
+from pipelines.commands.signals import ends_on_signals
+from pipelines.console import StageLines, plain, quiet
+from pipelines.locks import locked
+from pipelines.workdir import without_glob
 
 SpecPath = Annotated[Path, typer.Argument(help="Feature spec, a YAML file.", show_default=False)]
 DataDir = Annotated[Path, typer.Option("--data", help="Directory where the paths of the spec begin.")]
-WorkDir = Annotated[Path, typer.Option("--workdir", help="Receives everything that the run makes.")]
+WorkDir = Annotated[
+    Path,
+    typer.Option("--workdir", help="Receives everything that the run makes.", callback=lambda path: _as_workdir(path)),
+]
 Settings = Annotated[
     Optional[list[str]], typer.Option("--set", help="A setting, e.g. train.steps=2000; may be repeated.")
 ]
@@ -29,31 +35,61 @@ BeamArgs = Annotated[
 
 
 @contextlib.contextmanager
-def session(workdir: Path, name: str) -> Iterator[tuple[Console, StageLines]]:
-    """A quiet terminal; every failure becomes one message and exit status 1, its trace goes to WORKDIR/logs."""
-    log_path = workdir / "logs" / f"{name.split()[0]}.log"
+def session(
+    workdir: Path, name: str, is_alone: bool = False, part: str | None = None
+) -> Iterator[tuple[Console, StageLines]]:
+    """A quiet terminal; every failure becomes one message and exit status 1, its trace goes to WORKDIR/logs.
+
+    Ctrl-C and SIGTERM end it, with the statuses 130 and 143.
+
+    Args:
+        is_alone: whether no other such command may work in the directory.
+        part: see `locks.locked`.
+    """
+    log_path, failure = workdir / "logs" / f"{name.split()[0]}.log", None
     try:
-        log_path.parent.mkdir(parents=True, exist_ok=True)
+        with ends_on_signals(), contextlib.ExitStack() as stack:
+            _make_dir(log_path.parent, workdir)
+            if is_alone:
+                stack.enter_context(locked(workdir, name, part))
+            console, lines = stack.enter_context(quiet(log_path))
+            try:
+                yield console, lines
+            except (Exception, KeyboardInterrupt):
+                logging.getLogger("recsys_ssl").exception("failed")
+                raise
+    except (Exception, KeyboardInterrupt) as error:
+        failure = explain(error, log_path)
+    if failure is not None:
+        fail(*failure)
+
+
+def _make_dir(path: Path, workdir: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        fail(f"--workdir must be a directory that can be written to. Received: {str(workdir)!r}: {error.strerror}.")
-    message = None
-    with quiet(log_path) as (console, lines):
-        try:
-            yield console, lines
-        except (Exception, KeyboardInterrupt) as error:
-            logging.getLogger("recsys_ssl").exception("failed")
-            message = _explain(error, log_path)
-    if message is not None:
-        fail(message)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE):
+            raise
+        raise ValueError(
+            f"--workdir must be a directory that can be written to. Received: {str(workdir)!r}: {error.strerror}."
+        ) from None
 
 
 @contextlib.contextmanager
-def stage(workdir: Path, name: str) -> Iterator[Callable[..., str]]:
+def stage(workdir: Path, name: str, part: str | None = None) -> Iterator[Callable[..., str]]:
     """A session with one line; yields the function that names places in the working directory."""
-    with session(workdir, name) as (_, lines):
+    with session(workdir, name, is_alone=True, part=part) as (_, lines):
         lines.start(name)
         yield lambda *parts: os.path.join(str(workdir), *parts)
         lines.finish()
+
+
+def _as_workdir(path: Path) -> Path:
+    try:
+        return without_glob(path)
+    except OSError as error:
+        why = error.strerror or error
+        fail(f"--workdir must be a directory that can be written to. Received: {str(path)!r}: {why}.")
 
 
 @contextlib.contextmanager
@@ -62,13 +98,13 @@ def readable() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        fail(str(error))
+        fail(explain_system(error) or str(error))
 
 
-def fail(message: str) -> NoReturn:
-    """Prints a message and ends the process with status 1."""
-    Console(stderr=True).print(f"[red]error:[/red] {escape(message)}", highlight=False, soft_wrap=True)
-    raise typer.Exit(1)
+def fail(message: str, status: int = 1) -> NoReturn:
+    """Prints a message and ends the process."""
+    Console(stderr=True).print(f"[red]error:[/red] {plain(message, keep=chr(10))}", highlight=False, soft_wrap=True)
+    raise typer.Exit(status)
 
 
 def require_dir(path: Path) -> None:
@@ -77,22 +113,9 @@ def require_dir(path: Path) -> None:
         raise FileNotFoundError(f"--data must be a directory. Received: {str(path)!r}. Check the path.")
 
 
-def require_file(path: Path) -> None:
-    """Raises ValueError when `--to` is a directory."""
+def require_file(path: Path, data: Path) -> None:
+    """Raises ValueError when `--to` is a directory, or the file `--data` that is read."""
+    if path.exists() and data.exists() and path.samefile(data):
+        raise ValueError(f"--to must be another file than --data. Received: {str(path)!r} for both. Name a new file.")
     if path.is_dir():
         raise ValueError(f"--to must be a file. Received: the directory {str(path)!r}. Name a file in it.")
-
-
-def _explain(error: BaseException, log_path: Path) -> str:
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted. Run the same command again to go on."
-    # Messages of this project say what to do; those of a library need the log.
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    ours = isinstance(error, (FileNotFoundError, ValueError)) and _is_ours(frame.f_code.co_filename)
-    return str(error) if ours else f"{type(error).__name__}: {error}\nThe whole story is in {log_path}."
-
-
-def _is_ours(source: str) -> bool:
-    """Whether a source file belongs to `pipelines` or `recsys_ssl`."""
-    root = Path(__file__).resolve().parent.parent.parent
-    return any(Path(source).resolve().is_relative_to(root / package) for package in ("pipelines", "recsys_ssl"))

@@ -6,10 +6,11 @@ import dataclasses
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from pipelines.commands.results import show_cautions, show_report
 from pipelines.commands.session import BeamArgs, DataDir, Settings, SpecPath, WorkDir, require_dir, stage
+from pipelines.console import make_console
+from recsys_ssl.artifacts import copy_dir
 from recsys_ssl.spec import load_spec
 
 ArmName = Annotated[str, typer.Option("--arm", help="control or treatment.")]
@@ -24,14 +25,22 @@ def ingest(spec: SpecPath, data: DataDir, workdir: WorkDir, set_: Settings = Non
         feature_spec = load_spec(spec)
         require_dir(data)
         from pipelines.config import parse_overrides
-        from pipelines.stages.ingest import ingest_logs
+        from pipelines.manifests import INGEST, making
+        from pipelines.stages.ingest import data_fingerprint, ingest_logs
+        from recsys_ssl.artifacts import digest
         from recsys_ssl.evaluation.cautions import list_cautions
+        from recsys_ssl.logs.readers import LogError
 
         config = parse_overrides(set_ or []).ingest
-        places = at("interactions"), at("catalogue"), at("rejected")
-        summary = ingest_logs(feature_spec, str(data), *places, config, beam or [])
-        cautions = list_cautions(feature_spec, dataclasses.asdict(summary))
-    show_cautions(Console(), cautions)
+        facts = {"data": digest(data_fingerprint(feature_spec, str(data)))}
+        with making(INGEST, at, feature_spec, config, facts=facts) as (interactions, catalogue, rejected):
+            try:
+                summary = ingest_logs(feature_spec, str(data), interactions, catalogue, rejected, config, beam or [])
+            except LogError:
+                copy_dir(rejected, at("rejected"))  # which say why
+                raise
+            cautions = list_cautions(feature_spec, dataclasses.asdict(summary))
+    show_cautions(make_console(), cautions)
 
 
 def transform(spec: SpecPath, workdir: WorkDir, beam: BeamArgs = None) -> None:
@@ -41,18 +50,11 @@ def transform(spec: SpecPath, workdir: WorkDir, beam: BeamArgs = None) -> None:
     """
     with stage(workdir, "transform") as at:
         feature_spec = load_spec(spec)
+        from pipelines.manifests import TRANSFORM, making
         from pipelines.stages.transform import transform_features
 
-        transform_features(
-            feature_spec,
-            at("interactions"),
-            at("catalogue"),
-            at("query-transform"),
-            at("item-transform"),
-            at("encoded-interactions"),
-            at("encoded-catalogue"),
-            beam or [],
-        )
+        with making(TRANSFORM, at, feature_spec, {}) as made:
+            transform_features(feature_spec, at("interactions"), at("catalogue"), *made, beam or [])
 
 
 def correlate(spec: SpecPath, workdir: WorkDir, beam: BeamArgs = None) -> None:
@@ -62,9 +64,11 @@ def correlate(spec: SpecPath, workdir: WorkDir, beam: BeamArgs = None) -> None:
     """
     with stage(workdir, "correlate") as at:
         feature_spec = load_spec(spec)
+        from pipelines.manifests import CORRELATE, making
         from pipelines.stages.correlate import correlate_features
 
-        correlate_features(feature_spec, at("encoded-catalogue"), at("correlations"), beam or [])
+        with making(CORRELATE, at, feature_spec, {}) as (correlations,):
+            correlate_features(feature_spec, at("encoded-catalogue"), correlations, beam or [])
 
 
 def train(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Settings = None) -> None:
@@ -72,14 +76,19 @@ def train(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
 
     [dim]recsys-ssl train SPEC --workdir build/steps --set train.ssl.regularizer=cfm --set train.steps=500[/dim]
     """
-    with stage(workdir, f"train {arm}") as at:
+    with stage(workdir, f"train {arm}", arm) as at:
         feature_spec = load_spec(spec)
         from pipelines.checkpoints import checkpoints_dir
-        from pipelines.config import parse_overrides
+        from pipelines.config import given_settings, parse_overrides
+        from pipelines.manifests import CORRELATE, TRAIN, making
         from pipelines.stages.train import train_arm
         from recsys_ssl.artifacts import CORRELATIONS_FILE
+        from recsys_ssl.encoders.store import hash_encoder
+        from recsys_ssl.training.regularizers import REGULARIZERS
         from recsys_ssl.training.train import TrainInputs
 
+        config = parse_overrides(set_ or [])
+        train_config = {"control": config.control, "treatment": config.train}[_check_arm(arm)]
         inputs = TrainInputs(
             at("encoded-interactions"),
             at("encoded-catalogue"),
@@ -87,10 +96,14 @@ def train(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
             at("item-transform"),
             at("correlations", CORRELATIONS_FILE),
         )
-        config = parse_overrides(set_ or [])
-        checkpoint_dir = checkpoints_dir(str(workdir), feature_spec)
-        train_config = {"control": config.control, "treatment": config.train}[_check_arm(arm)]
-        train_arm(feature_spec, train_config, inputs, at(arm, "towers"), checkpoint_dir, at(arm, "run"))
+        training = TRAIN[arm]
+        if REGULARIZERS[train_config.ssl.regularizer].needs_correlations:
+            training = training._replace(reads=training.reads + CORRELATE.makes)
+        given = {"ingest": given_settings(set_ or [])["ingest"]}
+        facts = {f"pretrained {kind}": hash_encoder(at_) for kind, at_ in train_config.pretrained.items()}
+        with making(training, at, feature_spec, train_config, given, facts) as (towers,):
+            checkpoint_dir = checkpoints_dir(str(workdir), feature_spec)
+            train_arm(feature_spec, train_config, inputs, towers, checkpoint_dir, at(arm, "run"))
 
 
 def index(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Settings = None, beam: BeamArgs = None):
@@ -98,21 +111,22 @@ def index(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
 
     [dim]recsys-ssl index SPEC --workdir build/steps --arm treatment[/dim]
     """
-    with stage(workdir, f"index {arm}") as at:
+    with stage(workdir, f"index {arm}", arm) as at:
         _check_arm(arm)
         feature_spec = load_spec(spec)
-        from pipelines.config import parse_overrides
+        from pipelines.config import given_settings, parse_overrides
+        from pipelines.manifests import INDEX, making
         from pipelines.stages.embed import embed_arm
         from pipelines.stages.index import index_arm
         from recsys_ssl.serving.queries import Places
 
-        towers, items, queries = at(arm, "towers"), at(arm, "items"), at(arm, "queries")
-        embed_arm(feature_spec, towers, at("interactions"), at("catalogue"), items, queries, beam or [])
-        config = parse_overrides(set_ or []).index
-        models = at(arm, "recommender"), at(arm, "recommender-brute-force")
-        index_arm(towers, items, queries, at(arm, "index"), *models, config)
+        config, towers = parse_overrides(set_ or []).index, at(arm, "towers")
+        given = {name: values for name, values in given_settings(set_ or []).items() if name != "index"}
+        with making(INDEX[arm], at, feature_spec, config, given) as (items, queries, *made):
+            embed_arm(feature_spec, towers, at("interactions"), at("catalogue"), items, queries, beam or [])
+            index_arm(towers, items, queries, *made, config)
         if arm == "treatment":
-            Places(at("interactions"), at("catalogue"), models[0]).write(str(workdir))
+            Places(at("interactions"), at("catalogue"), at(arm, "recommender")).write(str(workdir))
 
 
 def evaluate(spec: SpecPath, workdir: WorkDir, set_: Settings = None) -> None:
@@ -122,20 +136,22 @@ def evaluate(spec: SpecPath, workdir: WorkDir, set_: Settings = None) -> None:
     """
     with stage(workdir, "evaluate") as at:
         feature_spec = load_spec(spec)
-        from pipelines.config import parse_overrides
+        from pipelines.config import given_settings, parse_overrides
+        from pipelines.manifests import EVALUATE, making
         from pipelines.stages.evaluate import ArmDirs, evaluate_run
 
-        config = parse_overrides(set_ or [])
-        evaluate_run(
-            feature_spec,
-            ArmDirs(at("control", "items"), at("control", "queries")),
-            ArmDirs(at("treatment", "items"), at("treatment", "queries"), at("treatment", "index")),
-            at("interactions"),
-            at("catalogue"),
-            at("report"),
-            config.evaluation,
-        )
-    show_report(Console(), workdir)
+        config, given = parse_overrides(set_ or []).evaluation, given_settings(set_ or [])
+        with making(EVALUATE, at, feature_spec, config, given) as (report,):
+            evaluate_run(
+                feature_spec,
+                ArmDirs(at("control", "items"), at("control", "queries")),
+                ArmDirs(at("treatment", "items"), at("treatment", "queries"), at("treatment", "index")),
+                at("interactions"),
+                at("catalogue"),
+                report,
+                config,
+            )
+    show_report(make_console(), workdir)
 
 
 def _check_arm(arm: str) -> str:

@@ -1,12 +1,8 @@
-"""The types of what components hand on, besides TFX's own, and what is done with artifacts whole."""
+"""The types of what components hand on, besides TFX's own."""
 
-import os
-import shutil
 from collections.abc import Iterable
 
 from tfx.types import Artifact, artifact_utils, standard_artifacts
-
-from recsys_ssl import artifacts
 
 
 class Rejected(Artifact):
@@ -44,11 +40,3 @@ def describe_examples(artifact: standard_artifacts.Examples, splits: Iterable[st
     artifact.split_names = artifact_utils.encode_split_names(list(splits))
     artifact.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
     artifact.set_string_custom_property("file_format", "tfrecords_gzip")
-
-
-def copy_dir(source: str, target: str) -> None:
-    """Replaces a directory by a copy of another, if there is one, never leaving half of it."""
-    if not os.path.isdir(source):
-        return
-    with artifacts.whole_directory(target) as unfinished:
-        shutil.copytree(source, unfinished, dirs_exist_ok=True)

@@ -8,6 +8,7 @@ from tfx.types import standard_artifacts
 
 from pipelines.components.artifacts import Correlations
 from pipelines.stages.correlate import correlate_features
+from recsys_ssl import artifacts
 from recsys_ssl.spec import FeatureSpec
 
 
@@ -22,3 +23,5 @@ def CorrelateFeatures(  # noqa: N802
     """Encoded catalogue -> mutual information between its features."""
     feature_spec = FeatureSpec.from_json(spec)
     correlate_features(feature_spec, encoded_catalogue.uri, correlations.uri, json.loads(beam_args))
+    inputs = {"encoded-catalogue": encoded_catalogue.uri}
+    artifacts.derive_manifest("run", spec, {}, code, inputs).write(correlations.uri)

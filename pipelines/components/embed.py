@@ -9,6 +9,7 @@ from tfx.types import standard_artifacts
 
 from pipelines.components.artifacts import Embeddings
 from pipelines.stages.embed import embed_arm
+from recsys_ssl import artifacts
 from recsys_ssl.spec import FeatureSpec
 
 
@@ -32,3 +33,5 @@ def EmbedArm(  # noqa: N802
         os.path.join(embeddings.uri, "queries"),
         json.loads(beam_args),
     )
+    inputs = {"interactions": interactions.uri, "catalogue": catalogue.uri, "towers": towers.uri}
+    artifacts.derive_manifest("run", spec, {}, code, inputs).write(embeddings.uri)

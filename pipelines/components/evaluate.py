@@ -1,5 +1,6 @@
 """The component that compares both arms."""
 
+import json
 import os
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
@@ -10,6 +11,7 @@ from tfx.utils import io_utils
 from pipelines.components.artifacts import Embeddings, Report, ScannIndex
 from pipelines.properties import from_json
 from pipelines.stages.evaluate import ArmDirs, evaluate_run
+from recsys_ssl import artifacts
 from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.spec import FeatureSpec
 
@@ -38,6 +40,8 @@ def EvaluateArms(  # noqa: N802
         report.uri,
         from_json(EvaluationConfig, config),
     )
+    read = {"control": control.uri, "treatment": treatment.uri, "index": index.uri}
+    artifacts.derive_manifest("run", spec, json.loads(config), code, read).write(report.uri)
     blessed = bool(result["verdict"]["blessed"])
     # What Pusher and the resolver of the latest blessed model read.
     blessing.set_int_custom_property("blessed", int(blessed))

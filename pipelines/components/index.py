@@ -1,5 +1,6 @@
 """The component that builds the index and the servable models."""
 
+import json
 import os
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
@@ -10,6 +11,7 @@ from tfx.utils import path_utils
 from pipelines.components.artifacts import Embeddings, ScannIndex
 from pipelines.properties import from_json
 from pipelines.stages.index import index_arm
+from recsys_ssl import artifacts
 from recsys_ssl.index.scann_index import IndexConfig
 
 
@@ -24,13 +26,10 @@ def IndexItems(  # noqa: N802
     code: Parameter[str],
 ):
     """Embeddings -> ScaNN index and the servable SavedModels."""
-    index_arm(
-        towers.uri,
-        os.path.join(embeddings.uri, "items"),
-        os.path.join(embeddings.uri, "queries"),
-        index.uri,
-        # Where Pusher looks for a SavedModel inside its artifact.
-        path_utils.serving_model_dir(recommender.uri),
-        path_utils.serving_model_dir(brute_force_recommender.uri),
-        from_json(IndexConfig, config),
-    )
+    # Where Pusher looks for a SavedModel inside its artifact.
+    models = [path_utils.serving_model_dir(artifact.uri) for artifact in (recommender, brute_force_recommender)]
+    items, queries = os.path.join(embeddings.uri, "items"), os.path.join(embeddings.uri, "queries")
+    index_arm(towers.uri, items, queries, index.uri, *models, from_json(IndexConfig, config))
+    embedded = artifacts.read_manifest(embeddings.uri)
+    inputs = {"towers": towers.uri, "embeddings": embeddings.uri}
+    artifacts.derive_manifest("run", embedded.spec, json.loads(config), code, inputs).write(index.uri, *models)

@@ -6,10 +6,10 @@ from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
-from pipelines.components.artifacts import Rejected, copy_dir, describe_examples
+from pipelines.components.artifacts import Rejected, describe_examples
 from pipelines.properties import from_json
 from pipelines.stages.ingest import ingest_logs
-from recsys_ssl import examples
+from recsys_ssl import artifacts, examples
 from recsys_ssl.logs.readers import LogError
 from recsys_ssl.logs.transforms import IngestConfig
 from recsys_ssl.spec import FeatureSpec
@@ -43,7 +43,10 @@ def IngestLogs(  # noqa: N802  (components are named as classes)
             json.loads(beam_args),
         )
     except LogError:
-        copy_dir(rejected.uri, rejected_copy)
+        artifacts.copy_dir(rejected.uri, rejected_copy)
         raise
+    manifest = artifacts.derive_manifest("run", spec, json.loads(config), code, {})
+    manifest.inputs["data"] = artifacts.digest(data_fingerprint)
+    manifest.write(interactions.uri, catalogue.uri)
     describe_examples(interactions, examples.INTERACTION_SPLITS)
     describe_examples(catalogue, [examples.CATALOGUE_SPLIT])

@@ -7,7 +7,8 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
-from pipelines.components.artifacts import Correlations, Rejected, Report, ScannIndex, copy_dir
+from pipelines.components.artifacts import Correlations, Rejected, Report, ScannIndex
+from recsys_ssl.artifacts import copy_dir
 from recsys_ssl.serving.queries import Places
 
 

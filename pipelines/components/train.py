@@ -1,5 +1,6 @@
 """The component that trains one arm."""
 
+import json
 import os
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
@@ -39,3 +40,9 @@ def TrainTowers(  # noqa: N802
     )
     train_config = from_json(TrainConfig, config)
     train_arm(FeatureSpec.from_json(spec), train_config, inputs, towers.uri, checkpoint_dir, run.uri)
+    read = {
+        "encoded-interactions": encoded_interactions.uri,
+        "encoded-catalogue": encoded_catalogue.uri,
+        "correlations": correlations.uri,
+    }
+    artifacts.derive_manifest("run", spec, json.loads(config), code, read).write(towers.uri)

@@ -8,7 +8,7 @@ from tfx.types import standard_artifacts
 
 from pipelines.components.artifacts import describe_examples
 from pipelines.stages.transform import transform_features
-from recsys_ssl import examples
+from recsys_ssl import artifacts, examples
 from recsys_ssl.spec import FeatureSpec
 
 
@@ -35,5 +35,10 @@ def TransformFeatures(  # noqa: N802
         encoded_catalogue.uri,
         json.loads(beam_args),
     )
+    manifest = artifacts.derive_manifest(
+        "run", spec, {}, code, {"interactions": interactions.uri, "catalogue": catalogue.uri}
+    )
+    made = query_transform, item_transform, encoded_interactions, encoded_catalogue
+    manifest.write(*(artifact.uri for artifact in made))
     describe_examples(encoded_interactions, examples.INTERACTION_SPLITS)
     describe_examples(encoded_catalogue, [examples.CATALOGUE_SPLIT])

@@ -61,16 +61,17 @@ def evaluate_run(
 
 
 def _arm(name: str, dirs: ArmDirs) -> Arm:
-    settings_path = Path(dirs.items_dir, artifacts.TRAIN_SETTINGS_FILE)
+    names = artifacts.TRAIN_SETTINGS_FILE, artifacts.TRAIN_CAUTIONS_FILE
     try:
-        settings = json.loads(artifacts.read_text(settings_path))
-    except FileNotFoundError:
+        settings, cautions = (json.loads(artifacts.read_text(Path(dirs.items_dir, name))) for name in names)
+    except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"the report shows what each arm was trained with. There is no {settings_path}. Train the {name} again and "
-            f"embed with it: `recsys-ssl train --arm {name}`, `recsys-ssl index --arm {name}`."
+            f"the report shows what each arm was trained with. There is no {error.filename}. Train the {name} again "
+            f"and embed with it: `recsys-ssl train --arm {name}`, `recsys-ssl index --arm {name}`."
         ) from None
     recall = None
     if dirs.index_dir is not None:
         text = artifacts.read_text(Path(dirs.index_dir, artifacts.INDEX_REPORT_FILE))
         recall = IndexReport.from_json(text).recall
-    return Arm(f"{name} ({settings['ssl']['regularizer']})", dirs.items_dir, dirs.queries_dir, settings, recall)
+    label = f"{name} ({settings['ssl']['regularizer']})"
+    return Arm(label, dirs.items_dir, dirs.queries_dir, settings, recall, cautions)

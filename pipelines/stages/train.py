@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from pipelines.progress import PROGRESS
 from recsys_ssl import artifacts
 from recsys_ssl.loop import Outcome
 from recsys_ssl.spec import FeatureSpec
-from recsys_ssl.training.config import TrainConfig
+from recsys_ssl.training.config import SslConfig, TrainConfig
 from recsys_ssl.training.train import TrainInputs, train
 from recsys_ssl.training.validation import read_recall
 
@@ -22,11 +23,12 @@ def train_arm(
     checkpoint_dir: str,
     log_dir: str,
 ) -> Outcome:
-    """Encoded interactions and catalogue -> SavedModel of both towers, with the settings beside it.
+    """Encoded interactions and catalogue -> SavedModel of both towers, with the settings and cautions beside it.
 
-    Whoever embeds with the towers hands the settings on, so that a report shows those that made what it judges. The
+    Whoever embeds with the towers hands both on, so that a report shows those that made what it judges. The
     settings of an earlier training are gone before this one begins: towers without settings are of no use.
     """
+    asked, config = config, fit_regularizer(spec, config)
     settings_path = os.path.join(towers_dir, artifacts.TRAIN_SETTINGS_FILE)
     artifacts.delete_file(settings_path)
 
@@ -38,10 +40,51 @@ def train_arm(
         )
 
     result = train(spec, config, inputs, towers_dir, checkpoint_dir, log_dir, report)
+    cautions = list_cautions(asked, config, result)
+    artifacts.write_text(Path(towers_dir, artifacts.TRAIN_CAUTIONS_FILE), artifacts.to_json(cautions))
     artifacts.write_text(settings_path, artifacts.to_json(config))
     artifacts.write_text(Path(log_dir, artifacts.TRAIN_RESULT_FILE), artifacts.to_json(result))
     name, recall = read_recall({result.score: result.best_score})
     PROGRESS.info(
         f"{config.ssl.regularizer}: best {name} {recall:.4f} at step {result.best_step:,} of {result.last_step:,}"
     )
+    for caution in cautions:
+        PROGRESS.warning(caution)
     return result
+
+
+def fit_regularizer(spec: FeatureSpec, config: TrainConfig) -> TrainConfig:
+    """The settings with a regularizer that the items have features for.
+
+    The default hides whole features, of which there must be two. Where nothing can be hidden, its two views are equal,
+    and spreading out is what is left of it. Any other regularizer is somebody's choice and stays.
+    """
+    if config.ssl.regularizer != SslConfig.regularizer or len(spec.item_features) > 1:
+        return config
+    return dataclasses.replace(config, ssl=dataclasses.replace(config.ssl, regularizer="spread_out"))
+
+
+def list_cautions(asked: TrainConfig, config: TrainConfig, result: Outcome) -> list[str]:
+    """What somebody must know who reads figures of a trained arm; nothing for most.
+
+    Args:
+        asked: the settings as given.
+        config: those that were trained with.
+    """
+    cautions = []
+    if config.ssl.regularizer != asked.ssl.regularizer:
+        cautions.append(
+            f"items have one feature, of which {asked.ssl.regularizer} can hide nothing: {config.ssl.regularizer} took "
+            "its place. Add item features to the spec, or choose a regularizer with --set train.ssl.regularizer=NAME."
+        )
+    if result.examples_per_step < config.batch_size:
+        cautions.append(
+            f"each batch holds all {result.examples_per_step:,} examples of the train split, which are fewer than "
+            f"train.batch_size={config.batch_size}."
+        )
+    if result.still_improves and result.best_score < 1.0:
+        cautions.append(
+            f"{read_recall({result.score: result.best_score})[0]} still rises at the last of {result.last_step:,} "
+            f"steps. More may give a better model: --set train.steps={2 * result.last_step}."
+        )
+    return cautions

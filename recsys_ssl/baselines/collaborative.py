@@ -110,13 +110,13 @@ def _find_queries(task: RankingTask, train: Pairs) -> np.ndarray:
 
 def _read_row_of_code(catalogue_dir: str, name: str) -> np.ndarray:
     """Catalogue row of each code of the id vocabulary; -1 for a code of no item or of several, which names none."""
-    codes = []
+    code_batches = []
     for batch in examples.read_batches(examples.list_shards(catalogue_dir, examples.CATALOGUE_SPLIT)):
         values, lengths = lists.flat(batch, name, pa.int64())
         if not np.all(lengths == 1):
             raise ValueError(f"each item must have one {name}. Received {lengths.min()}..{lengths.max()} in an item.")
-        codes.append(values)
-    codes = np.concatenate(codes)
+        code_batches.append(values)
+    codes = np.concatenate(code_batches)
     row_of_code = np.full(codes.max() + 1, -1, np.int64)
     row_of_code[codes] = np.arange(len(codes))
     row_of_code[np.bincount(codes) > 1] = -1
@@ -127,18 +127,18 @@ def _read_sequences(
     interactions_dir: str, split: str, name: str, task: RankingTask, row_of_code: np.ndarray
 ) -> sp.csr_matrix:
     """[num_rankings, num_items] float32 counts of the known items of an item_sequence of `task.event_rows`."""
-    events, rows, start = [], [], 0
+    event_batches, row_batches, start = [], [], 0
     for batch in examples.read_batches(examples.list_shards(interactions_dir, split)):
         codes, lengths = lists.flat(batch, name, pa.int64())
         found = np.full(len(codes), -1, np.int64)
         inside = codes < len(row_of_code)
         found[inside] = row_of_code[codes[inside]]
-        events.append(start + lists.owners(lengths)[found >= 0])
-        rows.append(found[found >= 0])
+        event_batches.append(start + lists.owners(lengths)[found >= 0])
+        row_batches.append(found[found >= 0])
         start += batch.num_rows
     if task.event_rows.max(initial=-1) >= start:
         raise ValueError(f"the task must be of the split {split!r}. Received event {task.event_rows.max()} of {start}.")
-    events, rows = np.concatenate(events), np.concatenate(rows)
+    events, rows = np.concatenate(event_batches), np.concatenate(row_batches)
     sequences = sp.csr_matrix((np.ones(len(rows), np.float32), (events, rows)), (start, task.num_items))
     return sequences[task.event_rows]
 

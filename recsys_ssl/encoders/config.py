@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
+MAX_BATCH = 1_000_000
+"""Records of a batch; far fewer already fill the memory of a host."""
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -59,6 +62,8 @@ class PretrainConfig:
         for name in ("batch_size", "steps", "validation_size", "eval_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"pretrain.{name} must be at least 1. Received: {getattr(self, name)}.")
+        if self.batch_size > MAX_BATCH:
+            raise ValueError(f"pretrain.batch_size must be at most {MAX_BATCH:,}. Received: {self.batch_size}.")
         # Written so that NaN is refused too.
         for name in ("init_learning_rate", "max_learning_rate", "final_learning_rate"):
             if not getattr(self, name) > 0:
@@ -99,6 +104,8 @@ class FinetuneConfig:
         for name in ("batch_size", "patience", "epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"finetune.{name} must be at least 1. Received: {getattr(self, name)}.")
+        if self.batch_size > MAX_BATCH:
+            raise ValueError(f"finetune.batch_size must be at most {MAX_BATCH:,}. Received: {self.batch_size}.")
         # Written so that NaN is refused too.
         for name in ("seed", "warmup_epochs", "encoder_lr_scale"):
             if not getattr(self, name) >= 0:

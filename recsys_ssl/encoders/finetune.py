@@ -133,7 +133,7 @@ def _unit_of(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean, scale = np.nanmean(targets, axis=0), np.nanstd(targets, axis=0)
     if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
         raise ValueError(
-            "targets must have a mean and a deviation that 32 bits can hold. "
+            "targets must have a finite mean and deviation in 32 bits. "
             f"Received: targets up to {np.nanmax(np.abs(targets)):g}. Correct them or give them in another unit."
         )
     return mean, np.where(scale > 0, scale, 1.0)
@@ -241,7 +241,7 @@ def _check(contents: Sequence[Any], targets: np.ndarray, split: Split, task: Tas
         if not len(rows):
             raise ValueError(
                 f"each part of the split must have records. Received: none in {part}. "
-                "Use more data or another split, e.g. a random one."
+                "Use more data, or another split, e.g. --split random."
             )
     if np.isnan(targets[split.train]).all(axis=0).any():
         raise ValueError("each task must have a target in train. Received: one without. Leave that task out.")
@@ -251,7 +251,9 @@ def _check(contents: Sequence[Any], targets: np.ndarray, split: Split, task: Tas
             scored = score(targets[rows], np.zeros_like(targets[rows]), task)
         if np.isnan(scored):
             needed = "a task with both classes" if task == "classification" else "a target"
-            raise ValueError(f"{part} must have {needed}. Received: none. Use another split, seed or more data.")
+            raise ValueError(
+                f"{part} must have {needed}. Received: none. Use another split (--split random), seed or more data."
+            )
 
 
 # --- Files -----------------------------------------------------------------------------------------------
@@ -290,7 +292,7 @@ def load_predictor(directory: str | os.PathLike, kind: str) -> StoredPredictor:
 
     Raises:
         FileNotFoundError: the directory holds none.
-        ValueError: it is one of another kind.
+        ValueError: it is one of another kind, or damaged.
     """
     path = os.path.join(directory, _CONFIG_FILE)
     if not os.path.exists(path):
@@ -298,12 +300,13 @@ def load_predictor(directory: str | os.PathLike, kind: str) -> StoredPredictor:
             f"a predictor must have {_CONFIG_FILE}. Received: {str(directory)!r}. "
             f"Name the directory predictor/ of a finished `recsys-ssl finetune {kind}`."
         )
-    with open(path, encoding="utf-8") as file:
+    with artifacts.reading(path), open(path, encoding="utf-8") as file:
         facts = json.load(file)
     if facts["kind"] != kind:
         raise ValueError(f"the predictor must be one of kind {kind}. Received: {facts['kind']!r} in {directory}.")
     config = kinds.load(kind, "settings").FinetuneConfig(**facts["finetune"])
     module: PredictModule = kinds.load(kind, "predict")
     model = module.restore(facts["encoder"], len(facts["targets"]), facts["task"], config)
-    tf.train.Checkpoint(model=model).read(os.path.join(directory, _WEIGHTS_FILE)).assert_consumed()
+    with artifacts.reading(directory):
+        tf.train.Checkpoint(model=model).read(os.path.join(directory, _WEIGHTS_FILE)).assert_consumed()
     return StoredPredictor(model, facts["task"], facts["targets"], facts["column"])

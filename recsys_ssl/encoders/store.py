@@ -44,12 +44,12 @@ def load(directory: str | os.PathLike, kind: str | None = None):
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is one of another kind, or its weights are those of another encoder.
+        ValueError: it is one of another kind, its weights are those of another encoder, or a file is damaged.
     """
     directory = Path(directory)
     facts = _read_facts(directory, kind)
     encoder = kinds.load(facts["kind"], "encoder").restore(facts["encoder"])
-    with np.load(directory / _WEIGHTS_FILE) as stored:
+    with artifacts.reading(directory / _WEIGHTS_FILE), np.load(directory / _WEIGHTS_FILE) as stored:
         weights = [stored[f"arr_{i}"] for i in range(len(stored.files))]
     if [weight.shape for weight in weights] != [weight.shape for weight in encoder.weights]:
         raise ValueError(
@@ -85,7 +85,8 @@ def _read_facts(directory: Path, kind: str | None) -> dict[str, Any]:
             f"an encoder must have {_CONFIG_FILE} and {_WEIGHTS_FILE}. Received: {str(directory)!r}. "
             f"Name the directory encoder/ of a finished `recsys-ssl pretrain {kind or 'KIND'}`."
         )
-    facts = json.loads((directory / _CONFIG_FILE).read_text(encoding="utf-8"))
+    with artifacts.reading(directory / _CONFIG_FILE):
+        facts = json.loads((directory / _CONFIG_FILE).read_text(encoding="utf-8"))
     if kind is not None and facts.get("kind") != kind:
         raise ValueError(
             f"the encoder must be one of kind {kind}. Received: {facts.get('kind')!r} in {str(directory)!r}. "

@@ -15,7 +15,8 @@ def list_cautions(spec: FeatureSpec, summary: Mapping[str, Any], split: str = "t
     """Returns what somebody must know who reads figures of a split; nothing for most logs.
 
     - With `mask_seen` held-out repeats are left out. Where they are many the figures are of new items alone, which is
-      right for films and wrong for groceries: only who knows the log can tell.
+      right for films and wrong for groceries: only who knows the log can tell. Where there is nothing but repeats they
+      are kept and nothing is masked.
     - With one ranking per query it is made at the query's first held-out event. Where queries are sessions, that is
       the first event of all, of which no history says anything.
 
@@ -26,10 +27,15 @@ def list_cautions(spec: FeatureSpec, summary: Mapping[str, Any], split: str = "t
     cautions = []
     repeats, pairs = count_repeats(summary, split)
     if spec.evaluation.mask_seen and repeats > MANY_REPEATS * pairs:
+        fate = (
+            "No other is left, so they are kept and nothing is masked: the figures are of repeats only."
+            if repeats == pairs
+            else "They are left out, so the figures are of new items only."
+        )
         cautions.append(
             f"{repeats:,} of {pairs:,} held-out pairs ({repeats / pairs:.1%}) are items that their query had chosen "
-            "before. They are left out, so the figures are of new items only. If people choose the same item again "
-            "here (groceries, music), set evaluation.mask_seen: false in the spec."
+            f"before. {fate} If people choose the same item again here (groceries, music), set evaluation.mask_seen: "
+            "false in the spec."
         )
     queries, strangers = (
         summary.get(name, {}).get(split, 0) for name in ("held_out_queries", "queries_without_history")

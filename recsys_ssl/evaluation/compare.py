@@ -14,9 +14,6 @@ from recsys_ssl.evaluation.ranking import Ranked
 
 # Percentile intervals of fewer clusters cover too little; such rows show their values without an interval.
 MIN_QUERIES = 30
-# Recall@k of a random order is k over the items ranked: beyond a fifth of them most of the figure says nothing of a
-# model, and with all of them it is 1 for every model.
-MOST_K_SHARE = 0.2
 
 CURVE_KS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 50, 70, 100, 150, 200)
 _LISTED = 10
@@ -40,8 +37,8 @@ def compare(
         config: the rule.
 
     Returns:
-        JSON-able: `verdict`, `metrics`, `floor`, `slices`, `coverage`, `exposure`, `recall_curve`, `power`,
-        `guardrails`, `checks`, `counts`. An undefined number is None.
+        JSON-able: `verdict`, `metrics`, `floor`, `slices`, `slice_metrics`, `coverage`, `exposure`, `recall_curve`,
+        `power`, `guardrails`, `checks`, `counts`. An undefined number is None.
     """
     item_slice = slices.item_slices(train_counts)
     metric_rows = _metric_rows(task, control, treatment, config)
@@ -64,6 +61,7 @@ def compare(
         "metrics": metric_rows,
         "floor": floor,
         "slices": slice_rows,
+        "slice_metrics": [metrics.name_recall(k) for k in _slice_ks(task, config)],
         "coverage": {"k": _LISTED, **covered},
         "exposure": exposure,
         "recall_curve": {
@@ -121,7 +119,7 @@ def _item_slice_rows(
     task: RankingTask, control: Ranked, treatment: Ranked, item_slice: np.ndarray, config: EvaluationConfig
 ) -> list[Row]:
     """Recall over the held-out pairs whose item is in the slice."""
-    rows = []
+    rows, ks = [], _slice_ks(task, config)
     slice_of_pair = item_slice[task.positive_rows]
     for index, name in enumerate(slices.ITEM_SLICES):
         inside = slice_of_pair == index
@@ -130,24 +128,31 @@ def _item_slice_rows(
         lengths = np.bincount(task.ranking_of_pair[inside], minlength=task.num_rankings)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         of_control, of_treatment = (
-            [metrics.recall(arm.ranks[inside], offsets, k) for k in (10, 50)] for arm in (control, treatment)
+            [metrics.recall(arm.ranks[inside], offsets, k) for k in ks] for arm in (control, treatment)
         )
         facts = {"dimension": "item frequency", "slice": name, "share": float(inside.mean()), "of": "pairs"}
-        paired = _paired_rows(task, ("recall_at_10", "recall_at_50"), of_control, of_treatment, config)
+        paired = _paired_rows(task, [metrics.name_recall(k) for k in ks], of_control, of_treatment, config)
         rows += [{**facts, **row} for row in paired]
     return rows
+
+
+def _slice_ks(task: RankingTask, config: EvaluationConfig) -> list[int]:
+    """The k of the recalls of all slices: the catalogue's, 10 where it is not larger, and the primary's if it fits."""
+    k, primary = metrics.choose_reported_k(task.num_items), _recall_k(config.primary)
+    return sorted({k, min(10, k), primary if 0 < primary <= metrics.MOST_K_SHARE * task.mean_eligible else k})
 
 
 def _ranking_rows(
     task: RankingTask, control: Ranked, treatment: Ranked, inside: np.ndarray, config: EvaluationConfig
 ) -> list[Row]:
     """One row per metric over the rankings [num_rankings] bool `inside`."""
+    of_catalogue = metrics.list_metrics(task.num_items)
 
     def ratios(arm: Ranked) -> list[metrics.Ratio]:
-        whole = (ratio(arm.ranks, task.positive_offsets) for ratio in metrics.METRICS.values())
+        whole = (ratio(arm.ranks, task.positive_offsets) for ratio in of_catalogue.values())
         return [(numerators * inside, denominators * inside) for numerators, denominators in whole]
 
-    return _paired_rows(task, tuple(metrics.METRICS), ratios(control), ratios(treatment), config)
+    return _paired_rows(task, tuple(of_catalogue), ratios(control), ratios(treatment), config)
 
 
 def _paired_rows(
@@ -176,7 +181,7 @@ def _paired_rows(
     return [
         {
             "metric": name,
-            "label": metrics.LABELS[name],
+            "label": metrics.label_of(name),
             "queries": num_queries,
             "n": int(denominators[:, i].sum()),
             "control": _number(result.control[i]),
@@ -226,13 +231,13 @@ def _check_queries(task: RankingTask) -> Row:
 
 def _check_k(task: RankingTask, config: EvaluationConfig) -> Row:
     """A recall as the primary metric must look at few of the items; the other metrics weigh places, whatever the k."""
-    name, label, k = "Primary metric fits the catalogue", metrics.LABELS[config.primary], _recall_k(config.primary)
+    name, label, k = "Primary metric fits the catalogue", metrics.label_of(config.primary), _recall_k(config.primary)
     if not k:
         return {"name": name, "passed": True, "detail": f"{label} depends on the places of the held-out items."}
-    most = MOST_K_SHARE * task.mean_eligible
+    most = metrics.MOST_K_SHARE * task.mean_eligible
     detail = (
         f"{label} looks at {min(1.0, k / task.mean_eligible):.1%} of the {task.mean_eligible:,.0f} items that a "
-        f"ranking has on average; a recall tells models apart up to {MOST_K_SHARE:.0%}."
+        f"ranking has on average; a recall tells models apart up to {metrics.MOST_K_SHARE:.0%}."
     )
     if k > most:
         fitting = ", ".join(metric for metric in metrics.METRICS if _recall_k(metric) <= most)

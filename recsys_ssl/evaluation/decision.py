@@ -24,7 +24,7 @@ class EvaluationConfig:
     """
 
     primary: str = "recall_at_50"
-    """A recall only where its k is a small share of the items ranked, else a check fails; see `compare.MOST_K_SHARE`.
+    """A recall only where its k is a small share of the items ranked, else a check fails; see `metrics.MOST_K_SHARE`.
     It is not chosen by the catalogue: the rule is the same for all runs that keep it."""
     bootstrap_samples: int = 1000
     confidence: float = 0.95
@@ -44,6 +44,8 @@ class EvaluationConfig:
                 "bootstrap_samples must be at least 100, or the interval's ends are noise. "
                 f"Received: {self.bootstrap_samples}. Use 1000 or more."
             )
+        if self.bootstrap_samples > 1_000_000:
+            raise ValueError(f"bootstrap_samples must be at most 1,000,000. Received: {self.bootstrap_samples}.")
         if not 0.5 <= self.confidence < 1.0:
             raise ValueError(f"confidence must lie in [0.5, 1). Received: {self.confidence}. Use 0.95.")
         if not 0.0 <= self.non_inferiority_margin < 1.0:
@@ -61,7 +63,7 @@ def decide(metric_rows: list[Row], floor: list[Row], checks: Sequence[Row], conf
         metric_rows, floor: of `compare.compare`.
         checks: with `passed` False when failed; None (not applicable) does not fail.
     """
-    primary, label = row_of(metric_rows, config.primary), metrics.LABELS[config.primary]
+    primary, label = row_of(metric_rows, config.primary), metrics.label_of(config.primary)
     margin, level = config.non_inferiority_margin, f"{config.confidence:.0%}"
     failed = [check["name"] for check in checks if check["passed"] is False]
     over_floor = row_of(floor, config.primary)["interval"]
@@ -126,7 +128,7 @@ def describe_rule(config: EvaluationConfig) -> str:
         of_zero = " above zero"
         worse = f" and not shown to lose less than {margin:.2%}"
     return (
-        f"Launch if and only if {interval} of the relative difference in {metrics.LABELS[config.primary]} lies above "
+        f"Launch if and only if {interval} of the relative difference in {metrics.label_of(config.primary)} lies above "
         f"{least} (over a control of 0, that of the difference{of_zero}), the treatment's interval over most-popular "
         f"lies above zero, and no validity check fails. No launch if the treatment is significantly worse{worse}, is "
         "not shown to beat most-popular, or a check fails. Else hold."

@@ -41,6 +41,8 @@ class Arm:
     """JSON-able facts of the arm (hyper-parameters, commit, checkpoint); the report shows where the arms differ."""
     index_recall: Optional[Mapping[int, float]] = None
     """k -> recall@k of the arm's approximate index against exact search; None when there is no index."""
+    cautions: Sequence[str] = ()
+    """Of its training, in sentences."""
 
 
 def evaluate_arms(
@@ -109,7 +111,7 @@ def evaluate_arms(
             "treatment": {"name": treatment.name, "settings": dict(treatment.settings)},
             "differing": _differing(control.settings, treatment.settings),
         },
-        "cautions": list_cautions(spec, summary),
+        "cautions": [*list_cautions(spec, summary), *_training_cautions(control, treatment)],
         "config": asdict(config),
         **compared,
         "index": _index_rows(control, treatment),
@@ -188,6 +190,15 @@ def _differing(control: Mapping[str, Any], treatment: Mapping[str, Any]) -> list
     ]
 
 
+def _training_cautions(control: Arm, treatment: Arm) -> list[str]:
+    """The cautions of both arms, each with its arm."""
+    shared = [caution for caution in control.cautions if caution in treatment.cautions]
+    found = [f"Training of both arms: {caution}" for caution in shared]
+    for arm in (control, treatment):
+        found += [f"Training of the {arm.name}: {caution}" for caution in arm.cautions if caution not in shared]
+    return found
+
+
 def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in settings.items():
@@ -211,16 +222,16 @@ def _protocol(spec: FeatureSpec, task: RankingTask, summary: Mapping[str, Any], 
         "stay in the ranking as other items.",
     }[spec.evaluation.group_by]
     before = "the event" if spec.events.timestamp else "the split"
-    if spec.evaluation.mask_seen:
+    if task.masks_seen:
         repeats, pairs = task.num_repeats, task.num_repeats + task.num_pairs
-        low = " and what it rated low" if spec.evaluation.mask_disliked else ""
-        masked = f"The query's positives{low} before {before} are left out of its ranking, held out again or not"
-    elif spec.evaluation.mask_disliked:
-        repeats, pairs = task.num_repeats, task.num_repeats + task.num_pairs
-        masked = f"Items that the query rated low before {before} are left out of its ranking, held out or not"
+        left_out = ["the query's positives"] * spec.evaluation.mask_seen
+        left_out += ["items that the query rated low"] * spec.evaluation.mask_disliked
+        masked = f"{' and '.join(left_out).capitalize()} before {before} are left out of its ranking, held out or not"
     else:
         repeats, pairs = count_repeats(summary)
-        masked = "Nothing is left out: repeat consumption counts"
+        masked = "Nothing is left out: " + (
+            "no held-out item is new to its query" if spec.evaluation.masks else "repeat consumption counts"
+        )
     if pairs:
         masked += f". Of {pairs:,} held-out pairs {repeats:,} ({repeats / pairs:.1%}) are such repeats"
     own = " The query's own row is always left out." if spec.queries.same_as_items else ""

@@ -7,6 +7,7 @@ ranking `r` owns `ranks[offsets[r]:offsets[r + 1]]`. It has at least one held-ou
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -70,14 +71,43 @@ METRICS: Mapping[str, Callable[[np.ndarray, np.ndarray], Ratio]] = {
 }
 RECALL_K: Mapping[str, int] = {"recall_at_10": 10, "recall_at_50": 50}
 """The metrics that say only whether an item is among the first k, so that they reach 1 when k is the catalogue."""
-LABELS: Mapping[str, str] = {
-    "recall_at_10": "Recall@10",
-    "recall_at_50": "Recall@50",
-    "map_at_10": "MAP@10",
-    "map_at_50": "MAP@50",
-    "ndcg_at_10": "NDCG@10",
-    "mrr": "MRR",
-}
+_LABELS: Mapping[str, str] = {"recall": "Recall", "map": "MAP", "ndcg": "NDCG", "mrr": "MRR"}
+_MOST_K = 50
+# Recall@k of a random order is k over the items ranked: beyond a fifth of them most of the figure says nothing of a
+# model, and with all of them it is 1 for every model.
+MOST_K_SHARE = 0.2
+
+
+def label_of(metric: str) -> str:
+    """A metric's name as people read it: `recall_at_10` is Recall@10."""
+    name, _, k = metric.partition("_at_")
+    return f"{_LABELS[name]}@{k}" if k else _LABELS[name]
+
+
+def choose_k(num_items: int) -> int:
+    """The k of the Recall@k that tells models apart: 50, or a tenth of a catalogue of fewer than 500 items, at least 1.
+
+    Recall@k of a random order is k / num_items. At k = num_items every model has 1; at a tenth, chance finds a tenth at
+    most and nine tenths are left to tell models apart. The rule knows the catalogue alone, so that runs of all seeds
+    and settings on it are judged by the same figure.
+    """
+    return min(_MOST_K, max(1, num_items // 10))
+
+
+def name_recall(k: int) -> str:
+    """The name of Recall@k among the metrics."""
+    return f"recall_at_{k}"
+
+
+def choose_reported_k(num_items: int) -> int:
+    """The k of the Recall@k that slices are shown by: 50 where that is few of the items, else that of `choose_k`."""
+    return _MOST_K if MOST_K_SHARE * num_items >= _MOST_K else choose_k(num_items)
+
+
+def list_metrics(num_items: int) -> dict[str, Callable[[np.ndarray, np.ndarray], Ratio]]:
+    """The metrics of a catalogue: METRICS, and Recall@k with the k of `choose_reported_k`."""
+    ks = sorted({choose_reported_k(num_items), *RECALL_K.values()})
+    return {**{name_recall(k): functools.partial(recall, k=k) for k in ks}, **METRICS}
 
 
 def coverage(top_rows: np.ndarray, num_items: int, k: int = 10) -> float:

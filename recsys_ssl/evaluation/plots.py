@@ -10,7 +10,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from recsys_ssl.evaluation.metrics import LABELS
+from recsys_ssl.evaluation.metrics import choose_reported_k, label_of, name_recall
+from recsys_ssl.text import make_visible
 
 _INK, _SOFT, _RULE, _DEEP = "#22272e", "#5b6570", "#d5d9df", "#1b4965"
 _ARMS: dict[str, dict[str, Any]] = {
@@ -19,7 +20,7 @@ _ARMS: dict[str, dict[str, Any]] = {
     "popularity": {"color": "#b8a47e", "linestyle": ":", "marker": "^"},
 }
 _ARM_NAMES = {"treatment": "Treatment", "control": "Control", "popularity": "Most popular"}
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "text.color": _INK,
@@ -30,6 +31,7 @@ _STYLE = {
     "xtick.color": _INK,
     "ytick.color": _INK,
     "svg.hashsalt": "recsys_ssl",  # The same report gives the same bytes.
+    "text.parse_math": False,  # A slice may be named $5$.
 }
 
 
@@ -38,12 +40,12 @@ def draw_forest(report: Mapping[str, Any]) -> str:
     metric = forest_metric(report)
     overall = [row for row in report["metrics"] if row["metric"] == metric]
     sliced = [row for row in report["slices"] if row["metric"] == metric]
-    labels = ["All", *(f"{row['slice']}" for row in sliced)]
+    labels = ["All", *(make_visible(row["slice"]) for row in sliced)]
     rows = overall + sliced
     bounds = np.array([row["relative_interval"] or (np.nan, np.nan) for row in rows], np.float64)
     lifts = np.array([np.nan if row["relative"] is None else row["relative"] for row in rows], np.float64)
     limit = _limit(bounds, lifts)
-    groups = [None, *(row["dimension"] for row in sliced)]
+    groups = [None, *(make_visible(row["dimension"]) for row in sliced)]
 
     with matplotlib.rc_context(_STYLE):
         positions, headings = _positions(groups)
@@ -92,7 +94,7 @@ def draw_forest(report: Mapping[str, Any]) -> str:
         axes.set_ylim(positions[-1] + 0.7, -0.7)
         axes.set_xlim(-1.04 * limit, 1.04 * limit)
         axes.xaxis.set_major_formatter(lambda value, _: _signed(100 * value, "+.3g") if abs(value) > 1e-12 else "0")
-        axes.set_xlabel(f"Relative lift in {LABELS[metric]}, treatment over control")
+        axes.set_xlabel(f"Relative lift in {label_of(metric)}, treatment over control")
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color=_RULE, linewidth=0.6)
         axes.set_axisbelow(True)
@@ -154,9 +156,11 @@ def draw_exposure(report: Mapping[str, Any]) -> str:
 
 
 def forest_metric(report: Mapping[str, Any]) -> str:
-    """The metric of the slice plot: the primary where every slice has it (a recall), else Recall@50."""
+    """The metric of the slice plot: the primary where every slice has it (a recall), else Recall@k of the catalogue."""
     primary = report["verdict"]["primary"]
-    return primary if primary.startswith("recall") else "recall_at_50"
+    if "slice_metrics" not in report:  # of earlier versions
+        return primary if primary.startswith("recall") else "recall_at_50"
+    return primary if primary in report["slice_metrics"] else name_recall(choose_reported_k(report["counts"]["items"]))
 
 
 def _positions(groups: list) -> tuple[list[int], list[tuple[int, str]]]:

@@ -51,6 +51,8 @@ class RankingTask:
     """[num_rankings] int64 catalogue row of the query when queries are items, else None."""
     min_timestamp_us: Optional[int] = None
     """Earliest held-out event, microseconds since 1970; None when the log has no time."""
+    masks_seen: bool = False
+    """Whether seen items are left out; with `mask_seen` they are, unless a split has no other held-out item."""
 
     @property
     def num_rankings(self) -> int:
@@ -84,8 +86,9 @@ def build_task(query_dir: str | Path, spec: FeatureSpec, num_items: int) -> Rank
 
     With `mask_seen` what was seen is out, whether it is held out or not: first the held-out events whose item is among
     their own seen rows are dropped, and with them rankings that have no other; then the seen rows of each ranking are
-    masked; `mask_disliked` does the same with what was rated low. Were repeats kept instead, each would be ranked among new items only, and a model that is good at finding
-    out what is new would be judged by what is not.
+    masked; `mask_disliked` does the same with what was rated low. Were repeats kept instead, each would be ranked among
+    new items only, and a model that is good at finding out what is new would be judged by what is not. Where all
+    held-out events are repeats, none is dropped and nothing masked.
 
     The events' light columns are held (about 40 bytes an event, plus 8 where queries are items), and the seen rows
     of the chosen events only; vectors are read later by `read_query_vectors`.
@@ -96,8 +99,7 @@ def build_task(query_dir: str | Path, spec: FeatureSpec, num_items: int) -> Rank
         num_items: items of the catalogue.
 
     Raises:
-        ValueError: there is no held-out event, all of them are repeats, a needed column is missing, or a row is outside
-            the catalogue.
+        ValueError: there is no held-out event, a needed column is missing, or a row is outside the catalogue.
     """
     light = ["query_id", "item_row", "timestamp_us", *spec.evaluation.slices]
     if spec.queries.same_as_items:
@@ -152,13 +154,8 @@ def make_task(
         slices: name -> [num_events] str.
     """
     # --- Events: what was seen is asked for no more ---------------------------------------------------------------
-    kept = np.flatnonzero(~repeats)
-    if not len(kept):
-        raise ValueError(
-            f"an evaluation with mask_seen needs held-out items that are new to their query. Received: "
-            f"{len(query_codes):,} held-out events, all of items that the query had chosen before. Set "
-            "evaluation.mask_seen: false in the spec."
-        )
+    masks_seen = spec.evaluation.masks and not repeats.all()
+    kept = np.flatnonzero(~repeats) if masks_seen else np.arange(len(query_codes))
 
     # --- Groups: `group` [num_kept] names the ranking of each event, `first` the event that gives its vector -------
     if spec.evaluation.group_by == "event":
@@ -177,7 +174,7 @@ def make_task(
     left, cluster = np.unique(query_codes[first], return_inverse=True)
 
     # --- Masked rows; the ranking's own positives are none of them already, but for the query's own row ------------
-    masked = read_seen(first) if spec.evaluation.masks else np.empty(0, np.int64)
+    masked = read_seen(first) if masks_seen else np.empty(0, np.int64)
     if query_rows is not None:
         query_rows = query_rows[first]
         _check_rows("query_row", query_rows, num_items)
@@ -199,6 +196,7 @@ def make_task(
         slices={name: values[first] for name, values in slices.items()},
         query_rows=query_rows,
         min_timestamp_us=None if times is None else int(times.min()),
+        masks_seen=masks_seen,
     )
 
 
@@ -300,7 +298,7 @@ def _batches(directory: str | Path, column: str) -> Iterator[tuple[int, pa.Array
 def _read_columns(directory: str | Path, columns: Sequence[str]) -> pa.Table:
     tables = [file.read(columns=list(columns)) for file in _open_files(directory, columns)]
     # A shard without any timestamp may have a column of type null, which promotion turns into the others' type.
-    return pa.concat_tables(tables, promote=True)
+    return lists.concat_tables(tables)
 
 
 def _read_seen(directory: str | Path, event_rows: np.ndarray, num_items: int) -> np.ndarray:

@@ -62,7 +62,7 @@ def rank(
         )
     query_norm, item_norm = _largest_norm(query_vectors), _largest_norm(item_vectors)
     # |q.v| <= |q||v| also holds for partial sums, so this one check keeps NaN and infinity out of all scores.
-    if not query_norm * item_norm < np.finfo(np.float32).max / 2:
+    if not query_norm * item_norm < float(np.finfo(np.float32).max) / 2:
         raise ValueError(
             f"embeddings must be finite. Received largest norms: queries {query_norm}, items {item_norm}. "
             "Train with a smaller learning rate or normalise the towers."

@@ -12,7 +12,8 @@ import jinja2
 
 from recsys_ssl.artifacts import REPORT_FILE, REPORT_PAGE, write_text
 from recsys_ssl.evaluation import plots
-from recsys_ssl.evaluation.metrics import LABELS
+from recsys_ssl.evaluation.metrics import label_of
+from recsys_ssl.text import make_visible
 
 _MINUS = "\N{MINUS SIGN}"
 
@@ -39,6 +40,7 @@ def render_report(report: Mapping[str, Any]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=_show,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -46,18 +48,24 @@ def render_report(report: Mapping[str, Any]) -> str:
     environment.filters.update(
         value=_value, signed=_signed, percent=_percent, lift=_lift, p=_p_value, interval=_interval, setting=_setting
     )
-    shown = dict.fromkeys(["recall_at_10", "recall_at_50", report["verdict"]["primary"]])
+    in_slices = report.get("slice_metrics", ["recall_at_10", "recall_at_50"])  # reports of earlier versions
+    shown = dict.fromkeys([*in_slices, report["verdict"]["primary"]])
     return environment.get_template("report.html.jinja").render(
         report=report,
-        labels=LABELS,
         slice_groups=_group_slices(report["slices"], shown),
         figures={
             "forest": _data_uri(plots.draw_forest(report)),
             "recall_curve": _data_uri(plots.draw_recall_curve(report)),
             "exposure": _data_uri(plots.draw_exposure(report)),
         },
-        forest_label=LABELS[plots.forest_metric(report)],
+        power_label=label_of(report["power"]["metric"]),
+        forest_label=label_of(plots.forest_metric(report)),
     )
+
+
+def _show(value: Any) -> Any:
+    """What an expression of the page gives, without what a browser would obey or XML cannot hold."""
+    return make_visible(value, keep="\n") if isinstance(value, str) else value
 
 
 def _group_slices(rows: list, shown: Mapping[str, None]) -> dict[str, dict[str, list]]:

@@ -4,7 +4,8 @@ Signatures:
     embed_query, embed_item: the towers' own.
     recommend: the raw query features, `k` int32 [] and `exclude` string [num_queries, any] padded with "" ->
         `item_ids` string [num_queries, k], `scores` float32 [num_queries, k], best first. Excluded ids are left
-        out. Where fewer than k items are left the ids end in "" and the scores in -inf.
+        out. Where fewer than k items are left the ids end in "" and the scores in the lowest float32: JSON, in which
+        servers answer, has no infinity.
 
 `export_scann` needs the ScaNN op where it is served; `export_brute_force` is plain TensorFlow and exact.
 """
@@ -18,6 +19,7 @@ import pyarrow as pa
 import tensorflow as tf
 from scann.scann_ops.py import scann_ops
 
+from recsys_ssl import artifacts
 from recsys_ssl.index import embeddings, raw_inputs, scann_index
 
 # What ScaNN's serialisation leaves out when its method has no use for it.
@@ -107,7 +109,7 @@ def _read_scann_tensors(index_dir: str | Path) -> list:
 
 
 def _export(towers_dir: str | Path, item_ids: pa.Array, index: tf.Module, out_dir: str | Path) -> None:
-    towers = tf.saved_model.load(str(towers_dir))
+    towers = artifacts.load_saved_model(towers_dir)
     query_specs, item_specs = (raw_inputs.input_specs(towers, name) for name in ("embed_query", "embed_item"))
     taken = sorted({"k", "exclude"} & set(query_specs))
     if taken:
@@ -157,14 +159,16 @@ def keep_best(ids: tf.Tensor, scores: tf.Tensor, exclude: tf.Tensor, k: tf.Tenso
         k: [] int32.
 
     Returns:
-        Ids [num_queries, k] and scores [num_queries, k], best first and padded with "" and -inf.
+        Ids [num_queries, k] and scores [num_queries, k], best first and padded with "" and the lowest float32.
     """
     scores = tf.where(is_excluded(ids, exclude), -np.inf, scores)
     missing = tf.maximum(k - tf.shape(scores)[1], 0)
     scores = tf.pad(scores, [[0, 0], [0, missing]], constant_values=-np.inf)
     ids = tf.pad(ids, [[0, 0], [0, missing]], constant_values="")
     best, positions = tf.math.top_k(scores, k)
-    return tf.where(tf.math.is_inf(best), "", tf.gather(ids, positions, batch_dims=1)), best
+    nothing = tf.math.is_inf(best)
+    ids = tf.where(nothing, "", tf.gather(ids, positions, batch_dims=1))
+    return ids, tf.where(nothing, best.dtype.min, best)
 
 
 def is_excluded(ids: tf.Tensor, exclude: tf.Tensor) -> tf.Tensor:

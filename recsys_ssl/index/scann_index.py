@@ -35,6 +35,12 @@ _ASSETS_FILE = "scann_assets.pbtxt"
 _TIE = 1e-6
 
 Method = Literal["brute_force", "hash", "tree"]
+# Method -> its settings.
+_USED: dict[str, tuple[str, ...]] = {
+    "brute_force": (),
+    "hash": ("reorder",),
+    "tree": ("num_leaves", "num_leaves_to_search", "reorder"),
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,16 @@ class IndexConfig:
     """tree: leaves searched per query; more is slower and recalls more."""
     reorder: Optional[int] = None
     """hash, tree: how many of the best by hash are scored again exactly."""
+
+    def __post_init__(self):
+        if self.method is not None and self.method not in _USED:
+            raise ValueError(f"method must be one of {sorted(_USED)}. Received: method={self.method!r}.")
+        for name in _USED["tree"]:
+            value = getattr(self, name)
+            if value is not None and self.method is not None and name not in _USED[self.method]:
+                raise ValueError(f"{name} is no setting of method {self.method!r}. Remove it or set another method.")
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be positive. Received: {name}={value}.")
 
 
 @dataclass(frozen=True)
@@ -88,21 +104,11 @@ def choose_config(config: IndexConfig, num_items: int) -> IndexConfig:
     if num_items < 1:
         raise ValueError(f"an index needs at least one item. Received: num_items={num_items}.")
     method = config.method or _method_for(num_items)
-    used: dict[str, tuple[str, ...]] = {
-        "brute_force": (),
-        "hash": ("reorder",),
-        "tree": ("num_leaves", "num_leaves_to_search", "reorder"),
-    }
-    if method not in used:
-        raise ValueError(f"method must be one of {sorted(used)}. Received: method={method!r}.")
-    for name in ("num_leaves", "num_leaves_to_search", "reorder"):
-        value = getattr(config, name)
-        if value is not None and name not in used[method]:
+    for name in _USED["tree"]:
+        if getattr(config, name) is not None and name not in _USED[method]:
             raise ValueError(f"{name} is no setting of method {method!r} ({num_items} items). Remove it or set method.")
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be positive. Received: {name}={value}.")
     chosen = replace(config, method=method)
-    if "reorder" in used[method]:
+    if "reorder" in _USED[method]:
         chosen = replace(chosen, reorder=config.reorder or 500)
     if method == "tree":
         num_leaves = config.num_leaves or round(math.sqrt(num_items))
@@ -147,9 +153,9 @@ class ScannIndex:
         rows, scores = self.searcher.search_batched(
             queries, final_num_neighbors=k, pre_reorder_num_neighbors=max(self.config.reorder or 0, k)
         )
-        # ScaNN says "nothing more" by the score NaN.
+        # ScaNN says "nothing more" by the score NaN. Its rows are unsigned: NumPy 2 would turn -1 into the largest one.
         found = ~np.isnan(scores)
-        return np.where(found, rows, -1).astype(np.int64), np.where(found, scores, -np.inf).astype(np.float32)
+        return np.where(found, rows.astype(np.int64), -1), np.where(found, scores, -np.inf).astype(np.float32)
 
 
 def build_index(items: embeddings.ItemEmbeddings, config: IndexConfig = IndexConfig()) -> ScannIndex:
@@ -183,7 +189,7 @@ def save_index(index: ScannIndex, out_dir: str | Path) -> None:
     with artifacts.whole_directory(out_dir) as unfinished:
         index.searcher.serialize(str(unfinished))
         assets = unfinished / _ASSETS_FILE
-        text = assets.read_text(encoding="utf-8").replace(str(unfinished), str(out_dir))
+        text = assets.read_text(encoding="utf-8").replace(str(unfinished), artifacts.finished_name(out_dir))
         assets.write_text(text, encoding="utf-8")
         pq.write_table(pa.table({"item_id": index.item_ids}), unfinished / "item_ids.parquet")
         (unfinished / "config.json").write_text(artifacts.to_json(index.config), encoding="utf-8")

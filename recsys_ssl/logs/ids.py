@@ -16,7 +16,12 @@ _NULL_WORDS = ["null", "nan", "none", "na", "n/a", "#n/a", "<na>", "nat", "nil",
 _NULL_SPELLINGS = sorted(
     {spelt for word in _NULL_WORDS for spelt in (word, word.upper(), word.capitalize())} | {"NaN", "NaT", "\\N"}
 )
-_FLOATS = {"whole float": r"^[+-]?\d+\.0+$", "rounded": r"^[+-]?\d(\.\d+)?[eE]\+\d+$"}
+_ODD = {
+    "whole float": (b".0", r"^[+-]?\d+\.0+$"),
+    "rounded": (b"+", r"^[+-]?\d(\.\d+)?[eE]\+\d+$"),
+    "padded": (b" ", r"^ | $"),
+}
+"""Kind -> a mark that each id of it has, and the pattern."""
 
 
 def read_ids(column: lists.Column, noun: str) -> tuple[pa.Array, list[tuple[np.ndarray, str]]]:
@@ -38,15 +43,16 @@ def read_ids(column: lists.Column, noun: str) -> tuple[pa.Array, list[tuple[np.n
 
 
 def count_odd_ids(ids: pa.Array, noun: str) -> dict[str, int]:
-    """How often ids are words for nothing, as "query id: NULL", or integers that became floats, as 12.0 and 1.2E+15.
+    """How often ids are words for nothing, as NULL, integers that became floats, as 12.0 and 1.2E+15, or have blanks.
 
     Returns:
-        "word NOUN id: WORD", "whole float NOUN id" and "rounded NOUN id" -> number, as far as they occur.
+        "word NOUN id: WORD", "whole float NOUN id", "rounded NOUN id" and "padded NOUN id" -> number, as far as they
+        occur.
     """
     counts = count_null_words(ids, f"{noun} id")
     text = ids.buffers()[2]
     data = text.to_pybytes() if text else b""
-    for (kind, pattern), mark in zip(_FLOATS.items(), (b".0", b"+")):
+    for kind, (mark, pattern) in _ODD.items():
         # Looking for a mark in all ids at once is much faster than for a pattern in each.
         number = int(to_numpy(pc.match_substring_regex(ids, pattern)).sum()) if mark in data else 0
         if number:

@@ -53,8 +53,8 @@ class JoinItems(beam.PTransform):
         keeps_disliked: whether what queries rated low, which no count here includes, is joined and kept too.
 
     Returns:
-        records: (partition of the query, positives with item_row, and with `keeps_disliked` _kind, and for a split by groups of items _group uint64,
-        the hash of the item's group). impressions: (partition of the item, row within
+        records: (partition of the query, positives with item_row, with `keeps_disliked` _kind, and for a split by
+        groups of items _group uint64, the hash of the item's group). impressions: (partition of the item, row within
         it and number). rejects: events whose item is not in the catalogue. counts.
     """
 

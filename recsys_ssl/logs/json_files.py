@@ -144,18 +144,18 @@ def _pick(column: str, records: Sequence, reasons: Sequence[Optional[str]], cons
     if len(path) == 1:
         return [record.get(column, constant) if not why else None for record, why in zip(records, reasons)]
     return [
-        (record[column] if column in record else _walk(record, path)) if not why else None
+        (record[column] if column in record else _walk(record, path, constant)) if not why else None
         for record, why in zip(records, reasons)
     ]
 
 
-def _walk(value: object, path: Sequence[str]) -> object:
-    """The value at a path, None where there is none; behind a list of objects, the list of their values."""
+def _walk(value: object, path: Sequence[str], absent: Optional[str] = None) -> object:
+    """The value at a path, or `absent`; behind a list of objects, the list of their values."""
     for place, key in enumerate(path):
         if isinstance(value, list):
             rest = path[place:]
             return [_walk(element, rest) if isinstance(element, dict) else None for element in value]
-        value = value.get(key) if isinstance(value, dict) else None
+        value = value.get(key, absent) if isinstance(value, dict) else absent
     return value
 
 

@@ -115,7 +115,7 @@ def _read_column(array: pa.Array, path: _Path, is_uuid: bool) -> pa.Array:
         array = array.storage
     if str(array.type).endswith("_view"):
         array = array.cast(TEXT if str(array.type) == "string_view" else pa.large_binary())
-    return _write_uuids(array) if is_uuid and array.type == pa.binary(_UUID_BYTES) else array
+    return write_uuids(array) if is_uuid and array.type == pa.binary(_UUID_BYTES) else array
 
 
 def _take_field(array: pa.Array, names: tuple[str, ...]) -> pa.Array:
@@ -132,7 +132,7 @@ def _find_uuids(schema: pq.ParquetSchema) -> set[str]:
     return {leaf.path for leaf in leaves if leaf.logical_type.type == "UUID"}
 
 
-def _write_uuids(array: pa.FixedSizeBinaryArray) -> pa.Array:
+def write_uuids(array: pa.FixedSizeBinaryArray) -> pa.Array:
     """[num_records] text as 123e4567-e89b-12d3-a456-426614174000."""
     filled = pc.fill_null(array, pa.scalar(bytes(_UUID_BYTES), array.type))
     data = b"".join(filled.to_pylist())

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_ssl import kinds, lists
+from recsys_ssl import artifacts, kinds, lists
 from recsys_ssl.logs.batches import is_list
 from recsys_ssl.logs.cells import split_cells
 from recsys_ssl.logs.ids import count_null_words, count_odd_ids, read_ids
@@ -60,7 +60,7 @@ class Checked(NamedTuple):
     """Values that were taken for missing ones; their records are kept."""
     notes: Mapping[str, int] = {}
     """What is no fault of a record, but worth to be told -> how often; see `ids.count_odd_ids` and `_label`."""
-    sound: Optional[np.ndarray] = None
+    sound: np.ndarray = np.zeros(0, bool)
     """[num_records] bool, the records of a log that were not rejected."""
 
 
@@ -166,21 +166,17 @@ def known_items(batch: Batch, sound: np.ndarray, file: str, file_index: int, spe
     rows = rows[np.sort(first)]
     places = None if batch.places is None else batch.places[rows]
     firsts = Batch(batch.columns.take(pa.array(rows)), batch.lines[rows], [], places)
-    return check_table(
-        firsts, file, file_index, spec.items.features, spec.items.id, "item", marks=marks_of(spec.events)
-    )
+    return check_table(firsts, file, file_index, spec.items.features, spec.items.id, "item", marks_of(spec.events))
 
 
 def _label(columns: pa.Table, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray, Faults]:
     """[num_records] int8 kind (0 = ignored), [num_records] float64 example weight, and the faults found."""
-    label = spec.events.label
+    label, marks = spec.events.label, marks_of(spec.events)
     faults: Faults = []
     kind, weight = np.full(columns.num_rows, POSITIVE, np.int8), np.ones(columns.num_rows)
     if label.column:
-        value, missing, bad = as_float(columns[label.column], marks_of(spec.events))
-        faults += _explain(
-            columns[label.column], missing | bad, "label is not a number", marks_of(spec.events), "events"
-        )
+        value, missing, bad = as_float(columns[label.column], marks)
+        faults += _explain(columns[label.column], missing | bad, "label is not a number", marks, "events")
         kind[~(value >= label.threshold)] = DISLIKED if spec.evaluation.mask_disliked else 0
     if label.event_type:
         column = columns[label.event_type]
@@ -193,7 +189,7 @@ def _label(columns: pa.Table, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray
         found = 1 + _find_types(event_type, names)
         kind, weight = kinds[found], weights[found]
     if spec.events.weight:
-        column, marks = columns[spec.events.weight], marks_of(spec.events)
+        column = columns[spec.events.weight]
         value, missing, bad = as_float(column, marks)
         faults += _explain(column, missing | bad | (value < 0), "weight is not a number >= 0", marks, "events")
         weight = weight * np.where(np.isfinite(value), value, 0.0)
@@ -254,20 +250,21 @@ def check_table(
     features: Sequence[Feature],
     id_column: str,
     side: str,
+    marks: Marks,
     group_column: str | None = None,
-    marks: Marks = PLAIN,
 ) -> Checked:
     """Keeps the sound records of an item or query table; duplicate ids are found later, among all batches.
 
     A number that cannot be read is a missing value and costs no record: without it all events of the item would go.
 
     Args:
-        group_column: of an item table, the column that a split by groups of items reads.
         marks: of numbers that are text.
+        group_column: of an item table, the column that a split by groups of items reads.
 
     Returns:
-        Table of _id text, _file int32, _line int64, maybe _place (see `check_events`), the features (see `read_feature`; content packed by the
-        `column` of its kind) and, with a group column, _group text, "" where it is missing.
+        Table of _id text, _file int32, _line int64, maybe _place (see `check_events`), the features (see
+        `read_feature`; content packed by the `column` of its kind) and, with a group column, _group text, "" where it
+        is missing.
     """
     ids, faults = read_ids(batch.columns[id_column], side)
     columns: dict[str, pa.Array] = {}
@@ -479,7 +476,7 @@ def _as_dicts(table: pa.Table) -> list[dict]:
 
 def rejects_to_table(rejects: Sequence[Reject]) -> pa.Table:
     """Columns reason, file, line, record; the record as JSON."""
-    records = [json.dumps(reject.record, ensure_ascii=False, default=str) for reject in rejects]
+    records = [artifacts.dump_json(reject.record, default=str) for reject in rejects]
     return pa.table(
         {
             "reason": pa.array([reject.reason for reject in rejects], TEXT),

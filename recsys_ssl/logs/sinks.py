@@ -297,6 +297,7 @@ def _write_summary(counts: dict[str, Any], cuts: Optional[Sequence[int]], spec: 
         respelt_types=starting("note events: read: "),
         null_words=noted("word"),
         whole_float_ids=noted("whole float"),
+        padded_ids=noted("padded"),
         rounded_ids=noted("rounded"),
         times_us={"first": counts["first_us"][0], "last": -counts["minus_last_us"][0]}
         if "first_us" in counts

@@ -100,7 +100,7 @@ def check_batch(batch: Batch, source: Source, side: str, spec: FeatureSpec) -> r
     table = getattr(spec, side)
     group_column, marks = spec.split.column if side == "items" else None, marks_of(table.table)
     return records.check_table(
-        batch, source.name, source.place, table.features, table.id, _NOUNS[side], group_column, marks
+        batch, source.name, source.place, table.features, table.id, _NOUNS[side], marks, group_column
     )
 
 
@@ -219,7 +219,7 @@ class _DeduplicateTable(beam.DoFn):
 
 
 class CollectIds(beam.PTransform):
-    """The catalogue of a log without item table: (partition, table of its items, sorted by id, each as it came first)."""
+    """The catalogue of a log without item table: (partition, table of its items by id, as each came first)."""
 
     def expand(self, ids):
         return ids | beam.GroupByKey() | beam.MapTuple(_unite_ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Optional
 
 import numpy as np
@@ -64,6 +65,8 @@ class IngestSummary:
     """Table, kind of id or categorical feature, and word -> how often it stands there."""
     whole_float_ids: dict[str, int] = dataclasses.field(default_factory=dict)
     """Table and kind of id -> number of ids as 12.0."""
+    padded_ids: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Table and kind of id -> number of ids with blanks around them."""
     rounded_ids: dict[str, int] = dataclasses.field(default_factory=dict)
     """Table and kind of id -> number of ids as 1.2E+15."""
     times_us: Optional[dict[str, int]] = None
@@ -123,7 +126,7 @@ def list_warnings(summary: IngestSummary, spec: FeatureSpec) -> list[str]:
             f"{_name_counts(summary.ignored_types)}."
         )
     if summary.rejected.get("item not in the table") or summary.queries_without_features:
-        found += _hint_at_floats(summary)
+        found += _hint_at_ids(summary)
     return found + _hint_at_unit(summary, spec)
 
 
@@ -134,17 +137,25 @@ def _name_counts(numbers: dict[str, int]) -> str:
     return ", ".join([*names, "..."] if len(order) > _MOST_NAMES else names)
 
 
-def _hint_at_floats(summary: IngestSummary) -> list[str]:
-    """Why ids of the log may not be those of a table: 12.0 in one, 12 in the other."""
+def _hint_at_ids(summary: IngestSummary) -> list[str]:
+    """Why ids of the log may not be those of a table: 12.0 or a blank in one, 12 in the other, or several in a cell."""
     found = []
-    for side, noun in (("items", "item id"), ("queries", "query id")):
-        log, table = (summary.whole_float_ids.get(f"{name}: {noun}", 0) for name in ("events", side))
-        if (log > 0) != (table > 0) and getattr(summary, f"{side}_read"):
-            here, there = ("events", side) if log else (side, "events")
-            found.append(
-                f"{log or table:,} {noun}s of {_TABLES[here]} end in .0 and none of {_TABLES[there]} does: 12.0 and 12 "
-                f"are different ids. Write them alike."
-            )
+    oddities = [
+        (summary.whole_float_ids, "end in .0", "12.0 and 12"),
+        (summary.padded_ids, "have blanks around them", "'12 ' and '12'"),
+    ]
+    for counts, odd, pair in oddities:
+        for side, noun in (("items", "item id"), ("queries", "query id")):
+            log, table = (counts.get(f"{name}: {noun}", 0) for name in ("events", side))
+            if (log > 0) != (table > 0) and getattr(summary, f"{side}_read"):
+                here, there = ("events", side) if log else (side, "events")
+                found.append(
+                    f"{log or table:,} {noun}s of {_TABLES[here]} {odd} and none of {_TABLES[there]} does: {pair} are "
+                    "different ids. Write them alike."
+                )
+    example = summary.examples.get("events: item not in the table", "")
+    if several := re.search(r'"item_id": "([^"]*[^\s"][ ,;|]+[^\s"][^"]*)"', example):
+        found.append(f"If {several[1]!r} are several ids, events.explode makes a record of each.")
     return found
 
 
@@ -195,7 +206,7 @@ def check_summary(summary: IngestSummary, spec: FeatureSpec) -> None:
         sources.insert(0, ("queries", "the query table", summary.queries_read, summary.queries_rejected))
     if spec.items.table:
         sources.insert(0, ("items", "the item table", summary.items_read, summary.items_rejected))
-    for source, name, read, rejected in sources:
+    for source, name, read, rejected in reversed(sources):
         if read == rejected.get("file is empty", 0):
             raise LogError(f"{name} has no record. Check {source} in the spec and the files that its paths match.")
     for source, name, read, _ in sources:
@@ -209,11 +220,11 @@ def check_summary(summary: IngestSummary, spec: FeatureSpec) -> None:
                     for why, count in found.items()
                 ]
                 raise LogError(
-                    f"{number:,} of {read:,} records of {name} ({number / read:.1%}) have no {feature} that can be read; "
-                    f"max_rejected_share is {spec.max_rejected_share:.1%}.\n"
+                    f"{number:,} of {read:,} records of {name} ({number / read:.1%}) have no {feature} that can be "
+                    f"read; max_rejected_share is {spec.max_rejected_share:.1%}.\n"
                     + "\n".join(lines)
-                    + "\nMend the column or the spec, choose another kind for the feature, or raise max_rejected_share: "
-                    "then such values are missing."
+                    + "\nMend the column or the spec, choose another kind for the feature, or raise "
+                    "max_rejected_share: then such values are missing."
                 )
     for source, name, read, rejected in sources:
         number = sum(rejected.values())
@@ -223,7 +234,7 @@ def check_summary(summary: IngestSummary, spec: FeatureSpec) -> None:
             raise LogError(
                 f"{number:,} of {read:,} records of {name} ({number / read:.1%}) were rejected; "
                 f"max_rejected_share is {spec.max_rejected_share:.1%}.\n"
-                + "\n".join([*lines, *_hint_at_floats(summary)])
+                + "\n".join([*lines, *_hint_at_ids(summary)])
                 + "\nMend the data or the spec, or raise max_rejected_share."
             )
     if not summary.positives:
@@ -237,7 +248,7 @@ def check_summary(summary: IngestSummary, spec: FeatureSpec) -> None:
                 [
                     f"none of the {summary.num_queries:,} queries of the log is in the query table, so that no feature "
                     "would be known.",
-                    *_hint_at_floats(summary),
+                    *_hint_at_ids(summary),
                     "Write the ids alike in both, correct queries.id, or remove queries.table from the spec.",
                 ]
             )

@@ -50,8 +50,8 @@ def order_events(events: pa.Table, deduplicate: str) -> tuple[pa.Table, int]:
     places = [events[name].to_numpy() for name in reversed(order_of(events))]
     order = np.lexsort((*places, keys["time"], keys["query"]))
     keys = keys.iloc[order]
-    same = ["query", "item", "chosen"] if deduplicate == "pair" else ["query", "item", "chosen", "time"]
-    kept = ~keys.duplicated(same).to_numpy()
+    same = ["query", "item"] if deduplicate == "pair" else ["query", "item", "time"]
+    kept = ~keys.duplicated(same if keys["chosen"].all() else [*same, "chosen"]).to_numpy()
     ordered = events.take(pa.array(order[kept]))
     num_duplicates = int((~kept & keys["chosen"]).sum())
     return ordered.append_column("_query", pa.array(keys["query"].to_numpy()[kept])), num_duplicates

@@ -22,6 +22,7 @@ Faults = list[tuple[np.ndarray, str]]
 
 _NO_FORM, _NO_TIME = -2, -1  # in place of a time: the text has another form, or is beyond 1970 to 2100
 _LAST_US = int(pd.Timestamp("2100-01-01").value // 1000)
+_EMPTY = "timestamp is empty"
 _OUT_OF_RANGE = "timestamp is no time between 1970 and 2100"
 # What ISO 8601 allows, and what databases and programs make of it: a blank for T, hours alone, UTC as a word, days
 # without a zero, and the name of a zone after the offset that says it already.
@@ -50,10 +51,11 @@ def as_microseconds(column: lists.Column, timestamp: Timestamp) -> tuple[np.ndar
     if pa.types.is_timestamp(array.type):
         numbers = pc.fill_null(array.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
         times = _to_microseconds(numbers, array.type.unit)
-        return _without_faults(times, [((times < 0) | (times >= _LAST_US), _OUT_OF_RANGE)])
+        empty = ~array.is_valid().to_numpy(zero_copy_only=False)
+        return _without_faults(times, [(empty, _EMPTY), ((times < 0) | (times >= _LAST_US), _OUT_OF_RANGE)])
     if is_list(array.type):
         is_value = lists.flatten(array, TEXT)[1] > 0
-        return np.zeros(len(array), np.int64), [(is_value, "timestamp is not one value"), (~is_value, _OUT_OF_RANGE)]
+        return np.zeros(len(array), np.int64), [(is_value, "timestamp is not one value"), (~is_value, _EMPTY)]
     text = pc.utf8_trim_whitespace(pc.fill_null(as_text(array), ""))
     times = _parse(text, timestamp)
     beyond = (times == _NO_TIME) | (times >= _LAST_US)
@@ -94,7 +96,7 @@ def _find_form(text: pa.Array, bad: np.ndarray, timestamp: Timestamp) -> Faults:
     rest = text.filter(pa.array(bad))
     empty = np.zeros(len(bad), bool)
     empty[bad] = to_numpy(pc.is_in(pc.utf8_lower(rest), pa.array(["", "nan", "nat", "null", "none"], TEXT)))
-    faults = [(empty, "timestamp is empty")]
+    faults = [(empty, _EMPTY)]
     if timestamp.format is not None:
         return [*faults, (bad & ~empty, f"timestamp does not have timestamp.format {timestamp.format!r}")]
     if timestamp.unit != "iso8601":

@@ -39,9 +39,11 @@ class IngestConfig:
     """Lines (or Parquet rows) that are read and checked at a time."""
 
     def __post_init__(self):
-        for name in ("num_partitions", "rows_per_batch"):
+        for name, most in (("num_partitions", 100_000), ("rows_per_batch", 10_000_000)):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1. Received: {name}={getattr(self, name)}.")
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} must be at most {most:,}. Received: {name}={getattr(self, name)}.")
 
 
 def ingest(

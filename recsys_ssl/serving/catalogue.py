@@ -28,6 +28,10 @@ class RawCatalogue:
     def title_of(self, item_id: str) -> str:
         return self.titles[self._row_of[item_id]]
 
+    def find(self, item_id: str) -> int | None:
+        """The row of an item, or None where the catalogue has no such item."""
+        return self._row_of.get(item_id)
+
     def record(self, row: int) -> dict[str, list]:
         """Column name -> raw values of one item, [] where missing."""
         return lists.record(self._table, row)
@@ -37,5 +41,5 @@ def read_catalogue(spec: FeatureSpec, catalogue_dir: str) -> RawCatalogue:
     """Reads a raw catalogue; its titles are the feature `items.title`, or the ids."""
     shards = examples.list_shards(catalogue_dir, examples.CATALOGUE_SPLIT)
     # A shard in which a feature is missing everywhere has a column of nulls there.
-    table = pa.concat_tables([pa.Table.from_batches([b]) for b in examples.read_batches(shards)], promote=True)
+    table = lists.concat_tables([pa.Table.from_batches([batch]) for batch in examples.read_batches(shards)])
     return RawCatalogue(table, spec.items.title)

@@ -1,18 +1,19 @@
-"""Asking a finished run's recommender for a query of its own log."""
+"""Asking a finished run's recommender for a query, by its id alone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from recsys_ssl import artifacts, examples, lists
 from recsys_ssl.artifacts import PLACES_FILE
 from recsys_ssl.serving.catalogue import read_catalogue
 from recsys_ssl.serving.recommender import load_recommender, recommend
-from recsys_ssl.spec import Feature, FeatureSpec
+from recsys_ssl.spec import VOCABULARY_FEATURES, ColumnFeature, Feature, FeatureSpec
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Places:
 
 @dataclass(frozen=True)
 class Recommended:
-    """Recommendations for one query of the log, best first."""
+    """Recommendations for one query, best first."""
 
     query_id: str
     chosen_titles: list[str]
@@ -46,58 +47,115 @@ class Recommended:
     item_ids: list[str]
     titles: list[str]
     scores: list[float]
+    is_known: bool = True
+    """Whether the log has the query; of another nothing is known, or only that it is an item."""
+
+
+class _Asked(NamedTuple):
+    """What is known of a query when it is asked for."""
+
+    query_id: str
+    record: dict[str, list]
+    """Feature -> raw values; a feature that is missing here is missing in the query."""
+    seen_rows: list[int]
+    """Catalogue rows of what the spec leaves out, without order."""
+    chosen: list[str] | None
+    """Ids of what it had chosen, newest last; None where only the rows are known."""
+    is_known: bool = True
 
 
 def recommend_to_query(spec: FeatureSpec, places: Places, query_id: str | None, k: int) -> Recommended:
-    """The k best items for a query of the test split, with the features of its last held-out event.
+    """The k best items for a query, by its id alone.
+
+    A query of the test split is asked for as at its last held-out event, which the model must foretell. Another one of
+    the log is asked for as after its last event. Of a query that the log does not have nothing is known, unless queries
+    are items: then the catalogue may have its features.
 
     Args:
-        query_id: as in the log; None takes the first query of the split that has seen something.
-
-    Raises:
-        ValueError: the test split has no such query.
+        query_id: as in the log; None takes the first query of the test split that has chosen something before, or the
+            first of all.
     """
-    event = _find_event(places.interactions_dir, query_id)
-    query_id = event["query_id"][0].decode("utf-8")
     catalogue = read_catalogue(spec, places.catalogue_dir)
-    own = [query_id] if spec.queries.same_as_items else []
-    seen = [catalogue.item_ids[row] for row in event.get("seen_rows", [])]
-    features: tuple[Feature, ...]
+    key = _choose_query(spec, places.interactions_dir) if query_id is None else query_id.encode("utf-8", "replace")
+    asked = _look_up(spec, places.interactions_dir, key)
+    features: tuple[Feature, ...] = spec.query_features
+    own, record = [], asked.record
     if spec.queries.same_as_items:
-        record, features = catalogue.record(event["query_row"][0]), spec.item_features
-    else:
-        record, features = event, spec.query_features
-    # What was rated low is among the seen, and was not chosen.
-    chosen = [] if spec.evaluation.mask_disliked else [item_id for item_id in seen if item_id not in own]
-    if spec.item_sequences:
-        chosen = _to_values(event.get(spec.item_sequences[0].name))
+        features, own, row = spec.item_features, [asked.query_id], catalogue.find(asked.query_id)
+        record = {} if row is None else catalogue.record(row)
+    seen = [catalogue.item_ids[row] for row in asked.seen_rows]
+    chosen = asked.chosen
+    if chosen is None:  # what was rated low is among the seen, and was not chosen
+        chosen = [] if spec.evaluation.mask_disliked else seen
     found = recommend(
         load_recommender(places.recommender_dir),
         {feature.name: [_to_feature(record, feature)] for feature in features},
         k,
-        exclude=[seen if spec.evaluation.masks else own],
+        exclude=[list(dict.fromkeys([*own, *seen])) if spec.evaluation.masks else own],
     )
     return Recommended(
-        query_id,
-        [catalogue.title_of(item_id) for item_id in chosen],
+        asked.query_id,
+        [catalogue.title_of(item_id) for item_id in chosen if item_id not in own],
         found.item_ids[0],
         [catalogue.title_of(item_id) for item_id in found.item_ids[0]],
         found.scores[0],
+        asked.is_known,
     )
 
 
-def _find_event(interactions_dir: str, query_id: str | None) -> dict[str, Any]:
-    """The last event of a query in the test split."""
-    events = []
+def _choose_query(spec: FeatureSpec, interactions_dir: str) -> bytes:
+    """The first query of the test split that has a past; the first of all where none has."""
+    first = None
     for batch in examples.read_batches(examples.list_shards(interactions_dir, "test")):
-        ids = [id_.decode("utf-8") for id_ in lists.flat(batch, "query_id", pa.large_binary())[0]]
-        num_seen = lists.flat(batch, "seen_rows", pa.int64())[1]
-        if query_id is None:
-            query_id = next((id_ for id_, number in zip(ids, num_seen, strict=True) if number), None)
-        events += [lists.record(batch, row) for row, id_ in enumerate(ids) if id_ == query_id]
+        ids, _ = lists.flat(batch, "query_id", pa.large_binary())
+        has_past = lists.flat(batch, "seen_rows", pa.int64())[1] > 0
+        for sequence in spec.item_sequences:
+            has_past |= lists.flat(batch, sequence.name, pa.large_binary())[1] > 0
+        if has_past.any():
+            return ids[has_past.argmax()]
+        first = ids[0] if first is None else first
+    if first is None:
+        raise ValueError(f"the test split must have a query. Received none in {interactions_dir}. Ingest again.")
+    return first
+
+
+def _look_up(spec: FeatureSpec, interactions_dir: str, key: bytes) -> _Asked:
+    """Everything that the log says of a query; the splits before the test are read only when that has no such query."""
+    query_id, sequences = key.decode("utf-8"), spec.item_sequences
+    held_out = _read_events(interactions_dir, "test", key)
+    if held_out:
+        event = max(held_out, key=_time_of)
+        chosen = _to_values(event.get(sequences[0].name)) if sequences else None
+        return _Asked(query_id, event, event.get("seen_rows", []), chosen)
+    events = [event for split in ("train", "eval") for event in _read_events(interactions_dir, split, key)]
+    events.sort(key=_time_of)
     if not events:
-        raise ValueError(f"the query must be in the test split. Received: {query_id!r}. Leave --query out for any.")
-    return max(events, key=lambda event: event.get("timestamp_us") or [0])
+        of_id = {f.name: [key] for f in spec.query_features if isinstance(f, ColumnFeature) and _is_id(spec, f)}
+        return _Asked(query_id, of_id, [], [], is_known=False)
+    item_ids = [event["item_id"][0] for event in events]
+    record = events[-1] | {sequence.name: item_ids[-sequence.length :] for sequence in sequences}
+    seen = [row for event in events for row in event.get("seen_rows", [])]  # what it rated low is told here only
+    if spec.evaluation.mask_seen:
+        seen = [event["item_row"][0] for event in events] + seen
+    return _Asked(query_id, record, seen, _to_values(item_ids))
+
+
+def _read_events(interactions_dir: str, split: str, key: bytes) -> list[dict[str, Any]]:
+    """The events of one query in a split."""
+    events = []
+    for batch in examples.read_batches(examples.list_shards(interactions_dir, split)):
+        ids, _ = lists.flat(batch, "query_id", pa.large_binary())
+        events += [lists.record(batch, row) for row in np.flatnonzero(ids == key).tolist()]
+    return events
+
+
+def _time_of(event: dict[str, Any]) -> int:
+    return (event.get("timestamp_us") or [0])[0]
+
+
+def _is_id(spec: FeatureSpec, feature: ColumnFeature) -> bool:
+    """Whether a feature is the query's own id, which ingestion knows without a table."""
+    return isinstance(feature, VOCABULARY_FEATURES) and feature.source_column == spec.queries.id
 
 
 def _to_feature(record: dict[str, Any], feature: Feature) -> list:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Optional
 import pyarrow as pa
 import tensorflow as tf
 
+from recsys_ssl import artifacts
 from recsys_ssl.index import raw_inputs
 
 
@@ -29,7 +30,8 @@ def load_recommender(model_dir: str | Path):
 
     Raises:
         FileNotFoundError: there is no SavedModel.
-        ImportError: the model needs ScaNN, which is not installed.
+        DamagedError: it cannot be read.
+        ImportError: the model needs ScaNN, which is not installed, or was built for another TensorFlow.
     """
     graph = Path(model_dir, "saved_model.pb")
     if not graph.exists():
@@ -37,11 +39,12 @@ def load_recommender(model_dir: str | Path):
     if b"Scann>" in graph.read_bytes():
         try:
             from scann.scann_ops.py import scann_ops  # noqa: F401  (registers the ops)
-        except ImportError as error:
+        except (ImportError, tf.errors.NotFoundError) as error:  # the second: the op does not link to this TensorFlow
             raise ImportError(
-                f"{model_dir} needs the ScaNN op. Received: {error}. Install scann or export the brute-force variant."
+                f"{model_dir} needs the ScaNN op. Received: {error}. Install the scann that is made for TensorFlow "
+                f"{tf.__version__} (`pip install 'scann[tf]'` takes a pair), or export the brute-force variant."
             ) from error
-    return tf.saved_model.load(str(model_dir))
+    return artifacts.load_saved_model(model_dir)
 
 
 def recommend(
@@ -102,8 +105,8 @@ def recommend(
     tensors = {name: tf.constant(array, specs[name].dtype) for name, array in arrays.items()}
     outputs = model.signatures["recommend"](k=tf.constant(k, tf.int32), **tensors)
     ids, scores = outputs["item_ids"].numpy().tolist(), outputs["scores"].numpy().tolist()
-    # Padding comes last.
-    found = [sum(score > float("-inf") for score in row) for row in scores]
+    # Padding comes last; no item has an empty id.
+    found = [sum(map(bool, row)) for row in ids]
     return Recommendations(
         [[item_id.decode() for item_id in row[:count]] for row, count in zip(ids, found, strict=False)],
         [row[:count] for row, count in zip(scores, found, strict=False)],

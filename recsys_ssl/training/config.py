@@ -74,7 +74,7 @@ class TrainConfig:
         ssl: what the treatment has and the control has not.
         encoder: kind of content -> settings of its encoder, those of the kind's EncoderConfig.
         eval_every: steps between validations; also the checkpoint interval.
-        patience: validations without a better Recall@k (`validation.choose_k`) after which training stops.
+        patience: validations without a better Recall@k (`metrics.choose_k`) after which training stops.
         validation_queries: held-out rankings of a validation, drawn once.
         shuffle_buffer: serialized examples in the shuffle buffer, roughly 200 bytes each.
     """
@@ -103,8 +103,11 @@ class TrainConfig:
 
     def __post_init__(self):
         _check(self, "train", choices={"schedule": Schedule, "logq": LogQ})
-        if any(width < 1 for width in self.hidden):
-            raise ValueError(f"train.hidden must be widths of at least 1. Received: {self.hidden}.")
+        if len(self.hidden) > 16 or any(not 1 <= width <= _AT_MOST["feature_dim"] for width in self.hidden):
+            raise ValueError(
+                f"train.hidden must be up to 16 widths of 1 to {_AT_MOST['feature_dim']:,}. "
+                f"Received: {self.hidden!s:.99}."
+            )
         if self.mixed_negatives and self.logq != "exact":
             raise ValueError(
                 "mixed negatives need exact sampling probabilities. "
@@ -137,6 +140,12 @@ _AT_LEAST_1 = (
     *("batch_size", "feature_dim", "embedding_dim", "shuffle_buffer", "validation_queries"),
     *("steps", "eval_every", "patience"),
 )
+# Far above what helps, and below what takes the memory of a host at once.
+_AT_MOST = {
+    **dict.fromkeys(("batch_size", "mixed_negatives"), 1_000_000),
+    **dict.fromkeys(("feature_dim", "embedding_dim"), 65_536),
+    **dict.fromkeys(("shuffle_buffer", "validation_queries"), 100_000_000),
+}
 _POSITIVE = ("learning_rate", "initial_accumulator", "temperature")
 _RATES = ("value_dropout", "feature_dropout", "unknown_query_rate", "mask_rate")
 _NOT_NEGATIVE = ("seed", "weight", "alignment_weight", "mixed_negatives", "popularity_prior")
@@ -148,6 +157,9 @@ def _check(config: Any, section: str, choices: Mapping[str, Any]) -> None:
     for name in _AT_LEAST_1:
         if name in values and values[name] < 1:
             raise ValueError(f"{section}.{name} must be at least 1. Received: {values[name]}.")
+    for name, most in _AT_MOST.items():
+        if name in values and values[name] > most:
+            raise ValueError(f"{section}.{name} must be at most {most:,}. Received: {values[name]}. Lower it.")
     for name in _POSITIVE:
         if name in values and not values[name] > 0:
             raise ValueError(f"{section}.{name} must be positive. Received: {values[name]}. Raise it.")

@@ -15,6 +15,7 @@ import tensorflow as tf
 from recsys_ssl import examples, kinds, seeds
 from recsys_ssl.encoders import store
 from recsys_ssl.encoders.contract import Encoder
+from recsys_ssl.evaluation.metrics import choose_k
 from recsys_ssl.features.batch import Catalogue, lay_out
 from recsys_ssl.features.correlations import Correlations
 from recsys_ssl.features.encoding import EncodedFeature, read_encoding
@@ -29,7 +30,7 @@ from recsys_ssl.training.data import count_examples, stream
 from recsys_ssl.training.export import export_towers
 from recsys_ssl.training.regularizers import REGULARIZERS
 from recsys_ssl.training.step import TrainStep
-from recsys_ssl.training.validation import Validator, choose_k, name_recall
+from recsys_ssl.training.validation import Validator, name_recall
 
 _WHITENING_RECORDS = 1024
 """Items by whose first vectors the towers whiten, see `FixedWhitening`."""
@@ -83,28 +84,24 @@ def fit(
     log_dir: str | None = None,
     progress: Progress | None = None,
 ) -> Fitted:
-    """Trains the two towers and returns the best of them by validation Recall@k, see `validation.choose_k`.
+    """Trains the two towers and returns the best of them by validation Recall@k, see `metrics.choose_k`.
 
     A run that finds a checkpoint of the same settings and data in `checkpoint_dir` goes on from it and ends with
     the same metrics as one that was never interrupted: batches, masks and samples are functions of the seed
-    and the step.
+    and the step. A batch holds no more than the whole train split.
 
     Args:
         checkpoint_dir: stable over restarts; a subdirectory is taken by fingerprint of spec, settings and inputs.
         log_dir: receives TensorBoard events; None writes none.
 
     Raises:
-        ValueError: the train split is smaller than a batch, or the loss is not finite.
+        ValueError: the loss is not finite.
     """
     # --- Data ------------------------------------------------------------------------------------
     seeds.set_initial_weights(config.seed)
     train_shards = examples.list_shards(inputs.interactions_dir, "train")
     num_examples = count_examples(train_shards)
-    if num_examples < config.batch_size:
-        raise ValueError(
-            f"a batch must not be larger than the train split. Received: batch_size={config.batch_size}, "
-            f"{num_examples} examples. Set train.batch_size to at most {max(1, num_examples // 4)}."
-        )
+    batch_size = min(config.batch_size, num_examples)
     model, catalogue = build_model(spec, config, inputs)
     validator = Validator(spec, inputs.interactions_dir, catalogue, config.validation_queries, config.seed)
     k = choose_k(catalogue.num_items)
@@ -120,7 +117,7 @@ def fit(
             train_shards,
             model.query_layout,
             spec.queries.same_as_items,
-            config.batch_size,
+            batch_size,
             num_examples,
             config.shuffle_buffer,
             config.seed,
@@ -138,7 +135,7 @@ def fit(
             eval_every=config.eval_every,
             score=score,
             larger_is_better=True,
-            examples_per_step=config.batch_size,
+            examples_per_step=batch_size,
             advice="Lower train.learning_rate.",
             patience=config.patience,
         ),
@@ -219,12 +216,25 @@ def read_mutual_information(
 def _fingerprint(
     spec: FeatureSpec, config: TrainConfig, inputs: TrainInputs, mutual_information: np.ndarray | None
 ) -> str:
-    """Names a run by what it is made of: settings, names and sizes of what it reads, and a pre-trained encoder."""
+    """Names a run by what it is made of: settings, what it reads, and a pre-trained encoder."""
     shards = examples.list_shards(inputs.catalogue_dir, examples.CATALOGUE_SPLIT)
     for split in ("train", "eval"):
         shards += examples.list_shards(inputs.interactions_dir, split)
-    sizes = [(os.path.basename(path), tf.io.gfile.stat(path).length) for path in shards]
-    facts = [spec.to_json(), asdict(config), sizes, None if mutual_information is None else mutual_information.tolist()]
+    contents = [(os.path.basename(path), _hash_file(path)) for path in shards]
+    facts = [
+        spec.to_json(),
+        asdict(config),
+        contents,
+        None if mutual_information is None else mutual_information.tolist(),
+    ]
     facts += [store.hash_encoder(directory) for directory in config.pretrained.values()]
     facts += [sampling.HASH] if config.logq == "streaming" else []
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _hash_file(path: str) -> str:
+    content = hashlib.sha256()
+    with tf.io.gfile.GFile(path, "rb") as file:
+        while block := file.read(1 << 24):
+            content.update(block)
+    return content.hexdigest()

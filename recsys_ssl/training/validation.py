@@ -19,18 +19,7 @@ from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.data import parse
 
 _BLOCK = 4096
-_MOST_K = 50
 _NAME = "validation_recall_at_"
-
-
-def choose_k(num_items: int) -> int:
-    """The k of the Recall@k that validates: 50, or a tenth of a catalogue of fewer than 500 items, at least 1.
-
-    Recall@k of a random order is k / num_items. At k = num_items every model has 1, so that the first validation would
-    be the best; at a tenth, chance finds a tenth at most and nine tenths are left to tell models apart. The rule
-    knows the catalogue alone, so that runs of all seeds and settings on it are judged by the same figure.
-    """
-    return min(_MOST_K, max(1, num_items // 10))
 
 
 def name_recall(k: int) -> str:
@@ -129,14 +118,15 @@ def _choose_events(
 ) -> np.ndarray:
     """Indices of the events of at most `num_rankings` queries (or of as many events) drawn at random.
 
-    Only queries (or events) that give a ranking are drawn; where all are, every event of the split is returned.
+    Only queries (or events) that give a ranking are drawn, see `build_task`; where all are, every event of the split is
+    returned.
     """
     if spec.evaluation.group_by == "query":
         batch = example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(list(serialized))
         groups = _encode_queries(batch).indices.to_numpy()
     else:
         groups = np.arange(len(serialized))
-    ranked = np.unique(groups[~repeats])
+    ranked = np.unique(groups if repeats.all() else groups[~repeats])
     if num_rankings is None or num_rankings >= len(ranked):
         return np.arange(len(serialized))
     drawn = ranked[seeds.generator(seed).permutation(len(ranked))[:num_rankings]]

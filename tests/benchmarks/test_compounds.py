@@ -156,10 +156,9 @@ def test_arms_share_the_encoded_data(work):
 
 
 def test_a_rule_of_the_structure_holds_for_new_compounds_and_an_id_knows_nothing_of_them(work):
-    found = {
-        arm: run_trial(small("test", arm, steps=30, eval_every=30, learning_rate=0.1), None, work)
-        for arm in ("id", "ecfp")
-    }
+    # With vectors of 8 two of the 12 pairs come and go with the order of the examples.
+    settings = {"steps": 30, "eval_every": 30, "learning_rate": 0.1, "feature_dim": 16, "embedding_dim": 16}
+    found = {arm: run_trial(small("test", arm, **settings), None, work) for arm in ("id", "ecfp")}
     for trial in found.values():
         pairs = trial.metrics["all"]["pairs"]
         assert trial.metrics["cold"]["pairs"] == pairs > 0

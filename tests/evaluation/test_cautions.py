@@ -29,6 +29,7 @@ def test_many_held_out_repeats_name_the_rule_for_repeat_consumption(make_spec, r
     if told:
         assert f"{repeats:,} of 1,000 held-out pairs ({repeats / 10:.1f}%)" in found[0]
         assert "set evaluation.mask_seen: false" in found[0]
+        assert ("No other is left, so they are kept and nothing is masked" in found[0]) == (repeats == 1000)
     assert list_cautions(make_spec(mask_seen=False), counts(repeats)) == []
 
 

@@ -173,6 +173,35 @@ def test_the_recall_curve_ends_at_the_last_item():
     assert curve["control"] == [sum(arms[0].ranks <= k) / task.num_pairs for k in curve["k"]]
 
 
+@pytest.mark.parametrize(
+    ("num_items", "primary", "shown"),
+    [
+        (9, "recall_at_50", [1]),
+        (45, "recall_at_50", [4]),
+        (45, "mrr", [4]),
+        (60, "recall_at_10", [6, 10]),
+        (160, "recall_at_50", [10, 16]),
+        (249, "mrr", [10, 24]),
+        (250, "recall_at_50", [10, 50]),
+        (400, "mrr", [10, 50]),
+    ],
+)
+def test_slices_of_a_small_catalogue_have_a_recall_that_tells_models_apart(num_items, primary, shown):
+    task = make_task(60)
+    task = dataclasses.replace(task, num_items=num_items, positive_rows=task.positive_rows % num_items)
+    arms = [Ranked(arm.ranks, arm.top_rows % num_items) for arm in (make_arm(task, scale) for scale in (10, 10, 20))]
+    report = compare(task, *arms, np.arange(num_items), (), EvaluationConfig(primary=primary, bootstrap_samples=100))
+    names = [f"recall_at_{k}" for k in shown]
+    assert report["slice_metrics"] == names
+    of_items = [row for row in report["slices"] if row["dimension"] == "item frequency"]
+    assert list(dict.fromkeys(row["metric"] for row in of_items)) == names
+    # What a slice is shown by, all queries and the whole are shown by too.
+    assert {*names} <= {row["metric"] for row in report["metrics"]} == {row["metric"] for row in report["floor"]}
+    (row,) = [row for row in report["metrics"] if row["metric"] == names[0]]
+    assert row["control"] == (arms[0].ranks <= shown[0]).mean()
+    assert row["label"] == f"Recall@{shown[0]}"
+
+
 def test_slices_add_up_to_the_whole():
     report = judge(40, 30)
     for metric in ("recall_at_10", "recall_at_50"):

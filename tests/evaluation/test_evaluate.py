@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -134,6 +135,18 @@ def test_a_report_of_an_earlier_version_is_shown(make_arms, make_spec):
     assert "<h2>Validity</h2>" in render_report(report)
 
 
+def test_cautions_of_the_training_name_their_arm(make_arms, make_spec):
+    control, treatment = make_arms()
+    control, treatment = (
+        dataclasses.replace(arm, cautions=["of both.", f"of the {arm.name}."]) for arm in (control, treatment)
+    )
+    assert evaluate_arms(make_spec(), control, treatment, CONFIG)["cautions"] == [
+        "Training of both arms: of both.",
+        "Training of the plain: of the plain.",
+        "Training of the regularised: of the regularised.",
+    ]
+
+
 def test_a_leak_of_the_future_stops_the_launch(make_arms, make_spec):
     late = {"cuts_us": {"eval": 1_000_000_001, "test": 1_000_000_002}}
     report = evaluate_arms(make_spec(), *make_arms(), CONFIG, late)
@@ -233,6 +246,14 @@ def test_the_page_is_self_contained_and_escaped(report):
     assert page.count("data:image/svg+xml;base64,") == 3
     assert "<user " not in page
     assert "&lt;user " in page
+
+
+def test_the_page_holds_no_control_character_of_a_title(make_arms, make_spec):
+    titles = [f"A\x1b[2J\x00\u202e {row}" for row in range(NUM_ITEMS)]
+    report = evaluate_arms(make_spec(slices=["gender"]), *make_arms(), CONFIG, CUTS, titles)
+    page = render_report(report)
+    assert r"A\x1b[2J\x00\u202e " in page
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", page)
 
 
 def test_the_same_report_is_written_byte_for_byte(tmp_path, report):

@@ -1,5 +1,8 @@
 """What the figures draw, read from matplotlib's artists."""
 
+import re
+import xml.etree.ElementTree as ElementTree
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -145,6 +148,28 @@ def test_a_forest_without_any_interval_is_drawn(drawn):
 )
 def test_the_forest_shows_the_primary_where_slices_of_items_have_it(primary, metric):
     assert plots.forest_metric({"verdict": {"primary": primary}}) == metric
+
+
+@pytest.mark.parametrize(
+    ("num_items", "slice_metrics", "primary", "metric"),
+    [
+        (45, ["recall_at_4"], "recall_at_50", "recall_at_4"),
+        (160, ["recall_at_10", "recall_at_16"], "recall_at_10", "recall_at_10"),
+        (160, ["recall_at_10", "recall_at_16"], "mrr", "recall_at_16"),
+        (1000, ["recall_at_10", "recall_at_50"], "mrr", "recall_at_50"),
+    ],
+)
+def test_the_forest_of_a_small_catalogue_shows_a_k_that_tells_models_apart(num_items, slice_metrics, primary, metric):
+    report = {"verdict": {"primary": primary}, "slice_metrics": slice_metrics, "counts": {"items": num_items}}
+    assert plots.forest_metric(report) == metric
+
+
+def test_names_of_slices_are_shown_as_they_are_and_leave_sound_xml():
+    names = ["$x_1", "a\x1b[2J\x00", "\u202eb", "<&--", "$\\frac{1}$"]
+    svg = plots.draw_forest({**FOREST, "slices": [make_row(name, 0.1, [0.0, 0.2]) for name in names]})
+    ElementTree.fromstring(svg)
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", svg)
+    assert r"a\x1b[2J\x00" in svg
 
 
 # --- Recall curve and exposure ----------------------------------------------------------------------

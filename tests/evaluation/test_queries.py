@@ -98,13 +98,12 @@ def test_with_repeat_consumption_every_event_counts(tmp_path, make_spec, write_q
     assert (task.num_repeats, len(task.masked_rows)) == (0, 0)
 
 
-def test_a_split_of_repeats_alone_is_an_error(tmp_path, make_spec, write_queries):
-    write_queries(tmp_path, ["a", "b"], [4, 6], np.ones((2, 2)), seen=[[4], [1, 6]], times=[1, 2])
-    with pytest.raises(
-        ValueError, match="Received: 2 held-out events, all of items .* Set evaluation.mask_seen: false"
-    ):
-        queries.build_task(tmp_path, make_spec(), 8)
-    assert queries.build_task(tmp_path, make_spec(mask_seen=False), 8).num_rankings == 2
+@pytest.mark.parametrize("group_by", ["query", "event"])
+def test_of_repeats_alone_none_is_dropped_and_nothing_masked(tmp_path, make_spec, write_queries, group_by):
+    write_queries(tmp_path, ["a", "b", "b"], [4, 6, 1], np.ones((3, 2)), seen=[[4], [1, 6], [1, 6]], times=[1, 2, 3])
+    task = queries.build_task(tmp_path, make_spec(group_by=group_by), 8)
+    assert _positives(task) == ([{4}, {1, 6}] if group_by == "query" else [{4}, {6}, {1}])
+    assert (task.masks_seen, task.num_repeats, len(task.masked_rows)) == (False, 0, 0)
 
 
 @pytest.mark.parametrize(("mask_seen", "expected"), [(True, [{0, 2}, {1, 3}]), (False, [{0}, {1}])])

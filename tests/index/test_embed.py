@@ -56,7 +56,7 @@ def test_queries_have_the_contracts_columns_and_order(queries_dir):
     rows = read(queries_dir)
     assert rows.schema.names == ["query_id", "item_row", "seen_rows", "timestamp_us", "gender", "vector"]
     types = [pa.binary(), pa.int64(), pa.list_(pa.int64()), pa.int64(), pa.string(), pa.list_(pa.float32(), 8)]
-    assert [str(kind) for kind in rows.schema.types] == [str(kind) for kind in types]
+    assert rows.schema.types == types
     assert rows["query_id"].to_pylist() == [f"u{row % 9}".encode() for row in range(40)]
     assert rows["item_row"].to_pylist() == [row * 3 % 60 for row in range(40)]
     assert rows["seen_rows"].to_pylist() == [list(range(row % 6)) for row in range(40)]

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pandas as pd
@@ -140,7 +141,8 @@ def test_padding_of_the_signature(model, rank):
     outputs = model.signatures["recommend"](**inputs)
     assert outputs["item_ids"].shape == outputs["scores"].shape == (1, 63)
     assert [value.decode() for value in outputs["item_ids"].numpy()[0]] == [*rank("u1")[0], "", "", ""]
-    assert outputs["scores"].numpy()[0, 60:].tolist() == [-np.inf] * 3
+    assert outputs["scores"].numpy()[0, 60:].tolist() == [tf.float32.min] * 3
+    json.dumps(outputs["scores"].numpy().tolist(), allow_nan=False)  # as a server answers
 
 
 @pytest.mark.parametrize(
@@ -286,7 +288,7 @@ def test_keep_best_keeps_the_order_of_equal_scores():
     ids, scores = tf.constant([["a", "b", "c", "d"]]), tf.constant([[0.5, 0.5, 0.5, -np.inf]])
     best = export.keep_best(ids, scores, tf.constant([["b"]]), tf.constant(4))
     assert best[0].numpy().tolist() == [[b"a", b"c", b"", b""]]
-    assert best[1].numpy().tolist() == [[0.5, 0.5, -np.inf, -np.inf]]
+    assert best[1].numpy().tolist() == [[0.5, 0.5, tf.float32.min, tf.float32.min]]
 
 
 @pytest.mark.parametrize(
@@ -333,5 +335,15 @@ def test_export_errors(towers_dir, items_dir, tmp_path):
 
 def test_missing_scann_is_explained(models, monkeypatch):
     monkeypatch.setitem(sys.modules, "scann.scann_ops.py", None)
-    with pytest.raises(ImportError, match="Install scann or export the brute-force variant"):
+    with pytest.raises(ImportError, match=f"Install the scann.* TensorFlow {tf.__version__}.* the brute-force variant"):
+        load_recommender(models["scann"])
+
+
+def test_scann_of_another_tensorflow_is_explained(models, monkeypatch):
+    class Unlinked(types.ModuleType):
+        def __getattr__(self, name):
+            raise tf.errors.NotFoundError(None, None, "_scann_ops.so: undefined symbol: _ZN4absl")
+
+    monkeypatch.setitem(sys.modules, "scann.scann_ops.py", Unlinked("scann.scann_ops.py"))
+    with pytest.raises(ImportError, match="undefined symbol.* Install the scann"):
         load_recommender(models["scann"])

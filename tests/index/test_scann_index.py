@@ -43,20 +43,31 @@ def test_what_is_set_is_kept():
 
 
 @pytest.mark.parametrize(
-    ("config", "num_items", "message"),
+    ("settings", "num_items", "message"),
     [
-        (IndexConfig(), 0, "at least one item"),
-        (IndexConfig("best"), 9, "method must be one of"),
-        (IndexConfig(num_leaves=3), 9, "num_leaves is no setting of method 'brute_force'"),
-        (IndexConfig("hash", num_leaves_to_search=3), 9, "num_leaves_to_search is no setting of method 'hash'"),
-        (IndexConfig("hash", reorder=0), 9, "reorder must be positive"),
-        (IndexConfig("tree", num_leaves=3, num_leaves_to_search=4), 9, "must hold. Received: 4, 3, 9"),
-        (IndexConfig("tree", num_leaves=10, num_leaves_to_search=4), 9, "must hold. Received: 4, 10, 9"),
+        ({}, 0, "at least one item"),
+        ({"num_leaves": 3}, 9, r"num_leaves is no setting of method 'brute_force' \(9 items\)"),
+        ({"method": "tree", "num_leaves": 3, "num_leaves_to_search": 4}, 9, "must hold. Received: 4, 3, 9"),
+        ({"method": "tree", "num_leaves": 10, "num_leaves_to_search": 4}, 9, "must hold. Received: 4, 10, 9"),
     ],
 )
-def test_bad_settings_are_explained(config, num_items, message):
+def test_settings_that_do_not_fit_the_catalogue_are_explained(settings, num_items, message):
     with pytest.raises(ValueError, match=message):
-        scann_index.choose_config(config, num_items)
+        scann_index.choose_config(IndexConfig(**settings), num_items)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "best"}, "method must be one of"),
+        ({"method": "hash", "num_leaves_to_search": 3}, "num_leaves_to_search is no setting of method 'hash'"),
+        ({"method": "hash", "reorder": 0}, "reorder must be positive"),
+        ({"num_leaves": -1}, "num_leaves must be positive"),
+    ],
+)
+def test_settings_that_fit_no_catalogue_are_refused_before_the_run(settings, message):
+    with pytest.raises(ValueError, match=message):
+        IndexConfig(**settings)
 
 
 # --- Search -----------------------------------------------------------------------------------------

@@ -55,6 +55,10 @@ def test_words_for_nothing_and_integers_that_were_floats_are_counted():
     }
 
 
+def test_blanks_around_ids_are_counted():
+    assert count_odd_ids(pa.array([" u1", "u2 ", "u 3", "u4"], pa.large_string()), "item") == {"padded item id": 2}
+
+
 def test_sound_ids_count_nothing():
     assert count_odd_ids(pa.array(["u1", "7"], pa.large_string()), "item") == {}
     assert count_odd_ids(pa.array([], pa.large_string()), "item") == {}

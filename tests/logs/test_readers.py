@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import uuid
 import zlib
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_ssl.logs import text_blocks
+from recsys_ssl.logs import parquet_files, text_blocks
 from recsys_ssl.logs.readers import LogError, read_batches, read_name
 from recsys_ssl.spec import Files
 
@@ -323,6 +324,70 @@ def test_what_is_no_parquet_is_one_line(data):
 def test_parquet_of_types_that_are_no_values_is_one_line(kind):
     with pytest.raises(LogError, match=r"log.parquet: column 'i' \(events.item_id\) must hold text.*Received: "):
         read(parquet(q=[1], i=pa.array([None], kind)), "log.parquet", format="parquet")
+
+
+def read_columns(data, *columns, **files):
+    """Columns of the one batch, and the lines that were rejected."""
+    asked = dict.fromkeys(columns, "events.item_id")
+    (batch,) = read_batches(io.BytesIO(data), "log", Files(paths=["x"], **files), asked)
+    return batch.columns.to_pydict(), [reject.line for reject in batch.rejects]
+
+
+def test_fields_of_structs_and_of_objects_by_their_path():
+    rows = [
+        {"user": {"id": "1", "x": {"y": "a"}}, "tags": [{"name": "t"}, {"name": None}], "user.own": "o"},
+        {"user": None, "tags": [], "user.own": None},
+        {"user": {"id": None, "x": None}, "tags": None, "user.own": "p"},
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    stream = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), stream)
+    for data, files in ((lines, {"format": "jsonl"}), (stream.getvalue(), {"format": "parquet"})):
+        found, rejected = read_columns(data, "user.id", "user.x.y", "user.own", **files)
+        assert found == {"user.id": ["1", None, None], "user.x.y": ["a", None, None], "user.own": ["o", None, "p"]}
+        (names,) = read_columns(data, "tags.name", **files)[0].values()
+        assert [value or [] for value in names] == [["t", None], [], []]
+        assert rejected == []
+        with pytest.raises(LogError, match=r"needs column 'user.z'. The file has: .*'user.own'"):
+            read_columns(data, "user.z", **files)
+    with pytest.raises(LogError, match="Name the field that you need: user.id, user.x."):
+        read_columns(stream.getvalue(), "user", format="parquet")
+
+
+def test_parquet_text_of_any_type_is_utf8_or_a_reject():
+    bad = b"\xff"
+    for kind in (pa.string(), pa.large_string(), pa.binary(), pa.binary(1), pa.list_(pa.string())):
+        cells = [[value] for value in (b"a", bad)] if pa.types.is_list(kind) else [b"a", bad]
+        binary = pa.list_(pa.binary()) if pa.types.is_list(kind) else pa.binary()
+        values = pa.array(cells, kind if kind == pa.binary(1) else binary)
+        if kind not in (pa.binary(), pa.binary(1)):  # as a careless writer makes them
+            values = pa.Array.from_buffers(kind, 2, *_text_buffers(cells, kind))
+        found, rejected = read_columns(parquet(i=values), "i", format="parquet")
+        assert (len(found["i"]), rejected) == (1, [2]), kind
+
+
+def _text_buffers(cells, kind):
+    flat = [cell[0] for cell in cells] if pa.types.is_list(kind) else cells
+    width = np.int64 if kind == pa.large_string() else np.int32
+    offsets = pa.py_buffer(np.arange(len(flat) + 1, dtype=width))
+    if not pa.types.is_list(kind):
+        return ([None, offsets, pa.py_buffer(b"".join(flat))],)
+    text = pa.StringArray.from_buffers(len(flat), offsets, pa.py_buffer(b"".join(flat)))
+    return [None, pa.py_buffer(np.arange(len(cells) + 1, dtype=np.int32))], 0, 0, [text]
+
+
+def test_parquet_uuids_are_text():
+    written = ["123e4567-e89b-12d3-a456-426614174000", None, "ffffffff-ffff-ffff-ffff-ffffffffffff"]
+    values = pa.array([None if text is None else uuid.UUID(text).bytes for text in written], pa.binary(16))
+    assert parquet_files.write_uuids(values).to_pylist() == written
+
+
+def test_json_that_is_nested_too_deep_is_a_reject():
+    lines = [{"i": "A"}, {"i": [[1]]}, {"i": {"a": 1}}, {"i": [{}]}, {"j": 1}]
+    deep = '{"i": ' + "[" * 900 + "]" * 900 + "}\n"
+    data = "".join(json.dumps(line) + "\n" for line in lines) + deep
+    found, rejected = read_columns(data.encode(), "i", format="jsonl")
+    assert (found, sorted(rejected)) == ({"i": ["A", None]}, [2, 3, 4, 6])
 
 
 def test_parquet_int96_keeps_the_true_year():

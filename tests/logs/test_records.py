@@ -1,17 +1,18 @@
 """Checks of columns: what is a value, what is missing and what is rejected."""
 
+import json
+import math
 import subprocess
 import sys
-from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from pydantic import TypeAdapter
 
-from recsys_ssl.logs import records, times, values
+from recsys_ssl.logs import records, values
 from recsys_ssl.logs.readers import Batch
-from recsys_ssl.spec import Feature, FeatureSpec, Timestamp
+from recsys_ssl.spec import Feature, FeatureSpec
 
 
 def column(values, kind=None):
@@ -20,79 +21,6 @@ def column(values, kind=None):
 
 def feature(**fields):
     return TypeAdapter(Feature).validate_python({"name": "f", **fields})
-
-
-def read_times(array, unit):
-    found, faults = times.as_microseconds(array, Timestamp(column="t", unit=unit))
-    return found.tolist(), np.any([mask for mask, _ in faults], 0).tolist()
-
-
-@pytest.mark.parametrize(
-    ("unit", "text", "expected"),
-    [
-        ("s", "881250949", 881250949 * 10**6),
-        ("s", " 881250949.5 ", 881250949 * 10**6 + 500_000),
-        ("s", "8.8e8", 880_000_000 * 10**6),
-        ("ms", "881250949123", 881250949123 * 10**3),
-        ("us", "881250949123456", 881250949123456),
-        ("ns", "881250949123456789", 881250949123456),
-        ("s", "0", 0),
-        ("iso8601", "1970-01-02", 86_400 * 10**6),
-        ("iso8601", "1970-01-01T00:00:01.5", 1_500_000),
-        ("iso8601", "1970-01-01 02:00:00+02:00", 0),
-        ("iso8601", "1970-01-01T00:00Z", 0),
-        ("s", "", None),
-        ("s", "NaN", None),
-        ("s", "-1", None),
-        ("s", "inf", None),
-        ("s", "yesterday", None),
-        ("s", "881250949123", None),  # milliseconds taken for seconds
-        ("ns", "99999999999999999999999", None),
-        ("iso8601", "", None),
-        ("iso8601", "12", None),
-        ("iso8601", "2020-13-01", None),
-        ("iso8601", "2020-02-30", None),
-        ("iso8601", "1969-12-31", None),
-        ("iso8601", "9999-01-01", None),
-    ],
-)
-def test_microseconds_of_text(unit, text, expected):
-    found, bad = read_times(column([text, None]), unit)
-    assert bad == [expected is None, True]
-    assert found[0] == (expected or 0)
-
-
-@pytest.mark.parametrize(
-    ("array", "unit"),
-    [
-        (pa.array([86_400]), "s"),
-        (pa.array([86_400.0]), "s"),
-        (pa.array([86_400 * 10**9], pa.timestamp("ns")), "s"),
-        (pa.array([86_400], pa.timestamp("s", "Europe/Berlin")), "s"),
-        (pa.array([1], pa.date32()), "iso8601"),
-    ],
-    ids=["int", "float", "timestamp", "zoned", "date"],
-)
-def test_microseconds_of_parquet_types(array, unit):
-    assert read_times(pa.chunked_array([array]), unit) == ([86_400 * 10**6], [False])
-
-
-@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
-def test_times_that_fit_in_no_microseconds_are_none(unit):
-    extremes = pa.array([2**63 - 1, -(2**63), 2**62, None], pa.int64())
-    kinds = [pa.timestamp(unit), pa.timestamp(unit, "UTC")]
-    for array in [extremes, *(extremes.cast(kind) for kind in kinds)]:
-        assert read_times(pa.chunked_array([array]), unit) == ([0] * 4, [True] * 4)  # 2^62 ns is in 2116
-    for days in (pa.array([2**31 - 1, -(2**31)], pa.int32()).cast(pa.date32()), extremes.cast(pa.date64())):
-        assert all(read_times(pa.chunked_array([days]), unit)[1])
-
-
-def test_each_text_is_a_time_by_itself():
-    texts = ["1970-01-01T00:00:01.5", "1970-01-01", "1970-01-01 00:00:02", "1970-01-01T01:00:00.25+01:00"]
-    for start in range(len(texts)):
-        order = texts[start:] + texts[:start]
-        expected = [1_500_000, 0, 2_000_000, 250_000]
-        assert read_times(column(order), "iso8601") == (expected[start:] + expected[:start], [False] * 4)
 
 
 @pytest.mark.parametrize(
@@ -147,13 +75,6 @@ def test_nan_is_no_category_and_a_whole_float_is_written_as_an_integer():
     column = pa.chunked_array([pa.array([float("nan"), 3.0, 1e16, 2.5])])
     lists, bad = records.read_feature(column, feature(kind="categorical"))
     assert (lists.to_pylist(), bad.any()) == ([[], ["3"], ["10000000000000000"], ["2.5"]], False)
-
-
-def test_decimals_are_numbers_and_text():
-    decimals = pa.array([Decimal("3.00"), Decimal("2.50"), None], pa.decimal128(10, 2))
-    assert values.as_text(decimals).to_pylist() == ["3", "2.5", None]
-    number, missing, bad = values.as_float(decimals)
-    assert (number[:2].tolist(), missing.tolist(), bad.any()) == ([3.0, 2.5], [False, False, True], False)
 
 
 def spec(**events):
@@ -230,7 +151,13 @@ def test_a_number_of_a_table_that_cannot_be_read_is_a_missing_value():
         pa.schema([("item", values.TEXT), ("price", values.TEXT)]),
     )
     result = records.check_table(
-        Batch(table, np.arange(2, 5), []), "items.csv", 0, [feature(kind="numeric", column="price")], "item", "item"
+        Batch(table, np.arange(2, 5), []),
+        "items.csv",
+        0,
+        [feature(kind="numeric", column="price")],
+        "item",
+        "item",
+        values.PLAIN,
     )
     assert result.table["_id"].to_pylist() == ["A", "B"]
     assert result.table["f"].to_pylist() == [[1.0], []]
@@ -245,6 +172,20 @@ def test_a_rejected_time_beyond_those_of_python_can_be_written():
     result = records.check_events(Batch(table, np.arange(1, 3), []), "log.parquet", 0, spec(timestamp={"column": "t"}))
     assert [reject.reason for reject in result.rejects] == ["timestamp is no time between 1970 and 2100"]
     assert str(2**60) in records.rejects_to_table(result.rejects)["record"][0].as_py()
+
+
+def test_a_rejected_record_is_strict_json():
+    numbers = [math.nan, math.inf, -math.inf, 1.5]
+    table = pa.table({"q": [None] * 4, "i": ["A"] * 4, "x": numbers, "l": [[number] for number in numbers]})
+    result = records.check_events(Batch(table, np.arange(4), []), "log.parquet", 0, spec())
+    texts = records.rejects_to_table(result.rejects)["record"].to_pylist()
+
+    def refuse(name):
+        raise ValueError(name)
+
+    read = [json.loads(text, parse_constant=refuse) for text in texts]
+    names = ["NaN", "Infinity", "-Infinity", 1.5]
+    assert [(record["x"], record["l"]) for record in read] == [(name, [name]) for name in names]
 
 
 def test_times_and_context_features():

@@ -123,12 +123,45 @@ def test_too_many_unreadable_values_are_an_error():
     summary = dataclasses.replace(
         GOOD, unreadable_values=values, examples={"items_values: price is not a number": "items.csv:3: x"}
     )
-    with pytest.raises(LogError, match=r"1 of 5 records of the item table \(20.0%\): price is not a number"):
+    with pytest.raises(LogError, match=r"1 of 5 records of the item table \(20.0%\) have no price that"):
         check_summary(summary, SPEC)
     check_summary(dataclasses.replace(summary, items_read=10), SPEC)
     assert list_warnings(summary, SPEC) == [
         "1 of the values of the item table: price is not a number; taken for missing. First: items.csv:3: x"
     ]
+
+
+def test_the_causes_of_one_feature_are_added_up():
+    causes = {"items: price is not a number; set x": 1, "items: price is not a number but a word": 2}
+    examples = {what.replace("items", "items_values"): "items.csv:3: x" for what in causes}
+    summary = dataclasses.replace(GOOD, items_read=20, unreadable_values=causes, examples=examples)
+    with pytest.raises(LogError, match=r"(?s)3 of 20 .* price .*  2  price is not a number but a word.*  1  price"):
+        check_summary(summary, SPEC)
+    both = {"items: price is not a number": 2, "items: size is not a number": 1}
+    examples = {what.replace("items", "items_values"): "items.csv:3: x" for what in both}
+    check_summary(dataclasses.replace(summary, unreadable_values=both, examples=examples), SPEC)
+
+
+def test_a_rejected_item_is_told_before_the_events_that_lost_it():
+    summary = dataclasses.replace(
+        GOOD, rejected={"item not in the table": 50}, items_rejected={"c": 4}, examples={"items: c": "items.csv:3: x"}
+    )
+    with pytest.raises(LogError, match=r"4 of 5 records of the item table \(80.0%\) were rejected"):
+        check_summary(summary, SPEC)
+
+
+@pytest.mark.parametrize(
+    ("changes", "example", "hint"),
+    [
+        ({"padded_ids": {"events: item id": 50}}, "i24 ", "50 item ids of the log have blanks around them and none of"),
+        ({}, "i24-1 i3-0", "If 'i24-1 i3-0' are several ids, events.explode makes a record of each."),
+    ],
+)
+def test_items_that_are_unknown_for_how_their_ids_are_written(changes, example, hint):
+    examples = {"events: item not in the table": f'log.csv:2: {{"query_id": "u 1", "item_id": "{example}"}}'}
+    summary = dataclasses.replace(GOOD, rejected={"item not in the table": 50}, examples=examples, **changes)
+    with pytest.raises(LogError, match=re.escape(hint)):
+        check_summary(summary, SPEC)
 
 
 # --- Warnings --------------------------------------------------------------------------------------------

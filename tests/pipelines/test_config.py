@@ -94,8 +94,12 @@ def test_the_control_inherits_from_train_and_its_own_settings_win():
         ("train.ssl.wight=1", r"unknown setting train\.ssl\.wight\. Use one of: regularizer, "),
         ("train.ssl=3", r"train\.ssl: .* Received: 3"),
         ("train.encoder.film.size=3", r"a kind must be one of molecule\. Received: 'film'"),
+        ("control.ssl=[1]", r"^control\.ssl: .* Received: \[1\]"),
+        ("train.steps=true", r"^train\.steps must be a whole number\. Received: true\.$"),
         ("train.steps.x=1", r"train\.steps: .*integer.*"),
         ("ingest.num_partitions=0", r"^ingest: num_partitions must be at least 1\. Received: num_partitions=0\.$"),
+        ("ingest.num_partitions=9999999", r"num_partitions must be at most 100,000"),
+        ("index.num_leaves=-1", r"^index: num_leaves must be positive\. Received: num_leaves=-1\.$"),
         ("index.method=kd", r"index\.method: .*'tree'.* Received: 'kd'"),
         ("evaluation.primary=auc", r"evaluation: primary must be an overall metric\. Received: 'auc'"),
     ],
@@ -104,3 +108,23 @@ def test_a_slip_is_one_line_that_names_setting_and_value(override, message):
     with pytest.raises(ConfigError, match=message) as raised:
         parse_overrides([override])
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("train.learning_rate=inf", "train.learning_rate=.inf", "train.learning_rate=1e400", "train.ssl.weight=nan"),
+        *("train.steps=99999999999", f"train.steps={'9' * 5000}", "train.batch_size=2000000", "train.hidden=[100000]"),
+        *("train.encoder.molecule.hidden_dim=99999999", "evaluation.bootstrap_samples=99999999"),
+        *("train.steps=&a [*a]", f"train.steps={'[' * 5000}", "train.steps=!!python/name:os.system x"),
+        *(f"train.{'a' * 5000}=1", "train.\x1b[31m=1", "train.steps='\x1b[31m'", "train.steps=\ud800"),
+        *("train.ssl={1: 2}", "train.encoder={1: 2}", "train.encoder.molecule=3", f"train.{'a.' * 5000}a=1"),
+    ],
+    ids=lambda override: ascii(override[:40]),
+)
+def test_an_absurd_value_is_one_short_line(override):
+    with pytest.raises(ConfigError) as raised:
+        parse_overrides([override])
+    message = str(raised.value)
+    assert message.isprintable()
+    assert len(message) < 600

@@ -11,7 +11,7 @@ import warnings
 import pytest
 from rich.console import Console
 
-from pipelines.console import StageLines, quiet
+from pipelines.console import StageLines, make_console, quiet, show_table
 from pipelines.progress import PROGRESS
 
 # Python's streams, file descriptors as C++ uses them, child processes, logging and warnings.
@@ -125,6 +125,65 @@ class TestStageLines:
         lines.handle(logging.makeLogRecord({"msg": "columns [red]a[/red], [/b] and [name, ...]"}))
         lines.finish()
         assert self.printed(lines) == "✓ One | columns [red]a[/red], [/b] and [name, ...]\n"
+
+    def test_a_long_message_is_wrapped_at_blanks_and_never_cut(self):
+        lines = StageLines(Console(file=io.StringIO(), width=40, color_system=None))
+        lines.start("IngestLogs")
+        lines.handle(logging.makeLogRecord({"msg": "24,000 events, 857 queries, 2,000 items; train 6,400, eval 800"}))
+        lines.finish()
+        shown = lines._console.file.getvalue()
+        assert "…" not in shown
+        assert max(map(len, shown.splitlines())) <= 40
+        words = shown.replace(";", "").split()
+        assert [n for n in ("24,000", "857", "2,000", "6,400,", "800") if n not in words] == []
+
+    def test_text_of_a_log_gives_the_terminal_no_command(self):
+        lines = StageLines(Console(file=io.StringIO(), width=200, color_system=None))
+        lines.start("One")
+        lines.handle(logging.makeLogRecord({"msg": "type \x1b]0;pwned\x07 ignored\nonce"}))
+        lines.handle(logging.makeLogRecord({"msg": "kind \x9b31m\nsecond line \u202e", "levelno": logging.WARNING}))
+        lines.finish()
+        first, *rest = self.printed(lines).splitlines()
+        assert first == r"✓ One | type \x1b]0;pwned\x07 ignored\nonce"
+        assert rest == [r"! kind \x9b31m", r"second line \u202e"]
+
+
+COLUMNS = ("metric", "control", "95% interval")
+ROWS = [("Recall@10", "0.1590", "-0.0215 +0.0057"), ("MRR of a [long] name", "12,345,678", "–")]
+
+
+@pytest.mark.parametrize("width", [100_000, 80, 60, 48, 40, 20])
+def test_a_table_shows_its_numbers_whole_at_any_width(width):
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    show_table(console, "A table", COLUMNS, ROWS, texts=("metric",))
+    shown = console.file.getvalue()
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= width
+    numbers = ("0.1590", "-0.0215", "+0.0057", "12,345,678", "–")
+    words = re.split(r"[ │\n]+", shown.replace(", ", " "))
+    assert [number for number in numbers if number not in [word.rstrip(",") for word in words]] == []
+    assert ("│" in shown) == (width >= 48)
+
+
+@pytest.mark.parametrize("columns", [None, "40"])
+def test_what_is_piped_is_as_wide_as_what_it_holds(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns) if columns else monkeypatch.delenv("COLUMNS", raising=False)
+    console = make_console(io.StringIO())
+    console.print("word " * 100)
+    show_table(console, "A table", COLUMNS, [(*ROWS[0][:2], "x" * 300)])
+    line, _, _, _, _, row, _ = console.file.getvalue().splitlines()
+    assert line.split() == ["word"] * 100
+    assert "x" * 300 in row
+    assert len(row) < 340
+
+
+def test_a_cell_is_neither_markup_nor_a_command():
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    show_table(console, "[b]\x1b[2J", ("a",), [("x [red]y[/red] \x1b]8;;http://evil\x07",)], texts=("a",))
+    shown = console.file.getvalue()
+    assert r"x [red]y[/red] \x1b]8;;http://evil\x07" in shown
+    assert r"[b]\x1b[2J" in shown
+    assert "\x1b" not in re.sub(r"\x1b\[\d*m", "", shown)
 
 
 def test_a_warning_stays_below_the_line_of_its_stage():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import source_code
-from pipelines.source_code import closure, source_hash
+from pipelines.source_code import closure, library_versions, source_hash
 
 ROOT = Path(__file__).parents[2]
 
@@ -156,7 +156,62 @@ class TestHash:
         assert source_hash("recsys_ssl.start", "recsys_ssl.a.folder.c") != before
 
 
+class TestLibraries:
+    @pytest.fixture
+    def installed(self, write, monkeypatch):
+        """Distribution -> version, of a made-up environment; `recsys_ssl.start` imports some of them."""
+        write(
+            {
+                "recsys_ssl/start.py": "import os, numpy.linalg\nfrom recsys_ssl import reader",
+                "recsys_ssl/reader.py": "def read():\n    from yaml import safe_load\n    import nowhere",
+            }
+        )
+        versions = {"numpy": "1.26.4", "PyYAML": "6.0.2", "rdkit": "2026.9.1"}
+
+        def version(name):
+            if name not in versions:
+                raise source_code.metadata.PackageNotFoundError(name)
+            return versions[name]
+
+        monkeypatch.setattr(source_code.metadata, "version", version)
+        monkeypatch.setattr(source_code.metadata, "packages_distributions", lambda: {"yaml": ["PyYAML", "PyYAML"]})
+        source_code._version.cache_clear()
+        yield versions
+        source_code._version.cache_clear()
+
+    def test_are_those_that_the_closure_imports(self, installed):
+        expected = {"nowhere": "absent", "numpy": "1.26.4", "yaml": "PyYAML 6.0.2"}
+        assert library_versions("recsys_ssl.start") == expected
+        assert library_versions("recsys_ssl.reader") == {key: expected[key] for key in ("nowhere", "yaml")}
+
+    @pytest.mark.parametrize(("library", "counts"), [("numpy", True), ("PyYAML", True), ("rdkit", False)])
+    def test_another_version_changes_the_hash_where_it_is_imported(self, installed, library, counts):
+        before = source_hash("recsys_ssl.start")
+        installed[library] = "99"
+        source_code._version.cache_clear()
+        assert (source_hash("recsys_ssl.start") != before) == counts
+
+
 class TestProject:
+    @pytest.mark.parametrize(
+        ("component", "libraries"),
+        [
+            ("ingest", {"apache_beam", "numpy", "pandas", "pyarrow", "tfx", "tfx_bsl"}),
+            ("transform", {"apache_beam", "tensorflow", "tensorflow_transform", "tfx"}),
+            ("train", {"numpy", "tensorflow", "tf_keras", "tfx"}),
+            ("index", {"numpy", "pyarrow", "scann", "tensorflow", "tfx"}),
+            ("evaluate", {"matplotlib", "numpy", "scipy", "tfx"}),
+        ],
+    )
+    def test_libraries_that_decide_what_a_component_writes_are_in_its_key(self, component, libraries):
+        found = library_versions(f"pipelines.components.{component}")
+        assert libraries <= found.keys()
+        assert "absent" not in found.values()
+
+    def test_rdkit_is_in_the_key_of_logs_with_molecules_only(self):
+        assert "rdkit" not in library_versions("pipelines.components.ingest")
+        assert "rdkit" in library_versions("pipelines.components.ingest", "recsys_ssl.encoders.molecule.column")
+
     def test_the_closure_of_a_component_is_what_python_loads(self, loaded_modules):
         """No module that runs is missing, and none is there that does not run."""
         differences = {names: set(closure(*names.split(","))) ^ loaded for names, loaded in loaded_modules.items()}

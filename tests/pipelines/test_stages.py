@@ -13,7 +13,7 @@ from recsys_ssl import artifacts
 from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.loop import Outcome
 
-SPEC = SimpleNamespace(items=SimpleNamespace(title=None))
+SPEC = SimpleNamespace(items=SimpleNamespace(title=None), item_features=("item", "maker"))
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def work(tmp_path, monkeypatch):
     def train_nothing(spec, config, inputs, towers_dir, *rest):
         if config.seed == 666:
             raise KeyboardInterrupt
-        return Outcome("validation_recall_at_50", 10, 0.25, 20, 1.0, 2.0)
+        return Outcome("validation_recall_at_50", 10, 0.25, 20, config.seed == 7, 16, 1.0, 2.0)
 
     told = []
     monkeypatch.setattr(train, "train", train_nothing)
@@ -38,15 +38,17 @@ def work(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "evaluate_arms", evaluate_arms)
     artifacts.write_text(tmp_path / "interactions" / artifacts.SUMMARY_FILE, "{}")
 
+    spec = SimpleNamespace(**vars(SPEC))
+
     class Work:
         def __init__(self):
-            self.told = told
+            self.told, self.spec = told, spec
 
         def train(self, arm, *overrides):
             config = parse_overrides(overrides)
             config = config.control if arm == "control" else config.train
             at = tmp_path / arm
-            train.train_arm(SPEC, config, None, str(at / "towers"), str(at / "checkpoints"), str(at / "run"))
+            train.train_arm(spec, config, None, str(at / "towers"), str(at / "checkpoints"), str(at / "run"))
 
         def embed(self, arm):
             at = tmp_path / arm
@@ -108,6 +110,38 @@ def test_embeddings_that_did_not_end_have_no_settings(work, monkeypatch):
     message = r"There is no .*treatment/items/train_settings.json. Train the treatment again and embed with it: "
     with pytest.raises(FileNotFoundError, match=message + "`recsys-ssl train --arm treatment`"):
         work.evaluate()
+
+
+def test_cautions_of_the_training_reach_the_terminal_and_the_report(work, caplog):
+    """The control's batch is larger than its train split of 16; the treatment ends while its recall rises."""
+    work.train("control", "train.batch_size=17")
+    work.train("treatment", "train.batch_size=16", "train.seed=7")
+    for arm in ("control", "treatment"):
+        work.embed(arm)
+    work.evaluate()
+    (batch,), (rising,) = (arm.cautions for arm in work.told)
+    assert batch == "each batch holds all 16 examples of the train split, which are fewer than train.batch_size=17."
+    assert rising == (
+        "validation recall@50 still rises at the last of 20 steps. More may give a better model: --set train.steps=40."
+    )
+    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [batch, rising]
+
+
+@pytest.mark.parametrize(
+    ("num_features", "regularizer", "taken"),
+    [(1, "item_masks", "spread_out"), (2, "item_masks", "item_masks"), (1, "cfm", "cfm"), (1, "none", "none")],
+)
+def test_the_default_regularizer_gives_way_where_nothing_can_be_hidden(work, num_features, regularizer, taken, caplog):
+    """Another one was somebody's choice."""
+    work.spec.item_features = ("item", "maker")[:num_features]
+    work.train("treatment", f"train.ssl.regularizer={regularizer}", "train.batch_size=16")
+    work.embed("treatment")
+    work.train("control", "train.batch_size=16")
+    work.embed("control")
+    assert work.evaluate()[1][0] == f"treatment ({taken})"
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == (taken != regularizer)
+    assert all("item_masks can hide nothing: spread_out took its place" in message for message in told)
 
 
 def test_the_result_of_a_training_names_its_score(work, tmp_path):

@@ -51,12 +51,34 @@ EVENTS = {
     "seen_rows": [[], [0, 1], [1]],
 }
 
+# u2 is known before the test only; its last event is the one of the validation.
+TRAINED = {
+    "query_id": [[b"u2"], [b"u1"], [b"u2"]],
+    "item_id": [[b"f1"], [b"f1"], [b"f\t0"]],
+    "item_row": [[1], [1], [0]],
+    "timestamp_us": [[3], [1], [2]],
+    "user": [[b"u2"], [b"u1"], [b"u2"]],
+    "device": [[b"tv"], [b"tv"], [b"tv"]],
+    "history": [[b"f\t0"], [], []],
+}
+VALIDATED = {
+    "query_id": [[b"u2"]],
+    "item_id": [[b"f1"]],
+    "item_row": [[1]],
+    "timestamp_us": [[4]],
+    "user": [[b"u2"]],
+    "device": [[b"phone"]],
+    "history": [[b"f\t0", b"f1"]],
+    "seen_rows": [[0, 1]],
+}
+
 
 @pytest.fixture
 def places(tmp_path, make_records):
     for shard, films in enumerate(FILMS):
         examples.write_shard(make_records(films), str(tmp_path / "catalogue"), "catalogue", f"part-{shard}")
-    examples.write_shard(make_records(EVENTS), str(tmp_path / "interactions"), "test", "part-0")
+    for split, events in (("train", TRAINED), ("eval", VALIDATED), ("test", EVENTS)):
+        examples.write_shard(make_records(events), str(tmp_path / "interactions"), split, "part-0")
     return Places(str(tmp_path / "interactions"), str(tmp_path / "catalogue"), str(tmp_path / "recommender"))
 
 
@@ -112,10 +134,53 @@ def test_without_an_item_sequence_the_seen_items_are_what_was_chosen(places, ask
     assert asked[0].features == {"user": [["u1"]], "device": [["phone"]]}
 
 
-def test_an_unknown_query_is_an_error_that_names_it(places, asked):
-    with pytest.raises(ValueError, match="Received: 'u7'. Leave --query out"):
-        recommend_to_query(make_spec(), places, "u7", 1)
-    assert asked == []
+@pytest.mark.parametrize("mask_seen", [True, False])
+def test_a_query_that_the_test_split_lacks_is_asked_for_as_after_its_last_event(places, asked, mask_seen):
+    found = recommend_to_query(make_spec(evaluation={"mask_seen": mask_seen}), places, "u2", 1)
+    assert (found.query_id, found.chosen_titles, found.is_known) == ("u2", ["Zoë 🍕", "One", "One"], True)
+    assert asked[0].features == {"user": [["u2"]], "device": [["phone"]], "history": [["f\t0", "f1", "f1"]]}
+    assert asked[0].exclude == [["f\t0", "f1"] if mask_seen else []]
+
+
+def test_what_a_query_rated_low_is_left_out_and_what_it_chose_may_come_again(tmp_path, places, asked, make_records):
+    """Of u2 validation knows that it rated f2 low."""
+    columns = VALIDATED | {"seen_rows": [[2]]}
+    examples.write_shard(make_records(columns), str(tmp_path / "interactions"), "eval", "part-0")
+    log = {**SPEC["events"], "label": {"column": "rating", "threshold": 4}}
+    for mask_seen, excluded in ((False, ["f2"]), (True, ["f\t0", "f1", "f2"])):
+        evaluation = {"mask_seen": mask_seen, "mask_disliked": True}
+        recommend_to_query(make_spec(events=log, evaluation=evaluation), places, "u2", 1)
+        assert asked.pop().exclude == [excluded]
+
+
+def test_a_history_is_no_longer_than_its_feature(places, asked):
+    history = {"name": "history", "kind": "item_sequence", "length": 2}
+    queries = {"id": "user", "features": [{"name": "user", "kind": "id"}, history]}
+    recommend_to_query(make_spec(queries=queries), places, "u2", 1)
+    assert asked[0].features["history"] == [["f1", "f1"]]
+
+
+@pytest.mark.parametrize("query", ["u7", "", "Zoë 🍕"])
+def test_of_a_query_that_the_log_lacks_nothing_but_its_id_is_known(places, asked, query):
+    found = recommend_to_query(make_spec(), places, query, 2)
+    assert (found.query_id, found.chosen_titles, found.is_known) == (query, [], False)
+    assert found.item_ids == ["f2", "f\t0"]
+    assert asked[0].features == {"user": [[query]], "device": [[]], "history": [[]]}
+    assert asked[0].exclude == [[]]
+
+
+@pytest.mark.parametrize(
+    ("seen", "histories", "chosen"),
+    [
+        ([[], [], []], [[], [], []], "u0"),  # nobody was there before
+        ([[], [], []], [[], [b"f1"], []], "u1"),  # with mask_seen: false no seen items are written
+        ([[], [0], []], [[], [], []], "u1"),
+    ],
+)
+def test_without_a_query_there_is_always_one_to_show(tmp_path, places, asked, make_records, seen, histories, chosen):
+    events = {**EVENTS, "query_id": [[b"u0"], [b"u1"], [b"u2"]], "seen_rows": seen, "history": histories}
+    examples.write_shard(make_records(events), str(tmp_path / "interactions"), "test", "part-0")
+    assert recommend_to_query(make_spec(), places, None, 1).query_id == chosen
 
 
 @pytest.mark.parametrize("mask_seen", [True, False])
@@ -129,7 +194,8 @@ def test_a_query_that_is_an_item_has_the_items_features_and_is_never_recommended
         "query_row": [[1]],
         "seen_rows": [[1, 2]],
     }
-    examples.write_shard(make_records(events), str(tmp_path / "pages"), "test", "part-0")
+    for split in ("train", "eval", "test"):
+        examples.write_shard(make_records(events), str(tmp_path / "pages"), split, "part-0")
     places = Places(str(tmp_path / "pages"), places.catalogue_dir, places.recommender_dir)
     log = {name: value for name, value in SPEC["events"].items() if name != "features"}
     evaluation = {"mask_seen": mask_seen}
@@ -139,6 +205,15 @@ def test_a_query_that_is_an_item_has_the_items_features_and_is_never_recommended
     assert found.chosen_titles == ["f2"]
     assert asked[0].features == {"film": [["f1"]], "title": [["One"]], "length": [[]]}
     assert asked[0].exclude == [["f1", "f2"] if mask_seen else ["f1"]]
+
+    # An item that never asked in the log has its features all the same, one that is no item has none.
+    spec = make_spec(events=log, queries={"same_as_items": True}, evaluation=evaluation)
+    found = recommend_to_query(spec, places, "f\t0", 1)
+    assert (found.chosen_titles, found.is_known) == ([], False)
+    assert asked[1].features == {"film": [["f\t0"]], "title": [["Zoë 🍕"]], "length": [[90.0]]}
+    assert asked[1].exclude == [["f\t0"]]
+    recommend_to_query(spec, places, "nowhere", 1)
+    assert asked[2].features == {"film": [[]], "title": [[]], "length": [[]]}
 
 
 def test_a_query_that_is_a_compound_is_asked_for_by_its_packed_molecule(tmp_path, asked, make_records):

@@ -15,7 +15,7 @@ import tensorflow as tf
 from recsys_ssl.evaluation.metrics import recall
 from recsys_ssl.evaluation.ranking import rank_by_popularity
 from recsys_ssl.training.step import TrainStep
-from recsys_ssl.training.train import build_model
+from recsys_ssl.training.train import build_model, fit
 from recsys_ssl.training.validation import Validator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,6 +152,26 @@ def test_other_settings_begin_a_run_of_their_own(script_steps, shop_inputs, make
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2
 
 
+@pytest.mark.parametrize(("batch_size", "taken"), [(1299, 1299), (1300, 1300), (10_000, 1300)])
+def test_a_batch_holds_no_more_than_the_train_split(
+    monkeypatch, shop, shop_inputs, make_config, tmp_path, batch_size, taken
+):
+    sizes = []
+
+    def compile_nothing(step, batch_spec):
+        def take(batch):
+            step.step.assign_add(1)
+            sizes.append(len(batch.item_rows))
+            return {"loss": tf.constant(1.0)}
+
+        return take
+
+    monkeypatch.setattr(TrainStep, "compile", compile_nothing)
+    fitted = fit(shop.spec, make_config(batch_size=batch_size, steps=3, eval_every=3), shop_inputs, str(tmp_path))
+    assert sizes == [taken] * 3
+    assert fitted.outcome.examples_per_step == taken
+
+
 # --- Correlations -------------------------------------------------------------------------------------
 
 
@@ -200,11 +220,6 @@ def test_training_stops_when_recall_does_not_rise_and_exports_the_best(
 
 
 # --- Errors -------------------------------------------------------------------------------------------
-
-
-def test_a_batch_larger_than_the_split_is_refused(shop_inputs, make_config, run_training, tmp_path):
-    with pytest.raises(ValueError, match=r"batch_size=1301, 1300 examples\. Set train\.batch_size to at most 325\."):
-        run_training(shop_inputs, make_config(batch_size=1301), tmp_path)
 
 
 def test_correlated_masking_without_correlations_is_refused(shop_inputs, make_config, run_training, tmp_path):

@@ -8,12 +8,13 @@ import tensorflow as tf
 import tf_keras as keras
 
 from recsys_ssl import examples
+from recsys_ssl.evaluation.metrics import choose_k
 from recsys_ssl.features.batch import Catalogue, lay_out
 from recsys_ssl.models.two_tower import TowerConfig, TwoTower
 from recsys_ssl.spec import Evaluation, Queries
 from recsys_ssl.training.data import parse
 from recsys_ssl.training.train import build_model
-from recsys_ssl.training.validation import Validator, choose_k, name_recall, read_recall
+from recsys_ssl.training.validation import Validator, name_recall, read_recall
 
 
 @pytest.mark.parametrize(
@@ -111,9 +112,9 @@ def test_held_out_repeats_are_in_no_ranking_and_take_no_place_in_a_sample(
     }
     examples.write_shard(make_records(columns), tmp_path, "eval", "part-0")
 
-    def make(num_rankings, mask_seen):
+    def make(num_rankings, mask_seen, directory=tmp_path):
         spec = shop.spec.model_copy(update={"evaluation": Evaluation(group_by=group_by, mask_seen=mask_seen)})
-        return Validator(spec, str(tmp_path), catalogue, num_rankings, 0).task
+        return Validator(spec, str(directory), catalogue, num_rankings, 0).task
 
     whole = make(None, True)
     assert whole.positive_rows.tolist() == list(range(101, 140, 2))
@@ -126,6 +127,14 @@ def test_held_out_repeats_are_in_no_ranking_and_take_no_place_in_a_sample(
     assert set(sample.positive_rows) < set(whole.positive_rows)
     everything = make(None, False)
     assert (everything.num_pairs, everything.num_repeats, len(everything.masked_rows)) == (60, 0, 0)
+
+    # Where there are no others they are kept, and nothing is masked.
+    alone = {
+        name: [values[i] for i, (query, item) in enumerate(rows) if query == item] for name, values in columns.items()
+    }
+    examples.write_shard(make_records(alone), tmp_path / "alone", "eval", "part-0")
+    repeats = make(15, True, tmp_path / "alone")
+    assert (repeats.num_pairs, repeats.num_repeats, len(repeats.masked_rows)) == (15, 0, 0)
 
 
 def test_queries_that_are_items_are_ranked_without_themselves(

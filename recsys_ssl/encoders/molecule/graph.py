@@ -139,13 +139,13 @@ def batch_molecules(graphs: Sequence[MoleculeGraph]) -> MoleculeBatch:
         ends = np.concatenate([graph.ends + first for graph, first in zip(graphs, first_atoms)])
         edges[:num_bonds, 0] = ends
         edges[:num_bonds, 1] = ends[:, ::-1]
-    edges = edges.reshape(-1, 2)
+    directed = edges.reshape(-1, 2)
     return MoleculeBatch(
         atoms=atoms,
         masses=masses,
         bonds=bonds,
-        sources=np.ascontiguousarray(edges[:, 0]),
-        targets=np.ascontiguousarray(edges[:, 1]),
+        sources=np.ascontiguousarray(directed[:, 0]),
+        targets=np.ascontiguousarray(directed[:, 1]),
         molecules=molecules,
         num_molecules=np.int32(len(graphs)),
     )

@@ -40,6 +40,10 @@ class GroverConfig:
     def __post_init__(self):
         if min(self.hidden_dim, self.num_heads, self.num_blocks, self.depth) < 1:
             raise ValueError(f"hidden_dim, num_heads, num_blocks and depth must be 1 or more. Received: {self}.")
+        if self.hidden_dim > 16_384 or max(self.num_blocks, self.depth) > 100:
+            raise ValueError(
+                f"hidden_dim must be at most 16,384, num_blocks and depth at most 100. Received: {self}. Lower them."
+            )
         if self.hidden_dim % self.num_heads:
             raise ValueError(
                 "num_heads must divide hidden_dim. "
@@ -152,6 +156,11 @@ class HeadConfig:
     def __post_init__(self):
         if min(self.attn_hidden, self.attn_out, self.ffn_hidden, self.ffn_layers) < 1:
             raise ValueError(f"attn_hidden, attn_out, ffn_hidden and ffn_layers must be 1 or more. Received: {self}.")
+        if max(self.attn_hidden, self.attn_out, self.ffn_hidden) > 16_384 or self.ffn_layers > 100:
+            raise ValueError(
+                "attn_hidden, attn_out and ffn_hidden must be at most 16,384, ffn_layers at most 100. "
+                f"Received: {self}. Lower them."
+            )
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout must be in [0, 1). Received: dropout={self.dropout}. Use 0-0.2.")
 

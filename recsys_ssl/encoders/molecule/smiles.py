@@ -28,6 +28,9 @@ from recsys_ssl.encoders.molecule.graph import (
 MAX_ATOMS = 500
 """Larger molecules are polymers or mixtures; one of them would fill a batch."""
 
+_MAX_CHARACTERS = 40
+"""Of an atom in a SMILES, with its bonds, ring closures, stereo and map; a longer text is not parsed for its atoms."""
+
 _CHUNK_SIZE = 512
 
 _WITHOUT_BRACKETS = frozenset(["B", "C", "N", "O", "P", "S", "F", "Cl", "Br", "I"])
@@ -112,6 +115,9 @@ def parse(smiles: str, max_atoms: int = MAX_ATOMS) -> Chem.Mol:
     """
     if isinstance(smiles, str) and not smiles.strip():
         raise MoleculeError("empty", f"a SMILES must not be empty. Received: {smiles!r}. Remove the row.")
+    if isinstance(smiles, str) and len(smiles) > _MAX_CHARACTERS * max_atoms:
+        text = f"a molecule must have at most {max_atoms} atoms. Received: a text of {len(smiles):,} characters, "
+        raise MoleculeError("too_large", f"{text}{smiles[:60]!r}…. Remove the row or raise max_atoms.")
     molecule = None
     if isinstance(smiles, str) and smiles.isascii():
         with rdBase.BlockLogs():

@@ -299,6 +299,15 @@ def test_the_order_of_atoms_does_not_matter(smiles):
         assert as_multisets(featurise(shuffled), ignored) == expected
 
 
+@pytest.mark.parametrize("smiles", ["C" * 20_001, "C" * 10_000_000, "C(" * 50_000 + "C" + ")" * 50_000])
+def test_a_text_that_is_too_long_for_a_molecule_is_not_parsed(monkeypatch, smiles):
+    monkeypatch.setattr(Chem, "MolFromSmiles", None)
+    with pytest.raises(MoleculeError, match="at most 500 atoms. Received: a text of [0-9,]* characters") as raised:
+        featurise(smiles)
+    assert raised.value.reason == "too_large"
+    assert len(str(raised.value)) < 250
+
+
 # --- Many molecules ------------------------------------------------------------------------------------
 
 ROWS = ["CCO", "", "c1ccccc1", "C1CC", "C" * 501, "C"]

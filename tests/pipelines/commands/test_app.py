@@ -5,18 +5,21 @@ Stages on real input are in tests/e2e.
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
 from rich.console import Console
 
 from pipelines.commands import app as module
-from pipelines.commands import results, session
+from pipelines.commands import data as data_command
+from pipelines.commands import failures, results
 from recsys_ssl.datasets.sources import DATASETS
-from recsys_ssl.spec import json_schema, load_spec
+from recsys_ssl.spec import SpecError, json_schema, load_spec
 
 COMMANDS = sorted(typer.main.get_command(module.app).commands)
 SPECS = sorted((Path(__file__).parents[3] / "feature_specs").glob("*.yaml"))
@@ -67,9 +70,9 @@ def data(tmp_path):
     return directory
 
 
-def check_error(result, *parts):
-    """One message, exit status 1, no trace."""
-    assert result.status == 1
+def check_error(result, *parts, status=1):
+    """One message, the exit status, no trace."""
+    assert result.status == status
     assert "Traceback" not in result.output
     assert result.output.count("error: ") == 1
     missing = [part for part in parts if part not in result.output]
@@ -80,7 +83,7 @@ class TestHelp:
     def test_every_command_of_the_readme_exists(self):
         stages = {"ingest", "transform", "correlate", "train", "index", "evaluate"}
         encoders = {"pretrain", "embed", "finetune", "predict"}
-        others = {"run", "data", "new-spec", "validate-spec", "spec-schema", "report", "recommend"}
+        others = {"run", "clean", "data", "new-spec", "validate-spec", "spec-schema", "report", "recommend"}
         assert others | stages | encoders == set(COMMANDS)
 
     @pytest.mark.parametrize("command", COMMANDS)
@@ -264,7 +267,7 @@ class TestErrors:
     def test_a_stage_whose_input_is_not_there_yet(self, cli, spec, tmp_path, command):
         result = cli(command, spec, "--workdir", tmp_path / "work")
         check_error(result, f"{tmp_path}/work")
-        assert "Run the stage that writes" in result.output or "Finish `recsys-ssl run`" in result.output
+        assert re.search(r"Run `recsys-ssl \w+.*` first|Finish `recsys-ssl run`", result.output)
 
     def test_a_report_that_is_not_there_yet(self, cli, tmp_path):
         result = cli("report", "--workdir", tmp_path)
@@ -285,10 +288,11 @@ class TestErrors:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(results, "load_spec", load_spec)
-        check_error(cli("recommend", spec, "--workdir", tmp_path), "Run the same command again to go on.")
+        check_error(cli("recommend", spec, "--workdir", tmp_path), "Run the same command again to go on.", status=130)
 
 
 def test_the_report_table_holds_every_number_and_text_with_brackets(tmp_path):
+    tmp_path /= "work [b]"
     report = {
         "floor": [{"metric": "recall_at_10", "popularity": 0.125}],
         "metrics": [
@@ -299,7 +303,7 @@ def test_the_report_table_holds_every_number_and_text_with_brackets(tmp_path):
         ],
         "verdict": {"word": "hold", "reasons": ["Because [of] this.", "And [/that]."]},
     }  # fmt: skip
-    (tmp_path / "report").mkdir()
+    (tmp_path / "report").mkdir(parents=True)
     (tmp_path / "report" / "report.json").write_text(json.dumps(report))
     (tmp_path / "pushed" / "films" / "17").mkdir(parents=True)
     (tmp_path / "tfx").mkdir()
@@ -328,6 +332,42 @@ def test_cautions_stand_below_the_verdict(tmp_path):
     assert lines[at + 1 : at + 3] == ["caution: Of [all] these.", "caution: And those."]
 
 
+def recommended(**changes):
+    facts = {"query_id": "u1", "chosen_titles": ["One"], "item_ids": ["f2"], "titles": ["Two"], "scores": [0.5]}
+    return SimpleNamespace(**{**facts, "is_known": True, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, "query u1 chose before: One"),
+        ({"chosen_titles": []}, "query u1 chose before: nothing"),
+        ({"is_known": False}, "query u1 is not in the log: what is shown is for a query that chose nothing yet"),
+        ({"item_ids": [], "titles": [], "scores": []}, "no recommendation: it has chosen every item of the catalogue"),
+        ({"query_id": "u\x1b]0;x\x07", "chosen_titles": ["A\x1b[2J"]}, r"query u\x1b]0;x\x07 chose before: A\x1b[2J"),
+        ({"item_ids": ["i[red]"], "titles": ["B\x9b31m \u202e[/b]"]}, r"│ 0.500 │ i[red] │ B\x9b31m \u202e[/b] │"),
+    ],
+    ids=["known", "new", "unknown", "nothing left", "controls", "markup"],
+)
+@pytest.mark.parametrize("terminal", [True, False])
+def test_recommendations_are_shown_with_what_is_known_of_the_query(changes, line, terminal):
+    console = Console(file=io.StringIO(), width=100, force_terminal=terminal, color_system=None)
+    results.show_recommended(console, recommended(**changes))
+    shown = re.sub(r"\x1b\[\d*m", "", console.file.getvalue())
+    assert line in shown
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown)
+
+
+def test_a_message_with_text_of_a_log_gives_the_terminal_no_command(cli, monkeypatch):
+    def load_spec(path):
+        raise SpecError("of two lines:\nfirst: log.csv:3: \x1b]0;pwned\x07\x9b \u202e")
+
+    monkeypatch.setattr(data_command, "load_spec", load_spec)
+    result = cli("validate-spec", "any.yaml")
+    check_error(result, "of two lines:\n", r"\x1b]0;pwned\x07\x9b \u202e")
+    assert not re.search("[\x1b\x07\x9b\u202e]", result.output)
+
+
 def test_a_librarys_error_names_its_kind_and_the_log_and_ours_stands_alone(tmp_path):
     from pipelines.config import parse_overrides
     from recsys_ssl.settings import ConfigError
@@ -337,7 +377,7 @@ def test_a_librarys_error_names_its_kind_and_the_log_and_ours_stands_alone(tmp_p
     with pytest.raises(ConfigError) as own:
         parse_overrides(["nonsense"])
     log = tmp_path / "run.log"
-    shown = session._explain(foreign.value, log)
+    shown, _ = failures.explain(foreign.value, log)
     assert shown.startswith("JSONDecodeError: ")
     assert shown.endswith(f"The whole story is in {log}.")
-    assert session._explain(own.value, log) == str(own.value)
+    assert failures.explain(own.value, log) == (str(own.value), 1)

@@ -119,7 +119,7 @@ def test_the_column_of_smiles_is_found_or_named(embed, content, options):
         ),
         ("C\nC\nx\n", ("--max-rejected-share", "0.3"), ["at most 30% of the records", "1 unparsable of 3"]),
         ("id,smiles\n1,C\n", ("--column", "mol"), ["Received: 'mol'; the first line", "has 'id', 'smiles'"]),
-        ("PK\x03\x04", (), ["a ZIP archive or an Excel workbook"]),
+        ("PK\x03\x04", (), ["a ZIP archive that cannot be read"]),
     ],
     ids=["no molecule", "empty", "empty lines", "too many", "share", "no such column", "zip"],
 )
@@ -151,6 +151,14 @@ def test_a_directory_in_place_of_a_file_is_told_before_any_work(cli, smiles_file
     result = cli(command, "molecule", "--model", tmp_path / "no", "--data", smiles_file, "--to", tmp_path)
     check_error(result, "--to must be a file. Received: the directory")
     assert "Load TensorFlow" not in result.output
+
+
+@pytest.mark.parametrize("command", ["embed", "predict"])
+def test_the_file_that_is_read_is_not_written_over(cli, smiles_file, tmp_path, command):
+    before = smiles_file.read_bytes()
+    result = cli(command, "molecule", "--model", tmp_path / "no", "--data", smiles_file, "--to", smiles_file)
+    check_error(result, "--to must be another file than --data. Received: ")
+    assert smiles_file.read_bytes() == before
 
 
 def test_pretraining_reads_the_column_that_is_named(cli, tmp_path):

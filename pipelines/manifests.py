@@ -1,0 +1,236 @@
+"""Which stage makes which parts of a working directory, and whether the parts fit the command that reads them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from pipelines.progress import PROGRESS
+from pipelines.source_code import source_hash
+from recsys_ssl import artifacts, kinds
+from recsys_ssl.artifacts import Manifest
+from recsys_ssl.spec import FeatureSpec
+
+ARMS = ("control", "treatment")
+At = Callable[..., str]
+"""Names a part of the working directory: at("treatment", "towers")."""
+
+
+class Stage(NamedTuple):
+    """A single command: what it reads and makes below the working directory."""
+
+    command: str
+    section: str
+    """Of the settings that it reads, see `config.RunConfig`."""
+    reads: tuple[str, ...]
+    makes: tuple[str, ...]
+    modules: tuple[str, ...]
+    """What its work begins at."""
+    parts: tuple[str, ...] = ()
+    """Of kinds of content: what it loads by name."""
+
+    def code(self, spec: FeatureSpec) -> str:
+        """A hash of all sources that decide what it makes."""
+        return source_hash(*self.modules, *kinds.sources(spec.content_kinds, *self.parts))
+
+
+INGEST = Stage(
+    "ingest", "ingest", (), ("interactions", "catalogue", "rejected"), ("pipelines.stages.ingest",), ("column",)
+)
+TRANSFORM = Stage(
+    "transform",
+    "",
+    ("interactions", "catalogue"),
+    ("query-transform", "item-transform", "encoded-interactions", "encoded-catalogue"),
+    ("pipelines.stages.transform",),
+)
+CORRELATE = Stage("correlate", "", ("encoded-catalogue",), ("correlations",), ("pipelines.stages.correlate",))
+TRAIN = {
+    arm: Stage(
+        f"train --arm {arm}",
+        "train" if arm == "treatment" else "control",
+        # And correlations, where the settings ask for them.
+        TRANSFORM.makes,
+        (f"{arm}/towers",),
+        ("pipelines.stages.train",),
+        ("encoder", "settings"),
+    )
+    for arm in ARMS
+}
+INDEX = {
+    arm: Stage(
+        f"index --arm {arm}",
+        "index",
+        ("interactions", "catalogue", f"{arm}/towers"),
+        tuple(f"{arm}/{name}" for name in ("items", "queries", "index", "recommender", "recommender-brute-force")),
+        ("pipelines.stages.embed", "pipelines.stages.index"),
+    )
+    for arm in ARMS
+}
+EVALUATE = Stage(
+    "evaluate",
+    "evaluation",
+    (
+        *("interactions", "catalogue", "control/items", "control/queries"),
+        *("treatment/items", "treatment/queries", "treatment/index"),
+    ),
+    ("report",),
+    ("pipelines.stages.evaluate",),
+)
+STAGES = (INGEST, TRANSFORM, CORRELATE, *TRAIN.values(), *INDEX.values(), EVALUATE)
+_MAKERS = {name: stage for stage in STAGES for name in stage.makes}
+_ORDER = list(_MAKERS)
+
+
+@contextlib.contextmanager
+def making(
+    stage: Stage,
+    at: At,
+    spec: FeatureSpec,
+    settings: Any,
+    given: Mapping[str, Mapping[str, Any]] = {},
+    facts: Mapping[str, str] = {},
+) -> Iterator[list[str]]:
+    """Yields empty directories, one for each part that a stage makes; they get their names at the end, signed.
+
+    After an error or a kill the parts are those of before, but outdated: no command reads them any more.
+
+    Args:
+        settings: what the stage reads of them, a dataclass or a dict.
+        given: section -> the settings that the user named, see `config.given_settings`.
+        facts: digests of what it reads from elsewhere.
+
+    Raises:
+        FileNotFoundError, ValueError: see `check`.
+    """
+    check(stage, at, spec, given)
+    inputs = {name: at(name) for name in stage.reads}
+    manifest = artifacts.derive_manifest(stage.command, spec.to_json(), settings, stage.code(spec), inputs)
+    manifest = dataclasses.replace(manifest, inputs={**manifest.inputs, **facts})
+    places = [at(name) for name in stage.makes]
+    artifacts.outdate(*places)
+    with contextlib.ExitStack() as stack:
+        unfinished = [str(stack.enter_context(artifacts.whole_directory(place))) for place in places]
+        yield unfinished
+        manifest.write(*(directory for directory in unfinished if os.listdir(directory)))
+
+
+def check(stage: Stage, at: At, spec: FeatureSpec, given: Mapping[str, Mapping[str, Any]] = {}) -> None:
+    """Holds what a stage reads, and what that was made of, against the spec, the settings given and each other.
+
+    Raises:
+        FileNotFoundError: a part that it reads is not there, or not whole.
+        ValueError: one was made with another spec, with other settings than those given, or from other parts than
+            those that are there now. The first of them in the order of the stages is named.
+    """
+    present = {}
+    for name in stage.reads:
+        try:
+            present[name] = artifacts.read_manifest(at(name))
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"`recsys-ssl {stage.command}` needs {name}, finished. There is none in {at()}. "
+                f"Run `recsys-ssl {_MAKERS[name].command}` first."
+            ) from None
+    made_of = {name for manifest in present.values() for name in manifest.inputs if name in _MAKERS}
+    for name in made_of - set(present):
+        with contextlib.suppress(FileNotFoundError):
+            present[name] = artifacts.read_manifest(at(name))
+    outdated = {
+        name for name in made_of - set(present) if os.path.exists(os.path.join(at(name), artifacts.OUTDATED_FILE))
+    }
+    for name in sorted({*present, *outdated}, key=_ORDER.index):
+        again = f"Run `recsys-ssl {_MAKERS[name].command}` again"
+        if name in outdated:
+            raise ValueError(f"{at(name)} must be whole. The command that makes it was not finished. {again}.")
+        _check_part(name, present, at, spec, given, again)
+    for maker in dict.fromkeys(_MAKERS[name] for name in sorted(present, key=_ORDER.index)):
+        if any(present[name].code != maker.code(spec) for name in maker.makes if name in present):
+            PROGRESS.warning(f"what `recsys-ssl {maker.command}` made is of another version of the code")
+
+
+def _check_part(
+    name: str,
+    present: Mapping[str, Manifest],
+    at: At,
+    spec: FeatureSpec,
+    given: Mapping[str, Mapping[str, Any]],
+    again: str,
+) -> None:
+    manifest, maker = present[name], _MAKERS[name]
+    if changed := _differences(manifest.spec, json.loads(spec.to_json())):
+        raise ValueError(f"{at(name)} was made with another spec: {_list(changed)}. {again}, or use that spec.")
+    wanted = json.loads(json.dumps(given.get(maker.section, {})))
+    if changed := _differences(_pick(manifest.settings, wanted), wanted, f"{maker.section}."):
+        raise ValueError(
+            f"{at(name)} was made with other settings than those given: {_list(changed)}. {again} with them, or leave "
+            "them out here."
+        )
+    stale = [other for other, digest in manifest.inputs.items() if other in present and present[other].digest != digest]
+    if stale:
+        raise ValueError(f"{at(name)} was made from other {' and '.join(stale)} than there are now. {again}.")
+    for sibling in maker.makes:
+        if sibling in present and present[sibling].digest != manifest.digest:
+            raise ValueError(f"{at(name)} and {at(sibling)} are of different runs of one command. {again}.")
+
+
+def check_places(spec: FeatureSpec, recommender_dir: str, interactions_dir: str, catalogue_dir: str) -> None:
+    """Holds a recommender and the log that it is asked about against the spec and each other.
+
+    Raises:
+        ValueError: they were made with another spec, evaluation apart, or the log is not the one that it learnt.
+    """
+    found = {}
+    for name, directory in (
+        *(("interactions", interactions_dir), ("catalogue", catalogue_dir)),
+        ("recommender", recommender_dir),
+    ):
+        with contextlib.suppress(FileNotFoundError):  # of an earlier version
+            found[name] = artifacts.read_manifest(directory)
+            changed = _differences(found[name].spec, json.loads(spec.to_json()))
+            changed = [change for change in changed if not change.startswith("evaluation")]
+            if changed:
+                raise ValueError(
+                    f"{directory} was made with another spec: {_list(changed)}. Use that spec, or run the stages again."
+                )
+    if "recommender" in found:
+        for name, digest in found["recommender"].inputs.items():
+            if name in found and found[name].digest != digest:
+                raise ValueError(
+                    f"the recommender was made from other {name} than there are now. Run the later stages again."
+                )
+
+
+def _differences(before: Any, now: Any, prefix: str = "") -> list[str]:
+    """What two nested dicts differ in, as `name: value before, value now`; descriptions do not count."""
+    before, now = _by_name(before), _by_name(now)
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return [] if before == now else [f"{prefix.rstrip('.')} {_short(before)} there, {_short(now)} here"]
+    names = [name for name in dict.fromkeys([*before, *now]) if name != "description"]
+    return [text for name in names for text in _differences(before.get(name), now.get(name), f"{prefix}{name}.")]
+
+
+def _by_name(value: Any) -> Any:
+    """Lists of features as dicts."""
+    named = isinstance(value, list) and value and all(isinstance(each, dict) and "name" in each for each in value)
+    return {each["name"]: each for each in value} if named else value
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _list(changes: list[str]) -> str:
+    return "; ".join([*changes[:3], *([f"and {len(changes) - 3} more"] if len(changes) > 3 else [])])
+
+
+def _pick(settings: Any, wanted: Any) -> Any:
+    """The part of nested settings whose names are in `wanted`."""
+    if not isinstance(wanted, dict) or not isinstance(settings, dict):
+        return settings
+    return {name: _pick(settings.get(name), value) for name, value in wanted.items()}

@@ -1,0 +1,105 @@
+"""Numbers as programs and people write them, and columns of types that are neither text nor number."""
+
+from datetime import date, time, timedelta
+from decimal import Decimal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from recsys_ssl.logs.values import PLAIN, TEXT, Marks, as_float, as_text, find_marks, without_words
+
+COMMA, GROUPED, GERMAN, SWISS = Marks(","), Marks(".", ","), Marks(",", "."), Marks(".", "'")
+
+
+def read(texts, marks=PLAIN):
+    """Numbers, None where a text is missing, "bad" where it is something else."""
+    values, missing, bad = as_float(pa.chunked_array([pa.array(texts, TEXT)]), marks)
+    return ["bad" if wrong else None if none else value for value, none, wrong in zip(values.tolist(), missing, bad)]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        *[("1e3", 1e3), ("+5", 5.0), (".5", 0.5), ("5.", 5.0), ("\u22124", -4.0), ("12.5%", 12.5), ("12.5 %", 12.5)],
+        *[("$5", 5.0), ("-$5", -5.0), ("$-5", -5.0), ("\u20ac\u00a05.20", 5.2), ("5 \u20ac", 5.0), ("US$5", 5.0)],
+        *[("USD 12", 12.0), ("12 eur", 12.0), ("Rs. 500", 500.0), ("500 kr", 500.0), ("True", 1.0), ("false", 0.0)],
+        *[("", None), (" ", None), ("NaN", None)],
+        *[(text, "bad") for text in ("-", ".", "e5", "$", "1,5", "1 2", "12 kg", "0x1F", "1_0", "inf", "1e400", "1-")],
+    ],
+)
+def test_a_number_whatever_stands_around_it(text, number):
+    assert read([text]) == [number]
+    assert read(["7", text, "x", "7"]) == [7.0, number, "bad", 7.0]  # whatever the other texts are
+
+
+@pytest.mark.parametrize(
+    ("marks", "text", "number"),
+    [
+        (COMMA, "31,59", 31.59),
+        (COMMA, "31.59", "bad"),
+        (COMMA, "1.299,00", "bad"),
+        (GERMAN, "1.299,00 EUR", 1299.0),
+        (GERMAN, "1299,5", 1299.5),
+        (GERMAN, "12.99", "bad"),
+        (GROUPED, "$1,299.00", 1299.0),
+        (GROUPED, "12,34,567", 1234567.0),  # as in India
+        (GROUPED, "31,59", "bad"),
+        (GROUPED, "1,299,00", "bad"),
+        (SWISS, "1'299.50", 1299.5),
+        (Marks(",", " "), "1\u202f299,50", 1299.5),
+    ],
+)
+def test_marks_of_the_spec(marks, text, number):
+    assert read([text], marks) == [number]
+
+
+@pytest.mark.parametrize(
+    ("texts", "marks", "is_read"),
+    [
+        (["31,59", "3,5", "x"], COMMA, [True, True, False]),
+        (["1,299.00", "1,299"], GROUPED, [True, True]),
+        (["1.299,00", "31,59"], GERMAN, [True, True]),
+        (["1'299.50"], SWISS, [True]),
+        (["x", "-"], None, [False, False]),
+        (["-1"], None, [False]),  # which is one already
+    ],
+)
+def test_the_marks_that_would_read_a_text(texts, marks, is_read):
+    found, mask = find_marks(pa.array(texts, TEXT), PLAIN)
+    assert (found, mask.tolist()) == (marks, is_read)
+
+
+@pytest.mark.parametrize(
+    ("array", "numbers", "texts"),
+    [
+        (
+            pa.array([Decimal("3.00"), Decimal("2.50"), None], pa.decimal128(10, 2)),
+            [3.0, 2.5, None],
+            ["3", "2.5", None],
+        ),
+        (pa.array([10**20, None], pa.decimal128(38, 0)), [1e20, None], [str(10**20), None]),
+        (pa.array([True, False, None]), [1.0, 0.0, None], ["true", "false", None]),
+        (pa.array([timedelta(seconds=90.5), None]), [90.5, None], ["90.5", None]),
+        (pa.array([time(0, 1, 30), None]), [90.0, None], ["00:01:30.000000", None]),
+        (pa.array([None, None]), [None, None], [None, None]),
+        (pa.array([b"1.5", None], pa.binary(3)), [1.5, None], ["1.5", None]),
+        (pa.array([date(2020, 1, 2), None]), ["bad", None], ["2020-01-02", None]),
+        (pa.array(["1.5", None]).dictionary_encode(), [1.5, None], ["1.5", None]),
+    ],
+    ids=lambda value: str(value.type) if isinstance(value, pa.Array) else "",
+)
+def test_types_of_parquet(array, numbers, texts):
+    values, missing, bad = as_float(array)
+    found = ["bad" if wrong else None if none else value for value, none, wrong in zip(values.tolist(), missing, bad)]
+    assert (found, as_text(array).to_pylist()) == (numbers, texts)
+    assert np.isnan(values[missing | bad]).all()
+
+
+def test_words_for_nothing_are_null_in_any_column():
+    table = pa.table({"t": ["-", " - ", "a-", None], "n": [1, -1, 0, None], "l": [["-", "a"], [], None, ["N/A"]]})
+    assert without_words(table, ["-", "N/A", "-1"]).to_pydict() == {
+        "t": [None, None, "a-", None],
+        "n": [1, None, 0, None],
+        "l": [[None, "a"], [], [], [None]],
+    }

@@ -1,0 +1,176 @@
+"""A part of a working directory is whole and fits the command that reads it, or the command says what to run again."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipelines import manifests
+from pipelines.config import RunConfig, given_settings
+from pipelines.manifests import CORRELATE, EVALUATE, INDEX, INGEST, TRAIN, TRANSFORM, check, check_places, making
+from recsys_ssl import artifacts
+from recsys_ssl.spec import FeatureSpec
+
+SPEC = {
+    "version": 1,
+    "name": "films",
+    "events": {"paths": ["e.csv"], "query_id": "user", "item_id": "film", "timestamp": {"column": "time"}},
+    "items": {"id": "film", "features": [{"name": "film", "kind": "id"}]},
+    "queries": {"id": "user", "features": [{"name": "history", "kind": "item_sequence", "length": 20}]},
+}
+
+
+def make_spec(**changes):
+    return FeatureSpec.model_validate({**SPEC, **changes})
+
+
+@pytest.fixture(autouse=True)
+def code(monkeypatch):
+    """The hash of real sources takes a second a stage."""
+    monkeypatch.setattr(manifests, "source_hash", lambda *modules: "old")
+
+
+@pytest.fixture
+def at(tmp_path):
+    return lambda *parts: os.path.join(str(tmp_path), *parts)
+
+
+@pytest.fixture
+def make(at):
+    """make(stage, data=...) writes all parts of a stage, with default settings and without the work."""
+    config = RunConfig()
+
+    def make(stage, data="1"):
+        settings = getattr(config, stage.section) if stage.section else {}
+        with making(stage, at, make_spec(), settings, facts={"data": data} if stage is INGEST else {}) as places:
+            for place in places:
+                Path(place, "part").write_text(data)
+
+    return make
+
+
+@pytest.fixture
+def made(make):
+    for stage in (INGEST, TRANSFORM, CORRELATE, *TRAIN.values(), *INDEX.values(), EVALUATE):
+        make(stage)
+
+
+def test_each_stage_finds_what_it_reads_and_equal_work_has_equal_manifests(made, make, at):
+    before = {name: artifacts.read_manifest(at(name)) for stage in manifests.STAGES for name in stage.makes}
+    assert len(before) == 3 + 4 + 1 + 2 * 1 + 2 * 5 + 1
+    assert before["report"].inputs.keys() >= {"data", "interactions", "encoded-catalogue", "control/towers"}
+    make(INGEST)
+    assert artifacts.read_manifest(at("interactions")) == before["interactions"]
+    for stage in manifests.STAGES:
+        check(stage, at, make_spec())
+
+
+def test_a_change_of_the_description_alone_is_none(made, at):
+    check(EVALUATE, at, make_spec(description="Films of 1998."))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"split": {"kind": "time", "test": 0.3}}, "split.test 0.1 there, 0.3 here"),
+        (
+            {"queries": {"id": "user", "features": [{"name": "history", "kind": "item_sequence", "length": 5}]}},
+            "queries.features.history.length 20 there, 5 here",
+        ),
+    ],
+)
+@pytest.mark.parametrize("stage", [TRANSFORM, TRAIN["control"], INDEX["treatment"], EVALUATE], ids=lambda s: s.command)
+def test_another_spec_is_refused_and_its_change_told(made, at, stage, change, told):
+    with pytest.raises(ValueError) as refused:
+        check(stage, at, make_spec(**change))
+    assert f"was made with another spec: {told}. Run `recsys-ssl ingest` again, or use that spec." in str(refused.value)
+
+
+@pytest.mark.parametrize("end", ["kill", "error"])
+def test_a_stage_that_does_not_end_leaves_nothing_that_is_read(made, at, end):
+    class Killed(BaseException):
+        pass
+
+    before = Path(at("interactions", "part")).read_text()
+
+    def fail(place):
+        Path(place, "part").write_text("half")
+        raise Killed if end == "kill" else OSError("x")
+
+    with pytest.raises((Killed, OSError)), making(INGEST, at, make_spec(), {}) as places:
+        fail(places[0])
+    assert Path(at("interactions", "part")).read_text() == before  # for whoever has it open
+    for stage in (TRANSFORM, INDEX["control"]):
+        with pytest.raises(FileNotFoundError, match="needs interactions, finished.*Run `recsys-ssl ingest` first"):
+            check(stage, at, make_spec())
+    # Not what it reads itself, but what that was made of.
+    with pytest.raises(ValueError, match="interactions must be whole.*Run `recsys-ssl ingest` again"):
+        check(CORRELATE, at, make_spec())
+
+
+def test_new_data_are_not_mixed_with_what_was_made_of_the_old(made, make, at):
+    make(INGEST, data="2")
+    check(TRANSFORM, at, make_spec())
+    for stage in (CORRELATE, TRAIN["control"], INDEX["control"], EVALUATE):
+        with pytest.raises(
+            ValueError, match=r"was made from other .*interactions.* than there are now\. Run `recsys-ssl"
+        ):
+            check(stage, at, make_spec())
+    with pytest.raises(ValueError, match="encoded-catalogue was made from .* Run `recsys-ssl transform` again"):
+        check(CORRELATE, at, make_spec())
+    make(TRANSFORM)
+    with pytest.raises(ValueError, match="towers was made from other .* Run `recsys-ssl train --arm control` again"):
+        check(INDEX["control"], at, make_spec())
+
+
+def test_parts_of_two_runs_of_one_command_are_refused(made, make, at):
+    os.rename(at("catalogue"), at("kept"))
+    make(INGEST, data="2")
+    artifacts.copy_dir(at("kept"), at("catalogue"))
+    with pytest.raises(ValueError, match="catalogue are of different runs of one command. Run `recsys-ssl ingest`"):
+        check(TRANSFORM, at, make_spec())
+
+
+@pytest.mark.parametrize(
+    ("stage", "given", "told"),
+    [
+        (INDEX["treatment"], "train.steps=3", r"treatment/towers .*given: train\.steps \d+ there, 3 here"),
+        (INDEX["control"], "train.steps=3", r"control/towers .*given: control\.steps \d+ there, 3 here"),
+        (INDEX["treatment"], "train.ssl.weight=0.5", r"treatment/towers .*train\.ssl\.weight .* there, 0\.5 here"),
+        (TRAIN["control"], "ingest.num_partitions=3", r"interactions .*ingest\.num_partitions 8 there, 3 here"),
+        (EVALUATE, "index.reorder=7", r"control/items .*index\.reorder none there, 7 here"),
+        (INDEX["control"], "train.ssl.weight=0.5", None),  # the control does not read it
+        (INDEX["treatment"], "train.seed=0", None),  # as it was
+        (EVALUATE, "evaluation.primary=mrr", None),  # its own
+    ],
+)
+def test_settings_that_an_earlier_stage_did_not_have_are_refused(made, at, stage, given, told):
+    if told is None:
+        check(stage, at, make_spec(), given_settings([given]))
+    else:
+        with pytest.raises(ValueError, match=told):
+            check(stage, at, make_spec(), given_settings([given]))
+
+
+def test_other_code_is_told_but_not_refused(made, at, monkeypatch, caplog):
+    monkeypatch.setattr(manifests, "source_hash", lambda *modules: "new")
+    check(TRANSFORM, at, make_spec())
+    assert [record.getMessage() for record in caplog.records] == [
+        "what `recsys-ssl ingest` made is of another version of the code"
+    ]
+
+
+def test_a_recommender_is_asked_with_its_own_spec_and_log(made, make, at):
+    places = at("treatment", "recommender"), at("interactions"), at("catalogue")
+    check_places(make_spec(evaluation={"mask_seen": False}), *places)
+    with pytest.raises(ValueError, match="another spec: name"):
+        check_places(make_spec(name="books"), *places)
+    make(INGEST, data="2")
+    with pytest.raises(ValueError, match="made from other interactions than there are now"):
+        check_places(make_spec(), *places)
+
+
+def test_a_damaged_manifest_says_what_to_delete(made, at):
+    Path(at("catalogue", "manifest.json")).write_text('{"stage": "inge')
+    with pytest.raises(ValueError, match=r"catalogue/manifest\.json is damaged\. Delete .*/catalogue "):
+        check(TRANSFORM, at, make_spec())
