@@ -1,11 +1,12 @@
 """Runs a command line as a user would, within a time limit: its exit status and what it printed.
 
-Commands that need Beam but no TensorFlow graph run in a fork of a process that has the libraries loaded, which saves
-the ten seconds of loading them; every other command is a process of its own.
+Most commands run in a fork of a process that has the libraries loaded, which saves the ten seconds of loading them;
+the whole pipeline, scripts and whatever needs a shell are processes of their own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import shlex
@@ -20,12 +21,16 @@ from typing import NamedTuple, Optional
 from benchmarks.claims import ROOT
 
 _PROGRAM = "recsys-ssl"
-_LIGHT = {"clean", "ingest", "new-spec", "validate-spec"}
+_FORKED = {"clean", "embed", "finetune", "ingest", "new-spec", "transform", "validate-spec"}
 _PRELOADED = [
     "apache_beam",
     "pipelines.commands.app",
     "pipelines.config",
     "pipelines.stages.ingest",
+    "recsys_ssl.encoders.finetune",
+    "recsys_ssl.encoders.molecule.embed",
+    "recsys_ssl.encoders.molecule.predict",
+    "recsys_ssl.encoders.store",
     "recsys_ssl.evaluation.cautions",
     "recsys_ssl.logs.transforms",
 ]
@@ -49,8 +54,10 @@ def run_command(command: str, directory: Path, limit_s: float) -> Outcome:
         limit_s: after these seconds the command and its children are killed.
     """
     words = shlex.split(command, comments=True)
-    light = words[0] == _PROGRAM and len(words) > 1 and words[1] in _LIGHT and not set("|&;<>$") & set(command)
-    return _fork(words, directory, limit_s) if light else _spawn(command, directory, limit_s)
+    plain = words[0] == _PROGRAM and len(words) > 1 and not set("|&;<>$") & set(command)
+    if plain and words[1] in _FORKED:
+        return _fork(words, directory, limit_s)
+    return _spawn(command, directory, limit_s)
 
 
 def environment() -> dict[str, str]:
@@ -74,7 +81,7 @@ def _spawn(command: str, directory: Path, limit_s: float) -> Outcome:
         try:
             status = process.wait(limit_s)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            _kill_group(process.pid)
             process.wait()
             status = None
         output.seek(0)
@@ -93,14 +100,21 @@ def _fork(words: list[str], directory: Path, limit_s: float) -> Outcome:
         process.join(limit_s)
         late = process.is_alive()
         if late:
-            process.kill()
+            _kill_group(process.pid)
             process.join()
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         return Outcome(None if late else process.exitcode, text, time.perf_counter() - started)
 
 
+def _kill_group(leader: int) -> None:
+    """Kills a command with its children, all of one session."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
+
+
 def _call(words: list[str], directory: str, path: str) -> None:
     """Within the fork: the command line's own entry, its output in a file."""
+    os.setsid()
     os.chdir(directory)
     output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for descriptor in (1, 2):
