@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Union
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ TABLE_RECORDS = 200_000
 _LEAST, _MOST = 100, 5_000
 _LONGEST_VALUE = 60
 
-Key = tuple[object, ...]
+Key = tuple[Union[str, int], ...]
 """Keys of the spec from its top, as ("events", "timestamp")."""
 
 
