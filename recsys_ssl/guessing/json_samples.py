@@ -114,17 +114,26 @@ def _to_table(records: Sequence[dict]) -> tuple[pa.Table, dict[str, str]]:
 def _flatten(record: dict, prefix: str, depth: int, own_types: dict[str, str]) -> Iterator[tuple[str, object]]:
     """The fields of nested objects by dotted path; of a list of objects, a list of each field's values."""
     for key, value in record.items():
+        if not _is_name(key):
+            continue
         name = f"{prefix}{key}"
         if isinstance(value, dict):
             if depth < _DEPTH:
                 yield from _flatten(value, f"{name}.", depth + 1, own_types)
         elif isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
-            fields = dict.fromkeys(field for part in value for field, inner in part.items() if not _is_nested(inner))
+            fields = dict.fromkeys(
+                field for part in value for field, inner in part.items() if _is_name(field) and not _is_nested(inner)
+            )
             for field in fields:
                 own_types[f"{name}.{field}"] = f"{ELEMENT}{name}"
                 yield f"{name}.{field}", [part.get(field) for part in value]
         elif not (isinstance(value, list) and any(map(_is_nested, value))):
             yield name, value
+
+
+def _is_name(key: str) -> bool:
+    """Whether a spec can hold it: neither NUL nor half a character."""
+    return "\0" not in key and not any("\ud800" <= letter <= "\udfff" for letter in key)
 
 
 def _is_nested(value: object) -> bool:

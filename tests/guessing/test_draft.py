@@ -1,6 +1,8 @@
 """Whole drafts: logs as people have them, and what the spec must then say."""
 
+import contextlib
 import json
+import random
 
 import pandas as pd
 import pyarrow as pa
@@ -12,6 +14,7 @@ from benchmarks.anylog.make_logs import KINDS
 from recsys_ssl.guessing.draft import draft_spec
 from recsys_ssl.guessing.opened import GuessError
 from recsys_ssl.guessing.roles import Options
+from recsys_ssl.spec import load_spec
 
 TIME_S = 1_600_000_000
 
@@ -355,6 +358,22 @@ def test_a_file_that_is_no_table(tmp_path, data, message):
     (tmp_path / "log.csv").write_bytes(data)
     with pytest.raises(GuessError, match=message):
         draft(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_damaged_log_gives_a_spec_that_loads_or_one_message(movielens, tmp_path, seed):
+    draw = random.Random(seed)
+    odd = [b"\0", b'"', b"\n", b"\t", b"[", b'{"a": [{"b": 1}, 2]}', b"1e999", b"\xff\xfe", b"\xed\xa0\x80", b"::", b""]
+    for path in movielens.iterdir():
+        data = bytearray(path.read_bytes())
+        for _ in range(draw.choice([1, 5, 30])):
+            start = draw.randrange(len(data))
+            data[start : start + draw.randrange(20)] = draw.choice(odd)
+        (tmp_path / path.name).write_bytes(data)
+    with contextlib.suppress(GuessError):
+        text = draft_spec([str(tmp_path)]).text
+        (tmp_path / "spec.yaml").write_text(text, encoding="utf-8")
+        load_spec(tmp_path / "spec.yaml")
 
 
 def test_no_file(tmp_path):
