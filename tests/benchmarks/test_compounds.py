@@ -19,6 +19,7 @@ from recsys_ssl.datasets.compounds import describe_compounds
 from recsys_ssl.encoders import store
 from recsys_ssl.encoders.molecule.encoder import MoleculeEncoder
 from recsys_ssl.encoders.molecule.settings import PretrainConfig
+from recsys_ssl.evaluation.metrics import choose_k
 from recsys_ssl.evaluation.queries import RankingTask
 
 TINY = PretrainConfig(hidden_dim=4, num_heads=2, depth=1)
@@ -184,10 +185,29 @@ def test_a_test_takes_up_what_its_tuning_trial_trained(work, monkeypatch):
 
 
 @pytest.mark.parametrize("arm", ["grover_ssl", "grover_ecfp_ssl"])
-def test_molecules_are_trained_and_judged(work, model, encoders, arm):
+def test_molecules_are_trained_and_judged(work, model, encoders, arm, monkeypatch):
+    """Two steps move the encoder if the arm trains it, and the figures are those of the weights that were kept."""
+    from recsys_ssl.training import train
+    from recsys_ssl.training.validation import Validator
+
+    fit, found = train.fit, {}
+
+    def fit_and_look(spec, config, inputs, *rest):
+        fitted = fit(spec, config, inputs, *rest)
+        split = inputs.interactions_dir, fitted.catalogue, config.validation_queries, config.seed
+        found["recall"] = Validator(spec, *split).recall_at(fitted.model, choose_k(fitted.catalogue.num_items))
+        trained, given = fitted.model.encoders["molecule"], store.load(model, "molecule")
+        pairs = zip(trained.get_weights(), given.get_weights(), strict=True)
+        found["moved"] = any((left != right).any() for left, right in pairs)
+        return fitted
+
+    monkeypatch.setattr(train, "fit", fit_and_look)
     trial = run_trial(small("test", arm, encoders["pretrained"]), model, work)
     assert trial.last_step == 2
-    assert 0.0 <= trial.validation_recall_at_50 <= 1.0
+    assert trial.validation_recall_at_50 == pytest.approx(found["recall"], abs=1e-6)
+    assert found["moved"] == ARMS[arm].trains_encoder
+    with np.load(work / "ranks" / f"{trial.key}.npz") as stored:
+        assert (stored["ranks"] <= 50).mean() == pytest.approx(trial.metrics["all"]["recall_at_50"], abs=1e-6)
     assert trial.metrics["all"]["pairs"] == trial.metrics["cold"]["pairs"] > 0
 
 
