@@ -94,6 +94,7 @@ def making(
     settings: Any,
     given: Mapping[str, Mapping[str, Any]] = {},
     facts: Mapping[str, str] = {},
+    shown_after: tuple[type[Exception], ...] = (),
 ) -> Iterator[list[str]]:
     """Yields empty directories, one for each part that a stage makes; they get their names at the end, signed.
 
@@ -103,6 +104,8 @@ def making(
         settings: what the stage reads of them, a dataclass or a dict.
         given: section -> the settings that the user named, see `config.given_settings`.
         facts: digests of what it reads from elsewhere.
+        shown_after: errors after which the parts get their names all the same, unsigned, since people look there for
+            the cause.
 
     Raises:
         FileNotFoundError, ValueError: see `check`.
@@ -115,8 +118,15 @@ def making(
     artifacts.outdate(*places)
     with contextlib.ExitStack() as stack:
         unfinished = [str(stack.enter_context(artifacts.whole_directory(place))) for place in places]
-        yield unfinished
-        manifest.write(*(directory for directory in unfinished if os.listdir(directory)))
+        failure = None
+        try:
+            yield unfinished
+        except shown_after as error:
+            failure = error
+        else:
+            manifest.write(*(directory for directory in unfinished if os.listdir(directory)))
+    if failure is not None:
+        raise failure
 
 
 def check(stage: Stage, at: At, spec: FeatureSpec, given: Mapping[str, Mapping[str, Any]] = {}) -> None:
@@ -140,9 +150,7 @@ def check(stage: Stage, at: At, spec: FeatureSpec, given: Mapping[str, Mapping[s
     for name in made_of - set(present):
         with contextlib.suppress(FileNotFoundError):
             present[name] = artifacts.read_manifest(at(name))
-    outdated = {
-        name for name in made_of - set(present) if os.path.exists(os.path.join(at(name), artifacts.OUTDATED_FILE))
-    }
+    outdated = {name for name in made_of - set(present) if os.path.isdir(at(name))}
     for name in sorted({*present, *outdated}, key=_ORDER.index):
         again = f"Run `recsys-ssl {_MAKERS[name].command}` again"
         if name in outdated:

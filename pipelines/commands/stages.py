@@ -10,7 +10,6 @@ import typer
 from pipelines.commands.results import show_cautions, show_report
 from pipelines.commands.session import BeamArgs, DataDir, Settings, SpecPath, WorkDir, require_dir, stage
 from pipelines.console import make_console
-from recsys_ssl.artifacts import copy_dir
 from recsys_ssl.spec import load_spec
 
 ArmName = Annotated[str, typer.Option("--arm", help="control or treatment.")]
@@ -33,12 +32,9 @@ def ingest(spec: SpecPath, data: DataDir, workdir: WorkDir, set_: Settings = Non
 
         config = parse_overrides(set_ or []).ingest
         facts = {"data": digest(data_fingerprint(feature_spec, str(data)))}
-        with making(INGEST, at, feature_spec, config, facts=facts) as (interactions, catalogue, rejected):
-            try:
-                summary = ingest_logs(feature_spec, str(data), interactions, catalogue, rejected, config, beam or [])
-            except LogError:
-                copy_dir(rejected, at("rejected"))  # which say why
-                raise
+        with making(INGEST, at, feature_spec, config, facts=facts, shown_after=(LogError,)) as made:
+            interactions, catalogue, rejected = made
+            summary = ingest_logs(feature_spec, str(data), interactions, catalogue, rejected, config, beam or [])
             cautions = list_cautions(feature_spec, dataclasses.asdict(summary))
     show_cautions(make_console(), cautions)
 

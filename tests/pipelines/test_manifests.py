@@ -108,6 +108,20 @@ def test_a_stage_that_does_not_end_leaves_nothing_that_is_read(made, at, end):
         check(CORRELATE, at, make_spec())
 
 
+def test_what_a_failed_command_shows_is_not_read_by_the_next(made, at):
+    def fail(place):
+        Path(place, "rejected.jsonl").write_text("{}")
+        raise ValueError("too many")
+
+    making_it = making(INGEST, at, make_spec(), {}, shown_after=(ValueError,))
+    with pytest.raises(ValueError, match="too many"), making_it as places:
+        fail(places[2])
+    assert os.listdir(at("rejected")) == ["rejected.jsonl"]
+    for stage in (TRANSFORM, CORRELATE):
+        with pytest.raises((FileNotFoundError, ValueError), match="Run `recsys-ssl ingest`"):
+            check(stage, at, make_spec())
+
+
 def test_new_data_are_not_mixed_with_what_was_made_of_the_old(made, make, at):
     make(INGEST, data="2")
     check(TRANSFORM, at, make_spec())
