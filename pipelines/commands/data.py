@@ -81,7 +81,8 @@ def _show_preview(console: Console, feature_spec: FeatureSpec, path: Path, data_
             number = f"{finding.number:>9,}  " if side.read else "  "
             example = f"; first: {finding.example}" if finding.example else ""
             where = f"{path}:{find_line(path, finding.key)}: {'.'.join(map(str, finding.key))}"
-            console.print(plain(f"{number}{finding.reason}{example}; see {where}"), highlight=False, soft_wrap=True)
+            told = f"{number}{finding.reason.rstrip('.')}{example}; see {where}"
+            console.print(plain(told), highlight=False, soft_wrap=True)
     if will_fail(sides):
         fail("most of a side would be rejected, or a file cannot be read. Change the lines of the spec that are named.")
     allowed = feature_spec.max_rejected_share

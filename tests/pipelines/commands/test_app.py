@@ -125,8 +125,8 @@ class TestNewSpec:
         assert load_spec(out).name == "films"
         assert f"recsys-ssl validate-spec '{out}' --data {data}\n" in result.output
         assert f"recsys-ssl run '{out}' --data {data} --workdir build/films\n" in result.output
-        rows = [line.split() for line in result.output.splitlines()]
-        assert ["events.query_id", "user", "by", "its", "name"] in rows
+        rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.output.splitlines() if "│" in line]
+        assert ["events.query_id", "user", "by its name"] in rows
         again = cli("validate-spec", out, "--data", data)
         assert again.status == 0
         assert "0 would be rejected, 40 positives" in again.output
@@ -191,7 +191,7 @@ class TestValidateSpec:
     def test_a_file_that_is_missing_is_an_error(self, cli, spec, data):
         (data / "films.csv").unlink()
         check_error(
-            cli("validate-spec", spec, "--data", data), f"no file matches 'films.csv' in {data}", f"{spec}:10: "
+            cli("validate-spec", spec, "--data", data), f"no file matches 'films.csv' in '{data}'", f"{spec}:10: "
         )
 
     @pytest.mark.parametrize(
