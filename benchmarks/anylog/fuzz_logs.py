@@ -20,6 +20,7 @@ import signal
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
@@ -328,7 +329,7 @@ _BYTES: dict[str, Callable[[random.Random, bytes], bytes]] = {
     "twice": lambda rng, data: data + b"\n" + data,
 }
 _PACKED: dict[str, Callable[[bytes], bytes]] = {
-    "gz": gzip.compress,
+    "gz": partial(gzip.compress, mtime=0),  # the same bytes at any time
     "bz2": bz2.compress,
     "xz": lzma.compress,
 }

@@ -131,6 +131,11 @@ class TestCsv:
         assert rows == [(3, "€", "B")]
         assert rejects == [("not valid cp1252", 2, "\\xff,A")]
 
+    @pytest.mark.parametrize("quoting", ["none", "minimal"])
+    def test_a_header_with_a_carriage_return_in_a_name(self, rows_per_batch, quoting):
+        rows, _ = read('q,x"\ry,i\na,1,A\n', rows_per_batch=rows_per_batch, quoting=quoting)
+        assert rows == [(2, "a", "A")]
+
     def test_only_a_header_is_no_record(self, rows_per_batch):
         assert read("q,i\n", rows_per_batch=rows_per_batch) == ([], [])
 
