@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pipelines.config import parse_overrides
 from pipelines.console import quiet
 from pipelines.locks import locked
+from pipelines.workdir import without_glob
 from recsys_ssl import artifacts
 from recsys_ssl.spec import FeatureSpec
 
@@ -43,11 +43,11 @@ def run_pipeline(
         >>> report["verdict"]["word"] in ("launch", "hold", "no launch")
         True
     """
-    config = parse_overrides(settings)
-    with locked(Path(workdir), "run"), quiet(Path(workdir) / "logs" / "run.log") as (_, lines):
+    config, workdir = parse_overrides(settings), without_glob(workdir)
+    with locked(workdir, "run"), quiet(workdir / "logs" / "run.log") as (_, lines):
         lines.start("Load TFX")
         from pipelines.runner import run_pipeline as run  # loads TFX
 
         lines.finish()
         run(spec, str(data), str(workdir), config, list(beam_args), lines)
-    return json.loads(artifacts.read_text(Path(workdir) / "report" / artifacts.REPORT_FILE))
+    return json.loads(artifacts.read_text(workdir / "report" / artifacts.REPORT_FILE))

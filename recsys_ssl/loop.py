@@ -105,10 +105,11 @@ def run_steps(
     checkpoint = tf.train.Checkpoint(
         train=state, best_score=best_score, best_step=best_step, earlier_score=earlier_score
     )
-    latest = tf.train.CheckpointManager(checkpoint, os.path.join(directory, "latest"), max_to_keep=1)
-    best = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), os.path.join(directory, "best"), max_to_keep=1)
+    kept = tf.train.Checkpoint(model=model)
     advice = f"Delete {directory} and run the same command again; it trains from the beginning."
     with artifacts.reading(directory, advice):
+        latest = tf.train.CheckpointManager(checkpoint, os.path.join(directory, "latest"), max_to_keep=1)
+        best = tf.train.CheckpointManager(kept, os.path.join(directory, "best"), max_to_keep=1)
         latest.restore_or_initialize()
 
     first_step, started = int(state.step), time.perf_counter()

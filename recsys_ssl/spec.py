@@ -62,6 +62,14 @@ class SpecError(ValueError):
     """A feature spec that cannot be used; the message says where, what came and what to do."""
 
 
+class _PlacedError(ValueError):
+    """A contradiction of the whole spec that one of its keys can tell."""
+
+    def __init__(self, keys: list[str | int], message: str):
+        super().__init__(message)
+        self.keys = keys
+
+
 class _Strict(BaseModel):
     model_config = STRICT
 
@@ -394,10 +402,12 @@ class FeatureSpec(_Strict):
             as_query = side == "query" or self.queries.same_as_items
             reserved = sorted(set(names) & (RESERVED_NAMES | (INPUTS_OF_RECOMMEND if as_query else {"self"})))
             if reserved:
-                raise ValueError(f"{side} feature names {reserved} are reserved. Rename them and set their column.")
+                message = f"{side} feature names {reserved} are reserved. Rename them and set their column."
+                raise _PlacedError(self._keys_of(side, reserved[0]), message)
             if len({name.lower() for name in names}) < len(names):  # each names the file of its vocabulary
                 alike = sorted({name for name in names if [other.lower() for other in names].count(name.lower()) > 1})
-                raise ValueError(f"{side} feature names must differ in more than case. Received: {alike}. Rename one.")
+                message = f"{side} feature names must differ in more than case. Received: {alike}. Rename one."
+                raise _PlacedError(self._keys_of(side, alike[0]), message)
         if any(isinstance(f, ItemSequenceFeature) for f in (*self.items.features, *self.events.features)):
             raise ValueError("an item_sequence is a feature of queries. Move it to queries.features.")
         for feature in self.query_features:
@@ -455,6 +465,16 @@ class FeatureSpec(_Strict):
         if self.items.title is not None and self.items.title not in readable:
             raise ValueError(f"items.title must name an item feature. Received: {self.items.title!r}.")
         return self
+
+    def _keys_of(self, side: str, name: str) -> list[str | int]:
+        """The keys that lead to the name of a feature."""
+        parts = ("queries", "events") if side == "query" else ("items",)
+        return next(
+            [part, "features", place, "name"]
+            for part in parts
+            for place, feature in enumerate(getattr(self, part).features)
+            if feature.name == name
+        )
 
     def to_json(self) -> str:
         return self.model_dump_json()
@@ -520,6 +540,7 @@ def _describe(document: yaml_text.Document, fault: ErrorDetails) -> str:
     # The discriminated union puts the kind into the location; it is no key of the file.
     loc = fault["loc"]
     keys = [key for i, key in enumerate(loc) if not (key in FEATURE_KINDS and i and isinstance(loc[i - 1], int))]
+    keys += getattr(fault.get("ctx", {}).get("error"), "keys", [])
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         message = "unknown key. Check its spelling or remove it"

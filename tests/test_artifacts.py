@@ -94,6 +94,69 @@ def names(directory):
     return sorted(path.name for path in Path(directory).iterdir())
 
 
+class TestDamage:
+    @pytest.mark.parametrize(
+        "error", [ValueError("bad\nmore"), IndexError("bad"), RuntimeError("bad"), EOFError("bad"), OSError("bad")]
+    )
+    def test_whatever_a_library_raises_names_the_file_in_one_line(self, tmp_path, error):
+        with pytest.raises(artifacts.DamagedError) as told, artifacts.reading(tmp_path / "a"):
+            raise error
+        expected = f"{tmp_path}/a is damaged, or not whole. Received: bad. Delete {tmp_path}/a and run the command that"
+        assert str(told.value).startswith(expected)
+        assert told.value.__cause__ is error
+
+    @pytest.mark.parametrize("error", [MemoryError(), OSError(28, "No space left on device"), ImportError("tf")])
+    def test_the_system_s_own_troubles_are_no_damage(self, tmp_path, error):
+        with pytest.raises(type(error)), artifacts.reading(tmp_path / "a"):
+            raise error
+
+    def test_in_the_artifact_store_the_metadata_go_with_it(self, tmp_path):
+        (tmp_path / "tfx" / "Train" / "towers" / "7").mkdir(parents=True)
+        (tmp_path / "tfx" / "metadata.db").touch()
+        told = pytest.raises(artifacts.DamagedError, match=rf"Delete {tmp_path}/tfx/metadata\.db and run")
+        with told, artifacts.reading(tmp_path / "tfx" / "Train" / "towers" / "7"):
+            raise ValueError("bad")
+
+    @pytest.mark.parametrize("size", [0, 1, 500])
+    def test_a_saved_model_that_is_cut_off_is_named(self, tmp_path, size):
+        import tensorflow as tf
+
+        module = tf.Module()
+        module.weight = tf.Variable([1.0])
+        tf.saved_model.save(module, str(tmp_path / "model"))
+        os.truncate(tmp_path / "model" / "saved_model.pb", size)
+        with pytest.raises(artifacts.DamagedError, match="model is damaged"):
+            artifacts.load_saved_model(tmp_path / "model")
+
+
+def test_names_of_what_is_being_written_can_be_told_and_undone(tmp_path):
+    unfinished = artifacts.unfinished_name(tmp_path / "a.b")
+    assert artifacts.is_unfinished(unfinished)
+    assert artifacts.finished_name(unfinished) == str(tmp_path / "a.b")
+    for name in ("a.tmp", "a.0a.tmp", f"a.{'0' * 32}"):
+        assert not artifacts.is_unfinished(name)
+        assert artifacts.finished_name(name) == name
+
+
+def test_a_file_that_is_missing_is_the_same_error_on_every_file_system(monkeypatch, tmp_path):
+    import tensorflow as tf
+
+    class Missing:
+        def __init__(self, path):
+            self.path = path
+
+        def __enter__(self):
+            raise tf.errors.NotFoundError(None, None, f"{self.path} not found")
+
+        def __exit__(self, *error):
+            return None
+
+    monkeypatch.setattr(tf.io.gfile, "GFile", Missing)
+    for path in (tmp_path / "train_settings.json", "gs://bucket/train_settings.json"):
+        with pytest.raises(FileNotFoundError, match="train_settings.json"):
+            artifacts.read_text(path)
+
+
 class TestWholeFile:
     def test_a_file_is_written_and_replaced(self, tmp_path):
         path = tmp_path / "new" / "folder" / "a.txt"

@@ -49,6 +49,7 @@ PIPELINE_SIBLINGS = {
     "components": ("stages", "properties"),
     "commands": (
         *("checkpoints", "config", "console", "leftovers", "locks", "manifests", "progress", "runner", "stages"),
+        "workdir",
     ),
 }
 # The only places where modules are imported by a name made at run time, which a cache key has to be told of: kinds of

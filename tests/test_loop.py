@@ -2,12 +2,15 @@
 
 import dataclasses
 import math
+import os
+import re
 from types import SimpleNamespace
 
 import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from recsys_ssl.artifacts import DamagedError
 from recsys_ssl.loop import Schedule, run_steps
 
 SCHEDULE = Schedule(
@@ -132,6 +135,18 @@ def test_a_killed_run_goes_on_at_its_checkpoint_and_ends_like_an_unharmed_one(tm
     assert resumed.place == unharmed.place
     names = ("best_step", "best_score", "last_step")
     assert [getattr(resumed.outcome, n) for n in names] == [getattr(unharmed.outcome, n) for n in names]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "size"),
+    [("latest/ckpt-*.index", 9), ("latest/ckpt-*.data-*", 9), ("latest/checkpoint", 0), ("best/ckpt-*.data-*", 9)],
+)
+def test_a_checkpoint_that_is_cut_off_says_what_to_delete(tmp_path, pattern, size):
+    run(tmp_path)
+    (path,) = tmp_path.glob(pattern)
+    os.truncate(path, size)
+    with pytest.raises(DamagedError, match=rf"is damaged.* Delete {re.escape(str(tmp_path))} and run"):
+        run(tmp_path)
 
 
 def test_a_finished_run_is_not_gone_on_with(tmp_path):

@@ -194,6 +194,20 @@ def test_json_round_trip(tmp_path, text):
     assert type(again.item_features[0]) is type(spec.item_features[0])
 
 
+def test_a_time_of_its_own_format_and_items_of_the_log_go_through_json(tmp_path):
+    label = {"column": "stars", "threshold": 4.0}
+    changes = {
+        "events__timestamp": {"column": "t", "format": "%m/%d/%y %H:%M"},
+        "events__label": label,
+        "items__from_events": True,
+        "items__features": [ID, {"name": "title", "kind": "text"}],
+        "evaluation": {"mask_seen": False, "mask_disliked": True},
+    }
+    spec = load_text(tmp_path, changed(SMALL, **changes))
+    assert FeatureSpec.from_json(spec.to_json()) == spec
+    assert spec.evaluation.masks
+
+
 def test_json_of_an_unknown_version_is_refused(tmp_path):
     values = json.loads(load_text(tmp_path, SMALL).to_json()) | {"version": 2}
     with pytest.raises(ValidationError, match="version"):
@@ -306,7 +320,7 @@ def test_what_no_run_could_have_is_refused_at_once(tmp_path, old, new, fault):
 @pytest.mark.parametrize("name", ["k", "exclude", "self"])
 def test_inputs_of_recommend_are_no_names_of_query_features(tmp_path, name):
     (line,) = faults(tmp_path, FULL.replace("{name: user, kind", f"{{name: {name}, column: user, kind"))
-    assert f"query feature names ['{name}'] are reserved. Rename them and set their column." in line
+    assert line.startswith(f":34: queries.features.0.name: query feature names ['{name}'] are reserved. Rename them")
     # Items have no such inputs of their own, unless they are the queries.
     text = FULL.replace("{name: price, kind", f"{{name: {name}, column: price, kind")
     if name == "self":
@@ -319,7 +333,8 @@ def test_inputs_of_recommend_are_no_names_of_query_features(tmp_path, name):
 
 def test_names_that_differ_in_case_alone_would_share_a_file(tmp_path):
     (line,) = faults(tmp_path, FULL.replace("{name: price, kind", "{name: Title, column: price, kind"))
-    assert "item feature names must differ in more than case. Received: ['Title', 'title']. Rename one." in line
+    message = "item feature names must differ in more than case. Received: ['Title', 'title']. Rename one."
+    assert line == f":26: items.features.3.name: {message}"
 
 
 def test_of_many_faults_the_first_ten_are_told(tmp_path):
@@ -434,6 +449,20 @@ BY_SCAFFOLD = {"kind": "item_group", "column": "scaffold"}
             "slices must be categorical query features",
         ),
         ({"items__title": "title"}, "items.title must name an item feature. Received: 'title'"),
+        ({"events__timestamp": {"column": "t", "unit": "ms", "format": "%Y%m%d"}}, "takes the place of the unit"),
+        ({"events__timestamp": {"column": "t", "format": "%d/%m %H:%M"}}, "must read year, month and day"),
+        ({"events__timestamp": {"column": "t", "format": "dd/MM/yyyy"}}, "must read year, month and day"),
+        ({"events__timestamp": {"column": "t", "format": "%Y-%m-%d %Q"}}, "'%Y-%m-%d %Q' is no strptime format"),
+        ({"events__timestamp": {"column": "t", "format": "%Y-%m-%d %d"}}, "is no strptime format"),
+        ({"events__decimal": ",", "events__thousands": ","}, "decimal and thousands must differ"),
+        ({"events__explode": {"column": "item", "into": ["a"]}}, "into and part_separator belong together"),
+        (
+            {"events__explode": {"column": "c", "into": ["a", "a"], "part_separator": "-"}},
+            "into names each part once",
+        ),
+        ({"items__from_events": True, "items__table": TABLE}, "items come from a table or from the events"),
+        ({"items__from_events": True, "items__id": "other"}, "items from the events have their id. Set items.id: item"),
+        ({"evaluation": {"mask_disliked": True}}, "mask_disliked needs ratings. Give label.column"),
     ],
 )
 def test_a_contradiction_is_refused(tmp_path, changes, message):

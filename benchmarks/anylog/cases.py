@@ -237,9 +237,9 @@ def _compare_catalogue(checks: Checks, place: Path) -> list[str]:
             if not _alike(got, values):
                 faults.append(f"{feature} of {item} {got}, not {values}")
     for feature, number in checks.known.items():
-        got = sum(bool(record.get(feature)) for record in items.values())
-        if got != number:
-            faults.append(f"{got} items have {feature}, not {number}")
+        num_known = sum(bool(record.get(feature)) for record in items.values())
+        if num_known != number:
+            faults.append(f"{num_known} items have {feature}, not {number}")
     return faults
 
 

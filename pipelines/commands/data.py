@@ -75,9 +75,8 @@ def _show_preview(console: Console, feature_spec: FeatureSpec, path: Path, data_
         if side.read:
             counts = "".join(f", {number:,} {word}" for word, number in side.counts.items() if number)
             extent = "all" if side.is_whole else "the first"
-            console.print(
-                f"  of {extent} {side.read:,} records {side.rejected:,} would be rejected{counts}", highlight=False
-            )
+            told = f"  of {extent} {side.read:,} records {side.rejected:,} would be rejected{counts}"
+            console.print(told, highlight=False, soft_wrap=True)
         for finding in sorted(side.findings.values(), key=lambda finding: (not finding.is_reject, -finding.number)):
             number = f"{finding.number:>9,}  " if side.read else "  "
             example = f"; first: {finding.example}" if finding.example else ""

@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from pipelines.commands.session import fail, readable
+from pipelines.console import make_console, plain, show_table
 
 
 def new_spec(
@@ -45,15 +42,10 @@ def new_spec(
         draft = draft_spec(files, Options(query, item, time, label), name)
         out.write_text(draft.text, encoding="utf-8")
         load_spec(out)  # tells the line of what cannot be
-    table = Table(title=f"{out}: guessed", title_justify="left", box=SIMPLE, pad_edge=False)
-    for column in ("key", "guess", "why"):
-        table.add_column(column, overflow="fold")
-    for key, value, why in draft.guesses:
-        table.add_row(escape(key), escape(value), escape(why))
-    console = Console()
-    console.print(table)
+    console, columns = make_console(), ("key", "guess", "why")
+    show_table(console, f"{out}: guessed", columns, draft.guesses, texts=columns)
     for file, why in draft.unused.items():
-        console.print(f"not used: {file}: {why}", markup=False, highlight=False)
+        console.print(plain(f"not used: {file}: {why}"), highlight=False, soft_wrap=True)
     inside = Path(draft.data_dir).is_relative_to(Path.cwd())
     data = shlex.quote(os.path.relpath(draft.data_dir) if inside else draft.data_dir)
     spec = shlex.quote(str(out))
@@ -62,4 +54,4 @@ def new_spec(
         f"recsys-ssl validate-spec {spec} --data {data}",
         f"recsys-ssl run {spec} --data {data} --workdir build/{draft.name}",
     ):
-        console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
+        console.print(plain(f"  {command}"), highlight=False, soft_wrap=True)

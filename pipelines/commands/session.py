@@ -17,10 +17,14 @@ from pipelines.commands.failures import explain, explain_system
 from pipelines.commands.signals import ends_on_signals
 from pipelines.console import StageLines, plain, quiet
 from pipelines.locks import locked
+from pipelines.workdir import without_glob
 
 SpecPath = Annotated[Path, typer.Argument(help="Feature spec, a YAML file.", show_default=False)]
 DataDir = Annotated[Path, typer.Option("--data", help="Directory where the paths of the spec begin.")]
-WorkDir = Annotated[Path, typer.Option("--workdir", help="Receives everything that the run makes.")]
+WorkDir = Annotated[
+    Path,
+    typer.Option("--workdir", help="Receives everything that the run makes.", callback=lambda path: _as_workdir(path)),
+]
 Settings = Annotated[
     Optional[list[str]], typer.Option("--set", help="A setting, e.g. train.steps=2000; may be repeated.")
 ]
@@ -78,6 +82,14 @@ def stage(workdir: Path, name: str, part: str | None = None) -> Iterator[Callabl
         lines.start(name)
         yield lambda *parts: os.path.join(str(workdir), *parts)
         lines.finish()
+
+
+def _as_workdir(path: Path) -> Path:
+    try:
+        return without_glob(path)
+    except OSError as error:
+        why = error.strerror or error
+        fail(f"--workdir must be a directory that can be written to. Received: {str(path)!r}: {why}.")
 
 
 @contextlib.contextmanager

@@ -66,7 +66,8 @@ class _Watcher:
         os.set_blocking(self._sent, False)
         self._terminal = os.dup(2)
         self._wakeup = signal.set_wakeup_fd(self._sent, warn_on_full_buffer=False)
-        self._is_raised = False
+        self._is_raised, self._is_watching = False, True
+        os.register_at_fork(after_in_child=self._forget)
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -75,7 +76,16 @@ class _Watcher:
             self._is_raised = True
             raise Ended(number)
 
+    def _forget(self) -> None:
+        """A forked worker ends as any process, and what ends it is no signal to its parent."""
+        if self._is_watching:
+            self._is_watching = False
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def stop(self) -> None:
+        self._is_watching = False
         signal.set_wakeup_fd(self._wakeup)
         os.close(self._sent)
         self._thread.join()

@@ -53,8 +53,17 @@ def transform(spec: SpecPath, workdir: WorkDir, beam: BeamArgs = None) -> None:
         from pipelines.manifests import TRANSFORM, making
         from pipelines.stages.transform import transform_features
 
-        with making(TRANSFORM, at, feature_spec, {}) as made:
-            transform_features(feature_spec, at("interactions"), at("catalogue"), *made, beam or [])
+        with making(TRANSFORM, at, feature_spec, {}) as (query_transform, item_transform, interactions, catalogue):
+            transform_features(
+                feature_spec,
+                at("interactions"),
+                at("catalogue"),
+                query_transform,
+                item_transform,
+                interactions,
+                catalogue,
+                beam or [],
+            )
 
 
 def correlate(spec: SpecPath, workdir: WorkDir, beam: BeamArgs = None) -> None:
@@ -122,9 +131,9 @@ def index(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
 
         config, towers = parse_overrides(set_ or []).index, at(arm, "towers")
         given = {name: values for name, values in given_settings(set_ or []).items() if name != "index"}
-        with making(INDEX[arm], at, feature_spec, config, given) as (items, queries, *made):
+        with making(INDEX[arm], at, feature_spec, config, given) as (items, queries, found, approximate, exact):
             embed_arm(feature_spec, towers, at("interactions"), at("catalogue"), items, queries, beam or [])
-            index_arm(towers, items, queries, *made, config)
+            index_arm(towers, items, queries, found, approximate, exact, config)
         if arm == "treatment":
             Places(at("interactions"), at("catalogue"), at(arm, "recommender")).write(str(workdir))
 

@@ -27,9 +27,11 @@ def IndexItems(  # noqa: N802
 ):
     """Embeddings -> ScaNN index and the servable SavedModels."""
     # Where Pusher looks for a SavedModel inside its artifact.
-    models = [path_utils.serving_model_dir(artifact.uri) for artifact in (recommender, brute_force_recommender)]
+    scann_model, exact_model = map(path_utils.serving_model_dir, (recommender.uri, brute_force_recommender.uri))
     items, queries = os.path.join(embeddings.uri, "items"), os.path.join(embeddings.uri, "queries")
-    index_arm(towers.uri, items, queries, index.uri, *models, from_json(IndexConfig, config))
+    index_arm(towers.uri, items, queries, index.uri, scann_model, exact_model, from_json(IndexConfig, config))
     embedded = artifacts.read_manifest(embeddings.uri)
     inputs = {"towers": towers.uri, "embeddings": embeddings.uri}
-    artifacts.derive_manifest("run", embedded.spec, json.loads(config), code, inputs).write(index.uri, *models)
+    artifacts.derive_manifest("run", embedded.spec, json.loads(config), code, inputs).write(
+        index.uri, scann_model, exact_model
+    )

@@ -224,15 +224,13 @@ def _protocol(spec: FeatureSpec, task: RankingTask, summary: Mapping[str, Any], 
     before = "the event" if spec.events.timestamp else "the split"
     if task.masks_seen:
         repeats, pairs = task.num_repeats, task.num_repeats + task.num_pairs
-        low = " and what it rated low" if spec.evaluation.mask_disliked else ""
-        masked = f"The query's positives{low} before {before} are left out of its ranking, held out again or not"
-    elif spec.evaluation.mask_disliked:
-        repeats, pairs = task.num_repeats, task.num_repeats + task.num_pairs
-        masked = f"Items that the query rated low before {before} are left out of its ranking, held out or not"
+        left_out = ["the query's positives"] * spec.evaluation.mask_seen
+        left_out += ["items that the query rated low"] * spec.evaluation.mask_disliked
+        masked = f"{' and '.join(left_out).capitalize()} before {before} are left out of its ranking, held out or not"
     else:
         repeats, pairs = count_repeats(summary)
         masked = "Nothing is left out: " + (
-            "no held-out item is new to its query" if spec.evaluation.mask_seen else "repeat consumption counts"
+            "no held-out item is new to its query" if spec.evaluation.masks else "repeat consumption counts"
         )
     if pairs:
         masked += f". Of {pairs:,} held-out pairs {repeats:,} ({repeats / pairs:.1%}) are such repeats"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import re
 import statistics
 from collections.abc import Sequence
@@ -153,4 +154,5 @@ def to_number(text: str, style: str = "plain") -> Optional[float]:
         text = re.sub(r"[. '’]", "", text).replace(",", ".")
     elif style == "grouped" and _GROUPED.fullmatch(text):
         text = re.sub(r"[, '’]", "", text)
-    return float(text) if _PLAIN.fullmatch(text) else None
+    number = float(text) if _PLAIN.fullmatch(text) else math.nan
+    return number if math.isfinite(number) else None

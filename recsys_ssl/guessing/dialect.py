@@ -58,10 +58,10 @@ def guess_encoding(data: bytes) -> Encoding:
 
 
 def to_text(data: bytes, encoding: Encoding) -> str:
-    """The text of bytes that may be cut inside of a character; its line ends are newlines."""
+    """The text of bytes that may be cut inside of a character; its line ends are newlines, and it has no NUL."""
     name = "utf-8-sig" if encoding.name == "utf-8" and encoding.marked else encoding.name
     text = codecs.getincrementaldecoder(name)("replace").decode(data)
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
 
 
 class Dialect(NamedTuple):
@@ -106,7 +106,10 @@ def split_rows(text: str, delimiter: str, quoting: str, comment: Optional[str]) 
         return [line.split(delimiter) for line in lines]
     if len(delimiter) > 1:
         return [[_unquote(cell) for cell in line.split(delimiter)] for line in lines]
-    return list(csv.reader([f"{line}\n" for line in lines], delimiter=delimiter))
+    try:
+        return list(csv.reader([f"{line}\n" for line in lines], delimiter=delimiter))
+    except csv.Error:  # a cell beyond the module's limit
+        return [line.split(delimiter) for line in lines]
 
 
 def _unquote(cell: str) -> str:

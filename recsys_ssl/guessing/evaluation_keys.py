@@ -26,7 +26,9 @@ def evaluation_keys(
     query, item = plan.query.column, plan.item.column
     timed = plan.time is not None and not plan.same_as_items
     log_words = {word for column in plan.log.columns.values() for word in column.words}
-    repeats = share_of_repeats(frame, query, item) if plan.several is None else 0.0
+    types = plan.label.keys.get("positive") if plan.label else None
+    positives = frame[frame[plan.label.column].isin(list(types))] if plan.label and isinstance(types, dict) else frame
+    repeats = share_of_repeats(positives, query, item)
     rated = plan.label is not None and "threshold" in plan.label.keys and not {"quantity", "qty"} & log_words
     shop = len(log_words & set(words.REPEATED)) > 1 and not rated
     if timed and (repeats > _MANY_REPEATS or shop):

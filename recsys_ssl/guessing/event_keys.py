@@ -28,22 +28,12 @@ def log_columns(plan: Plan, features: Sequence[Guessed]) -> list[tuple[Column, b
 
 
 def event_keys(plan: Plan, context: list[Guessed]) -> list[Entry]:
-    log, item = plan.log, plan.item.column
+    log = plan.log
     entries = [Entry("query_id", plan.query.column, plan.query.why)]
     label = [] if plan.label is None else [Entry("label", plan.label.keys, _why_label(plan))]
-    if plan.several is None:
-        entries.append(Entry("item_id", item, plan.item.why))
-    else:
-        explode: dict[str, object] = {"column": item}
-        if plan.several.separator is not None:
-            explode["separator"] = plan.several.separator
-        if plan.several.kind == "marked":
-            explode |= {"into": ["item", "clicked"], "part_separator": plan.several.part_separator}
-            keys = {"event_type": "clicked", "positive": {"1": 1.0}, "impressions": ["0"]}
-            label = [Entry("label", keys, "1 was chosen, 0 only shown")]
-            item = "item"
-        entries.append(Entry("explode", explode, f"{plan.item.why}; each part is an event"))
-        entries.append(Entry("item_id", item, "a part of a cell"))
+    if plan.explode:
+        entries.append(Entry("explode", plan.explode, "each item of a cell is an event"))
+    entries.append(Entry("item_id", plan.item.column, plan.item.why))
     if plan.time is not None:
         form = plan.time.form
         given = {"unit": form.unit} if form.unit else {"format": form.format}
@@ -75,12 +65,12 @@ def split_columns(plan: Plan, frame: pd.DataFrame) -> tuple[list[Guessed], list[
     log, of_items, context = plan.log, [], []
     taken = {plan.query.column, plan.item.column, *([plan.time.column] if plan.time else [])}
     taken |= {plan.label.column} if plan.label else set()
-    single_item = plan.several is None and plan.items is None and not plan.same_as_items
+    no_table = plan.items is None and not plan.same_as_items
     firsts = log.sample.table.filter(pa.array(~frame.duplicated(plan.item.column).to_numpy()))
     for name, column in log.columns.items():
         if name in taken or _is_weight(column) or not column.known:
             continue
-        if single_item and depends_on(frame, plan.item.column, name, column.words):
+        if no_table and depends_on(frame, plan.item.column, name, column.words):
             feature = guess_feature(describe(firsts.select([name]), log.sample.own_types)[name])
             of_items.append(feature._replace(why=f"{feature.why}; the same for an item"))
             continue

@@ -9,7 +9,7 @@ from typing import Optional
 import pyarrow as pa
 
 from recsys_ssl.guessing.opened import GuessError
-from recsys_ssl.guessing.sample import Fact, Sample, as_text
+from recsys_ssl.guessing.sample import ELEMENT, Fact, Sample, as_text
 
 _DEPTH = 5
 """Of nested objects whose fields become columns."""
@@ -36,7 +36,7 @@ def read_json(
             facts["records"] = Fact(".".join(keys), "the array of objects")
         records = list(_iterate_array(head, begin, limits[0]))
         is_whole = is_whole and len(records) < limits[0]
-    return Sample(facts, _to_table(records), {}, is_whole)
+    return Sample(facts, *_to_table(records), is_whole)
 
 
 def _read_lines(text: str, limit: int) -> Optional[list[dict]]:
@@ -104,20 +104,40 @@ def _skip(text: str, at: int) -> int:
     return at
 
 
-def _to_table(records: Sequence[dict]) -> pa.Table:
-    flat = [dict(_flatten(record, "", 0)) for record in records]
+def _to_table(records: Sequence[dict]) -> tuple[pa.Table, dict[str, str]]:
+    own_types: dict[str, str] = {}
+    flat = [dict(_flatten(record, "", 0, own_types)) for record in records]
     names = list(dict.fromkeys(name for record in flat for name in record))
-    return pa.table({name: _to_column([record.get(name) for record in flat]) for name in names})
+    return pa.table({name: _to_column([record.get(name) for record in flat]) for name in names}), own_types
 
 
-def _flatten(record: dict, prefix: str, depth: int) -> Iterator[tuple[str, object]]:
-    """Nested objects by dotted path; lists of objects stay out."""
+def _flatten(record: dict, prefix: str, depth: int, own_types: dict[str, str]) -> Iterator[tuple[str, object]]:
+    """The fields of nested objects by dotted path; of a list of objects, a list of each field's values."""
     for key, value in record.items():
+        if not _is_name(key):
+            continue
+        name = f"{prefix}{key}"
         if isinstance(value, dict):
             if depth < _DEPTH:
-                yield from _flatten(value, f"{prefix}{key}.", depth + 1)
-        elif not (isinstance(value, list) and any(isinstance(part, (dict, list)) for part in value)):
-            yield f"{prefix}{key}", value
+                yield from _flatten(value, f"{name}.", depth + 1, own_types)
+        elif isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+            fields = dict.fromkeys(
+                field for part in value for field, inner in part.items() if _is_name(field) and not _is_nested(inner)
+            )
+            for field in fields:
+                own_types[f"{name}.{field}"] = f"{ELEMENT}{name}"
+                yield f"{name}.{field}", [part.get(field) for part in value]
+        elif not (isinstance(value, list) and any(map(_is_nested, value))):
+            yield name, value
+
+
+def _is_name(key: str) -> bool:
+    """Whether a spec can hold it: neither NUL nor half a character."""
+    return "\0" not in key and not any("\ud800" <= letter <= "\udfff" for letter in key)
+
+
+def _is_nested(value: object) -> bool:
+    return isinstance(value, (dict, list))
 
 
 def _to_column(values: Sequence[object]) -> pa.Array:

@@ -43,7 +43,7 @@ def guess_label(table: Table, taken: Collection[str], given: Optional[str]) -> O
             if label is not None:
                 return label
     for column in left.values():
-        if 2 <= column.num_distinct <= _MOST_TYPES and not column.is_flag and not column.is_numeric:
+        if 2 <= column.num_distinct <= _MOST_TYPES and column.mean_words < 2 and not column.is_flag | column.is_numeric:
             label = _event_types(column, sure=False)
             if label is not None and all(_is_known(value) for value in column.known):
                 return label

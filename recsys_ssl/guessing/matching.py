@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
 from recsys_ssl.guessing import words
-from recsys_ssl.guessing.cells import Several
 from recsys_ssl.guessing.columns import Column
+from recsys_ssl.guessing.exploding import explode_log
 from recsys_ssl.guessing.labels import Label, guess_label
 from recsys_ssl.guessing.opened import GuessError
 from recsys_ssl.guessing.roles import Choice, Ids, Options, Time, guess_ids, guess_time_column
@@ -31,8 +31,8 @@ class Plan(NamedTuple):
     log: Table
     query: Choice
     item: Choice
-    several: Optional[Several]
-    """How a cell of the item column holds several items; None where it holds one."""
+    explode: dict[str, object]
+    """Keys of `explode`; empty where a line holds one item. The log's sample is exploded already."""
     time: Optional[Time]
     label: Optional[Label]
     items: Optional[Match]
@@ -60,28 +60,31 @@ def make_plan(tables: Sequence[Table], options: Options) -> Plan:
             f"{log.name}: no column says by its name or values {meaning}. The columns are: "
             f"{', '.join(map(repr, log.columns))}. Name it: --{side} COLUMN."
         )
-    taken = [ids.query.column, ids.item.column]
+    query, item = ids.query, ids.item
+    explode: dict[str, object] = {}
+    label = None
+    if ids.several is not None:
+        log, item, explode, label = explode_log(log, item, ids.several)
+    taken = [query.column, item.column]
     time = guess_time_column(log, taken, options.time)
     if options.time is not None and time is None:
         raise GuessError(
             f"{log.name}: column {options.time!r} holds no times that are known here, as "
             f"{log.columns[options.time].distinct[0]!r}. Write events.timestamp by hand: docs/own_data/logs.md."
         )
-    several = ids.several
-    label = None
-    if several is None or several.kind != "marked":
+    if label is None:
         label = guess_label(log, [*taken, *([time.column] if time else [])], options.label)
-    items = _find_table(log, ids.item, several, others, words.ITEM_FILES)
-    same = _is_graph(log.columns[ids.query.column], log.columns[ids.item.column], items)
+    items = _find_table(log, item, others, words.ITEM_FILES)
+    same = _is_graph(log.columns[query.column], log.columns[item.column], items)
     left = [table for table in others if items is None or table is not items.table]
-    queries = None if same else _find_table(log, ids.query, None, left, words.QUERY_FILES)
+    queries = None if same else _find_table(log, query, left, words.QUERY_FILES)
     used = [match.table for match in (items, queries) if match]
     unused = {
         table.name: "no column of unique ids that are those of the log"
         for table in others
         if all(table is not one for one in used)
     }
-    return Plan(log, ids.query, ids.item, several, time, label, items, queries, same, unused)
+    return Plan(log, query, item, explode, time, label, items, queries, same, unused)
 
 
 def _check_given(log: Table, options: Options) -> None:
@@ -111,11 +114,9 @@ def _score(table: Table, options: Options) -> float:
 # --- Tables by ids -------------------------------------------------------------------------------------
 
 
-def _find_table(
-    log: Table, choice: Choice, several: Optional[Several], tables: Sequence[Table], files: Sequence[str]
-) -> Optional[Match]:
+def _find_table(log: Table, choice: Choice, tables: Sequence[Table], files: Sequence[str]) -> Optional[Match]:
     """The table whose unique column holds the ids of a column of the log; the one that says most of them."""
-    seen = _ids_of(log.columns[choice.column], several)
+    seen = log.columns[choice.column].ids
     found = []
     for table in tables:
         for name, column in table.columns.items():
@@ -141,14 +142,6 @@ def _find_table(
     return best[1]
 
 
-def _ids_of(column: Column, several: Optional[Several]) -> set[str]:
-    if several is None or column.is_list:
-        return set(column.ids)
-    parts = [part.strip(" []'\"") for cell in column.known for part in cell.split(several.separator or ",")]
-    mark = several.part_separator
-    return {part.rpartition(mark)[0] if mark else part for part in parts} - {""}
-
-
 def _guess_by_tables(log: Table, ids: Ids, tables: Sequence[Table]) -> Ids:
     """A column of a log whose names say nothing, by a table that describes it."""
     for name, column in log.columns.items():
@@ -156,7 +149,7 @@ def _guess_by_tables(log: Table, ids: Ids, tables: Sequence[Table]) -> Ids:
         if name in taken or (column.is_numeric and not column.is_whole) or column.time is not None:
             continue
         for table in tables:
-            match = _find_table(log, Choice(name, ""), None, [table], words.ITEM_FILES)
+            match = _find_table(log, Choice(name, ""), [table], words.ITEM_FILES)
             same_name = match is not None and table.columns[match.key].words == column.words
             if match is None or not (same_name or not column.is_plain_integer):
                 continue

@@ -13,23 +13,17 @@ from recsys_ssl.guessing.tables import Table
 
 def name_columns(plan: Plan) -> Plan:
     """The plan with `user`, `item`, `time`, `rating`, `title` and the like for `column_1` and so on."""
-    log = plan.log
-    names = {plan.query.column: "user", plan.item.column: "item" if not plan.several else "items"}
-    if plan.same_as_items:
-        names = {plan.query.column: "source", plan.item.column: "target"}
-    if plan.time:
-        names[plan.time.column] = "time"
-    if plan.label:
-        names[plan.label.column] = "rating" if "threshold" in plan.label.keys else "event_type"
-    if log.has_header:
-        names = {}
+    log, names, explode = plan.log, _names_of(plan), dict(plan.explode)
     query, item = names.get(plan.query.column, plan.query.column), names.get(plan.item.column, plan.item.column)
     label = plan.label
     if label is not None and label.column in names:
         name = names[label.column]
         keys = {key: name if value == label.column else value for key, value in label.keys.items()}
         label = label._replace(column=name, keys=keys)
+    if explode:
+        explode["column"] = names.get(str(explode["column"]), explode["column"])
     return plan._replace(
+        explode=explode,
         log=_rename(log, names),
         query=plan.query._replace(column=query),
         item=plan.item._replace(column=item),
@@ -38,6 +32,22 @@ def name_columns(plan: Plan) -> Plan:
         items=_name_match(plan.items, "item"),
         queries=_name_match(plan.queries, "user"),
     )
+
+
+def _names_of(plan: Plan) -> dict[str, str]:
+    if plan.log.has_header:
+        return {}
+    if plan.same_as_items:
+        names = {plan.query.column: "source", plan.item.column: "target"}
+    elif plan.explode.get("into"):
+        names = {plan.query.column: "user", str(plan.explode["column"]): "impressions"}
+    else:
+        names = {plan.query.column: "user", plan.item.column: "items" if plan.explode else "item"}
+    if plan.time:
+        names[plan.time.column] = "time"
+    if plan.label and not plan.explode.get("into"):
+        names[plan.label.column] = "rating" if "threshold" in plan.label.keys else "event_type"
+    return names
 
 
 def _name_match(match: Optional[Match], key: str) -> Optional[Match]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Optional
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys_ssl import lists
 from recsys_ssl.guessing.opened import GuessError
-from recsys_ssl.guessing.sample import HEAD_RECORDS, MIDDLE_RECORDS, Fact, Sample, as_text
+from recsys_ssl.guessing.sample import ELEMENT, HEAD_RECORDS, MIDDLE_RECORDS, Fact, Sample, as_text
 
 
 def read_parquet(path: str, share: int) -> Sample:
@@ -25,13 +27,28 @@ def read_parquet(path: str, share: int) -> Sample:
     while any(pa.types.is_struct(kind) for kind in records.schema.types):
         records = records.flatten()  # the fields of a struct get dotted names
     columns, own_types = {}, {}
-    for name in records.column_names:
-        column, kind = _texts_of(records[name])
+    for name, values, root in _spread(records):
+        column, kind = _texts_of(values)
+        kind = f"{ELEMENT}{root}" if root else kind
         if column is not None:
             columns[name] = column
         if kind:
             own_types[name] = kind
     return Sample({"format": Fact("parquet", "by its first bytes")}, pa.table(columns), own_types, is_whole)
+
+
+def _spread(records: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray, str]]:
+    """Yields (name, values, ""), and for the fields of a list of structs (name, lists, name of the list)."""
+    for name in records.column_names:
+        column, kind = records[name], records.schema.field(name).type
+        if not ((pa.types.is_list(kind) or pa.types.is_large_list(kind)) and pa.types.is_struct(kind.value_type)):
+            yield name, column, ""
+            continue
+        array = lists.one_array(column)
+        structs, lengths = lists.flatten(array, kind.value_type)
+        for place, field in enumerate(kind.value_type):
+            values = pa.chunked_array([lists.from_flat(structs.field(place), lengths)])
+            yield f"{name}.{field.name}", values, name
 
 
 def _first_rows(parquet: pq.ParquetFile, group: int, num_rows: int) -> pa.Table:

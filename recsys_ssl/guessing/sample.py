@@ -8,6 +8,8 @@ import pyarrow as pa
 
 HEAD_RECORDS = 50_000
 MIDDLE_RECORDS = 10_000
+ELEMENT = "element of "
+"""Own type of a column that is a field of the objects in a list, before the list's name."""
 
 
 class Fact(NamedTuple):
@@ -24,7 +26,7 @@ class Sample(NamedTuple):
     table: pa.Table
     """[num_records] large_string, or large_list of it."""
     own_types: dict[str, str]
-    """Column -> `time`, `number` or `bool`, where the file says it."""
+    """Column -> `time`, `number`, `bool`, or `element of LIST`, where the file says it."""
     is_whole: bool
     """Whether these are all records."""
 

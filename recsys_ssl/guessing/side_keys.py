@@ -19,9 +19,8 @@ def item_keys(plan: Plan, of_items: list[Guessed]) -> list[Entry]:
             Entry("id", plan.items.key, plan.items.why),
         ]
     else:
-        column = "item" if plan.several and plan.several.kind == "marked" else plan.item.column
-        known = plan.log.columns.get(column)
-        key = id_feature(column, id_name(known, "item") if known else "item")
+        column = plan.item.column
+        key = id_feature(column, id_name(plan.log.columns[column], "item"))
         features = cut(make_unique([key, *of_items]))
         title = pick_title(features, plan.log.columns[plan.item.column])
         entries = [Entry("id", column, "no item table was found")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Union
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ TABLE_RECORDS = 200_000
 _LEAST, _MOST = 100, 5_000
 _LONGEST_VALUE = 60
 
-Key = tuple[object, ...]
+Key = tuple[Union[str, int], ...]
 """Keys of the spec from its top, as ("events", "timestamp")."""
 
 
@@ -115,7 +115,7 @@ def _preview_side(name: str, spec: FeatureSpec, data_dir: str) -> tuple[Side, li
 def _first_batches(source: Source, side: Side, spec: FeatureSpec, most: int) -> Iterator[Batch]:
     seen = 0
     for batch in read_source(source, side.name, spec, min(most, _MOST)):
-        if seen >= most:
+        if seen >= most - 1:  # the first line may be a header
             side.is_whole = False
             return
         seen += len(batch.lines) + len(batch.rejects)
@@ -128,9 +128,11 @@ def _check(batch: Batch, source: Source, side: Side, spec: FeatureSpec) -> pa.Ta
     for reject in (*batch.rejects, *checked.rejects):
         key, column = _locate(reject.reason, side.name, spec)
         side.add(reject.reason, key, 1, _show(reject, column))
-    for reject in checked.unreadable:
-        key, column = _locate(reject.reason, side.name, spec)
-        side.add(f"{reject.reason}; taken for missing", key, 1, _show(reject, column), is_reject=False)
+    _add_values(side, checked.unreadable, side.name, spec, "taken for missing")
+    if side.name == "events" and spec.items.from_events and checked.sound is not None:
+        items = records.known_items(batch, checked.sound, source.name, source.place, spec)
+        _add_values(side, items.rejects, "items", spec, "the item would be rejected")
+        _add_values(side, items.unreadable, "items", spec, "taken for missing")
     for note, number in checked.notes.items():
         _add_note(side, note, number)
     if side.name == "events":
@@ -143,6 +145,12 @@ def _check(batch: Batch, source: Source, side: Side, spec: FeatureSpec) -> pa.Ta
             side.counts[word] = side.counts.get(word, 0) + number
     names = ["query_id", "item_id", "_file", "_line"] if side.name == "events" else ["_id"]
     return checked.table.select([name for name in names if name in checked.table.column_names])
+
+
+def _add_values(side: Side, rejects: Sequence[Reject], of: str, spec: FeatureSpec, effect: str) -> None:
+    for reject in rejects:
+        key, column = _locate(reject.reason, of, spec)
+        side.add(f"{reject.reason}; {effect}", key, 1, _show(reject, column), is_reject=False)
 
 
 def _add_note(side: Side, note: str, number: int) -> None:
@@ -176,6 +184,7 @@ def _locate(reason: str, side: str, spec: FeatureSpec) -> tuple[Key, Optional[st
             "event type": (("events", "label", "event_type"), events.label.event_type),
             "weight": (("events", "weight"), events.weight),
             "query equals": (("queries", "same_as_items"), events.item_id),
+            "an element of": (("events", "explode"), None),
         }
         features = events.features
     else:

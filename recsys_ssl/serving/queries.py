@@ -58,7 +58,7 @@ class _Asked(NamedTuple):
     record: dict[str, list]
     """Feature -> raw values; a feature that is missing here is missing in the query."""
     seen_rows: list[int]
-    """Catalogue rows of what it had chosen, without order."""
+    """Catalogue rows of what the spec leaves out, without order."""
     chosen: list[str] | None
     """Ids of what it had chosen, newest last; None where only the rows are known."""
     is_known: bool = True
@@ -134,7 +134,10 @@ def _look_up(spec: FeatureSpec, interactions_dir: str, key: bytes) -> _Asked:
         return _Asked(query_id, of_id, [], [], is_known=False)
     item_ids = [event["item_id"][0] for event in events]
     record = events[-1] | {sequence.name: item_ids[-sequence.length :] for sequence in sequences}
-    return _Asked(query_id, record, [event["item_row"][0] for event in events], _to_values(item_ids))
+    seen = [row for event in events for row in event.get("seen_rows", [])]  # what it rated low is told here only
+    if spec.evaluation.mask_seen:
+        seen = [event["item_row"][0] for event in events] + seen
+    return _Asked(query_id, record, seen, _to_values(item_ids))
 
 
 def _read_events(interactions_dir: str, split: str, key: bytes) -> list[dict[str, Any]]:

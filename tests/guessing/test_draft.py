@@ -1,8 +1,12 @@
 """Whole drafts: logs as people have them, and what the spec must then say."""
 
+import contextlib
 import json
+import random
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -10,6 +14,7 @@ from benchmarks.anylog.make_logs import KINDS
 from recsys_ssl.guessing.draft import draft_spec
 from recsys_ssl.guessing.opened import GuessError
 from recsys_ssl.guessing.roles import Options
+from recsys_ssl.spec import load_spec
 
 TIME_S = 1_600_000_000
 
@@ -206,9 +211,9 @@ def test_impressions_in_one_cell_are_events(tmp_path):
     ]
     (tmp_path / "behaviors.tsv").write_text("\n".join(rows) + "\n")
     events = draft(tmp_path)["events"]
-    assert events["columns"] == ["column_1", "user", "time", "items"]
+    assert events["columns"] == ["column_1", "user", "time", "impressions"]
     assert events["explode"] == {
-        "column": "items",
+        "column": "impressions",
         "separator": " ",
         "into": ["item", "clicked"],
         "part_separator": "-",
@@ -224,6 +229,27 @@ def test_a_list_of_items_per_user(tmp_path):
     assert (events["explode"], events["item_id"]) == ({"column": "items"}, "items")
 
 
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_objects_in_a_list_are_events(tmp_path, form):
+    orders = [
+        {
+            "customer": f"c{n % 20}",
+            "ordered_at": f"2020-09-{1 + n % 28:02d}T10:00:00Z",
+            "lines": [{"sku": f"s{k}", "name": f"The thing of {k}", "qty": 1 + n % 3} for k in (n % 9, n % 7 + 9)],
+        }
+        for n in range(120)
+    ]
+    if form == "jsonl":
+        (tmp_path / "orders.jsonl").write_text("\n".join(map(json.dumps, orders)))
+    else:
+        pq.write_table(pa.Table.from_pylist(orders), tmp_path / "orders.parquet")
+    spec = draft(tmp_path)
+    assert spec["events"]["explode"] == {"column": "lines"}
+    assert (spec["events"]["query_id"], spec["events"]["item_id"]) == ("customer", "lines.sku")
+    assert spec["events"]["label"] == {"column": "lines.qty", "threshold": 1.0}
+    assert [feature["column"] for feature in spec["items"]["features"]] == ["lines.sku", "lines.name"]
+
+
 def test_a_document_with_an_array(tmp_path):
     document = {"version": {"of": [1]}, "data": {"events": clicks().to_dict("records")}}
     (tmp_path / "log.json").write_text(json.dumps(document))
@@ -234,8 +260,6 @@ def test_a_document_with_an_array(tmp_path):
 @pytest.mark.parametrize("suffix", ["gz", "bz2", "xz", "zst", "zip"])
 def test_compression_needs_no_word(tmp_path, suffix):
     if suffix == "zst":
-        import pyarrow as pa
-
         with pa.CompressedOutputStream(str(tmp_path / "log.csv.zst"), "zstd") as stream:
             stream.write(clicks().to_csv(index=False).encode())
     else:
@@ -334,6 +358,22 @@ def test_a_file_that_is_no_table(tmp_path, data, message):
     (tmp_path / "log.csv").write_bytes(data)
     with pytest.raises(GuessError, match=message):
         draft(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_damaged_log_gives_a_spec_that_loads_or_one_message(movielens, tmp_path, seed):
+    draw = random.Random(seed)
+    odd = [b"\0", b'"', b"\n", b"\t", b"[", b'{"a": [{"b": 1}, 2]}', b"1e999", b"\xff\xfe", b"\xed\xa0\x80", b"::", b""]
+    for path in movielens.iterdir():
+        data = bytearray(path.read_bytes())
+        for _ in range(draw.choice([1, 5, 30])):
+            start = draw.randrange(len(data))
+            data[start : start + draw.randrange(20)] = draw.choice(odd)
+        (tmp_path / path.name).write_bytes(data)
+    with contextlib.suppress(GuessError):
+        text = draft_spec([str(tmp_path)]).text
+        (tmp_path / "spec.yaml").write_text(text, encoding="utf-8")
+        load_spec(tmp_path / "spec.yaml")
 
 
 def test_no_file(tmp_path):

@@ -63,7 +63,7 @@ def test_a_sound_log_has_no_finding(look):
 @pytest.mark.parametrize(
     ("line", "reason", "value", "key"),
     [
-        ("u1,f1,yesterday,watch", "timestamp is no time between 1970 and 2100", "'yesterday'", ("events", "timestamp")),
+        ("u1,f1,yesterday,watch", "timestamp is not a number", "'yesterday'", ("events", "timestamp")),
         (",f1,1600000000,watch", "query id is empty", "''", ("events", "query_id")),
         ("u1,,1600000000,watch", "item id is empty", "''", ("events", "item_id")),
         ("u1,f1,1600000000,", "event type is empty", "''", ("events", "label", "event_type")),

@@ -126,6 +126,20 @@ LOG = EVENTS + (
 )
 
 
+def test_equal_data_give_equal_bytes_however_they_are_read(tmp_path):
+    lines = LOG.splitlines(keepends=True)
+    files = {f"events{i}.csv": EVENTS + "".join(lines[i::3]) for i in (1, 2, 3)}
+    files |= {"items.csv": ITEMS, "users.csv": USERS}
+    found = []
+    for name, rows in (("once", 4), ("again", 4), ("at once", 1000)):
+        Run(tmp_path / name, make_spec(), files, dataclasses.replace(SMALL, rows_per_batch=rows))
+        made = [path for root in ("interactions", "catalogue") for path in (tmp_path / name / root).rglob("*.*")]
+        found.append({path.relative_to(tmp_path / name): path.read_bytes() for path in made})
+    assert len(found[0]) > 4
+    assert found[1] == found[0]
+    assert found[2] == found[0]
+
+
 def test_every_example_of_a_small_log(tmp_path):
     run = Run(tmp_path, make_spec(), {"events.csv": LOG, "items.csv": ITEMS, "users.csv": USERS})
     summary = run.summary

@@ -142,6 +142,17 @@ def test_a_query_that_the_test_split_lacks_is_asked_for_as_after_its_last_event(
     assert asked[0].exclude == [["f\t0", "f1"] if mask_seen else []]
 
 
+def test_what_a_query_rated_low_is_left_out_and_what_it_chose_may_come_again(tmp_path, places, asked, make_records):
+    """Of u2 validation knows that it rated f2 low."""
+    columns = VALIDATED | {"seen_rows": [[2]]}
+    examples.write_shard(make_records(columns), str(tmp_path / "interactions"), "eval", "part-0")
+    log = {**SPEC["events"], "label": {"column": "rating", "threshold": 4}}
+    for mask_seen, excluded in ((False, ["f2"]), (True, ["f\t0", "f1", "f2"])):
+        evaluation = {"mask_seen": mask_seen, "mask_disliked": True}
+        recommend_to_query(make_spec(events=log, evaluation=evaluation), places, "u2", 1)
+        assert asked.pop().exclude == [excluded]
+
+
 def test_a_history_is_no_longer_than_its_feature(places, asked):
     history = {"name": "history", "kind": "item_sequence", "length": 2}
     queries = {"id": "user", "features": [{"name": "user", "kind": "id"}, history]}

@@ -1,4 +1,4 @@
-"""Files of SMILES: .smi, one molecule a line, or a column of a CSV file; plain or gzip.
+"""Files of SMILES: .smi, one molecule a line, or a column of a CSV file; plain or packed.
 
 Which column it is, and what separates columns, is told
 

@@ -1,20 +1,23 @@
-"""Lines of a text file as it is found in the wild: plain or gzip, UTF-8, UTF-16 or Latin-1; any other is named."""
+"""Lines of a text file as it is found in the wild: plain or packed, UTF-8, UTF-16 or Latin-1; any other is named."""
 
 from __future__ import annotations
 
+import bz2
 import codecs
+import contextlib
 import gzip
 import io
+import lzma
 import os
 import re
+import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
 
 MAX_LINE = 1 << 24
 """Characters of a line: far more than a molecule and its row have, and no burden to memory."""
 _HEAD_BYTES = 1 << 16
-_GZIP = b"\x1f\x8b"
 _LATIN1 = "recsys_ssl.latin1"
 
 _UNPACK, _REPACK = "Unpack it", "Unpack it, or pack it with gzip"
@@ -25,8 +28,7 @@ _BINARY = [
     (re.compile(rb"PK\x05\x06"), "an empty ZIP archive", "Give the file that should be in it"),
     (re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"), "an old Excel workbook", "Save the sheet as CSV"),
     (re.compile(rb"PAR1\x15"), "a Parquet file", "Write it as CSV, e.g. by pandas"),
-    (re.compile(rb"BZh[1-9]1AY&SY"), "a bzip2 file", _REPACK),
-    (re.compile(rb"\xfd7zXZ\x00"), "an xz file", _REPACK),
+    (re.compile(rb"\x1f\x8b|BZh[1-9]1AY&SY|\xfd7zXZ\x00"), "a packed file within a packed one", _UNPACK),
     (re.compile(rb"\x28\xb5\x2f\xfd"), "a Zstandard file", _REPACK),
     (re.compile(rb"7z\xbc\xaf\x27\x1c"), "a 7z archive", _UNPACK),
     (re.compile(rb"Rar!\x1a\x07"), "a RAR archive", _UNPACK),
@@ -66,17 +68,16 @@ def read_lines(path: str | os.PathLike) -> Iterator[str]:
     """Streams the lines of a text file with their ends, whose kind does not matter.
 
     Text is UTF-8, or UTF-16 or UTF-32 where the file says so; a byte that is no UTF-8 is taken as Latin-1. Whether it
-    is packed by gzip is told by its first bytes.
+    is packed by gzip, bzip2 or xz, or is the only file of a ZIP archive, is told by its first bytes.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a gzip file is cut off or damaged; lines before were given.
+        ValueError: a packed file is cut off or damaged; lines before were given.
     """
     head, _ = _read_head(path)
     number = 0
-    opener = gzip.open if _first_bytes(path).startswith(_GZIP) else open
-    with opener(path, "rb") as file:
-        text = io.TextIOWrapper(cast(BinaryIO, file), encoding=_find_encoding(head), errors=_LATIN1)
+    with _open(path) as file:
+        text = io.TextIOWrapper(file, encoding=_find_encoding(head), errors=_LATIN1)
         try:
             while line := text.readline(MAX_LINE):
                 number += 1
@@ -85,30 +86,66 @@ def read_lines(path: str | os.PathLike) -> Iterator[str]:
                         path, f"line {number:,} with more than {MAX_LINE:,} characters", "Write one molecule a line"
                     )
                 yield line
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        except _DAMAGE as error:
             raise _damaged(path, f"after line {number:,}", error) from error
 
 
-def _first_bytes(path: str | os.PathLike) -> bytes:
+# First bytes -> what reads the file.
+_OPENERS: dict[bytes, Callable] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+_ZIP = b"PK\x03\x04"
+# What these raise where a file is cut off or damaged, OSError among them.
+_DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+
+
+@contextlib.contextmanager
+def _open(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """The bytes of a file, unpacked."""
     if not os.path.isfile(path):
         found, advice = ("the directory ", "Name a file in it") if os.path.isdir(path) else ("", "Check the path")
         raise FileNotFoundError(f"a file of SMILES must exist. Received: {found}{str(path)!r}. {advice}.")
     with open(path, "rb") as file:
-        return file.read(_HEAD_BYTES)
+        beginning = file.read(8)
+    if beginning.startswith(_ZIP):
+        with _open_member(path) as file:
+            yield file
+        return
+    opener = next((opener for first, opener in _OPENERS.items() if beginning.startswith(first)), open)
+    with opener(path, "rb") as file:
+        yield cast(BinaryIO, file)
+
+
+@contextlib.contextmanager
+def _open_member(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """The only file of a ZIP archive; folders and what macOS adds do not count."""
+    try:
+        archive = zipfile.ZipFile(path)
+        names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
+        file = archive.open(names[0]) if len(names) == 1 else None
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:  # damaged, encrypted, of a rare method
+        raise _error(path, f"a ZIP archive that cannot be read ({error})", "Unpack it") from error
+    with archive:
+        if file is None:
+            is_excel = "[Content_Types].xml" in names
+            found = "an Excel workbook" if is_excel else f"a ZIP archive of {len(names)} files: {names[:3]}"
+            raise _error(path, found, "Save the sheet as CSV" if is_excel else "Unpack the one that is meant")
+        with file:
+            yield cast(BinaryIO, file)
 
 
 def _read_head(path: str | os.PathLike) -> tuple[bytes, bool]:
     """The first bytes, unpacked, and whether there are no more."""
-    raw = head = _first_bytes(path)
-    if raw.startswith(_GZIP):
+    head = b""
+    with _open(path) as file:
         try:
-            head = zlib.decompressobj(wbits=31).decompress(raw, _HEAD_BYTES)
-        except zlib.error as error:
-            raise _damaged(path, "at its beginning", error) from error
+            while len(head) < _HEAD_BYTES and (more := file.read1(_HEAD_BYTES - len(head))):  # type: ignore[attr-defined]
+                head += more
+        except _DAMAGE as error:
+            if not head:
+                raise _damaged(path, "at its beginning", error) from error
     for pattern, found, advice in _BINARY:
         if pattern.match(head):
             raise _error(path, found, advice)
-    return head, max(len(raw), len(head)) < _HEAD_BYTES
+    return head, len(head) < _HEAD_BYTES
 
 
 def _find_encoding(head: bytes) -> str:
@@ -142,6 +179,6 @@ def _error(path: str | os.PathLike, found: str, advice: str) -> ValueError:
 
 def _damaged(path: str | os.PathLike, where: str, error: BaseException) -> ValueError:
     return ValueError(
-        f"a gzip file must be whole. Received: {str(path)!r}, cut off or damaged {where} ({error}). "
-        "Get it again, or unpack what there is with `gzip -dc`."
+        f"a packed file must be whole. Received: {str(path)!r}, cut off or damaged {where} ({error}). "
+        "Get it again, or unpack what there is, e.g. with `gzip -dc`."
     )

@@ -1,6 +1,10 @@
 """Files of SMILES as they are found in the wild."""
 
+import bz2
 import gzip
+import io
+import lzma
+import zipfile
 
 import pytest
 
@@ -247,12 +251,8 @@ $$$$
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"PK\x03\x04", "a ZIP archive or an Excel workbook. Unpack the archive, or save the sheet as CSV"),
-        (b"PK\x03\x04\x14\x00\x06\x00[Content_Types].xml", "a ZIP archive or an Excel workbook"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\x00", "an old Excel workbook. Save the sheet as CSV"),
         (b"PAR1\x15\x04\x15", "a Parquet file. Write it as CSV"),
-        (b"BZh91AY&SY\x00", "a bzip2 file. Unpack it, or pack it with gzip"),
-        (b"\xfd7zXZ\x00", "an xz file"),
         (b"\x28\xb5\x2f\xfd\x00", "a Zstandard file"),
         (b"x" * 257 + b"ustar\x00", "a tar archive. Unpack it"),
         (b"%PDF-1.7", "a PDF document"),
@@ -269,6 +269,45 @@ $$$$
 )
 def test_other_files_are_named_and_said_what_to_do_with(tmp_path, content, message, packed):
     content = gzip.compress(content) if packed else content
+    with pytest.raises(ValueError, match=rf"must be text, one a line, or CSV. Received: '.*a.txt', {message}"):
+        read(tmp_path, content)
+
+
+def pack_zip(**members):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+    return packed.getvalue()
+
+
+ZIPPED = pack_zip(**{"folder/": "", "folder/all.smi": "CC\nCN\n", "__MACOSX/folder/._all.smi": "x"})
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [gzip.compress(b"CC\nCN\n"), bz2.compress(b"CC\nCN\n"), lzma.compress(b"CC\nCN\n"), ZIPPED],
+    ids=["gzip", "bzip2", "xz", "zip"],
+)
+def test_what_is_packed_is_read_and_what_is_cut_off_is_told(tmp_path, packed):
+    assert read(tmp_path, packed) == ["CC", "CN"]
+    with pytest.raises(ValueError, match="a packed file must be whole|a ZIP archive that cannot be read"):
+        read(tmp_path, packed[:-5])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\x03\x04", "a ZIP archive that cannot be read .*. Unpack it"),
+        (pack_zip(**{"[Content_Types].xml": "", "xl/workbook.xml": ""}), "an Excel workbook. Save the sheet as CSV"),
+        (pack_zip(a="CC", b="CN"), r"a ZIP archive of 2 files: \['a', 'b'\]. Unpack the one that is meant"),
+        (pack_zip(), "an empty ZIP archive"),
+        (gzip.compress(gzip.compress(b"CC")), "a packed file within a packed one. Unpack it"),
+        (gzip.compress(ZIPPED), "a ZIP archive or an Excel workbook. Unpack the archive"),
+    ],
+    ids=["cut", "workbook", "two files", "no file", "twice", "zip within gzip"],
+)
+def test_archives_that_are_not_one_text_are_told(tmp_path, content, message):
     with pytest.raises(ValueError, match=rf"must be text, one a line, or CSV. Received: '.*a.txt', {message}"):
         read(tmp_path, content)
 

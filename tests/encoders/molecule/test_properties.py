@@ -65,7 +65,7 @@ def test_rows_without_a_molecule_are_told(tmp_path):
         ("mol,y\nCCO,1,2\nCC,2,3\n", ("mol", ["y"]), "as many cells as its header. .*more cells than the 2"),
         ("mol,y\nCCO,1\nCC,2,3\n", ("mol", ["y"]), "as many cells as its header. .*Expected 2 fields in line 3, saw 3"),
         ("mol;y\nCCO;0,5\n", ("mol", ["y"]), "Received: '0,5' in row 0"),
-        ("PK\x03\x04", ("mol", ["y"]), "a ZIP archive or an Excel workbook"),
+        ("PK\x03\x04", ("mol", ["y"]), "a ZIP archive that cannot be read"),
     ],
     ids=[
         "column",

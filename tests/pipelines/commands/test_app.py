@@ -180,7 +180,7 @@ class TestValidateSpec:
         result = cli("validate-spec", spec, "--data", data)
         assert result.status == 0
         place = f"first: events-2.csv:2: 'yesterday'; see {spec}:8: events.timestamp\n"
-        assert " 3  timestamp is no time" in result.output
+        assert " 3  timestamp is not a number" in result.output
         assert place in result.output
         assert "caution: 13.0% of events would be rejected" in result.output
 

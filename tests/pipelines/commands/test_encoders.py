@@ -119,7 +119,7 @@ def test_the_column_of_smiles_is_found_or_named(embed, content, options):
         ),
         ("C\nC\nx\n", ("--max-rejected-share", "0.3"), ["at most 30% of the records", "1 unparsable of 3"]),
         ("id,smiles\n1,C\n", ("--column", "mol"), ["Received: 'mol'; the first line", "has 'id', 'smiles'"]),
-        ("PK\x03\x04", (), ["a ZIP archive or an Excel workbook"]),
+        ("PK\x03\x04", (), ["a ZIP archive that cannot be read"]),
     ],
     ids=["no molecule", "empty", "empty lines", "too many", "share", "no such column", "zip"],
 )

@@ -16,7 +16,7 @@ from pipelines.locks import LockedError, locked
 
 # Commands as the session sees them: `ready` appears when the work begins.
 COMMAND = """
-import contextlib, errno, os, signal, subprocess, sys, threading, time
+import contextlib, errno, multiprocessing, os, signal, subprocess, sys, threading, time
 import typer
 from pathlib import Path
 from pipelines.commands import signals
@@ -48,6 +48,11 @@ def do():
     if work == "full":
         print("what a library says " * 1000)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "here")
+    if work == "pool":
+        with multiprocessing.get_context("fork").Pool(2) as pool:  # whose end is SIGTERM
+            print(pool.map(abs, [-1]))
+        time.sleep(2 * signals.GRACE_S)
+        return
     if work == "thread":  # the interpreter waits for it
         threading.Thread(target=time.sleep, args=(30,)).start()
     if work == "child":
@@ -98,6 +103,12 @@ def test_a_signal_always_ends_a_command(tmp_path, work, number, message):
         time.sleep(0.1)
         status = Path(f"/proc/{pid}/stat")
         assert not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_the_end_of_a_forked_worker_is_none_of_the_command(tmp_path):
+    process = start(tmp_path, "pool")
+    assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize("work", ["nothing", "fork"])

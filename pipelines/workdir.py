@@ -1,0 +1,34 @@
+"""A working directory under a name that no library takes for a glob."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+
+def without_glob(workdir: str | os.PathLike) -> Path:
+    r"""The working directory as it is, or a link to it when its path holds `*`, `?`, `[` or `\`.
+
+    TensorFlow and TFX look for their own files by globs in which such a path cannot be quoted. The link lies among the
+    temporary files, under a name that is the same in every run, so that a run finds its files again.
+
+    Raises:
+        OSError: the directory cannot be made, or another user holds the link's name.
+    """
+    target = os.path.abspath(workdir)
+    if not set(target) & set("*?[\\"):
+        return Path(workdir)
+    os.makedirs(target, exist_ok=True)
+    name = hashlib.sha256(target.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    link = os.path.join(tempfile.gettempdir(), f"recsys-ssl-{os.getuid()}-{name}")
+    try:
+        os.symlink(target, link)
+    except FileExistsError:
+        if not os.path.islink(link) or os.readlink(link) != target or os.lstat(link).st_uid != os.getuid():
+            raise FileExistsError(
+                f"{link} must be a link to the working directory {target!r}, and is not. Remove it, or choose a "
+                "--workdir without * ? [ and backslash."
+            ) from None
+    return Path(link)

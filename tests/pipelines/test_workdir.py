@@ -1,0 +1,38 @@
+"""Working directories whose path is a glob to TensorFlow."""
+
+import os
+import tempfile
+
+import pytest
+
+from pipelines.workdir import without_glob
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+
+
+def test_a_plain_path_stays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert str(without_glob("out {a}")) == "out {a}"
+    assert not os.path.exists("out {a}")
+
+
+@pytest.mark.parametrize("name", ["a [1] b", "a*", "a?", "a\\b"])
+def test_another_one_is_reached_by_a_link_that_stays(tmp_path, monkeypatch, name):
+    link = without_glob(tmp_path / name / "out")
+    (link / "x").write_text("1")
+    assert (tmp_path / name / "out" / "x").read_text() == "1"
+    assert not set("*?[\\") & set(os.path.abspath(link))
+    monkeypatch.chdir(tmp_path / name)
+    assert without_glob("out") == link
+
+
+def test_a_link_to_elsewhere_is_not_followed(tmp_path):
+    link = without_glob(tmp_path / "a*")
+    link.unlink()
+    link.symlink_to(tmp_path)
+    with pytest.raises(FileExistsError, match="must be a link to the working directory"):
+        without_glob(tmp_path / "a*")
