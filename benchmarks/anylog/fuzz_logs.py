@@ -328,7 +328,7 @@ _BYTES: dict[str, Callable[[random.Random, bytes], bytes]] = {
     "twice": lambda rng, data: data + b"\n" + data,
 }
 _PACKED: dict[str, Callable[[bytes], bytes]] = {
-    "gz": gzip.compress,
+    "gz": lambda data: gzip.compress(data, mtime=0),
     "bz2": bz2.compress,
     "xz": lzma.compress,
 }
