@@ -148,7 +148,14 @@ class Models:
 
 
 def _must(command: str, place: Path) -> None:
-    subprocess.run(["bash", "-c", command], cwd=place, env=environment(), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["bash", "-c", command],
+        cwd=place,
+        env=environment(),
+        check=True,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 # --- One run -------------------------------------------------------------------------------------------

@@ -106,9 +106,10 @@ def _split_header(data: bytes, files: Files, final: bool) -> tuple[Optional[list
         if reader.line_num == len(lines) < _MAX_HEADER_LINES and not final:
             return None, 0
     try:
-        return _unmark([next(csv.reader(marked[:1], delimiter=mark))], mark, files.delimiter)[0], 1
-    except csv.Error:  # a carriage return within the line
-        return lines[0].split(files.delimiter), 1
+        names = next(csv.reader(marked[:1], delimiter=mark))
+    except csv.Error:  # a carriage return within; the names are shown with it
+        names = marked[0].split(mark)
+    return _unmark([names], mark, files.delimiter)[0], 1
 
 
 def _as_line(names: Sequence[str], files: Files) -> bytes:

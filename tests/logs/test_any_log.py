@@ -221,6 +221,7 @@ REFUSED = {
     "array-as-lines": ({"events.json": json.dumps(records())}, JSON_LINES, "json"),
     "path-that-leaves": ({"events.csv": csv()}, {"paths": ["../data/events.csv"]}, "data directory"),
     "absolute-path": ({"events.csv": csv()}, {"paths": ["/etc/passwd"]}, "data directory"),
+    "mixed-line-ends": ({"events.csv": 'user,item,time\r"a\r\n'}, {}, "events.csv.*needs column"),
     "no-such-column": ({"events.csv": csv(header=("user", "thing", "time"))}, {}, "'thing'"),
 }
 
