@@ -41,7 +41,9 @@ def read_csv(
     """
     names = files.columns
     rest: list[str] = []
-    held = None
+    held: Optional[Block] = None
+    held_rejects: list[Reject] = []
+    rest_length = 0
     for block in blocks:
         if names is None:
             names, block = _read_header(_append(held, block), files)
@@ -58,16 +60,24 @@ def read_csv(
             numbers = block.first + np.arange(table.num_rows)
             yield Batch(table.rename_columns(list(found)), numbers, block.rejects)
             continue
-        first, lines = block.first - len(rest), rest + split_lines(block.data)
+        lines = split_lines(block.data)
+        rest_length += sum(map(len, lines))
+        if rest and b'"' not in block.data and not block.final and rest_length <= csv.field_size_limit():
+            rest += lines  # an open cell goes on; what it held before is not parsed again for each block
+            held_rejects += block.rejects
+            continue
+        first, lines = block.first - len(rest), rest + lines
         if files.quoting == "none":
             parsed = _split_rows(lines, files)
         else:
             parsed = _parse_quoted_rows(lines, files, len(names), block.final)
         rest = lines[parsed.num_used :]
-        rejects = block.rejects + [Reject(why, file, first + i, as_raw(lines[i])) for why, i in parsed.rejected]
+        rest_length = sum(map(len, rest))
+        rejects = [*held_rejects, *block.rejects] + [Reject(why, file, first + i, as_raw(lines[i])) for why, i in parsed.rejected]
         rows, starts = _check_rows(parsed, lines, first, file, names, files.encoding, rejects)
         picked = [list(map(itemgetter(place), rows)) for place in wanted]
         yield Batch(_to_text(found, picked), first + starts, rejects)
+        held_rejects = []
 
 
 # --- Header ------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_ssl.logs import parquet_files, text_blocks
+from recsys_ssl.logs import csv_files, parquet_files, text_blocks
 from recsys_ssl.logs.readers import LogError, read_batches, read_name
 from recsys_ssl.spec import Files
 
@@ -149,6 +149,20 @@ def test_a_cell_beyond_the_limit_of_csv_is_rejected_and_reading_goes_on():
     rows, rejects = read("q,i\n" + "x" * 200_000 + ",A\nb,B\n")
     assert rows == [(3, "b", "B")]
     assert [(why, line) for why, line, _ in rejects] == [("cell is too long", 2)]
+
+
+def test_a_cell_of_many_lines_is_not_read_again_for_each_block(monkeypatch):
+    """Otherwise its cost would be quadratic."""
+    num_parsed, parse = [], csv_files._parse_quoted_rows
+
+    def parse_and_count(lines, *rest):
+        num_parsed.append(len(lines))
+        return parse(lines, *rest)
+
+    monkeypatch.setattr(csv_files, "_parse_quoted_rows", parse_and_count)
+    cell = "\n".join(["ab"] * 5000)
+    assert read(f'q,i\n1,"{cell}"\n2,3\n', rows_per_batch=10) == ([(2, "1", cell), (5002, "2", "3")], [])
+    assert sum(num_parsed) < 2 * 5000
 
 
 def test_a_line_beyond_the_limit_is_one_reject_and_its_rest_is_not_held(monkeypatch):
