@@ -73,7 +73,9 @@ def read_csv(
             parsed = _parse_quoted_rows(lines, files, len(names), block.final)
         rest = lines[parsed.num_used :]
         rest_length = sum(map(len, rest))
-        rejects = [*held_rejects, *block.rejects] + [Reject(why, file, first + i, as_raw(lines[i])) for why, i in parsed.rejected]
+        rejects = [*held_rejects, *block.rejects] + [
+            Reject(why, file, first + i, as_raw(lines[i])) for why, i in parsed.rejected
+        ]
         rows, starts = _check_rows(parsed, lines, first, file, names, files.encoding, rejects)
         picked = [list(map(itemgetter(place), rows)) for place in wanted]
         yield Batch(_to_text(found, picked), first + starts, rejects)
