@@ -61,9 +61,9 @@ def read_csv(
             yield Batch(table.rename_columns(list(found)), numbers, block.rejects)
             continue
         lines = split_lines(block.data)
-        rest_length += sum(map(len, lines))
         if rest and b'"' not in block.data and not block.final and rest_length <= csv.field_size_limit():
             rest += lines  # an open cell goes on; what it held before is not parsed again for each block
+            rest_length += len(block.data)
             held_rejects += block.rejects
             continue
         first, lines = block.first - len(rest), rest + lines
