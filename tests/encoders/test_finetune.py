@@ -198,7 +198,7 @@ class TestErrors:
                 "classification",
                 "train must have a task with both",
             ),
-            (TARGETS * 1e30, "regression", "a mean and a deviation that 32 bits can hold. Received: targets up to 1e"),
+            (TARGETS * 1e30, "regression", "a finite mean and deviation in 32 bits. Received: targets up to 1e"),
             (np.where(np.arange(96)[:, None] < 64, NAN, TARGETS), "regression", "must have a target in train"),
             (np.where(np.arange(96)[:, None] < 80, TARGETS, NAN), "regression", "test must have a target. "),
         ],

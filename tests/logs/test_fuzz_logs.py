@@ -19,7 +19,7 @@ def test_an_input_is_the_same_for_the_same_seed_and_forms_and_ways_differ():
     inputs = [fuzz_logs.generate(SEED, number) for number in range(EXAMPLES)]
     assert inputs[7] == fuzz_logs.generate(SEED, 7) != fuzz_logs.generate(SEED + 1, 7)
     forms = Counter(made.spec["events"]["format"] for made in inputs)
-    assert forms["csv"] > forms["jsonl"] > 5 < forms["parquet"]
+    assert min(forms[form] for form in ("csv", "jsonl", "parquet")) > EXAMPLES / 20
     assert len({made.made.split("; ")[-1] for made in inputs}) > EXAMPLES / 2
 
 

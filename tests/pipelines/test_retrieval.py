@@ -207,14 +207,6 @@ class TestData:
         monkeypatch.chdir(os.path.dirname(data_dir))
         assert changed(before, build(data_dir="data")) == ["PublishResults"]
 
-    def test_a_file_named_by_its_full_path_counts(self, build, data_dir):
-        path = os.path.join(data_dir, "unrelated.csv")
-        spec = {**SPEC, "events": {**SPEC["events"], "paths": [path]}}
-        before = build(spec=spec)
-        with open(path, "a") as file:
-            file.write("more")
-        assert "IngestLogs" in changed(before, build(spec=spec))
-
 
 # What a component's cache key begins at.
 MODULES = {

@@ -98,7 +98,7 @@ def test_what_is_not_finite_is_an_error_and_nothing_is_saved(cli, encoder, tmp_p
     rings = [f"C1{'C' * (2 + i)}1{'N' * (i % 2)}" for i in range(60)]
     result = finetune_on(cli, encoder, tmp_path, rings, [1e30 * i for i in range(60)])
     assert result.status == 1
-    assert "a mean and a deviation that 32 bits can hold" in result.output
+    assert "a finite mean and deviation in 32 bits" in result.output
     result = finetune_on(cli, encoder, tmp_path, rings, range(60), "--set=finetune.learning_rate=1e38")
     assert result.status == 1
     assert "must be finite" in result.output
