@@ -15,6 +15,7 @@ from recsys_ssl.logs.batches import is_list
 from recsys_ssl.spec import Files
 
 TEXT = pa.large_string()
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 # --- Text ------------------------------------------------------------------------------------------
 
@@ -138,7 +139,7 @@ def as_float(column: lists.Column, marks: Marks = PLAIN) -> tuple[np.ndarray, np
 
     Returns:
         [num_records] float64, NaN where there is none; [num_records] bool, True where the cell is empty, null or
-        NaN; [num_records] bool, True where it is something else than a finite number, a list among them.
+        NaN; [num_records] bool, True where it is something else than a number that 32 bits can hold, a list among them.
     """
     array = _decoded(column)
     if is_list(array.type):
@@ -152,7 +153,7 @@ def as_float(column: lists.Column, marks: Marks = PLAIN) -> tuple[np.ndarray, np
         missing = to_numpy(pc.is_in(pc.utf8_lower(text), pa.array(["", "nan"], TEXT)))
         values = np.full(len(text), np.nan)
         values[~missing] = parse_floats(text.filter(pa.array(~missing)), marks, booleans=True)
-    bad = ~missing & ~np.isfinite(values)
+    bad = ~missing & ~(np.abs(values) <= _MAX_FLOAT32)
     return np.where(bad, np.nan, values), missing, bad
 
 

@@ -103,3 +103,12 @@ def test_words_for_nothing_are_null_in_any_column():
         "n": [1, None, 0, None],
         "l": [[None, "a"], [], [], [None]],
     }
+
+
+@pytest.mark.parametrize("cells", [["3.4e38", "-3.4e38", "3.5e38", "-1e300"], [3.4e38, -3.4e38, 3.5e38, -1e300]])
+def test_a_number_that_32_bits_cannot_hold_is_none(cells):
+    """It would be infinite in the examples."""
+    values, missing, bad = as_float(pa.chunked_array([pa.array(cells)]))
+    assert bad.tolist() == [False, False, True, True]
+    assert not missing.any()
+    assert np.isnan(values).tolist() == bad.tolist()
