@@ -93,9 +93,9 @@ def _fork(words: list[str], directory: Path, limit_s: float) -> Outcome:
     context.set_forkserver_preload(_PRELOADED)
     os.environ.update(environment())
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "output"
+        path, ended = Path(scratch) / "output", Path(scratch) / "status"
         started = time.perf_counter()
-        process = context.Process(target=_call, args=(words, str(directory), str(path)))
+        process = context.Process(target=_call, args=(words, str(directory), str(path), str(ended)))
         process.start()
         process.join(limit_s)
         late = process.is_alive()
@@ -103,7 +103,9 @@ def _fork(words: list[str], directory: Path, limit_s: float) -> Outcome:
             _kill_group(process.pid)
             process.join()
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        return Outcome(None if late else process.exitcode, text, time.perf_counter() - started)
+        # The fork server loses a status now and then, and says 255.
+        status = int(ended.read_text()) if ended.exists() else process.exitcode
+        return Outcome(None if late else status, text, time.perf_counter() - started)
 
 
 def _kill_group(leader: int) -> None:
@@ -112,8 +114,8 @@ def _kill_group(leader: int) -> None:
         os.killpg(leader, signal.SIGKILL)
 
 
-def _call(words: list[str], directory: str, path: str) -> None:
-    """Within the fork: the command line's own entry, its output in a file."""
+def _call(words: list[str], directory: str, path: str, ended: str) -> None:
+    """Within the fork: the command line's own entry, its output and its status in files."""
     os.setsid()
     os.chdir(directory)
     output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -122,4 +124,8 @@ def _call(words: list[str], directory: str, path: str) -> None:
     sys.argv = words
     from pipelines.commands.app import main
 
-    main()
+    try:
+        main()
+    except SystemExit as end:
+        Path(ended).write_text(str(end.code or 0), encoding="utf-8")
+        raise
