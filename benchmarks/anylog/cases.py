@@ -194,8 +194,8 @@ def _compare(checks: Checks, outcome: Outcome, place: Path, stem: str) -> list[s
     if outcome.status != checks.status:
         faults.append(f"status {outcome.status}, not {checks.status}")
     wanted = [each.replace("{stem}", stem) for each in checks.says]
-    faults += [f"does not say /{each}/" for each in wanted if not re.search(each, text, re.MULTILINE)]
-    faults += [f"says /{each}/" for each in checks.never if re.search(each, text, re.MULTILINE)]
+    faults += [f"does not say /{each}/" for each in wanted if not re.search(each, text)]
+    faults += [f"says /{each}/" for each in checks.never if re.search(each, text)]
     return faults + _compare_written(checks, place)
 
 
