@@ -36,7 +36,7 @@ def work(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("0123456789")
     work = tmp_path / "work"
-    (work / artifacts.PLACES_FILE).write_text('{"interactions_dir": "/moved/work/tfx/IngestLogs/interactions/3"}')
+    (work / artifacts.PLACES_FILE).write_text('{"interactions_dir": "/moved/tfx/IngestLogs/interactions/3"}')
     config = mlmd.ConnectionConfig()
     config.sqlite.filename_uri = str(work / "tfx" / "metadata.db")
     config.sqlite.connection_mode = mlmd.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
