@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from recsys_ssl import lists
 from recsys_ssl.logs import timeline
-from recsys_ssl.logs.records import mix_hashes, order_of
+from recsys_ssl.logs.records import order_of
+from recsys_ssl.logs.rows import mix_hashes
 from recsys_ssl.spec import VOCABULARY_FEATURES, FeatureSpec, ItemSequenceFeature
 
 _BYTES, _INT64, _FLOAT32 = pa.large_binary(), pa.int64(), pa.float32()

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from recsys_ssl.lists import one_array
 from recsys_ssl.logs import records, timeline
+from recsys_ssl.logs.rows import find_rows, hash_ids
 from recsys_ssl.logs.sources import concat, partition_by, reject_rows, tag_rejects
 from recsys_ssl.logs.values import TEXT
 from recsys_ssl.spec import FeatureSpec, Split
@@ -82,7 +83,7 @@ class _JoinItems(beam.DoFn):
         if events is None:
             return
         ids = one_array(catalogue["_id"]) if catalogue else pa.array([], TEXT)
-        row = records.find_rows(one_array(events["item_id"]), ids)
+        row = find_rows(one_array(events["item_id"]), ids)
         kind = events["_kind"].to_numpy()
         unknown = events.filter(pa.array((row < 0) & (kind != records.DISLIKED)))
         yield from tag_rejects("events", reject_rows(unknown, "item not in the table", self._names, _EVENT_COLUMNS))
@@ -94,7 +95,7 @@ class _JoinItems(beam.DoFn):
         positives = (events if self._keeps_disliked else events.drop(["_kind"])).filter(pa.array(kept))
         positives = positives.append_column("item_row", pa.array(row[kept] + offsets[partition]))
         if catalogue is not None and "_group" in catalogue.column_names:
-            groups_of_items = records.hash_ids(one_array(catalogue["_group"]))
+            groups_of_items = hash_ids(one_array(catalogue["_group"]))
             positives = positives.append_column("_group", pa.array(groups_of_items[row[kept]]))
         yield from partition_by(positives, "query_id", len(offsets) - 1)
 
@@ -134,7 +135,7 @@ class _OrderEvents(beam.DoFn):
         if events is None:
             return
         if queries is not None:
-            row = records.find_rows(one_array(events["query_id"]), one_array(queries["_id"]))
+            row = find_rows(one_array(events["query_id"]), one_array(queries["_id"]))
         else:
             row = np.full(events.num_rows, -1)
         events = events.append_column("_query_row", pa.array(row))

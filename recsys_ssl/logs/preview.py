@@ -12,6 +12,7 @@ import pyarrow as pa
 from recsys_ssl import lists
 from recsys_ssl.logs import records
 from recsys_ssl.logs.batches import Batch, LogError, Reject
+from recsys_ssl.logs.rows import find_rows
 from recsys_ssl.logs.sources import Source, check_batch, match_files, read_source
 from recsys_ssl.spec import FeatureSpec
 
@@ -261,5 +262,5 @@ def _match_ids(log: Side, events: list[pa.Table], side: Side, tables: list[pa.Ta
 
 
 def _find_unknown(ids: pa.ChunkedArray, known: pa.ChunkedArray) -> _Unknown:
-    missing = records.find_rows(lists.one_array(ids), known.unique()) < 0
+    missing = find_rows(lists.one_array(ids), known.unique()) < 0
     return _Unknown(int(missing.sum()), int(np.argmax(missing)) if missing.any() else -1)

@@ -21,6 +21,7 @@ from recsys_ssl.lists import one_array
 from recsys_ssl.logs import records, timeline
 from recsys_ssl.logs.columns import catalogue_batch, interaction_batch
 from recsys_ssl.logs.paths import match_below
+from recsys_ssl.logs.rows import hash_ids, mix_hashes, split_by
 from recsys_ssl.logs.sources import concat_some
 from recsys_ssl.logs.summary import IngestSummary, iso_time
 from recsys_ssl.spec import FeatureSpec
@@ -200,9 +201,9 @@ class WriteRejected(beam.PTransform):
 def _key_rejects(element: tuple[str, pa.Table], num_partitions: int, rows_per_batch: int):
     side, table = element
     block = table["line"].to_numpy() // rows_per_batch
-    hashes = records.mix_hashes(records.hash_ids(one_array(table["file"])), block.astype(np.uint64), seed=0)
+    hashes = mix_hashes(hash_ids(one_array(table["file"])), block.astype(np.uint64), seed=0)
     keys = (hashes % np.uint64(num_partitions)).astype(np.int64)
-    for key, part in records.split_by(table, keys, num_partitions):
+    for key, part in split_by(table, keys, num_partitions):
         yield (side, key), part
 
 

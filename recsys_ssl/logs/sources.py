@@ -15,6 +15,7 @@ from recsys_ssl.lists import one_array
 from recsys_ssl.logs import records
 from recsys_ssl.logs.paths import Found, find_files
 from recsys_ssl.logs.readers import Batch, Reject, read_batches, read_name
+from recsys_ssl.logs.rows import hash_ids, split_by
 from recsys_ssl.logs.values import marks_of
 from recsys_ssl.spec import FeatureSpec, Files
 
@@ -109,8 +110,8 @@ def check_batch(batch: Batch, source: Source, side: str, spec: FeatureSpec) -> r
 
 def partition_by(table: pa.Table, column: str, num_partitions: int) -> Iterator[tuple[int, pa.Table]]:
     """Yields (partition of the id, its records); an id has the same partition as item and as query."""
-    hashes = records.hash_ids(one_array(table[column])) % np.uint64(num_partitions)
-    return records.split_by(table, hashes.astype(np.int64), num_partitions)
+    hashes = hash_ids(one_array(table[column])) % np.uint64(num_partitions)
+    return split_by(table, hashes.astype(np.int64), num_partitions)
 
 
 def concat(tables: Iterable[pa.Table]) -> Optional[pa.Table]:

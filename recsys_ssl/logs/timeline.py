@@ -14,7 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_ssl.logs.records import POSITIVE, hash_ids, mix_hashes, order_of
+from recsys_ssl.logs.records import POSITIVE, order_of
+from recsys_ssl.logs.rows import hash_ids, mix_hashes
 
 TRAIN, EVAL, TEST = 0, 1, 2
 NEITHER = -1
@@ -211,7 +212,7 @@ def split_by_group(groups: np.ndarray, validation: float, test: float, seed: int
     """[num_events] int8 split of a log without time, the same for all events of a group of items.
 
     Args:
-        groups: [num_events] uint64 hash of the group of the event's item, see `records.hash_ids`.
+        groups: [num_events] uint64 hash of the group of the event's item, see `rows.hash_ids`.
         validation: share of the groups, not of the events, that is EVAL; a large group may take more than its share.
     """
     return _split_by_share(mix_hashes(groups, np.uint64(0), seed), validation, test)

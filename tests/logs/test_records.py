@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from recsys_ssl.logs import records, values
 from recsys_ssl.logs.readers import Batch
+from recsys_ssl.logs.rows import hash_ids, split_by
 from recsys_ssl.spec import Feature, FeatureSpec
 
 
@@ -215,20 +216,20 @@ def test_duplicate_ids_keep_the_first_in_order_of_file_and_line():
 
 def test_hashes_are_the_same_in_every_process_and_spread():
     ids = pa.array(["a", "b", "🎬", "a"], pa.large_string())
-    here = records.hash_ids(ids)
+    here = hash_ids(ids)
     assert here[0] == here[3]
     program = (
-        "import pyarrow as pa; from recsys_ssl.logs.records import hash_ids;"
+        "import pyarrow as pa; from recsys_ssl.logs.rows import hash_ids;"
         "print(hash_ids(pa.array(['a', 'b', '\\U0001f3ac', 'a'], pa.large_string())).tolist())"
     )
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == str(here.tolist())
-    many = records.hash_ids(pa.array([f"user-{n}" for n in range(8_000)], pa.large_string())) % np.uint64(8)
+    many = hash_ids(pa.array([f"user-{n}" for n in range(8_000)], pa.large_string())) % np.uint64(8)
     sizes = np.bincount(many.astype(int), minlength=8)
     assert abs(sizes - 1_000).max() < 5 * np.sqrt(1_000)
 
 
 def test_split_by_returns_every_record_once_in_order():
     table = pa.table({"x": list(range(6))})
-    parts = dict(records.split_by(table, np.array([2, 0, 2, 2, 0, 3]), 4))
+    parts = dict(split_by(table, np.array([2, 0, 2, 2, 0, 3]), 4))
     assert {key: part["x"].to_pylist() for key, part in parts.items()} == {0: [1, 4], 2: [0, 2, 3], 3: [5]}

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_ssl.logs import timeline
-from recsys_ssl.logs.records import hash_ids
+from recsys_ssl.logs.rows import hash_ids
 from recsys_ssl.logs.timeline import EVAL, TEST, TRAIN
 
 # (query, item, time): few values, so that duplicates and equal times are common.
