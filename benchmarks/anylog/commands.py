@@ -63,7 +63,9 @@ def run_command(command: str, directory: Path, limit_s: float) -> Outcome:
 def environment() -> dict[str, str]:
     """The variables of a command: this tree's modules, and the commands of the interpreter that runs."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "NO_COLOR": "1"}
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "NO_COLOR": "1"}
+    # Unbuffered, a line that Python prints may have a line of TensorFlow in its midst.
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "", **quiet}
 
 
 def _spawn(command: str, directory: Path, limit_s: float) -> Outcome:

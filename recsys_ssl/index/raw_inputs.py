@@ -35,7 +35,9 @@ def input_specs(saved_model, signature: str) -> dict[str, tf.TensorSpec]:
             f"the SavedModel needs the signature {signature!r}. Received: {sorted(saved_model.signatures)}. "
             "Export it with this version's training."
         )
-    return dict(saved_model.signatures[signature].structured_input_signature[1])
+    specs = saved_model.signatures[signature].structured_input_signature[1]
+    # TensorFlow's own names of the tensors are in lower case; an input is called as in the spec.
+    return {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specs.items()}
 
 
 def column(records: pa.RecordBatch, name: str) -> pa.Array:

@@ -323,6 +323,22 @@ def test_two_models_in_one_process_do_not_share_an_index(models, towers_dir, ran
     assert sorted(other.item_ids[0]) == sorted(f"other-{row}" for row in range(90))
 
 
+def test_inputs_are_called_as_in_the_spec(items_dir, tmp_path):
+    @tf.function(input_signature=[{"Country": tf.TensorSpec([None], tf.string, "Country")}])
+    def embed(raw):
+        length = tf.cast(tf.strings.length(raw["Country"]), tf.float32)
+        return {"embedding": length[:, tf.newaxis] * tf.ones([1, 8])}
+
+    towers = tf.Module()
+    towers.embed = embed
+    tf.saved_model.save(towers, str(tmp_path / "towers"), signatures={"embed_query": embed, "embed_item": embed})
+    export.export_brute_force(tmp_path / "towers", items_dir, tmp_path / "model")
+    model = load_recommender(tmp_path / "model")
+    assert set(raw_inputs.input_specs(model, "embed_item")) == {"Country"}
+    short, long = recommend(model, {"Country": ["Mali", "Suriname"]}, k=3).scores
+    np.testing.assert_allclose(long, 2 * np.array(short), rtol=1e-6)
+
+
 def test_export_errors(towers_dir, items_dir, tmp_path):
     with pytest.raises(FileNotFoundError, match="no index in"):
         export.export_scann(towers_dir, tmp_path, tmp_path / "model")
