@@ -79,6 +79,11 @@ def show_table(
         console.print(plain(f"{row[0]}: {facts}"), highlight=False)
 
 
+class _LogLines(logging.StreamHandler):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (a method of logging)
+        """Says nothing: standard error is this same log, and later the terminal."""
+
+
 class StageLines(logging.Handler):
     """Turns stage starts, progress and ends into one terminal line each."""
 
@@ -143,7 +148,7 @@ def quiet(log_path: Path) -> Iterator[tuple[Console, StageLines]]:
         saved = os.dup(1), os.dup(2)
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-        handler = logging.StreamHandler(log)
+        handler = _LogLines(log)
         handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
         root = logging.getLogger()
         handlers, level = root.handlers[:], root.level
