@@ -22,6 +22,7 @@ GROUND = (
     "spec",
     "spec_files",
     "lists",
+    "file_kinds",
     "text",
     "artifacts",
     "examples",
