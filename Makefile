@@ -41,7 +41,7 @@ lock: setup  ## compile setup.py and requirements*.in into both locks
 		setup.py requirements-next.in -o requirements-next.lock
 
 schema: setup  ## write feature_specs/schema.json, which editors check specs by
-	@$(BIN)/python -c 'from recsys_ssl.spec import json_schema; print(json_schema(), end="")' > feature_specs/schema.json
+	@$(BIN)/python -c 'from recsys_ssl.spec_files import json_schema; print(json_schema(), end="")' > feature_specs/schema.json
 
 tables: setup  ## write the tables of README and docs from benchmarks/results
 	@$(BIN)/python -m benchmarks.tables

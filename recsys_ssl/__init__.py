@@ -28,7 +28,7 @@ __version__ = "0.1.0"
 
 # Name -> its module. The pipeline is named and not imported: the packages here do without it.
 _FACE = {
-    "load_spec": "recsys_ssl.spec",
+    "load_spec": "recsys_ssl.spec_files",
     "run_pipeline": "pipelines.api",
     "load_recommender": "recsys_ssl.serving.recommender",
     "recommend": "recsys_ssl.serving.recommender",

@@ -1,25 +1,20 @@
 """FeatureSpec: the one contract that every stage reads.
 
 A spec states the facts of one data set (files, columns, feature kinds, label rule, split) and nothing
-about the model. It is strict: an unknown key, a wrong type or a contradiction is an error that names
-the line of the YAML file.
+about the model. It is strict: an unknown key, a wrong type or a contradiction is an error, which
+`spec_files` finds in the YAML file.
 """
 
 from __future__ import annotations
 
 import codecs
-import json
 import re
-from collections.abc import Sequence
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Annotated, Final, Literal, Optional
 
-from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
-from recsys_ssl import yaml_text
-from recsys_ssl.spec_features import FEATURE_KINDS, STRICT
+from recsys_ssl.spec_features import STRICT
 from recsys_ssl.spec_features import VOCABULARY_FEATURES as VOCABULARY_FEATURES
 from recsys_ssl.spec_features import CategoricalFeature as CategoricalFeature
 from recsys_ssl.spec_features import ColumnFeature as ColumnFeature
@@ -56,10 +51,6 @@ _Share = Annotated[float, Field(ge=0.0, le=1.0)]
 _MAX_WEIGHT = 1e6
 # Wildcards of a path; far more would take a matcher minutes for a single name.
 _MAX_STARS = 12
-
-
-class SpecError(ValueError):
-    """A feature spec that cannot be used; the message says where, what came and what to do."""
 
 
 class _PlacedError(ValueError):
@@ -482,69 +473,3 @@ class FeatureSpec(_Strict):
     @classmethod
     def from_json(cls, text: str) -> FeatureSpec:
         return cls.model_validate_json(text)
-
-
-# --- YAML ------------------------------------------------------------------------------------------
-
-_MAX_FAULTS = 10
-
-
-def load_spec(path: str | Path) -> FeatureSpec:
-    """Reads and checks a spec file.
-
-    Raises:
-        SpecError: the file is missing, is no YAML, or breaks the contract; one line per fault, each with
-            the line of the file, the key, what came and what to do. Of many faults the first ten.
-
-    Examples:
-        >>> spec = load_spec("feature_specs/movielens-100k.yaml")
-        >>> spec.name, [feature.kind for feature in spec.item_features]
-        ('movielens-100k', ['id', 'text', 'categorical', 'categorical'])
-    """
-    try:
-        document = yaml_text.read(path)
-    except (OSError, ValueError) as error:
-        if isinstance(error, yaml_text.YamlError):
-            raise SpecError(f"{path}:{error.line}: {error}") from error
-        raise SpecError(f"{path}: the spec cannot be read: {error}. Check the path.") from error
-    if not isinstance(document.values, dict):
-        received = type(document.values).__name__ if document.root else "nothing"
-        raise SpecError(f"{path}:1: a spec is a mapping of keys. Received: {received}.")
-    try:
-        return FeatureSpec.model_validate(document.values)
-    except ValidationError as error:
-        lines = [f"{path}:{_describe(document, fault)}" for fault in error.errors()[:_MAX_FAULTS]]
-        if error.error_count() > _MAX_FAULTS:
-            lines.append(f"{path}: and {error.error_count() - _MAX_FAULTS:,} more faults.")
-        raise SpecError("\n".join(lines)) from error
-
-
-def json_schema() -> str:
-    """The JSON Schema of a spec file, for editors."""
-    schema = TypeAdapter(FeatureSpec).json_schema()
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    return json.dumps(schema, indent=2, sort_keys=True) + "\n"
-
-
-def find_line(path: str | Path, keys: Sequence[str | int]) -> int:
-    """The line of a spec file that has the key, or the deepest of the keys above it.
-
-    Args:
-        path: a file that `load_spec` reads.
-        keys: from the top, as ["events", "features", 0].
-    """
-    return yaml_text.read(path).line_of(keys)
-
-
-def _describe(document: yaml_text.Document, fault: ErrorDetails) -> str:
-    # The discriminated union puts the kind into the location; it is no key of the file.
-    loc = fault["loc"]
-    keys = [key for i, key in enumerate(loc) if not (key in FEATURE_KINDS and i and isinstance(loc[i - 1], int))]
-    keys += getattr(fault.get("ctx", {}).get("error"), "keys", [])
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "extra_forbidden":
-        message = "unknown key. Check its spelling or remove it"
-    received = "" if isinstance(fault["input"], (dict, list)) else f" Received: {yaml_text.show(fault['input'])}."
-    where = ".".join(str(key) for key in keys) or "spec"
-    message = f"{yaml_text.printable(where, 200)}: {yaml_text.printable(message.rstrip('.'))}"
-    return f"{document.line_of(keys)}: {message}.{received}"

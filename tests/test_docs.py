@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.commands.app import app
-from recsys_ssl.spec import load_spec
+from recsys_ssl.spec_files import load_spec
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md")))

@@ -13,7 +13,7 @@ EXAMPLES = (
     "recsys_ssl.features.batch",
     "recsys_ssl.models.two_tower",
     "recsys_ssl.serving.recommender",
-    "recsys_ssl.spec",
+    "recsys_ssl.spec_files",
 )
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from benchmarks.anylog import fuzz_specs
-from recsys_ssl.spec import load_spec
+from recsys_ssl.spec_files import load_spec
 
 
 @pytest.fixture(scope="module")

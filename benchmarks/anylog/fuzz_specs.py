@@ -19,7 +19,8 @@ import yaml
 from hypothesis import strategies as st
 
 from benchmarks.anylog.results import FuzzResult
-from recsys_ssl.spec import FeatureSpec, SpecError, load_spec
+from recsys_ssl.spec import FeatureSpec
+from recsys_ssl.spec_files import SpecError, load_spec
 
 _SPECS = sorted(Path(__file__).parents[2].glob("feature_specs/*.yaml"))
 _LIMIT_S = 2.0

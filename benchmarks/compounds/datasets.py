@@ -8,7 +8,8 @@ from pathlib import Path
 from benchmarks.claims import ROOT
 from benchmarks.evidence.datasets import Prepared, encode, make_once
 from recsys_ssl.features.encoding import read_encoding, write_encoding
-from recsys_ssl.spec import FeatureSpec, IdFeature, load_spec
+from recsys_ssl.spec import FeatureSpec, IdFeature
+from recsys_ssl.spec_files import load_spec
 from recsys_ssl.training.train import TrainInputs
 
 WORK = ROOT / "build" / "compounds"

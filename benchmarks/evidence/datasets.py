@@ -21,7 +21,8 @@ from pipelines.stages.ingest import ingest_logs
 from pipelines.stages.transform import transform_features
 from recsys_ssl import artifacts, examples, lists
 from recsys_ssl.logs.transforms import IngestConfig
-from recsys_ssl.spec import FeatureSpec, Split, load_spec
+from recsys_ssl.spec import FeatureSpec, Split
+from recsys_ssl.spec_files import load_spec
 from recsys_ssl.training.train import TrainInputs
 
 WORK = ROOT / "build" / "evidence"

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from pipelines.commands.session import SpecPath, fail, readable, require_dir
 from pipelines.console import make_console, plain, show_table
-from recsys_ssl.spec import FeatureSpec, SpecError, find_line, json_schema, load_spec
+from recsys_ssl.spec import FeatureSpec
+from recsys_ssl.spec_files import SpecError, find_line, json_schema, load_spec
 
 _MOST_FILES = 10
 

@@ -34,7 +34,7 @@ def new_spec(
     """
     from recsys_ssl.guessing.draft import draft_spec
     from recsys_ssl.guessing.roles import Options
-    from recsys_ssl.spec import load_spec
+    from recsys_ssl.spec_files import load_spec
 
     if out.exists():
         fail(f"--out must be a new file. Received: {str(out)!r}, which exists. Name another one or remove it.")

@@ -13,7 +13,7 @@ from rich.console import Console
 from pipelines.commands.session import SpecPath, WorkDir, readable, session
 from pipelines.console import make_console, plain, show_table
 from recsys_ssl.artifacts import REPORT_FILE
-from recsys_ssl.spec import load_spec
+from recsys_ssl.spec_files import load_spec
 
 if TYPE_CHECKING:  # its module loads TensorFlow
     from recsys_ssl.serving.queries import Recommended

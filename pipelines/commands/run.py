@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipelines.commands.results import show_recommended, show_report
 from pipelines.commands.session import BeamArgs, DataDir, Settings, SpecPath, WorkDir, require_dir, session
-from recsys_ssl.spec import load_spec
+from recsys_ssl.spec_files import load_spec
 
 
 def run(spec: SpecPath, data: DataDir, workdir: WorkDir, set_: Settings = None, beam: BeamArgs = None) -> None:

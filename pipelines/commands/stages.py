@@ -10,7 +10,7 @@ import typer
 from pipelines.commands.results import show_cautions, show_report
 from pipelines.commands.session import BeamArgs, DataDir, Settings, SpecPath, WorkDir, require_dir, stage
 from pipelines.console import make_console
-from recsys_ssl.spec import load_spec
+from recsys_ssl.spec_files import load_spec
 
 ArmName = Annotated[str, typer.Option("--arm", help="control or treatment.")]
 

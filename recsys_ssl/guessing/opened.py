@@ -13,16 +13,11 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from recsys_ssl.file_kinds import COMPRESSIONS, find_kind
+
 HEAD_BYTES = 8 << 20
 MIDDLE_BYTES = 1 << 20
 
-_PACKED = {
-    b"\x1f\x8b": "gzip",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ\x00": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"PK\x03\x04": "zip",
-}
 _FOREIGN = {
     b"\xd0\xcf\x11\xe0": "an Excel workbook. Save it as CSV (UTF-8)",
     b"%PDF": "a PDF document. Export the table as CSV",
@@ -60,7 +55,7 @@ def open_parts(path: str, head_bytes: int = HEAD_BYTES) -> Opened:
         for mark, what in _FOREIGN.items():
             if first.lower().startswith(mark.lower()):
                 raise GuessError(f"{path}: this is {what}.")
-        compression = next((name for mark, name in _PACKED.items() if first.startswith(mark)), None)
+        compression = find_kind(first, COMPRESSIONS)
         stream.seek(0)
         if not first:
             raise GuessError(f"{path}: the file is empty.")

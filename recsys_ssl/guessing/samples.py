@@ -7,6 +7,7 @@ from typing import Optional
 
 import pyarrow as pa
 
+from recsys_ssl.file_kinds import find_kind
 from recsys_ssl.guessing.csv_samples import read_csv
 from recsys_ssl.guessing.dialect import guess_encoding, to_text
 from recsys_ssl.guessing.json_samples import read_json
@@ -80,7 +81,7 @@ def _concat(tables: Sequence[pa.Table]) -> pa.Table:
 
 def _read_one(path: str, share: int, known: Optional[dict[str, Fact]]) -> Sample:
     with open(path, "rb") as stream:
-        is_parquet = stream.read(4) == b"PAR1"
+        is_parquet = find_kind(stream.read(4), ["parquet"]) is not None
     return read_parquet(path, share) if is_parquet else _read_text(path, share, known)
 
 

@@ -16,18 +16,11 @@ from typing import BinaryIO, Optional, Protocol
 
 import pyarrow as pa
 
+from recsys_ssl.file_kinds import COMPRESSIONS, find_kind
 from recsys_ssl.logs.batches import LogError
 
 _READ_BYTES = 1 << 20
 _GIVEN_BYTES = 1 << 20  # at most at a time, since a few bytes may stand for many
-
-_BEGINNINGS = {
-    "gzip": b"\x1f\x8b",
-    "bzip2": b"BZh",
-    "xz": b"\xfd7zXZ\0",
-    "zstd": b"\x28\xb5\x2f\xfd",
-    "zip": b"PK\x03\x04",
-}
 
 
 class DamageError(Exception):
@@ -40,7 +33,7 @@ def find_compression(stream: BinaryIO) -> Optional[str]:
     while len(head) < 8 and (more := stream.read(8 - len(head))):
         head += more
     stream.seek(0)
-    return next((name for name, beginning in _BEGINNINGS.items() if head.startswith(beginning)), None)
+    return find_kind(head, COMPRESSIONS)
 
 
 def read_plain(stream: BinaryIO, file: str) -> Iterator[bytes]:

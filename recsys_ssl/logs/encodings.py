@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import codecs
-import re
 from collections.abc import Iterator
 from typing import Optional
 
+from recsys_ssl.file_kinds import KINDS, find_kind
 from recsys_ssl.logs.batches import LogError
 from recsys_ssl.logs.compression import DamageError
 
@@ -26,33 +26,19 @@ _ESCAPES = b"\x1b$B0!\x1b(B\x1b$)C\x0e0!\x0f~{0!~}+AGE-"  # of ISO 2022, HZ and 
 _ERRORS = "recsys_ssl.undecodable"
 
 _UNPACK, _EXPORT = "Unpack it, or pack it with gzip", "Write it as CSV, JSON lines or Parquet"
-# How a file begins, what it then is, and what to do with it.
-_KINDS = [
-    (re.compile(rb"PAR1"), "a Parquet file", "Set format: parquet"),
-    (
-        re.compile(rb"\s*(?i:<!doctype|<html|<\?xml|<head|<body)"),
-        "an HTML or XML page",
-        "A download may have failed: get it again",
-    ),
-    (re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"), "an old Excel workbook", "Save the sheet as CSV"),
-    (re.compile(rb"(?s).{257}ustar"), "a tar archive", "Unpack it into a directory and name that"),
-    (re.compile(rb"7z\xbc\xaf\x27\x1c"), "a 7z archive", _UNPACK),
-    (re.compile(rb"Rar!\x1a\x07"), "a RAR archive", _UNPACK),
-    (re.compile(rb"\x04\x22\x4d\x18"), "an lz4 file", _UNPACK),
-    (re.compile(rb"\x1f\x9d"), "a file of `compress`", _UNPACK),
-    (re.compile(rb"\xff\x06\0\0sNaPpY"), "a snappy file", _UNPACK),
-    (re.compile(rb"\x1f\x8b|BZh[1-9]1AY&SY|\xfd7zXZ\0|\x28\xb5\x2f\xfd|PK\x03\x04"), "packed twice", "Unpack it once"),
-    (re.compile(rb"Obj\x01"), "an Avro file", _EXPORT),
-    (re.compile(rb"ORC"), "an ORC file", _EXPORT),
-    (re.compile(rb"ARROW1\0\0"), "an Arrow or Feather file", _EXPORT),
-    (re.compile(rb"SQLite format 3\0"), "an SQLite database", _EXPORT),
-    (re.compile(rb"\x89HDF\r\n"), "an HDF5 file", _EXPORT),
-    (re.compile(rb"\x80[\x02-\x05][\x8c\x95}\](cc]"), "a Python pickle", _EXPORT),
-    (re.compile(rb"\x93NUMPY"), "a NumPy array", _EXPORT),
-    (re.compile(rb"%PDF-"), "a PDF document", _EXPORT),
-    (re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8"), "a picture", "Name a file of records"),
-    (re.compile(rb"version https://git-lfs"), "a pointer of Git LFS", "Get the file itself by `git lfs pull`"),
-]
+_PACKED = ("gzip", "bzip2 with data", "xz", "zstd", "zip")
+# Kinds of files that are no log as they stand, and what to do with each.
+_ADVICE = {
+    "parquet": "Set format: parquet",
+    "page": "A download may have failed: get it again",
+    "old excel": "Save the sheet as CSV",
+    "tar": "Unpack it into a directory and name that",
+    **dict.fromkeys(("7z", "rar", "lz4", "compress", "snappy"), _UNPACK),
+    **dict.fromkeys(_PACKED, "Unpack it once"),
+    **dict.fromkeys(("avro", "orc", "arrow", "sqlite", "hdf5", "pickle", "numpy", "pdf"), _EXPORT),
+    "picture": "Name a file of records",
+    "git lfs": "Get the file itself by `git lfs pull`",
+}
 _CONTROLS = bytes([*range(9), *range(14, 27), *range(28, 32)])
 
 
@@ -112,7 +98,10 @@ def _prepend(first: bytes, reads: Iterator[bytes]) -> Iterator[bytes]:
 
 def name_kind(head: bytes) -> Optional[tuple[str, str]]:
     """What a file that begins so is, and what to do with it; None: no kind that is known for not being a log."""
-    return next(((kind, advice) for pattern, kind, advice in _KINDS if pattern.match(head)), None)
+    kind = find_kind(head, _ADVICE)
+    if kind is None:
+        return None
+    return "packed twice" if kind in _PACKED else KINDS[kind].name, _ADVICE[kind]
 
 
 def _check_text(head: bytes, file: str, encoding: str) -> None:

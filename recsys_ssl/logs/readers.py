@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys_ssl.file_kinds import find_kind
 from recsys_ssl.logs.batches import Batch, LogError, Reject
 from recsys_ssl.logs.compression import find_compression, read_plain
 from recsys_ssl.logs.csv_files import read_csv
@@ -97,7 +98,7 @@ def _read_parquet(
     head = stream.read(1024)
     stream.seek(0)
     compression = find_compression(stream)
-    if head and not head.startswith(b"PAR1"):
+    if head and find_kind(head, ["parquet"]) is None:
         kind, advice = name_kind(head) or ("another format", "Set the format that it has, or write the file again")
         if compression:
             kind, advice = f"a {compression} file", "Unpack it: Parquet is compressed inside"

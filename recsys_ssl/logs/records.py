@@ -13,36 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_ssl import artifacts, kinds, lists
+from recsys_ssl import artifacts
 from recsys_ssl.logs.batches import is_list
-from recsys_ssl.logs.cells import split_cells
-from recsys_ssl.logs.ids import count_null_words, count_odd_ids, read_ids
+from recsys_ssl.logs.features import check_feature, count_words, explain_numbers, read_content
+from recsys_ssl.logs.ids import count_odd_ids, read_ids
 from recsys_ssl.logs.readers import Batch, Reject
 from recsys_ssl.logs.rows import find_rows
 from recsys_ssl.logs.times import Faults, as_microseconds
-from recsys_ssl.logs.values import (
-    PLAIN,
-    TEXT,
-    Marks,
-    as_float,
-    as_text,
-    find_marks,
-    holds_list,
-    is_empty,
-    marks_of,
-    to_numpy,
-)
-from recsys_ssl.spec import (
-    CategoricalFeature,
-    ColumnFeature,
-    ContentFeature,
-    DenseFeature,
-    Feature,
-    FeatureSpec,
-    NumericFeature,
-    TableFeature,
-    TextFeature,
-)
+from recsys_ssl.logs.values import TEXT, Marks, as_float, as_text, holds_list, is_empty, marks_of, to_numpy
+from recsys_ssl.spec import ColumnFeature, ContentFeature, Feature, FeatureSpec
 
 POSITIVE, IMPRESSION, DISLIKED = 1, 2, 3
 
@@ -98,8 +77,8 @@ def check_events(batch: Batch, file: str, file_index: int, spec: FeatureSpec) ->
 
     Returns:
         Table of query_id and item_id text, timestamp_us int64 (0 without time), example_weight float32, the
-        event's own features (see `read_feature`), _kind int8, _file int32, _line int64, and where a line holds several
-        records _place int32.
+        event's own features (see `features.read_feature`), _kind int8, _file int32, _line int64, and where a line holds
+        several records _place int32.
     """
     columns, events, marks = batch.columns, spec.events, marks_of(spec.events)
     query_id, faults = read_ids(columns[events.query_id], "query")
@@ -115,7 +94,7 @@ def check_events(batch: Batch, file: str, file_index: int, spec: FeatureSpec) ->
     faults += label_faults
     features = {}
     for feature in spec.event_features:
-        features[feature.name], found = _check_feature(columns[feature.source_column], feature, marks, "events")
+        features[feature.name], found = check_feature(columns[feature.source_column], feature, marks, "events")
         faults += found
     reasons, rejects = _reject(batch, file, faults)
     table = pa.table(
@@ -134,7 +113,7 @@ def check_events(batch: Batch, file: str, file_index: int, spec: FeatureSpec) ->
     notes = _count_types(columns, kind, sound, spec)
     for ids, noun in ((query_id, "query"), (item_id, "item")):
         notes |= count_odd_ids(ids.filter(pa.array(sound)), noun)
-    notes |= _count_words(features, sound, spec.event_features)
+    notes |= count_words(features, sound, spec.event_features)
     return Checked(table.filter(pa.array(sound & (kind > 0))), rejects, int(ignored.sum()), notes=notes, sound=sound)
 
 
@@ -176,7 +155,7 @@ def _label(columns: pa.Table, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray
     kind, weight = np.full(columns.num_rows, POSITIVE, np.int8), np.ones(columns.num_rows)
     if label.column:
         value, missing, bad = as_float(columns[label.column], marks)
-        faults += _explain(columns[label.column], missing | bad, "label is not a number", marks, "events")
+        faults += explain_numbers(columns[label.column], missing | bad, "label is not a number", marks, "events")
         kind[~(value >= label.threshold)] = DISLIKED if spec.evaluation.mask_disliked else 0
     if label.event_type:
         column = columns[label.event_type]
@@ -191,7 +170,7 @@ def _label(columns: pa.Table, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray
     if spec.events.weight:
         column = columns[spec.events.weight]
         value, missing, bad = as_float(column, marks)
-        faults += _explain(column, missing | bad | (value < 0), "weight is not a number >= 0", marks, "events")
+        faults += explain_numbers(column, missing | bad | (value < 0), "weight is not a number >= 0", marks, "events")
         weight = weight * np.where(np.isfinite(value), value, 0.0)
     return kind, weight, faults
 
@@ -263,19 +242,19 @@ def check_table(
 
     Returns:
         Table of _id text, _file int32, _line int64, maybe _place (see `check_events`), the features (see
-        `read_feature`; content packed by the `column` of its kind) and, with a group column, _group text, "" where it
-        is missing.
+        `features.read_feature`; content packed by the `column` of its kind) and, with a group column, _group text, ""
+        where it is missing.
     """
     ids, faults = read_ids(batch.columns[id_column], side)
     columns: dict[str, pa.Array] = {}
     unreadable: list[Faults] = []
     for feature in features:
         if isinstance(feature, ContentFeature):
-            columns[feature.name], found = _read_content(batch.columns[feature.source_column], feature)
+            columns[feature.name], found = read_content(batch.columns[feature.source_column], feature)
             faults += found
         elif isinstance(feature, ColumnFeature):
             column = batch.columns[feature.source_column]
-            columns[feature.name], found = _check_feature(column, feature, marks, _TABLES[side])
+            columns[feature.name], found = check_feature(column, feature, marks, _TABLES[side])
             if feature.is_number:
                 unreadable.append(found)
             else:
@@ -292,16 +271,8 @@ def check_table(
         for reject in _reject(batch, file, [(mask & sound, why) for mask, why in found])[1]
     ]
     table = pa.table({"_id": ids, **_to_places(batch, file_index), **columns})
-    notes = count_odd_ids(ids.filter(pa.array(sound)), side) | _count_words(columns, sound, features)
+    notes = count_odd_ids(ids.filter(pa.array(sound)), side) | count_words(columns, sound, features)
     return Checked(table.filter(pa.array(sound)), rejects, unreadable=missing, notes=notes)
-
-
-def _read_content(column: pa.ChunkedArray, feature: ContentFeature) -> tuple[pa.LargeListArray, list]:
-    """[num_records] lists of packed content, and the faults found."""
-    cells, bad = read_feature(column, feature)
-    packed, found = kinds.load(feature.kind, "column").read(cells)
-    reasons = [(mask, f"{feature.name} is no {feature.kind}: {reason}") for reason, mask in found.items()]
-    return packed, [(bad, _feature_reason(feature)), *reasons]
 
 
 def deduplicate_ids(table: pa.Table) -> tuple[pa.Table, pa.Table]:
@@ -311,107 +282,6 @@ def deduplicate_ids(table: pa.Table) -> tuple[pa.Table, pa.Table]:
     later = np.zeros(len(ids), bool)
     later[1:] = to_numpy(pc.equal(ids[1:], ids[:-1]))
     return table.filter(pa.array(~later)), table.filter(pa.array(later))
-
-
-# --- Features --------------------------------------------------------------------------------------
-
-
-def read_feature(
-    column: pa.ChunkedArray, feature: TableFeature, marks: Marks = PLAIN
-) -> tuple[pa.LargeListArray, np.ndarray]:
-    """A raw feature as lists: text values, or float32 values for numeric and dense.
-
-    An empty cell, null and NaN are missing: an empty list.
-
-    Returns:
-        [num_records] lists, and [num_records] bool, True where the value cannot be a value of this feature.
-    """
-    if isinstance(feature, DenseFeature):
-        return _read_dense(column, feature.dim, feature.separator, marks)
-    if isinstance(feature, NumericFeature):
-        values, missing, bad = as_float(column, marks)
-        present = ~(missing | bad)
-        return lists.from_flat(values[present].astype(np.float32), present), bad
-    if isinstance(feature, CategoricalFeature) and feature.multi_valued:
-        return lists.from_flat(*split_cells(column, feature.separator)), np.zeros(len(column), bool)
-    text, bad = as_text(column), np.zeros(len(column), bool)
-    if is_list(column.type):
-        words, lengths = split_cells(column, None)
-        short = lists.from_flat(words, lengths, pa.string(), layout=pa.ListArray)
-        text = pc.binary_join(short, " ")  # has no kernel for large lists
-        bad = (lengths > 1) & (not isinstance(feature, TextFeature))
-    present = ~is_empty(text) & ~bad
-    return lists.from_flat(text.filter(pa.array(present)), present, TEXT), bad
-
-
-def _check_feature(
-    column: pa.ChunkedArray, feature: TableFeature, marks: Marks, files: str
-) -> tuple[pa.LargeListArray, Faults]:
-    """See `read_feature`, and the faults found; `files` is the key of the spec with the marks of numbers."""
-    values, bad = read_feature(column, feature, marks)
-    if isinstance(feature, NumericFeature):
-        return values, _explain(column, bad, _feature_reason(feature), marks, files, may_miss=True)
-    return values, [(bad, _feature_reason(feature))]
-
-
-def _explain(
-    column: pa.ChunkedArray, bad: np.ndarray, reason: str, marks: Marks, files: str, may_miss: bool = False
-) -> Faults:
-    """The reason why some values are no numbers, with the option of the spec that would read them, if there is one."""
-    if not bad.any() or is_list(column.type):
-        return [(bad, reason)]
-    text = pc.utf8_trim_whitespace(pc.fill_null(as_text(column).filter(pa.array(bad)), ""))
-    encoded = text.dictionary_encode()
-    place = encoded.indices.to_numpy(zero_copy_only=False)
-
-    def widen(mask: np.ndarray) -> np.ndarray:
-        wide = np.zeros(len(bad), bool)
-        wide[bad] = mask[place]
-        return wide
-
-    faults, words = [(bad, reason)], encoded.dictionary
-    other, is_read = find_marks(words, marks)
-    if other is not None:
-        now, then = marks._asdict(), other._asdict()
-        options = ", ".join(f"{name}: {json.dumps(mark)}" for name, mark in then.items() if mark != now[name])
-        faults.insert(0, (widen(is_read), f"{reason}; set {options} in {files}"))
-    if not may_miss:
-        return faults
-    is_word = to_numpy(pc.match_substring_regex(words, r"^[^\d]+$")) & ~np.isin(words.to_pylist(), ["inf", "-inf"])
-    faults.insert(0, (widen(is_word), f"{reason} but a word; name it in {files}.missing if it means unknown"))
-    return faults
-
-
-def _feature_reason(feature: TableFeature) -> str:
-    wanted = "one value"
-    if isinstance(feature, DenseFeature):
-        wanted = f"{feature.dim} numbers"
-    elif isinstance(feature, NumericFeature):
-        wanted = "a number"
-    return f"{feature.name} is not {wanted}"
-
-
-def _count_words(columns: Mapping[str, pa.Array], sound: np.ndarray, features: Sequence[Feature]) -> dict[str, int]:
-    """How often categories are words for nothing, see `ids.count_null_words`."""
-    notes: dict[str, int] = {}
-    for feature in features:
-        if isinstance(feature, CategoricalFeature):
-            values, _ = lists.flatten(columns[feature.name].filter(pa.array(sound)), TEXT)
-            notes |= count_null_words(values, feature.name)
-    return notes
-
-
-def _read_dense(
-    column: pa.ChunkedArray, dim: int, separator: str, marks: Marks
-) -> tuple[pa.LargeListArray, np.ndarray]:
-    elements, lengths = split_cells(column, separator) if not is_list(column.type) else lists.flatten(column, TEXT)
-    values, missing, bad = as_float(pa.chunked_array([elements]), marks)
-    rows = lists.owners(lengths)
-    num_missing = np.bincount(rows, missing, len(lengths)).astype(np.int64)
-    wrong = (lengths > 0) & (lengths != dim) | (np.bincount(rows, bad, len(lengths)) > 0)
-    wrong |= (num_missing > 0) & (num_missing < lengths)  # a vector is known as a whole or not at all
-    kept = ~wrong & (num_missing == 0)
-    return lists.from_flat(values[kept[rows]].astype(np.float32), np.where(kept, lengths, 0)), wrong
 
 
 # --- Rejects ---------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from benchmarks.evidence.trials import (
     read_trials,
 )
 from recsys_ssl import examples
-from recsys_ssl.spec import load_spec
+from recsys_ssl.spec_files import load_spec
 
 # --- Search --------------------------------------------------------------------------------------------
 

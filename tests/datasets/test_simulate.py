@@ -6,7 +6,7 @@ import pytest
 
 from recsys_ssl.datasets.simulate import Simulation, Truth, simulate
 from recsys_ssl.logs.transforms import IngestConfig, ingest
-from recsys_ssl.spec import load_spec
+from recsys_ssl.spec_files import load_spec
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ import recsys_ssl
 from recsys_ssl.datasets.simulate import Simulation, simulate
 from recsys_ssl.evaluation.queries import build_task
 from recsys_ssl.examples import list_shards, read_batches
-from recsys_ssl.spec import load_spec
+from recsys_ssl.spec_files import load_spec
 
 # In the order of the runner.
 COMPONENTS = [

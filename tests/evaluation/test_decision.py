@@ -194,3 +194,42 @@ def test_the_level_of_a_guardrail_is_that_of_the_intervals():
     rows = [make_row(difference=-0.1, adjusted_p=0.04)]
     assert guard("No metric loses", rows, confidence=0.99)["ok"] is True
     assert guard("No metric loses", rows, confidence=0.9)["ok"] is False
+
+
+# --- Settings --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"primary": "recall"},
+        {"bootstrap_samples": 10},
+        {"bootstrap_samples": 99},
+        {"confidence": 1.0},
+        {"confidence": 0.49},
+        {"non_inferiority_margin": -0.1},
+        {"non_inferiority_margin": 1.0},
+        {"min_index_recall": 1.1},
+        {"min_index_recall": -0.1},
+    ],
+    ids=lambda wrong: " ".join(f"{name}={value}" for name, value in wrong.items()),
+)
+def test_settings_that_cannot_work_are_an_error(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        EvaluationConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        {"bootstrap_samples": 100},
+        {"confidence": 0.5},
+        {"non_inferiority_margin": 0.99},
+        {"min_index_recall": 0.0},
+        {"min_index_recall": 1.0},
+    ],
+    ids=lambda right: " ".join(f"{name}={value}" for name, value in right.items()),
+)
+def test_settings_at_their_borders_are_accepted(right):
+    (name,) = right
+    assert getattr(EvaluationConfig(**right), name) == right[name]

@@ -14,7 +14,7 @@ from benchmarks.anylog.make_logs import KINDS
 from recsys_ssl.guessing.draft import draft_spec
 from recsys_ssl.guessing.opened import GuessError
 from recsys_ssl.guessing.roles import Options
-from recsys_ssl.spec import load_spec
+from recsys_ssl.spec_files import load_spec
 
 TIME_S = 1_600_000_000
 

@@ -4,20 +4,23 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.anylog import fuzz_logs
+from benchmarks.anylog import shrinking
+from benchmarks.anylog.fuzz_logs import fuzz
+from benchmarks.anylog.log_checks import find_loss
+from benchmarks.anylog.malformed_logs import Input, generate
 
 EXAMPLES, SEED = 100, 14
 
 
 def test_generated_logs_are_read_or_told_of():
-    found = fuzz_logs.fuzz(EXAMPLES, SEED, whole_share=0)
+    found = fuzz(EXAMPLES, SEED, whole_share=0)
     assert found.inputs == EXAMPLES
     assert not found.traces, "\n".join(found.examples_of_traces)
 
 
 def test_an_input_is_the_same_for_the_same_seed_and_forms_and_ways_differ():
-    inputs = [fuzz_logs.generate(SEED, number) for number in range(EXAMPLES)]
-    assert inputs[7] == fuzz_logs.generate(SEED, 7) != fuzz_logs.generate(SEED + 1, 7)
+    inputs = [generate(SEED, number) for number in range(EXAMPLES)]
+    assert inputs[7] == generate(SEED, 7) != generate(SEED + 1, 7)
     forms = Counter(made.spec["events"]["format"] for made in inputs)
     assert min(forms[form] for form in ("csv", "jsonl", "parquet")) > EXAMPLES / 20
     assert len({made.made.split("; ")[-1] for made in inputs}) > EXAMPLES / 2
@@ -41,15 +44,15 @@ def test_a_lost_record_is_a_fault(change, fault):
         "duplicates": 1,
         "rejected": {"a": 1, "b": 1},
     }
-    assert fuzz_logs._find_loss(summary | change) == fault
+    assert find_loss(summary | change) == fault
 
 
 def test_a_fault_is_kept_as_few_lines(tmp_path, monkeypatch):
     def read(spec, place):
         return "ValueError: odd" if b"odd" in (place / "events.csv").read_bytes() else None
 
-    monkeypatch.setattr(fuzz_logs, "read_and_check", read)
+    monkeypatch.setattr(shrinking, "read_and_check", read)
     lines = ["user,item,time", *(f"u{k},A,{k}" for k in range(50)), "odd,A,1", *(f"u{k},B,{k}" for k in range(30))]
-    made = fuzz_logs.Input("made", {}, {"events.csv": "\n".join(lines).encode()})
-    fuzz_logs._keep(made, "ValueError: odd", read, tmp_path / "kept", tmp_path / "place")
+    made = Input("made", {}, {"events.csv": "\n".join(lines).encode()})
+    shrinking.keep_small(made, "ValueError: odd", read, tmp_path / "kept", tmp_path / "place")
     assert (tmp_path / "kept" / "events.csv").read_text() == "user,item,time\nodd,A,1\n"

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from recsys_ssl.logs.preview import LOG_RECORDS, preview, will_fail
-from recsys_ssl.spec import FeatureSpec, find_line, load_spec
+from recsys_ssl.spec import FeatureSpec
+from recsys_ssl.spec_files import find_line, load_spec
 
 SPEC = """\
 version: 1

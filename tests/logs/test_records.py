@@ -1,81 +1,14 @@
-"""Checks of columns: what is a value, what is missing and what is rejected."""
+"""Checks of records: what is kept, what is ignored and what is rejected."""
 
 import json
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow as pa
-import pytest
-from pydantic import TypeAdapter
 
 from recsys_ssl.logs import records, values
 from recsys_ssl.logs.readers import Batch
-from recsys_ssl.logs.rows import hash_ids, split_by
-from recsys_ssl.spec import Feature, FeatureSpec
-
-
-def column(values, kind=None):
-    return pa.chunked_array([pa.array(values, kind or pa.large_string())])
-
-
-def feature(**fields):
-    return TypeAdapter(Feature).validate_python({"name": "f", **fields})
-
-
-@pytest.mark.parametrize(
-    ("fields", "values", "expected", "bad"),
-    [
-        ({"kind": "id"}, ["a\tb", "", None], [["a\tb"], [], []], []),
-        ({"kind": "categorical"}, ["a|b"], [["a|b"]], []),
-        (
-            {"kind": "categorical", "multi_valued": True, "separator": "|"},
-            ["a|b", "|a||", "", None],
-            [["a", "b"], ["a"], [], []],
-            [],
-        ),
-        ({"kind": "categorical", "multi_valued": True}, [["a", "b"], [], None, [""]], [["a", "b"], [], [], []], []),
-        ({"kind": "text"}, ["A b", "", None], [["A b"], [], []], []),
-        ({"kind": "text"}, [["A", "b"], None], [["A b"], []], []),
-        ({"kind": "id"}, [["a"], ["a", "b"], []], [["a"], [], []], [1]),
-        ({"kind": "numeric"}, ["1.5", "", "nan", "x", "inf", " 2 "], [[1.5], [], [], [], [], [2.0]], [3, 4]),
-        (
-            {"kind": "dense", "dim": 2},
-            ["1 2", "", "1", "1 x", "1 2 3", "nan nan", "1 nan", " 1  2 "],
-            [[1, 2], [], [], [], [], [], [], [1, 2]],
-            [2, 3, 4, 6],
-        ),
-        ({"kind": "dense", "dim": 2}, [["1", "2"], None], [[1, 2], []], []),
-    ],
-)
-def test_read_feature(fields, values, expected, bad):
-    kind = pa.large_list(pa.large_string()) if any(isinstance(value, list) for value in values) else None
-    lists, faults = records.read_feature(column(values, kind), feature(**fields))
-    assert lists.to_pylist() == expected
-    assert np.flatnonzero(faults).tolist() == bad
-
-
-def test_read_feature_of_parquet_numbers():
-    lists, faults = records.read_feature(pa.chunked_array([pa.array([1, None])]), feature(kind="numeric"))
-    assert (lists.to_pylist(), faults.tolist()) == ([[1.0], []], [False, False])
-    vectors = pa.array([[1.0, 2.0], None], pa.list_(pa.float32(), 2))
-    lists, faults = records.read_feature(pa.chunked_array([vectors]), feature(kind="dense", dim=2))
-    assert (lists.to_pylist(), faults.tolist()) == ([[1.0, 2.0], []], [False, False])
-
-
-@pytest.mark.parametrize("kind", ["numeric", "dense"])
-def test_a_list_is_no_number_and_a_number_no_vector(kind):
-    fields = {"kind": kind, **({"dim": 3} if kind == "dense" else {})}
-    column = pa.chunked_array([pa.array([[1.0], [1.0, 2.0], [], None, [1.0, None, 2.0, 3.0]])])
-    lists, bad = records.read_feature(column, feature(**fields))
-    assert (lists.to_pylist(), bad.tolist()) == ([[]] * 5, [True, True, False, False, True])
-
-
-def test_nan_is_no_category_and_a_whole_float_is_written_as_an_integer():
-    column = pa.chunked_array([pa.array([float("nan"), 3.0, 1e16, 2.5])])
-    lists, bad = records.read_feature(column, feature(kind="categorical"))
-    assert (lists.to_pylist(), bad.any()) == ([[], ["3"], ["10000000000000000"], ["2.5"]], False)
+from recsys_ssl.spec import FeatureSpec, NumericFeature
 
 
 def spec(**events):
@@ -155,7 +88,7 @@ def test_a_number_of_a_table_that_cannot_be_read_is_a_missing_value():
         Batch(table, np.arange(2, 5), []),
         "items.csv",
         0,
-        [feature(kind="numeric", column="price")],
+        [NumericFeature(name="f", kind="numeric", column="price")],
         "item",
         "item",
         values.PLAIN,
@@ -212,24 +145,3 @@ def test_duplicate_ids_keep_the_first_in_order_of_file_and_line():
     first, later = records.deduplicate_ids(table)
     assert first.to_pylist() == [{"_id": "a", "_file": 0, "_line": 9}, {"_id": "b", "_file": 0, "_line": 7}]
     assert later["_line"].to_pylist() == [8, 1]
-
-
-def test_hashes_are_the_same_in_every_process_and_spread():
-    ids = pa.array(["a", "b", "🎬", "a"], pa.large_string())
-    here = hash_ids(ids)
-    assert here[0] == here[3]
-    program = (
-        "import pyarrow as pa; from recsys_ssl.logs.rows import hash_ids;"
-        "print(hash_ids(pa.array(['a', 'b', '\\U0001f3ac', 'a'], pa.large_string())).tolist())"
-    )
-    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert printed.strip() == str(here.tolist())
-    many = hash_ids(pa.array([f"user-{n}" for n in range(8_000)], pa.large_string())) % np.uint64(8)
-    sizes = np.bincount(many.astype(int), minlength=8)
-    assert abs(sizes - 1_000).max() < 5 * np.sqrt(1_000)
-
-
-def test_split_by_returns_every_record_once_in_order():
-    table = pa.table({"x": list(range(6))})
-    parts = dict(split_by(table, np.array([2, 0, 2, 2, 0, 3]), 4))
-    assert {key: part["x"].to_pylist() for key, part in parts.items()} == {0: [1, 4], 2: [0, 2, 3], 3: [5]}

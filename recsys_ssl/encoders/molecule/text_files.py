@@ -15,6 +15,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
 
+from recsys_ssl.file_kinds import KINDS, find_kind
+
 MAX_LINE = 1 << 24
 """Characters of a line: far more than a molecule and its row have, and no burden to memory."""
 _HEAD_BYTES = 1 << 16
@@ -22,19 +24,18 @@ _LATIN1 = "recsys_ssl.latin1"
 
 _UNPACK, _REPACK = "Unpack it", "Unpack it, or pack it with gzip"
 _AS_SMILES = "Write its molecules as SMILES, e.g. by RDKit's SDMolSupplier and MolToSmiles, or by Open Babel's `obabel`"
-# How a file begins, what it then is, and what to do with it.
-_BINARY = [
-    (re.compile(rb"PK\x03\x04"), "a ZIP archive or an Excel workbook", "Unpack the archive, or save the sheet as CSV"),
-    (re.compile(rb"PK\x05\x06"), "an empty ZIP archive", "Give the file that should be in it"),
-    (re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"), "an old Excel workbook", "Save the sheet as CSV"),
-    (re.compile(rb"PAR1\x15"), "a Parquet file", "Write it as CSV, e.g. by pandas"),
-    (re.compile(rb"\x1f\x8b|BZh[1-9]1AY&SY|\xfd7zXZ\x00"), "a packed file within a packed one", _UNPACK),
-    (re.compile(rb"\x28\xb5\x2f\xfd"), "a Zstandard file", _REPACK),
-    (re.compile(rb"7z\xbc\xaf\x27\x1c"), "a 7z archive", _UNPACK),
-    (re.compile(rb"Rar!\x1a\x07"), "a RAR archive", _UNPACK),
-    (re.compile(rb"(?s).{257}ustar"), "a tar archive", _UNPACK),
-    (re.compile(rb"%PDF-"), "a PDF document", "Give a table or a list of SMILES"),
-]
+_WITHIN = ("gzip", "bzip2 with data", "xz")
+# Kinds of files that are no text, even unpacked, and what to do with each.
+_BINARY = {
+    "zip": "Unpack the archive, or save the sheet as CSV",
+    "empty zip": "Give the file that should be in it",
+    "old excel": "Save the sheet as CSV",
+    "parquet with data": "Write it as CSV, e.g. by pandas",
+    **dict.fromkeys(_WITHIN, _UNPACK),
+    "zstd": _REPACK,
+    **dict.fromkeys(("7z", "rar", "tar"), _UNPACK),
+    "pdf": "Give a table or a list of SMILES",
+}
 # What stands in a text, what it then is, and what to do with it.
 _TEXTS = [
     (re.compile(r"\A\s*<"), "an HTML or XML page", "A download may have failed: open the file and get it again"),
@@ -90,9 +91,8 @@ def read_lines(path: str | os.PathLike) -> Iterator[str]:
             raise _damaged(path, f"after line {number:,}", error) from error
 
 
-# First bytes -> what reads the file.
-_OPENERS: dict[bytes, Callable] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
-_ZIP = b"PK\x03\x04"
+# What reads a packed file.
+_OPENERS: dict[str, Callable] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
 # What these raise where a file is cut off or damaged, OSError among them.
 _DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 
@@ -104,12 +104,12 @@ def _open(path: str | os.PathLike) -> Iterator[BinaryIO]:
         found, advice = ("the directory ", "Name a file in it") if os.path.isdir(path) else ("", "Check the path")
         raise FileNotFoundError(f"a file of SMILES must exist. Received: {found}{str(path)!r}. {advice}.")
     with open(path, "rb") as file:
-        beginning = file.read(8)
-    if beginning.startswith(_ZIP):
+        kind = find_kind(file.read(8), (*_OPENERS, "zip"))
+    if kind == "zip":
         with _open_member(path) as file:
             yield file
         return
-    opener = next((opener for first, opener in _OPENERS.items() if beginning.startswith(first)), open)
+    opener = open if kind is None else _OPENERS[kind]
     with opener(path, "rb") as file:
         yield cast(BinaryIO, file)
 
@@ -142,9 +142,10 @@ def _read_head(path: str | os.PathLike) -> tuple[bytes, bool]:
         except _DAMAGE as error:
             if not head:
                 raise _damaged(path, "at its beginning", error) from error
-    for pattern, found, advice in _BINARY:
-        if pattern.match(head):
-            raise _error(path, found, advice)
+    kind = find_kind(head, _BINARY)
+    if kind is not None:
+        found = "a packed file within a packed one" if kind in _WITHIN else KINDS[kind].name
+        raise _error(path, found, _BINARY[kind])
     return head, len(head) < _HEAD_BYTES
 
 

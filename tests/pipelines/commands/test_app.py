@@ -19,7 +19,7 @@ from pipelines.commands import app as module
 from pipelines.commands import data as data_command
 from pipelines.commands import failures, results
 from recsys_ssl.datasets.sources import DATASETS
-from recsys_ssl.spec import SpecError, json_schema, load_spec
+from recsys_ssl.spec_files import SpecError, json_schema, load_spec
 
 COMMANDS = sorted(typer.main.get_command(module.app).commands)
 SPECS = sorted((Path(__file__).parents[3] / "feature_specs").glob("*.yaml"))
