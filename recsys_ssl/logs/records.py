@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from recsys_ssl import artifacts, kinds, lists
 from recsys_ssl.logs.batches import is_list
-from recsys_ssl.logs.cells import split_cells
+from recsys_ssl.logs.cells import split_cells, to_elements
 from recsys_ssl.logs.ids import count_null_words, count_odd_ids, read_ids
 from recsys_ssl.logs.readers import Batch, Reject
 from recsys_ssl.logs.rows import find_rows
@@ -30,6 +30,7 @@ from recsys_ssl.logs.values import (
     holds_list,
     is_empty,
     marks_of,
+    show_text,
     to_numpy,
 )
 from recsys_ssl.spec import (
@@ -404,7 +405,7 @@ def _count_words(columns: Mapping[str, pa.Array], sound: np.ndarray, features: S
 def _read_dense(
     column: pa.ChunkedArray, dim: int, separator: str, marks: Marks
 ) -> tuple[pa.LargeListArray, np.ndarray]:
-    elements, lengths = split_cells(column, separator) if not is_list(column.type) else lists.flatten(column, TEXT)
+    elements, lengths = to_elements(column, separator)
     values, missing, bad = as_float(pa.chunked_array([elements]), marks)
     rows = lists.owners(lengths)
     num_missing = np.bincount(rows, missing, len(lengths)).astype(np.int64)
@@ -423,7 +424,7 @@ def _reject(batch: Batch, file: str, faults: Sequence[tuple[np.ndarray, str]]) -
     for mask, reason in reversed(faults):
         reasons[mask] = reason
     bad = reasons != ""
-    records = _as_dicts(batch.columns.filter(pa.array(bad))) if bad.any() else []
+    records = _as_dicts(show_text(batch.columns.filter(pa.array(bad)))) if bad.any() else []
     found = zip(reasons[bad].tolist(), batch.lines[bad].tolist(), records)
     return reasons, [Reject(reason, file, line, record) for reason, line, record in found]
 
