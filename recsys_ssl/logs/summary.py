@@ -69,6 +69,8 @@ class IngestSummary:
     """Table and kind of id -> number of ids with blanks around them."""
     rounded_ids: dict[str, int] = dataclasses.field(default_factory=dict)
     """Table and kind of id -> number of ids as 1.2E+15."""
+    held_out_disliked: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Further pairs whose item the query had rated low before, which `mask_disliked` leaves out of the evaluation."""
     times_us: Optional[dict[str, int]] = None
     """First and last time of a positive, in microseconds since 1970."""
 

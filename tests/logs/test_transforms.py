@@ -165,6 +165,7 @@ def test_every_example_of_a_small_log(tmp_path):
         splits={"train": 6, "eval": 2, "test": 2},
         held_out_pairs={"eval": 2, "test": 2},
         held_out_repeats={"eval": 0, "test": 1},  # u1 chose A at 10 and at 70
+        held_out_disliked={"eval": 0, "test": 0},
         held_out_queries={"eval": 2, "test": 2},
         queries_without_history={"eval": 0, "test": 0},
         split_kind="time",
@@ -329,20 +330,23 @@ def test_what_a_query_rated_low_leaves_its_rankings_and_nothing_else(tmp_path, m
         assert_conserved(run.summary)
         assert run.summary.rejected == {"item not in the table": 1}
     assert with_mask.split("train") == without.split("train")
-    repeats = without.summary.held_out_repeats
-    assert dataclasses.replace(with_mask.summary, held_out_repeats=repeats) == without.summary
+    none = {"eval": 0, "test": 0}
+    assert dataclasses.replace(with_mask.summary, held_out_disliked=none) == without.summary
 
     row_of = {row["item_id"][0]: row["item_row"][0] for row in with_mask.split("catalogue", "catalogue")}
     for split in ("eval", "test"):
-        repeats = 0
+        new, pairs = set(), set()
         for row, same in zip(with_mask.split(split), without.split(split)):
             ((user,), (now_us,)) = row["query_id"], row["timestamp_us"]
             past = [(item, rating) for query, item, rating, t in rows if query == user and t * 1_000_000 < now_us]
             seen = {item for item, rating in past if item in row_of and (mask_seen or rating < 4)}
             assert row["seen_rows"] == sorted(row_of[item] for item in seen)
             assert {**row, "seen_rows": 0} == {**same, "seen_rows": 0}
-            repeats += row["item_id"][0] in seen
-        assert not mask_seen or with_mask.summary.held_out_repeats[split] <= repeats
+            pairs.add((user, row["item_id"][0]))
+            new |= {(user, item) for item in set(row["item_id"]) - seen}
+        left_out = with_mask.summary.held_out_disliked[split]
+        assert left_out > 0
+        assert len(pairs - new) == left_out + mask_seen * with_mask.summary.held_out_repeats[split]
 
 
 def test_cells_of_several_records_and_items_of_the_log(tmp_path):
