@@ -154,20 +154,22 @@ def known_items(batch: Batch, sound: np.ndarray, file: str, file_index: int, spe
     """The items of the sound records, the catalogue of a log without item table.
 
     Returns:
-        Table of distinct _id; with `items.from_events` the first record of each item, as `check_table` gives it.
+        Table of distinct _id; with `items.from_events` the first record of each item that `check_table` keeps. All
+        records are checked, so that neither items nor counts depend on where a batch begins.
     """
     kept = pa.array(sound)
     if not spec.items.from_events:
         names = [spec.events.item_id, *([spec.events.query_id] if spec.queries.same_as_items else [])]
         ids = pa.chunked_array([as_text(batch.columns[name]).filter(kept) for name in names], TEXT)
         return Checked(pa.table({"_id": ids.unique()}), [])
-    rows = np.flatnonzero(sound)
-    encoded = as_text(batch.columns[spec.events.item_id]).filter(kept).dictionary_encode()
+    places = None if batch.places is None else batch.places[sound]
+    records = Batch(batch.columns.filter(kept), batch.lines[sound], [], places)
+    marks = marks_of(spec.events)
+    features = spec.items.features
+    checked = check_table(records, file, file_index, features, spec.items.id, "item", marks, files="events")
+    encoded = lists.one_array(checked.table["_id"]).dictionary_encode()
     _, first = np.unique(encoded.indices.to_numpy(zero_copy_only=False), return_index=True)
-    rows = rows[np.sort(first)]
-    places = None if batch.places is None else batch.places[rows]
-    firsts = Batch(batch.columns.take(pa.array(rows)), batch.lines[rows], [], places)
-    return check_table(firsts, file, file_index, spec.items.features, spec.items.id, "item", marks_of(spec.events))
+    return checked._replace(table=checked.table.take(pa.array(np.sort(first))))
 
 
 def _label(columns: pa.Table, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray, Faults]:
@@ -253,6 +255,7 @@ def check_table(
     side: str,
     marks: Marks,
     group_column: str | None = None,
+    files: str | None = None,
 ) -> Checked:
     """Keeps the sound records of an item or query table; duplicate ids are found later, among all batches.
 
@@ -261,6 +264,7 @@ def check_table(
     Args:
         marks: of numbers that are text.
         group_column: of an item table, the column that a split by groups of items reads.
+        files: key of the spec with the marks; those of the table when None.
 
     Returns:
         Table of _id text, _file int32, _line int64, maybe _place (see `check_events`), the features (see
@@ -276,7 +280,7 @@ def check_table(
             faults += found
         elif isinstance(feature, ColumnFeature):
             column = batch.columns[feature.source_column]
-            columns[feature.name], found = _check_feature(column, feature, marks, _TABLES[side])
+            columns[feature.name], found = _check_feature(column, feature, marks, files or _TABLES[side])
             if feature.is_number:
                 unreadable.append(found)
             else:
@@ -298,10 +302,17 @@ def check_table(
 
 
 def _read_content(column: pa.ChunkedArray, feature: ContentFeature) -> tuple[pa.LargeListArray, list]:
-    """[num_records] lists of packed content, and the faults found."""
+    """[num_records] lists of packed content, and the faults found; what occurs several times is read once."""
     cells, bad = read_feature(column, feature)
-    packed, found = kinds.load(feature.kind, "column").read(cells)
-    reasons = [(mask, f"{feature.name} is no {feature.kind}: {reason}") for reason, mask in found.items()]
+    texts, lengths = lists.flatten(cells, TEXT)
+    encoded = texts.dictionary_encode()
+    packed, found = kinds.load(feature.kind, "column").read(lists.single(encoded.dictionary))
+    place = np.full(len(cells), len(packed))  # of what is missing
+    place[lengths > 0] = encoded.indices.to_numpy(zero_copy_only=False)
+    packed = pa.concat_arrays([packed, lists.empty(1, packed.type.value_type)]).take(pa.array(place))
+    reasons = [
+        (np.append(mask, False)[place], f"{feature.name} is no {feature.kind}: {why}") for why, mask in found.items()
+    ]
     return packed, [(bad, _feature_reason(feature)), *reasons]
 
 
