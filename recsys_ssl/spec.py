@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Annotated, Final, Literal, Optional
 
@@ -90,6 +91,11 @@ class Explode(_Strict):
         if self.into is not None and len(set(self.into)) < len(self.into):
             raise ValueError(f"into names each part once. Received: {self.into}.")
         return self
+
+    def serves(self, columns: Iterable[str]) -> bool:
+        """Whether one of the columns is of an element: itself, a part of it or a field of it."""
+        made = {self.column, *(self.into or [])}
+        return any(column in made or column.startswith(f"{self.column}.") for column in columns)
 
 
 def _stays_inside(path: str) -> str:
@@ -455,7 +461,30 @@ class FeatureSpec(_Strict):
         readable = {f.name for f in self.item_features if not f.is_content}
         if self.items.title is not None and self.items.title not in readable:
             raise ValueError(f"items.title must name an item feature. Received: {self.items.title!r}.")
+        for keys, files, columns in self._list_reads():
+            if files is not None and files.explode is not None and not files.explode.serves(columns):
+                raise _PlacedError(
+                    [*keys, "explode", "column"],
+                    f"explode makes a record of each element of {files.explode.column!r}, of which nothing is read: "
+                    "each record would only be repeated. Read the column or one of `into`, or remove explode.",
+                )
         return self
+
+    def _list_reads(self) -> list[tuple[list[str], Optional[Files], set[str]]]:
+        """Files of the spec: the keys that lead there, the files, and the columns that are read of them."""
+        events, items, queries = self.events, self.items, self.queries
+        label = (events.label.column, events.label.event_type)
+        of_log = [events.query_id, events.item_id, *label, events.weight]
+        of_log += [events.timestamp.column] if events.timestamp else []
+        of_log += [feature.source_column for feature in self.event_features]
+        of_items = [feature.source_column for feature in self.item_features]
+        of_queries = [feature.source_column for feature in queries.features if isinstance(feature, ColumnFeature)]
+        reads: list[tuple[list[str], Optional[Files], list[Optional[str]]]] = [
+            (["events"], events, [*of_log, *(of_items if items.from_events else [])]),
+            (["items", "table"], items.table, [items.id, self.split.column, *of_items]),
+            (["queries", "table"], queries.table, [queries.id, *of_queries]),
+        ]
+        return [(keys, files, {column for column in columns if column}) for keys, files, columns in reads]
 
     def _keys_of(self, side: str, name: str) -> list[str | int]:
         """The keys that lead to the name of a feature."""

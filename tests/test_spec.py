@@ -119,6 +119,7 @@ ID = {"name": "item", "kind": "id"}
 HISTORY = {"name": "history", "kind": "item_sequence"}
 TABLE = {"paths": ["t.csv"]}
 MOLECULE = {"name": "structure", "kind": "molecule"}
+TAG = {"name": "tag", "kind": "categorical"}
 BY_SCAFFOLD = {"kind": "item_group", "column": "scaffold"}
 
 
@@ -228,6 +229,18 @@ BY_SCAFFOLD = {"kind": "item_group", "column": "scaffold"}
             {"events__explode": {"column": "c", "into": ["a", "a"], "part_separator": "-"}},
             "into names each part once",
         ),
+        (
+            {"events__explode": {"column": "shown", "separator": " "}},
+            r"^:10: events.explode.column: explode makes a record of each element of 'shown', of which nothing is read",
+        ),
+        (
+            {"events__explode": {"column": "shown", "into": ["a", "b"], "part_separator": "-"}},
+            r"^:10: events.explode.column: .* Read the column or one of `into`, or remove explode",
+        ),
+        (
+            {"items__table": {**TABLE, "explode": {"column": "tags"}}, "items__features": [ID]},
+            r"^:\d+: items.table.explode.column: explode makes a record of each element of 'tags'",
+        ),
         ({"items__from_events": True, "items__table": TABLE}, "items come from a table or from the events"),
         ({"items__from_events": True, "items__id": "other"}, "items from the events have their id. Set items.id: item"),
         ({"evaluation": {"mask_disliked": True}}, "mask_disliked needs ratings. Give label.column"),
@@ -237,6 +250,26 @@ def test_a_contradiction_is_refused(tmp_path, changes, message):
     (line,) = faults(tmp_path, changed(SMALL, **changes))
     assert re.search(message, line), line
     assert re.match(r":\d+: ", line), line
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"events__explode": {"column": "item"}},
+        {"events__explode": {"column": "shown", "into": ["item", "x"], "part_separator": "-"}},
+        {"events__explode": {"column": "lines"}, "events__item_id": "lines.sku"},
+        {"events__explode": {"column": "t"}, "events__timestamp": {"column": "t"}},
+        {"events__explode": {"column": "w"}, "events__weight": "w"},
+        {"events__explode": {"column": "r"}, "events__label": {"column": "r", "threshold": 1}},
+        {"events__explode": {"column": "e"}, "events__label": {"event_type": "e", "positive": {"buy": 1.0}}},
+        {"events__explode": {"column": "hour"}, "events__features": [{"name": "hour", "kind": "categorical"}]},
+        {"events__explode": {"column": "tag"}, "items__from_events": True, "items__features": [ID, TAG]},
+        {"items__table": {**TABLE, "explode": {"column": "item"}}},
+        {"queries__table": {**TABLE, "explode": {"column": "tag"}}, "queries__features": [TAG]},
+    ],
+)
+def test_each_column_that_is_read_may_be_exploded(tmp_path, changes):
+    load_text(tmp_path, changed(SMALL, **changes))
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED_NAMES))

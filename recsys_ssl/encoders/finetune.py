@@ -114,7 +114,7 @@ def finetune(
                 advice=_ADVICE,
                 patience=config.patience,
             ),
-            os.path.join(directory or scratch, _fingerprint(kind, encoder, targets, split, task, config)),
+            os.path.join(directory or scratch, _fingerprint(kind, encoder, contents, targets, split, task, config)),
             progress=progress,
         )
 
@@ -212,14 +212,26 @@ def _draw_batches(rows: np.ndarray, config: FinetuneConfig, epoch: int) -> Itera
     return (shuffled[start : start + config.batch_size] for start in range(0, len(rows), config.batch_size))
 
 
-def _fingerprint(kind: str, encoder: Any, targets: np.ndarray, split: Split, task: Task, config: FinetuneConfig) -> str:
-    """Names a run by what it is made of: settings, targets, split, and the weights that it begins with."""
+def _fingerprint(
+    kind: str,
+    encoder: Any,
+    contents: Sequence[Any],
+    targets: np.ndarray,
+    split: Split,
+    task: Task,
+    config: FinetuneConfig,
+) -> str:
+    """Names a run by what it is made of: settings, contents, targets, split, and the weights that it begins with."""
     digest = hashlib.sha256(json.dumps([kind, task, dataclasses.asdict(config)], sort_keys=True).encode())
     weights = (
         encoder.get_weights() if isinstance(encoder, keras.Model) else [np.frombuffer(repr(encoder).encode(), np.uint8)]
     )
     for array in (targets, *split, *weights):
         digest.update(np.ascontiguousarray(array).tobytes())
+    module: PredictModule = kinds.load(kind, "predict")
+    for start in range(0, len(contents), _PREDICTION_BATCH):
+        for tensor in tf.nest.flatten(module.batch(contents[start : start + _PREDICTION_BATCH])):
+            digest.update(np.ascontiguousarray(tensor).tobytes())
     return digest.hexdigest()[:16]
 
 

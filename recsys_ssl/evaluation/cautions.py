@@ -25,11 +25,11 @@ def list_cautions(spec: FeatureSpec, summary: Mapping[str, Any], split: str = "t
         split: `eval` or `test`.
     """
     cautions = []
-    repeats, pairs = count_repeats(summary, split)
+    repeats, disliked, pairs = count_repeats(summary, split)
     if spec.evaluation.mask_seen and repeats > MANY_REPEATS * pairs:
         fate = (
             "No other is left, so they are kept and nothing is masked: the figures are of repeats only."
-            if repeats == pairs
+            if repeats + disliked == pairs
             else "They are left out, so the figures are of new items only."
         )
         cautions.append(
@@ -53,7 +53,8 @@ def list_cautions(spec: FeatureSpec, summary: Mapping[str, Any], split: str = "t
     return cautions
 
 
-def count_repeats(summary: Mapping[str, Any], split: str = "test") -> tuple[int, int]:
-    """Held-out pairs of a split whose item the query had chosen before, and all of its held-out pairs."""
-    repeats, pairs = (summary.get(name, {}).get(split, 0) for name in ("held_out_repeats", "held_out_pairs"))
-    return repeats, pairs
+def count_repeats(summary: Mapping[str, Any], split: str = "test") -> tuple[int, int, int]:
+    """Held-out pairs of a split whose item the query had chosen before, further ones that it had rated low, and all."""
+    names = ("held_out_repeats", "held_out_disliked", "held_out_pairs")
+    repeats, disliked, pairs = (summary.get(name, {}).get(split, 0) for name in names)
+    return repeats, disliked, pairs

@@ -222,18 +222,21 @@ def _protocol(spec: FeatureSpec, task: RankingTask, summary: Mapping[str, Any], 
         "stay in the ranking as other items.",
     }[spec.evaluation.group_by]
     before = "the event" if spec.events.timestamp else "the split"
+    repeats, disliked, pairs = count_repeats(summary)
     if task.masks_seen:
         repeats, pairs = task.num_repeats, task.num_repeats + task.num_pairs
         left_out = ["the query's positives"] * spec.evaluation.mask_seen
         left_out += ["items that the query rated low"] * spec.evaluation.mask_disliked
         masked = f"{' and '.join(left_out).capitalize()} before {before} are left out of its ranking, held out or not"
     else:
-        repeats, pairs = count_repeats(summary)
+        repeats += disliked
         masked = "Nothing is left out: " + (
             "no held-out item is new to its query" if spec.evaluation.masks else "repeat consumption counts"
         )
     if pairs:
         masked += f". Of {pairs:,} held-out pairs {repeats:,} ({repeats / pairs:.1%}) are such repeats"
+        if spec.evaluation.mask_disliked:
+            masked = masked.removesuffix("such repeats") + f"of such items, {disliked:,} of them for a low rating alone"
     own = " The query's own row is always left out." if spec.queries.same_as_items else ""
     statements = {
         "Split": split,

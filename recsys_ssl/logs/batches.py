@@ -30,7 +30,8 @@ class Batch(NamedTuple):
     """Records of one file."""
 
     columns: pa.Table
-    """[num_records] the asked columns as text, or lists of text; Parquet keeps its own types."""
+    """[num_records] the asked columns as text, or lists of text; Parquet keeps its own types, and JSON says which are
+    numbers where that makes a difference (`values.WRITTEN`)."""
     lines: np.ndarray
     """[num_records] int64, the line where each record begins."""
     rejects: list[Reject]

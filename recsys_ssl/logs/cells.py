@@ -12,9 +12,27 @@ import pyarrow.compute as pc
 
 from recsys_ssl import lists
 from recsys_ssl.logs.batches import is_list
-from recsys_ssl.logs.values import TEXT, as_text, is_empty, to_numpy
+from recsys_ssl.logs.values import TEXT, WRITTEN, as_text, find_numbers, is_empty, is_text, to_numpy, to_written
 
 _JSON = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
+
+
+def to_elements(column: lists.Column, separator: Optional[str]) -> tuple[pa.Array, np.ndarray]:
+    """The elements of all cells [sum of lengths], and how many each cell has.
+
+    Text is split (see `split_cells`), what is typed stays as it is; a null of a list is an element.
+    """
+    if is_list(column.type):
+        return lists.flatten(column, TEXT)
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if is_text(kind):
+        return split_cells(column, separator)
+    if kind == WRITTEN:
+        text, lengths = split_cells(column, separator)
+        return to_written(text, find_numbers(column)[lists.owners(lengths)]), lengths
+    array = lists.one_array(column)
+    present = array.is_valid()
+    return array.filter(present), to_numpy(present).astype(np.int64)
 
 
 def split_cells(column: lists.Column, separator: Optional[str]) -> tuple[pa.Array, np.ndarray]:

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_ssl import lists
-from recsys_ssl.logs.batches import Batch, Reject, is_list
-from recsys_ssl.logs.cells import split_cells
-from recsys_ssl.logs.values import TEXT, as_text, is_text
+from recsys_ssl.logs.batches import Batch, Reject
+from recsys_ssl.logs.cells import to_elements
+from recsys_ssl.logs.values import as_text, show_text
 from recsys_ssl.spec import Explode
 
 
@@ -37,7 +37,7 @@ def explode_cells(batch: Batch, file: str, explode: Explode, columns: Sequence[s
     """
     table = batch.columns
     names = [name for name in table.column_names if _is_element(name, explode)]
-    cells = {name: _to_elements(table[name], explode.separator) for name in names}
+    cells = {name: to_elements(table[name], explode.separator) for name in names}
     lengths = cells[names[0]][1]
     rejects = _reject(table, batch.lines, lengths == 0, f"{explode.column} has no element", file)
     owners = lists.owners(lengths)
@@ -68,18 +68,8 @@ def _is_element(column: str, explode: Explode) -> bool:
     return column == explode.column or column.startswith(f"{explode.column}.")
 
 
-def _to_elements(column: pa.ChunkedArray, separator: str | None) -> tuple[pa.Array, np.ndarray]:
-    """The elements of all cells [sum of lengths], and how many each cell has; a null of a list is an element."""
-    if is_list(column.type):
-        return lists.flatten(column, TEXT)
-    if is_text(column.type) or pa.types.is_dictionary(column.type):
-        return split_cells(column, separator)
-    present = column.is_valid()
-    return lists.one_array(column.filter(present)), present.to_numpy().astype(np.int64)
-
-
 def _reject(table: pa.Table, lines: np.ndarray, bad: np.ndarray, reason: str, file: str) -> list[Reject]:
     if not bad.any():
         return []
-    records = table.filter(pa.array(bad)).to_pylist()
+    records = show_text(table.filter(pa.array(bad))).to_pylist()
     return [Reject(reason, file, line, record) for line, record in zip(lines[bad].tolist(), records)]

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from recsys_ssl import kinds, lists
 from recsys_ssl.logs.batches import is_list
-from recsys_ssl.logs.cells import split_cells
+from recsys_ssl.logs.cells import split_cells, to_elements
 from recsys_ssl.logs.ids import count_null_words
 from recsys_ssl.logs.times import Faults
 from recsys_ssl.logs.values import PLAIN, TEXT, Marks, as_float, as_text, find_marks, is_empty, to_numpy
@@ -40,10 +40,17 @@ def check_feature(
 
 
 def read_content(column: pa.ChunkedArray, feature: ContentFeature) -> tuple[pa.LargeListArray, list]:
-    """[num_records] lists of packed content, and the faults found."""
+    """[num_records] lists of packed content, and the faults found; what occurs several times is read once."""
     cells, bad = read_feature(column, feature)
-    packed, found = kinds.load(feature.kind, "column").read(cells)
-    reasons = [(mask, f"{feature.name} is no {feature.kind}: {reason}") for reason, mask in found.items()]
+    texts, lengths = lists.flatten(cells, TEXT)
+    encoded = texts.dictionary_encode()
+    packed, found = kinds.load(feature.kind, "column").read(lists.single(encoded.dictionary))
+    place = np.full(len(cells), len(packed))  # of what is missing
+    place[lengths > 0] = encoded.indices.to_numpy(zero_copy_only=False)
+    packed = pa.concat_arrays([packed, lists.empty(1, packed.type.value_type)]).take(pa.array(place))
+    reasons = [
+        (np.append(mask, False)[place], f"{feature.name} is no {feature.kind}: {why}") for why, mask in found.items()
+    ]
     return packed, [(bad, _feature_reason(feature)), *reasons]
 
 
@@ -78,7 +85,7 @@ def read_feature(
 def _read_dense(
     column: pa.ChunkedArray, dim: int, separator: str, marks: Marks
 ) -> tuple[pa.LargeListArray, np.ndarray]:
-    elements, lengths = split_cells(column, separator) if not is_list(column.type) else lists.flatten(column, TEXT)
+    elements, lengths = to_elements(column, separator)
     values, missing, bad = as_float(pa.chunked_array([elements]), marks)
     rows = lists.owners(lengths)
     num_missing = np.bincount(rows, missing, len(lengths)).astype(np.int64)

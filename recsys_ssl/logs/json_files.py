@@ -16,9 +16,11 @@ from typing import Optional
 import numpy as np
 import pyarrow as pa
 
+from recsys_ssl import lists
 from recsys_ssl.logs.batches import Batch, LogError, Reject, find_columns
 from recsys_ssl.logs.json_documents import Chunk, read_document, split_document
 from recsys_ssl.logs.text_blocks import UNREADABLE, Block, as_raw, is_text, split_lines, why_unreadable
+from recsys_ssl.logs.values import PLAIN, TEXT, marks_of, to_written
 from recsys_ssl.spec import Files
 
 # Numbers stay the text that they are in the file: no id or timestamp is rounded. NaN is what writers put where nothing
@@ -26,10 +28,17 @@ from recsys_ssl.spec import Files
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=lambda name: None if name == "NaN" else name)
 
 
+class _Number(str):
+    """A number, which text with marks of its own must not be taken for; whole ones are alike with any marks."""
+
+
+_NUMBER_DECODER = json.JSONDecoder(parse_int=str, parse_float=_Number, parse_constant=_DECODER.parse_constant)
+
+
 def read_json_lines(
     blocks: Iterator[Block],
     file: str,
-    encoding: str,
+    files: Files,
     columns: Mapping[str, str],
     constants: Mapping[str, Optional[str]] = MappingProxyType({}),
 ) -> Iterator[Batch]:
@@ -38,7 +47,7 @@ def read_json_lines(
     Args:
         constants: column -> its value in the records that have no such field.
     """
-    yield from _read_records(_split_lines(blocks, file), file, encoding, columns, constants)
+    yield from _read_records(_split_lines(blocks, file), file, files, columns, constants)
 
 
 def read_json_document(
@@ -58,25 +67,26 @@ def read_json_document(
     """
     text, damage = read_document(reads, file)
     chunks = split_document(text, damage, file, files.records, rows_per_batch)
-    yield from _read_records(chunks, file, files.encoding, columns, constants)
+    yield from _read_records(chunks, file, files, columns, constants)
 
 
 def _read_records(
     chunks: Iterator[Chunk],
     file: str,
-    encoding: str,
+    files: Files,
     columns: Mapping[str, str],
     constants: Mapping[str, Optional[str]],
 ) -> Iterator[Batch]:
     checked = False
+    decoder = _DECODER if marks_of(files) == PLAIN else _NUMBER_DECODER
     for texts, numbers, rejects in chunks:
         try:
-            records = [_DECODER.decode(text) for text in texts]
+            records = [decoder.decode(text) for text in texts]
             reasons = [None if isinstance(record, dict) else "not a JSON object" for record in records]
             if not is_text(texts):
                 raise ValueError
         except (ValueError, RecursionError):
-            decoded = [_decode_json(text, encoding) for text in texts]
+            decoded = [_decode_json(text, files.encoding, decoder) for text in texts]
             records, reasons = [record for record, _ in decoded], [why for _, why in decoded]
         picked = [
             [_json_text(value) for value in _pick(column, records, reasons, constants.get(column))]
@@ -179,11 +189,11 @@ def _keys(value: object) -> Sequence[str]:
     return list(value) if isinstance(value, dict) else []
 
 
-def _decode_json(text: str, encoding: str) -> tuple[object, Optional[str]]:
+def _decode_json(text: str, encoding: str, decoder: json.JSONDecoder) -> tuple[object, Optional[str]]:
     if why := why_unreadable(text, encoding):
         return None, why
     try:
-        record = _DECODER.decode(text)
+        record = decoder.decode(text)
     except (ValueError, RecursionError):
         return None, "not valid JSON"
     return record, None if isinstance(record, dict) else "not a JSON object"
@@ -193,7 +203,7 @@ def _group_by_form(columns: Sequence[list], num_records: int) -> list[np.ndarray
     """Rows whose columns have one type each: in some columns some records hold a list and others a single value."""
     groups = np.zeros(num_records, np.int64)
     for values in columns:
-        if _has(list, values) and _has(str, values):
+        if _has(list, values) and (_has(str, values) or _has(_Number, values)):
             is_list = np.array([isinstance(value, list) for value in values], bool)
             _, groups = np.unique(2 * groups + is_list, return_inverse=True)
     return [np.flatnonzero(groups == group) for group in range(groups.max(initial=0) + 1)]
@@ -201,8 +211,14 @@ def _group_by_form(columns: Sequence[list], num_records: int) -> list[np.ndarray
 
 def _to_column(values: Sequence) -> pa.Array:
     if _has(list, values):
-        return pa.array(values, pa.large_list(pa.large_string()))
-    return pa.array(values, pa.large_string())
+        if any(isinstance(element, _Number) for value in values for element in value or ()):
+            elements = list(chain.from_iterable(value or () for value in values))
+            return lists.from_flat(_to_column(elements), np.array([len(value or ()) for value in values]))
+        return pa.array(values, pa.large_list(TEXT))
+    text = pa.array(values, TEXT)
+    if _has(_Number, values):
+        return to_written(text, np.array([isinstance(value, _Number) for value in values], bool))
+    return text
 
 
 def _find_lone_surrogates(columns: list[list], reasons: Sequence[Optional[str]]) -> list[Optional[str]]:

@@ -84,7 +84,7 @@ def _read_format(
         return read_json_document(text, file, files, columns, constants, rows_per_batch)
     blocks = read_blocks(stream, file, files.encoding, rows_per_batch)
     if files.format == "jsonl":
-        return read_json_lines(blocks, file, files.encoding, columns, constants)
+        return read_json_lines(blocks, file, files, columns, constants)
     return read_csv(blocks, file, files, columns, constants)
 
 

@@ -13,14 +13,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_ssl import artifacts
+from recsys_ssl import artifacts, lists
 from recsys_ssl.logs.batches import is_list
 from recsys_ssl.logs.features import check_feature, count_words, explain_numbers, read_content
 from recsys_ssl.logs.ids import count_odd_ids, read_ids
 from recsys_ssl.logs.readers import Batch, Reject
 from recsys_ssl.logs.rows import find_rows
 from recsys_ssl.logs.times import Faults, as_microseconds
-from recsys_ssl.logs.values import TEXT, Marks, as_float, as_text, holds_list, is_empty, marks_of, to_numpy
+from recsys_ssl.logs.values import (
+    TEXT,
+    Marks,
+    as_float,
+    as_text,
+    holds_list,
+    is_empty,
+    marks_of,
+    show_text,
+    to_numpy,
+)
 from recsys_ssl.spec import ColumnFeature, ContentFeature, Feature, FeatureSpec
 
 POSITIVE, IMPRESSION, DISLIKED = 1, 2, 3
@@ -132,20 +142,22 @@ def known_items(batch: Batch, sound: np.ndarray, file: str, file_index: int, spe
     """The items of the sound records, the catalogue of a log without item table.
 
     Returns:
-        Table of distinct _id; with `items.from_events` the first record of each item, as `check_table` gives it.
+        Table of distinct _id; with `items.from_events` the first record of each item that `check_table` keeps. All
+        records are checked, so that neither items nor counts depend on where a batch begins.
     """
     kept = pa.array(sound)
     if not spec.items.from_events:
         names = [spec.events.item_id, *([spec.events.query_id] if spec.queries.same_as_items else [])]
         ids = pa.chunked_array([as_text(batch.columns[name]).filter(kept) for name in names], TEXT)
         return Checked(pa.table({"_id": ids.unique()}), [])
-    rows = np.flatnonzero(sound)
-    encoded = as_text(batch.columns[spec.events.item_id]).filter(kept).dictionary_encode()
+    places = None if batch.places is None else batch.places[sound]
+    records = Batch(batch.columns.filter(kept), batch.lines[sound], [], places)
+    marks = marks_of(spec.events)
+    features = spec.items.features
+    checked = check_table(records, file, file_index, features, spec.items.id, "item", marks, files="events")
+    encoded = lists.one_array(checked.table["_id"]).dictionary_encode()
     _, first = np.unique(encoded.indices.to_numpy(zero_copy_only=False), return_index=True)
-    rows = rows[np.sort(first)]
-    places = None if batch.places is None else batch.places[rows]
-    firsts = Batch(batch.columns.take(pa.array(rows)), batch.lines[rows], [], places)
-    return check_table(firsts, file, file_index, spec.items.features, spec.items.id, "item", marks_of(spec.events))
+    return checked._replace(table=checked.table.take(pa.array(np.sort(first))))
 
 
 def _label(columns: pa.Table, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray, Faults]:
@@ -231,6 +243,7 @@ def check_table(
     side: str,
     marks: Marks,
     group_column: str | None = None,
+    files: str | None = None,
 ) -> Checked:
     """Keeps the sound records of an item or query table; duplicate ids are found later, among all batches.
 
@@ -239,6 +252,7 @@ def check_table(
     Args:
         marks: of numbers that are text.
         group_column: of an item table, the column that a split by groups of items reads.
+        files: key of the spec with the marks; those of the table when None.
 
     Returns:
         Table of _id text, _file int32, _line int64, maybe _place (see `check_events`), the features (see
@@ -254,7 +268,7 @@ def check_table(
             faults += found
         elif isinstance(feature, ColumnFeature):
             column = batch.columns[feature.source_column]
-            columns[feature.name], found = check_feature(column, feature, marks, _TABLES[side])
+            columns[feature.name], found = check_feature(column, feature, marks, files or _TABLES[side])
             if feature.is_number:
                 unreadable.append(found)
             else:
@@ -293,7 +307,7 @@ def _reject(batch: Batch, file: str, faults: Sequence[tuple[np.ndarray, str]]) -
     for mask, reason in reversed(faults):
         reasons[mask] = reason
     bad = reasons != ""
-    records = _as_dicts(batch.columns.filter(pa.array(bad))) if bad.any() else []
+    records = _as_dicts(show_text(batch.columns.filter(pa.array(bad)))) if bad.any() else []
     found = zip(reasons[bad].tolist(), batch.lines[bad].tolist(), records)
     return reasons, [Reject(reason, file, line, record) for reason, line, record in found]
 

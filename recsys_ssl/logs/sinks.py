@@ -121,8 +121,11 @@ class _WriteInteractions(beam.DoFn):
         """Names and numbers of `timeline.HeldOut`."""
         times = events["timestamp_us"].to_numpy() if self._spec.events.timestamp else None
         query, item_row = (events[name].to_numpy() for name in ("_query", "item_row"))
-        by_event = self._spec.evaluation.group_by == "event"
-        return timeline.count_held_out(query, item_row, times, split, which, by_event)._asdict().items()
+        rules = self._spec.evaluation
+        found = timeline.count_held_out(
+            query, item_row, times, split, which, rules.group_by == "event", rules.mask_seen
+        )
+        return found._asdict().items()
 
     def _split(self, events: pa.Table, cuts: Optional[tuple[int, int]]) -> np.ndarray:
         share = self._spec.split
@@ -306,6 +309,7 @@ def _write_summary(counts: dict[str, Any], cuts: Optional[Sequence[int]], spec: 
         splits={split: counts.get(split, 0) for split in INTERACTION_SPLITS},
         held_out_pairs=held_out("pairs"),
         held_out_repeats=held_out("repeats"),
+        held_out_disliked=held_out("disliked"),
         held_out_queries=held_out("queries"),
         queries_without_history=held_out("without_history"),
         split_kind=spec.split.kind,

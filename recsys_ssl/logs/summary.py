@@ -56,7 +56,8 @@ class IngestSummary:
     examples: dict[str, str]
     """Table and reason -> the first record that was rejected for it."""
     unreadable_values: dict[str, int] = dataclasses.field(default_factory=dict)
-    """Table and reason -> number of values that were taken for missing ones; their records are kept."""
+    """Table and reason -> number of values that were taken for missing ones; their records are kept. With
+    `items.from_events` those of all sound records of the log."""
     ignored_types: dict[str, int] = dataclasses.field(default_factory=dict)
     """Event type -> number of `ignored`; of very many types the rarest are left out."""
     respelt_types: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -69,6 +70,8 @@ class IngestSummary:
     """Table and kind of id -> number of ids with blanks around them."""
     rounded_ids: dict[str, int] = dataclasses.field(default_factory=dict)
     """Table and kind of id -> number of ids as 1.2E+15."""
+    held_out_disliked: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Further pairs whose item the query had rated low before, which `mask_disliked` leaves out of the evaluation."""
     times_us: Optional[dict[str, int]] = None
     """First and last time of a positive, in microseconds since 1970."""
 
@@ -97,9 +100,8 @@ def list_warnings(summary: IngestSummary, spec: FeatureSpec) -> list[str]:
     found = []
     for what, number in summary.unreadable_values.items():
         side, _, why = what.partition(": ")
-        found.append(
-            f"{number:,} of the values of {_TABLES[side]}: {why}; taken for missing. First: {_example(summary, what)}"
-        )
+        table = _TABLES["events" if side == "items" and spec.items.from_events else side]
+        found.append(f"{number:,} of the values of {table}: {why}; taken for missing. First: {_example(summary, what)}")
     words: dict[str, dict[str, int]] = {}
     for what, number in summary.null_words.items():
         side, name, word = what.split(": ", 2)

@@ -20,6 +20,7 @@ from recsys_ssl.logs.rows import hash_ids, mix_hashes
 TRAIN, EVAL, TEST = 0, 1, 2
 NEITHER = -1
 """In place of a split: what a query rated low, which rankings leave out."""
+_NEVER = np.iinfo(np.int64).max
 
 # --- Order -----------------------------------------------------------------------------------------
 
@@ -135,7 +136,9 @@ class HeldOut(NamedTuple):
     pairs: int
     """Held-out events; where a query has one ranking, its events of one item count once."""
     repeats: int
-    """Pairs whose item the query had chosen, or rated low, before."""
+    """Pairs whose item the query had chosen before."""
+    disliked: int
+    """Pairs that are left out only since the query had rated their item low before."""
     queries: int
     without_history: int
     """Queries that had chosen nothing before their first held-out event."""
@@ -148,35 +151,43 @@ def count_held_out(
     split: np.ndarray,
     which: int,
     by_event: bool,
+    mask_seen: bool = True,
 ) -> HeldOut:
     """Counts a split's pairs and queries, and those that have no past or too much of it.
 
-    "Before" is as in `find_seen`, whose lists hold the items of exactly the repeats. Takes 40 bytes an event.
+    "Before" is as in `find_seen`, whose lists hold the items of exactly the pairs that are left out: the disliked ones,
+    and with `mask_seen` the repeats. Takes 50 bytes an event.
 
     Args:
         by_event: one ranking per held-out event; else one per query.
+        mask_seen: whether repeats are left out already, whatever the query had rated low.
 
     The other arguments are those of `find_seen`.
     """
     when = split.astype(np.int64) if timestamp_us is None else timestamp_us
     _, pair = np.unique(query * np.int64(item_row.max(initial=0) + 1) + item_row, return_inverse=True)
-    held_out = split == which
-    is_repeat = (when > _first(pair, when)[pair])[held_out]
+    held_out, chosen = split == which, split != NEITHER
+    is_repeat, is_disliked = (
+        (when > _first(pair, np.where(mask, when, _NEVER))[pair])[held_out] for mask in (chosen, ~chosen)
+    )
     pair, owner, when_held_out = pair[held_out], query[held_out], when[held_out]
-    if by_event:
-        pairs, repeats = len(pair), int(is_repeat.sum())
-    else:  # a pair with an event that is new is new, and chosen again later
-        pairs = len(np.unique(pair))
-        repeats = pairs - len(np.unique(pair[~is_repeat]))
+
+    def count(events: np.ndarray) -> int:
+        """Pairs of some held-out events only; one with another event, too, is chosen again later."""
+        if by_event:
+            return int(events.sum())
+        return len(np.unique(pair)) - len(np.unique(pair[~events]))
+
+    repeats = count(is_repeat)
+    disliked = count(is_repeat | is_disliked) - repeats if mask_seen else count(is_disliked)
     queries = np.unique(owner)
-    chosen = split != NEITHER
     begins = _first(owner, when_held_out)[queries] == _first(query[chosen], when[chosen])[queries]
-    return HeldOut(pairs, repeats, len(queries), int(begins.sum()))
+    return HeldOut(count(np.ones(len(pair), bool)), repeats, disliked, len(queries), int(begins.sum()))
 
 
 def _first(group: np.ndarray, when: np.ndarray) -> np.ndarray:
     """[largest group + 1] int64 the least of each group; the largest int64 for a group without any."""
-    least = np.full(group.max(initial=-1) + 1, np.iinfo(np.int64).max)
+    least = np.full(group.max(initial=-1) + 1, _NEVER)
     np.minimum.at(least, group, when)
     return least
 

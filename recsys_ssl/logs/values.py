@@ -15,6 +15,8 @@ from recsys_ssl.logs.batches import is_list
 from recsys_ssl.spec import Files
 
 TEXT = pa.large_string()
+WRITTEN = pa.struct([("text", TEXT), ("is_number", pa.bool_())])
+"""Cells of a format whose numbers are no text, as they stand there: which of them `Marks` do not concern."""
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 # --- Text ------------------------------------------------------------------------------------------
@@ -45,6 +47,33 @@ def is_text(kind: pa.DataType) -> bool:
     return pa.types.is_fixed_size_binary(kind) or any(check(kind) for check in written)
 
 
+def to_written(text: pa.Array, is_number: np.ndarray) -> pa.Array:
+    """[num_records] WRITTEN; null stays null."""
+    arrays = [text, pa.array(is_number, pa.bool_())]
+    return pa.StructArray.from_arrays(arrays, fields=list(WRITTEN), mask=text.is_null())
+
+
+def find_numbers(column: lists.Column) -> np.ndarray:
+    """[num_records] bool, True where a cell is known to be a number that is no text."""
+    array = lists.one_array(column)
+    return to_numpy(pc.struct_field(array, [1])) if array.type == WRITTEN else np.zeros(len(array), bool)
+
+
+def show_text(table: pa.Table) -> pa.Table:
+    """The columns, WRITTEN ones as text."""
+    names = table.column_names
+    return pa.table([_show_text(table[name]) for name in names], names)
+
+
+def _show_text(column: lists.Column) -> lists.Column:
+    if column.type == WRITTEN:
+        return as_text(column)
+    if is_list(column.type) and column.type.value_type == WRITTEN:
+        values, lengths = lists.flatten(column, TEXT)
+        return lists.from_flat(as_text(values), lengths)
+    return column
+
+
 def without_words(table: pa.Table, words: Sequence[str]) -> pa.Table:
     """The columns with null for each cell, or value of a list, that is one of some words; blanks around it are none."""
     names = table.column_names
@@ -52,7 +81,7 @@ def without_words(table: pa.Table, words: Sequence[str]) -> pa.Table:
 
 
 def _without_words(column: lists.Column, words: pa.Array) -> pa.Array:
-    array = _decoded(column)
+    array = lists.one_array(column) if column.type == WRITTEN else _decoded(column)
     if is_list(array.type):
         values, lengths = lists.flatten(array, TEXT)
         return lists.from_flat(_without_words(values, words), lengths)
@@ -77,6 +106,8 @@ def to_numpy(mask: pa.Array) -> np.ndarray:
 
 def _decoded(column: lists.Column) -> pa.Array:
     array = lists.one_array(column)
+    if array.type == WRITTEN:
+        return pc.struct_field(array, [0])
     return array.cast(array.type.value_type) if pa.types.is_dictionary(array.type) else array
 
 
@@ -135,7 +166,8 @@ def as_float(column: lists.Column, marks: Marks = PLAIN) -> tuple[np.ndarray, np
     """Numbers of a column; false and true are 0 and 1, a duration or a time of day is its seconds.
 
     Args:
-        marks: of numbers that are text. Signs and words of currencies around them, and %, do not matter.
+        marks: of numbers that are text, not of those of JSON or Parquet. Signs and words of currencies around them,
+            and %, do not matter.
 
     Returns:
         [num_records] float64, NaN where there is none; [num_records] bool, True where the cell is empty, null or
@@ -152,7 +184,9 @@ def as_float(column: lists.Column, marks: Marks = PLAIN) -> tuple[np.ndarray, np
         text = pc.utf8_trim_whitespace(pc.fill_null(as_text(array), ""))
         missing = to_numpy(pc.is_in(pc.utf8_lower(text), pa.array(["", "nan"], TEXT)))
         values = np.full(len(text), np.nan)
-        values[~missing] = parse_floats(text.filter(pa.array(~missing)), marks, booleans=True)
+        is_number = find_numbers(column)
+        for cells, written in ((~missing & ~is_number, marks), (~missing & is_number, PLAIN)):
+            values[cells] = parse_floats(text.filter(pa.array(cells)), written, booleans=True)
     bad = ~missing & ~(np.abs(values) <= _MAX_FLOAT32)
     return np.where(bad, np.nan, values), missing, bad
 

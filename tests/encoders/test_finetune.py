@@ -126,6 +126,13 @@ class TestResuming:
         assert (resumed.best_epoch, resumed.last_epoch) == (unharmed.best_epoch, unharmed.last_epoch)
         np.testing.assert_array_equal(resumed.predictions, unharmed.predictions)
 
+    def test_other_contents_with_the_same_targets_are_another_run(self, tmp_path, monkeypatch):
+        first = self.run(tmp_path)
+        monkeypatch.setitem(globals(), "GRAPHS", GRAPHS[1:] + GRAPHS[:1])
+        other, unharmed = self.run(tmp_path), self.run(None)
+        np.testing.assert_array_equal(other.predictions, unharmed.predictions)
+        assert not np.array_equal(other.predictions, first.predictions)
+
     def test_other_settings_are_another_run(self, tmp_path):
         self.run(tmp_path, epochs=2)
         seen = []

@@ -33,6 +33,16 @@ def test_many_held_out_repeats_name_the_rule_for_repeat_consumption(make_spec, r
     assert list_cautions(make_spec(mask_seen=False), counts(repeats)) == []
 
 
+@pytest.mark.parametrize(("disliked", "fate"), [(399, "They are left out"), (400, "No other is left")])
+def test_what_was_rated_low_is_no_repeat_but_is_left_out(make_spec, disliked, fate):
+    summary = {**counts(600), "held_out_disliked": {"test": disliked}}
+    (caution,) = list_cautions(make_spec(), summary)
+    assert caution.startswith(
+        "600 of 1,000 held-out pairs (60.0%) are items that their query had chosen before. " + fate
+    )
+    assert list_cautions(make_spec(), {**counts(0), "held_out_disliked": {"test": disliked}}) == []
+
+
 @pytest.mark.parametrize(("strangers", "told"), [(0, False), (50, False), (51, True), (100, True)])
 def test_sessions_that_are_judged_by_an_empty_history_name_the_rule_for_events(make_spec, strangers, told):
     found = list_cautions(make_spec(), counts(strangers=strangers))

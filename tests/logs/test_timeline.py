@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from recsys_ssl.logs import timeline
 from recsys_ssl.logs.rows import hash_ids
-from recsys_ssl.logs.timeline import EVAL, TEST, TRAIN
+from recsys_ssl.logs.timeline import EVAL, NEITHER, TEST, TRAIN
 
 # (query, item, time): few values, so that duplicates and equal times are common.
 EVENTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(0, 6)), max_size=40)
@@ -86,30 +86,41 @@ def test_seen_rows_equal_the_slow_loop(events, data):
 def test_counts_of_held_out_pairs_and_queries_equal_the_slow_loop(events, data):
     ordered, _ = timeline.order_events(to_table(events), "event")
     rows = to_tuples(ordered)
-    split = data.draw(st.lists(st.sampled_from([TRAIN, EVAL, TEST]), min_size=len(rows), max_size=len(rows)))
+    splits = st.sampled_from([NEITHER, TRAIN, EVAL, TEST])
+    split = data.draw(st.lists(splits, min_size=len(rows), max_size=len(rows)))
     columns = [ordered[name].to_numpy() for name in ("_query", "item_row")]
     for times in (None, ordered["timestamp_us"].to_numpy()):
         when = split if times is None else times.tolist()
         for which in (EVAL, TEST):
             held_out = [(*row[:2], w) for row, w, s in zip(rows, when, split) if s == which]
-            every = [(*row[:2], w) for row, w in zip(rows, when)]
-            is_repeat = [any(e[:2] == h[:2] and e[2] < h[2] for e in every) for h in held_out]
+            every = [(*row[:2], w) for row, w, s in zip(rows, when, split) if s != NEITHER]
+            low = [(*row[:2], w) for row, w, s in zip(rows, when, split) if s == NEITHER]
+            is_repeat, is_disliked = (
+                [any(e[:2] == h[:2] and e[2] < h[2] for e in found) for h in held_out] for found in (every, low)
+            )
+            is_out = [repeat or disliked for repeat, disliked in zip(is_repeat, is_disliked)]
             queries = {query for query, _, _ in held_out}
             starts = {query: min(w for q, _, w in held_out if q == query) for query in queries}
             strangers = [query for query in queries if not any(q == query and w < starts[query] for q, _, w in every)]
 
             arguments = (*columns, times, np.array(split, np.int8), which)
-            expected = (len(held_out), sum(is_repeat), len(queries), len(strangers))
-            assert timeline.count_held_out(*arguments, by_event=True) == expected
-            pairs = {h[:2] for h in held_out}
-            new = {h[:2] for h, repeat in zip(held_out, is_repeat) if not repeat}
-            by_query = (len(pairs), len(pairs - new), *expected[2:])
-            assert timeline.count_held_out(*arguments, by_event=False) == by_query
+            num_queries = (len(queries), len(strangers))
+            for mask_seen in (True, False):
+                low_alone = sum(is_out) - sum(is_repeat) if mask_seen else sum(is_disliked)
+                expected = (len(held_out), sum(is_repeat), low_alone, *num_queries)
+                assert timeline.count_held_out(*arguments, by_event=True, mask_seen=mask_seen) == expected
+                pairs = {h[:2] for h in held_out}
+                repeats, disliked, out = (
+                    len(pairs - {h[:2] for h, of in zip(held_out, mask) if not of})
+                    for mask in (is_repeat, is_disliked, is_out)
+                )
+                by_query = (len(pairs), repeats, out - repeats if mask_seen else disliked, *num_queries)
+                assert timeline.count_held_out(*arguments, by_event=False, mask_seen=mask_seen) == by_query
 
             # What the lists of seen rows say.
             lengths, seen = timeline.find_seen(*arguments)
             lists = np.split(seen, np.cumsum(lengths)[:-1])
-            assert is_repeat == [item in part for (_, item, _), part in zip(held_out, lists)]
+            assert is_out == [item in part for (_, item, _), part in zip(held_out, lists)]
 
 
 def test_ranges():

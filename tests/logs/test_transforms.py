@@ -14,7 +14,7 @@ from recsys_ssl.encoders.molecule.smiles import featurise
 from recsys_ssl.examples import list_shards, read_batches
 from recsys_ssl.logs.readers import LogError
 from recsys_ssl.logs.sinks import delete_outputs
-from recsys_ssl.logs.summary import IngestSummary
+from recsys_ssl.logs.summary import IngestSummary, list_warnings
 from recsys_ssl.logs.transforms import IngestConfig, ingest
 from recsys_ssl.spec import FeatureSpec
 
@@ -165,6 +165,7 @@ def test_every_example_of_a_small_log(tmp_path):
         splits={"train": 6, "eval": 2, "test": 2},
         held_out_pairs={"eval": 2, "test": 2},
         held_out_repeats={"eval": 0, "test": 1},  # u1 chose A at 10 and at 70
+        held_out_disliked={"eval": 0, "test": 0},
         held_out_queries={"eval": 2, "test": 2},
         queries_without_history={"eval": 0, "test": 0},
         split_kind="time",
@@ -329,20 +330,23 @@ def test_what_a_query_rated_low_leaves_its_rankings_and_nothing_else(tmp_path, m
         assert_conserved(run.summary)
         assert run.summary.rejected == {"item not in the table": 1}
     assert with_mask.split("train") == without.split("train")
-    repeats = without.summary.held_out_repeats
-    assert dataclasses.replace(with_mask.summary, held_out_repeats=repeats) == without.summary
+    none = {"eval": 0, "test": 0}
+    assert dataclasses.replace(with_mask.summary, held_out_disliked=none) == without.summary
 
     row_of = {row["item_id"][0]: row["item_row"][0] for row in with_mask.split("catalogue", "catalogue")}
     for split in ("eval", "test"):
-        repeats = 0
+        new, pairs = set(), set()
         for row, same in zip(with_mask.split(split), without.split(split)):
             ((user,), (now_us,)) = row["query_id"], row["timestamp_us"]
             past = [(item, rating) for query, item, rating, t in rows if query == user and t * 1_000_000 < now_us]
             seen = {item for item, rating in past if item in row_of and (mask_seen or rating < 4)}
             assert row["seen_rows"] == sorted(row_of[item] for item in seen)
             assert {**row, "seen_rows": 0} == {**same, "seen_rows": 0}
-            repeats += row["item_id"][0] in seen
-        assert not mask_seen or with_mask.summary.held_out_repeats[split] <= repeats
+            pairs.add((user, row["item_id"][0]))
+            new |= {(user, item) for item in set(row["item_id"]) - seen}
+        left_out = with_mask.summary.held_out_disliked[split]
+        assert left_out > 0
+        assert len(pairs - new) == left_out + mask_seen * with_mask.summary.held_out_repeats[split]
 
 
 def test_cells_of_several_records_and_items_of_the_log(tmp_path):
@@ -661,3 +665,49 @@ def test_every_broken_record_is_counted_and_written_before_the_run_fails(tmp_pat
 def test_config_is_checked(fields):
     with pytest.raises(ValueError, match="must be at least 1. Received"):
         dataclasses.replace(IngestConfig(), **fields)
+
+
+def test_items_of_the_log_and_their_faults_do_not_depend_on_batches(tmp_path):
+    spec = make_spec(
+        events={
+            "paths": ["events.jsonl"],
+            "format": "jsonl",
+            "query_id": "user",
+            "item_id": "item",
+            "timestamp": {"column": "time"},
+            "label": {},
+        },
+        items={
+            "table": None,
+            "from_events": True,
+            "id": "item",
+            "features": [
+                {"name": "item", "kind": "id"},
+                {"name": "price", "kind": "numeric"},
+                {"name": "group", "kind": "categorical"},
+            ],
+        },
+        max_rejected_share=0.9,
+    )
+    rows = [
+        {"user": f"u{n % 5}", "item": "ABCD"[n % 4], "time": n, "price": str(n), "group": f"g{n}"} for n in range(40)
+    ]
+    for n in (0, 4, 5, 8, 20, 36):  # A at 0, 4, 8, 20, 36 and B at 5
+        rows[n]["price"] = "dear"
+    rows[2]["group"] = rows[6]["group"] = ["g", "h"]  # of C the third record counts
+    why = "price is not a number but a word; name it in events.missing if it means unknown"
+    files = {"events.jsonl": "\n".join(map(json.dumps, rows)), "users.csv": USERS}
+    for rows_per_batch in (1, 7, 1000):
+        run = Run(tmp_path / str(rows_per_batch), spec, files, IngestConfig(3, rows_per_batch))
+        assert run.summary.unreadable_values == {f"items: {why}": 6}
+        assert [row["line"] for row in run.rejected("items_values")] == [1, 5, 6, 9, 21, 37]
+        assert [row["line"] for row in run.rejected("items")] == [3, 7]
+        catalogue = {row["item_id"][0]: (row["group"], row["price"]) for row in run.split("catalogue", "catalogue")}
+        assert catalogue == {
+            "A": (["g0"], []),
+            "B": (["g1"], [1.0]),
+            "C": (["g10"], [10.0]),
+            "D": (["g3"], [3.0]),
+        }
+        (told,) = (warning for warning in list_warnings(run.summary, spec) if "not a number" in warning)
+        assert told.startswith(f"6 of the values of the log: {why}")

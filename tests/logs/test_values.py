@@ -1,13 +1,19 @@
 """Numbers as programs and people write them, and columns of types that are neither text nor number."""
 
+import io
+import json
 from datetime import date, time, timedelta
 from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from recsys_ssl.logs.values import PLAIN, TEXT, Marks, as_float, as_text, find_marks, without_words
+from recsys_ssl.logs.readers import read_batches
+from recsys_ssl.logs.records import read_feature
+from recsys_ssl.logs.values import PLAIN, TEXT, Marks, as_float, as_text, find_marks, marks_of, without_words
+from recsys_ssl.spec import DenseFeature, Files
 
 COMMA, GROUPED, GERMAN, SWISS = Marks(","), Marks(".", ","), Marks(",", "."), Marks(".", "'")
 
@@ -112,3 +118,65 @@ def test_a_number_that_32_bits_cannot_hold_is_none(cells):
     assert bad.tolist() == [False, False, True, True]
     assert not missing.any()
     assert np.isnan(values).tolist() == bad.tolist()
+
+
+# --- Numbers that are no text ------------------------------------------------------------------------
+
+PRICES = [
+    {"item": 1.5, "price": 1.5, "vector": [1.5, -2e-1], "one": 1.5},
+    {"item": "1,5", "price": "1,5", "vector": ["1,5", 1.299], "one": "1,5"},
+    {"item": "a", "price": "1.299", "vector": ["1.299", 3], "one": [1.299]},
+    {"item": "b", "price": 1299, "vector": None, "one": None},
+    {"item": "c", "price": 1.299},
+]
+VECTORS = [[1.5, -0.2], [1.5, 1.299], [1299.0, 3.0], [], []]
+
+
+@pytest.mark.parametrize("rows_per_batch", [1, 2, 1000])
+@pytest.mark.parametrize("form", ["jsonl", "json"])
+def test_a_number_of_json_is_what_it_is_whatever_marks_texts_have(form, rows_per_batch):
+    lines = [json.dumps(record) for record in PRICES]
+    text = "[{}]".format(",\n".join(lines)) if form == "json" else "\n".join(lines)
+    read = read_features(text.encode(), rows_per_batch, format=form, missing=["b"])
+    assert [id for id, *_ in read] == ["1.5", "1,5", "a", None, "c"]
+    assert [price for _, price, *_ in read] == [1.5, 1.5, 1299.0, 1299.0, 1.299]
+    assert [vector for _, _, vector, _ in read] == [pytest.approx(vector) for vector in VECTORS]
+    assert [one for *_, one in read] == [pytest.approx(one) for one in ([1.5], [1.5], [1.299], [], [])]
+
+
+def test_a_number_of_parquet_is_what_it_is_whatever_marks_texts_have():
+    stream = io.BytesIO()
+    columns = {name: [record.get(name) for record in PRICES[:1]] for name in PRICES[0]}
+    pq.write_table(pa.table({**columns, "price": pa.array([1.299], pa.float32())}), stream)
+    ((_, price, vector, one),) = read_features(stream.getvalue(), 10, format="parquet")
+    assert (price, vector, one) == (np.float32(1.299), pytest.approx([1.5, -0.2]), [1.5])
+
+
+@pytest.mark.parametrize("cell", [[1.299, "1.299"], 1.299, "1.299 1,5"])
+def test_elements_of_a_cell_are_numbers_or_text(cell):
+    files = Files(
+        paths=["x"], format="jsonl", decimal=",", thousands=".", explode={"column": "price", "separator": " "}
+    )
+    (batch,) = read_batches(io.BytesIO(json.dumps({"price": cell}).encode()), "x", files, {"price": "key"})
+    expected = {str: [1299.0, 1.5], float: [1.299], list: [1.299, 1299.0]}[type(cell)]
+    assert as_float(batch.columns["price"], marks_of(files))[0].tolist() == expected
+
+
+def test_a_reject_shows_numbers_as_they_stand_in_the_file():
+    files = Files(paths=["x"], format="jsonl", decimal=",", explode={"column": "price"})
+    line = b'{"price": [], "item": 1.50, "vector": [2.50]}'
+    (batch,) = read_batches(io.BytesIO(line), "x", files, dict.fromkeys(["price", "item", "vector"], "key"))
+    assert [reject.record for reject in batch.rejects] == [{"price": [], "item": "1.50", "vector": ["2.50"]}]
+
+
+def read_features(data, rows_per_batch, **options):
+    """(item, price, vector, one) of each record in order, read with the marks of German."""
+    files, found = Files(paths=["x"], decimal=",", thousands=".", **options), []
+    for batch in read_batches(io.BytesIO(data), "x", files, dict.fromkeys(PRICES[0], "key"), rows_per_batch):
+        prices, _, bad = as_float(batch.columns["price"], GERMAN)
+        vector, wrong = read_feature(batch.columns["vector"], DenseFeature(name="v", kind="dense", dim=2), GERMAN)
+        one, odd = read_feature(batch.columns["one"], DenseFeature(name="v", kind="dense", dim=1), GERMAN)
+        assert not (bad | wrong | odd).any()
+        ids = as_text(batch.columns["item"]).to_pylist()
+        found += zip(batch.lines.tolist(), zip(ids, prices.tolist(), vector.to_pylist(), one.to_pylist()))
+    return [values for _, values in sorted(found, key=lambda pair: pair[0])]
