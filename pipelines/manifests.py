@@ -170,7 +170,7 @@ def _check_part(
     again: str,
 ) -> None:
     manifest, maker = present[name], _MAKERS[name]
-    if changed := _differences(manifest.spec, json.loads(spec.to_json())):
+    if changed := _spec_differences(manifest.spec, spec):
         raise ValueError(f"{at(name)} was made with another spec: {_list(changed)}. {again}, or use that spec.")
     wanted = json.loads(json.dumps(given.get(maker.section, {})))
     if changed := _differences(_pick(manifest.settings, wanted), wanted, f"{maker.section}."):
@@ -199,7 +199,7 @@ def check_places(spec: FeatureSpec, recommender_dir: str, interactions_dir: str,
     ):
         with contextlib.suppress(FileNotFoundError):  # of an earlier version
             found[name] = artifacts.read_manifest(directory)
-            changed = _differences(found[name].spec, json.loads(spec.to_json()))
+            changed = _spec_differences(found[name].spec, spec)
             changed = [change for change in changed if not change.startswith("evaluation")]
             if changed:
                 raise ValueError(
@@ -213,12 +213,18 @@ def check_places(spec: FeatureSpec, recommender_dir: str, interactions_dir: str,
                 )
 
 
+def _spec_differences(before: Mapping[str, Any], spec: FeatureSpec) -> list[str]:
+    """What a spec of a manifest differs in from the one that is given; what only describes it does not count."""
+    now = json.loads(spec.to_json())
+    return _differences({**before, "description": None}, {**now, "description": None})
+
+
 def _differences(before: Any, now: Any, prefix: str = "") -> list[str]:
-    """What two nested dicts differ in, as `name: value before, value now`; descriptions do not count."""
+    """What two nested dicts differ in, as `name value before there, value now here`."""
     before, now = _by_name(before), _by_name(now)
     if not isinstance(before, dict) or not isinstance(now, dict):
         return [] if before == now else [f"{prefix.rstrip('.')} {_short(before)} there, {_short(now)} here"]
-    names = [name for name in dict.fromkeys([*before, *now]) if name != "description"]
+    names = dict.fromkeys([*before, *now])
     return [text for name in names for text in _differences(before.get(name), now.get(name), f"{prefix}{name}.")]
 
 

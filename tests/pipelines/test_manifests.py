@@ -86,6 +86,27 @@ def test_another_spec_is_refused_and_its_change_told(made, at, stage, change, to
     assert f"was made with another spec: {told}. Run `recsys-ssl ingest` again, or use that spec." in str(refused.value)
 
 
+def items_with(*features):
+    return {"id": "film", "table": {"paths": ["i.csv"]}, "features": [{"name": "film", "kind": "id"}, *features]}
+
+
+@pytest.mark.parametrize(
+    ("feature", "told"),
+    [
+        ([{"name": "description", "kind": "categorical"}], 'items.features.description.kind "text" there, "cat'),
+        ([], r"items.features.description \{.* there, none here"),
+    ],
+    ids=["another kind", "none"],
+)
+def test_a_feature_named_description_counts_as_any_other(at, feature, told):
+    made_with = make_spec(items=items_with({"name": "description", "kind": "text"}))
+    with making(INGEST, at, made_with, {}) as places:
+        for place in places:
+            Path(place, "part").write_text("1")
+    with pytest.raises(ValueError, match=f"another spec: {told}"):
+        check(TRANSFORM, at, make_spec(items=items_with(*feature)))
+
+
 @pytest.mark.parametrize("end", ["kill", "error"])
 def test_a_stage_that_does_not_end_leaves_nothing_that_is_read(made, at, end):
     class Killed(BaseException):
