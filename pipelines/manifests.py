@@ -84,6 +84,8 @@ EVALUATE = Stage(
 STAGES = (INGEST, TRANSFORM, CORRELATE, *TRAIN.values(), *INDEX.values(), EVALUATE)
 _MAKERS = {name: stage for stage in STAGES for name in stage.makes}
 _ORDER = list(_MAKERS)
+_OF_REPORTS = ("evaluation.group_by ", "evaluation.slices ")
+"""What of a spec no recommendation depends on. What queries saw is written at ingestion, as the masks say."""
 
 
 @contextlib.contextmanager
@@ -190,7 +192,7 @@ def check_places(spec: FeatureSpec, recommender_dir: str, interactions_dir: str,
     """Holds a recommender and the log that it is asked about against the spec and each other.
 
     Raises:
-        ValueError: they were made with another spec, evaluation apart, or the log is not the one that it learnt.
+        ValueError: they were made with another spec, what only reports read apart, or the log is not the one that it learnt.
     """
     found = {}
     for name, directory in (
@@ -200,7 +202,7 @@ def check_places(spec: FeatureSpec, recommender_dir: str, interactions_dir: str,
         with contextlib.suppress(FileNotFoundError):  # of an earlier version
             found[name] = artifacts.read_manifest(directory)
             changed = _spec_differences(found[name].spec, spec)
-            changed = [change for change in changed if not change.startswith("evaluation")]
+            changed = [change for change in changed if not change.startswith(_OF_REPORTS)]
             if changed:
                 raise ValueError(
                     f"{directory} was made with another spec: {_list(changed)}. Use that spec, or run the stages again."

@@ -197,7 +197,13 @@ def test_other_code_is_told_but_not_refused(made, at, monkeypatch, caplog):
 
 def test_a_recommender_is_asked_with_its_own_spec_and_log(made, make, at):
     places = at("treatment", "recommender"), at("interactions"), at("catalogue")
-    check_places(make_spec(evaluation={"mask_seen": False}), *places)
+    check_places(make_spec(evaluation={"group_by": "event"}), *places)
+    for mask, before in (("mask_seen", True), ("mask_disliked", False)):
+        label = {"label": {"column": "rating", "threshold": 4}}
+        now = make_spec(evaluation={mask: not before}, events={**SPEC["events"], **label})
+        told = f"evaluation.{mask} {str(before).lower()} there, {str(not before).lower()} here"
+        with pytest.raises(ValueError, match=told):
+            check_places(now, *places)
     with pytest.raises(ValueError, match="another spec: name"):
         check_places(make_spec(name="books"), *places)
     make(INGEST, data="2")
