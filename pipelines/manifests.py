@@ -172,6 +172,11 @@ def _check_part(
     again: str,
 ) -> None:
     manifest, maker = present[name], _MAKERS[name]
+    if manifest.stage != maker.command:
+        raise ValueError(
+            f"{at(name)} must be made by `recsys-ssl {maker.command}`. Received: an output of "
+            f"`recsys-ssl {manifest.stage}`. {again}."
+        )
     if changed := _spec_differences(manifest.spec, spec):
         raise ValueError(f"{at(name)} was made with another spec: {_list(changed)}. {again}, or use that spec.")
     wanted = json.loads(json.dumps(given.get(maker.section, {})))
@@ -192,27 +197,46 @@ def check_places(spec: FeatureSpec, recommender_dir: str, interactions_dir: str,
     """Holds a recommender and the log that it is asked about against the spec and each other.
 
     Raises:
-        ValueError: they were made with another spec, what only reports read apart, or the log is not the one that it learnt.
+        ValueError: one is outdated, they were made with another spec, what only reports read apart, or the log is not
+            the one that it learnt.
     """
     found = {}
     for name, directory in (
         *(("interactions", interactions_dir), ("catalogue", catalogue_dir)),
         ("recommender", recommender_dir),
     ):
-        with contextlib.suppress(FileNotFoundError):  # of an earlier version
-            found[name] = artifacts.read_manifest(directory)
-            changed = _spec_differences(found[name].spec, spec)
-            changed = [change for change in changed if not change.startswith(_OF_REPORTS)]
-            if changed:
-                raise ValueError(
-                    f"{directory} was made with another spec: {_list(changed)}. Use that spec, or run the stages again."
-                )
+        if (manifest := _read_present(directory)) is None:
+            continue  # of an earlier version
+        found[name] = manifest
+        changed = _spec_differences(manifest.spec, spec)
+        changed = [change for change in changed if not change.startswith(_OF_REPORTS)]
+        if changed:
+            raise ValueError(
+                f"{directory} was made with another spec: {_list(changed)}. Use that spec, or run the stages again."
+            )
     if "recommender" in found:
-        for name, digest in found["recommender"].inputs.items():
-            if name in found and found[name].digest != digest:
+        learnt = found["recommender"].inputs
+        for name in ("interactions", "catalogue"):
+            if name in learnt and (name not in found or found[name].digest != learnt[name]):
                 raise ValueError(
                     f"the recommender was made from other {name} than there are now. Run the later stages again."
                 )
+
+
+def _read_present(directory: str) -> Manifest | None:
+    """The manifest of a part; None where it has none.
+
+    Raises:
+        ValueError: the part is outdated.
+    """
+    try:
+        return artifacts.read_manifest(directory)
+    except FileNotFoundError:
+        if os.path.exists(os.path.join(directory, artifacts.OUTDATED_FILE)):
+            raise ValueError(
+                f"{directory} must be whole. The command that makes it was not finished. Run that command again."
+            ) from None
+        return None
 
 
 def _spec_differences(before: Mapping[str, Any], spec: FeatureSpec) -> list[str]:

@@ -211,6 +211,36 @@ def test_a_recommender_is_asked_with_its_own_spec_and_log(made, make, at):
         check_places(make_spec(), *places)
 
 
+@pytest.mark.parametrize("part", ["treatment/recommender", "interactions", "catalogue"])
+def test_a_recommender_is_not_asked_when_a_part_was_begun_anew(made, at, part):
+    artifacts.outdate(at(part))
+    with pytest.raises(ValueError, match=f"{part} must be whole. .* was not finished. Run that command again"):
+        check_places(make_spec(), at("treatment", "recommender"), at("interactions"), at("catalogue"))
+
+
+def test_parts_without_any_manifest_are_of_an_earlier_version(made, at):
+    places = at("treatment", "recommender"), at("interactions"), at("catalogue")
+    for place in places:
+        os.remove(os.path.join(place, artifacts.MANIFEST_FILE))
+    check_places(make_spec(), *places)
+
+
+def test_a_log_that_a_failed_ingestion_left_unsigned_is_not_the_one_that_was_learnt(made, at):
+    os.remove(at("interactions", artifacts.MANIFEST_FILE))
+    with pytest.raises(ValueError, match="made from other interactions than there are now"):
+        check_places(make_spec(), at("treatment", "recommender"), at("interactions"), at("catalogue"))
+
+
+def test_an_output_of_another_command_is_refused(made, at):
+    artifacts.copy_dir(at("control", "towers"), at("treatment", "towers"))
+    with pytest.raises(
+        ValueError,
+        match="treatment/towers must be made by `recsys-ssl train --arm treatment`. Received: an output of "
+        "`recsys-ssl train --arm control`. Run `recsys-ssl train --arm treatment` again",
+    ):
+        check(INDEX["treatment"], at, make_spec())
+
+
 def test_a_damaged_manifest_says_what_to_delete(made, at):
     Path(at("catalogue", "manifest.json")).write_text('{"stage": "inge')
     with pytest.raises(ValueError, match=r"catalogue/manifest\.json is damaged\. Delete .*/catalogue "):
