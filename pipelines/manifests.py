@@ -100,7 +100,8 @@ def making(
 ) -> Iterator[list[str]]:
     """Yields empty directories, one for each part that a stage makes; they get their names at the end, signed.
 
-    After an error or a kill the parts are those of before, but outdated: no command reads them any more.
+    After an error the parts are those of before. After a kill they are too, but outdated: no command reads them any
+    more, since whoever began to make them again wants others.
 
     Args:
         settings: what the stage reads of them, a dataclass or a dict.
@@ -117,16 +118,18 @@ def making(
     manifest = artifacts.derive_manifest(stage.command, spec.to_json(), settings, stage.code(spec), inputs)
     manifest = dataclasses.replace(manifest, inputs={**manifest.inputs, **facts})
     places = [at(name) for name in stage.makes]
-    artifacts.outdate(*places)
+    outdated = artifacts.outdate(*places)
     with contextlib.ExitStack() as stack:
-        unfinished = [str(stack.enter_context(artifacts.whole_directory(place))) for place in places]
         failure = None
         try:
+            unfinished = [str(stack.enter_context(artifacts.whole_directory(place))) for place in places]
             yield unfinished
+            manifest.write(*(directory for directory in unfinished if os.listdir(directory)))
         except shown_after as error:
             failure = error
-        else:
-            manifest.write(*(directory for directory in unfinished if os.listdir(directory)))
+        except Exception:
+            artifacts.restore(*outdated)
+            raise
     if failure is not None:
         raise failure
 

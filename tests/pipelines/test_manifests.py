@@ -107,19 +107,18 @@ def test_a_feature_named_description_counts_as_any_other(at, feature, told):
         check(TRANSFORM, at, make_spec(items=items_with(*feature)))
 
 
-@pytest.mark.parametrize("end", ["kill", "error"])
-def test_a_stage_that_does_not_end_leaves_nothing_that_is_read(made, at, end):
+def test_a_stage_that_is_killed_leaves_nothing_that_is_read(made, at):
     class Killed(BaseException):
         pass
 
     before = Path(at("interactions", "part")).read_text()
 
-    def fail(place):
+    def begin(place):
         Path(place, "part").write_text("half")
-        raise Killed if end == "kill" else OSError("x")
+        raise Killed
 
-    with pytest.raises((Killed, OSError)), making(INGEST, at, make_spec(), {}) as places:
-        fail(places[0])
+    with pytest.raises(Killed), making(INGEST, at, make_spec(), {}) as places:
+        begin(places[0])
     assert Path(at("interactions", "part")).read_text() == before  # for whoever has it open
     for stage in (TRANSFORM, INDEX["control"]):
         with pytest.raises(FileNotFoundError, match="needs interactions, finished.*Run `recsys-ssl ingest` first"):
@@ -127,6 +126,29 @@ def test_a_stage_that_does_not_end_leaves_nothing_that_is_read(made, at, end):
     # Not what it reads itself, but what that was made of.
     with pytest.raises(ValueError, match="interactions must be whole.*Run `recsys-ssl ingest` again"):
         check(CORRELATE, at, make_spec())
+
+
+def test_a_stage_that_fails_leaves_what_was_there(made, at, tmp_path):
+    def files():
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def fail(place):
+        Path(place, "part").write_text("half")
+        raise ValueError("no such method")
+
+    before, spec = files(), make_spec()
+    with pytest.raises(ValueError, match="no such method"), making(INDEX["treatment"], at, spec, {}) as places:
+        fail(places[0])
+    assert files() == before
+    check(EVALUATE, at, spec)
+
+
+def test_an_error_does_not_sign_what_a_kill_outdated(made, at):
+    artifacts.outdate(at("interactions"))
+    with pytest.raises(OSError), making(INGEST, at, make_spec(), {}):
+        raise OSError
+    with pytest.raises(FileNotFoundError, match="needs interactions, finished"):
+        check(TRANSFORM, at, make_spec())
 
 
 def test_what_a_failed_command_shows_is_not_read_by_the_next(made, at):
