@@ -35,6 +35,18 @@ def locked(workdir: Path, command: str, part: str | None = None) -> Iterator[Non
         yield
 
 
+def keep_free(directory: Path, stack: contextlib.ExitStack) -> bool:
+    """Whether no command is at work in a directory; none begins there until the stack ends."""
+    try:
+        file = stack.enter_context((directory / LOCK_FILE).open(encoding="utf-8"))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # no lock, thus no working directory; a file system without locks
+        return True
+    return True
+
+
 def _take(stack: contextlib.ExitStack, path: Path, command: str, kind: int) -> None:
     file = stack.enter_context(path.open("a+", encoding="utf-8"))
     try:

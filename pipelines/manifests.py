@@ -84,6 +84,8 @@ EVALUATE = Stage(
 STAGES = (INGEST, TRANSFORM, CORRELATE, *TRAIN.values(), *INDEX.values(), EVALUATE)
 _MAKERS = {name: stage for stage in STAGES for name in stage.makes}
 _ORDER = list(_MAKERS)
+_OF_REPORTS = ("evaluation.group_by ", "evaluation.slices ")
+"""What of a spec no recommendation depends on. What queries saw is written at ingestion, as the masks say."""
 
 
 @contextlib.contextmanager
@@ -98,7 +100,8 @@ def making(
 ) -> Iterator[list[str]]:
     """Yields empty directories, one for each part that a stage makes; they get their names at the end, signed.
 
-    After an error or a kill the parts are those of before, but outdated: no command reads them any more.
+    After an error the parts are those of before. After a kill they are too, but outdated: no command reads them any
+    more, since whoever began to make them again wants others.
 
     Args:
         settings: what the stage reads of them, a dataclass or a dict.
@@ -115,16 +118,18 @@ def making(
     manifest = artifacts.derive_manifest(stage.command, spec.to_json(), settings, stage.code(spec), inputs)
     manifest = dataclasses.replace(manifest, inputs={**manifest.inputs, **facts})
     places = [at(name) for name in stage.makes]
-    artifacts.outdate(*places)
+    outdated = artifacts.outdate(*places)
     with contextlib.ExitStack() as stack:
-        unfinished = [str(stack.enter_context(artifacts.whole_directory(place))) for place in places]
         failure = None
         try:
+            unfinished = [str(stack.enter_context(artifacts.whole_directory(place))) for place in places]
             yield unfinished
+            manifest.write(*(directory for directory in unfinished if os.listdir(directory)))
         except shown_after as error:
             failure = error
-        else:
-            manifest.write(*(directory for directory in unfinished if os.listdir(directory)))
+        except Exception:
+            artifacts.restore(*outdated)
+            raise
     if failure is not None:
         raise failure
 
@@ -170,7 +175,12 @@ def _check_part(
     again: str,
 ) -> None:
     manifest, maker = present[name], _MAKERS[name]
-    if changed := _differences(manifest.spec, json.loads(spec.to_json())):
+    if manifest.stage != maker.command:
+        raise ValueError(
+            f"{at(name)} must be made by `recsys-ssl {maker.command}`. Received: an output of "
+            f"`recsys-ssl {manifest.stage}`. {again}."
+        )
+    if changed := _spec_differences(manifest.spec, spec):
         raise ValueError(f"{at(name)} was made with another spec: {_list(changed)}. {again}, or use that spec.")
     wanted = json.loads(json.dumps(given.get(maker.section, {})))
     if changed := _differences(_pick(manifest.settings, wanted), wanted, f"{maker.section}."):
@@ -190,35 +200,60 @@ def check_places(spec: FeatureSpec, recommender_dir: str, interactions_dir: str,
     """Holds a recommender and the log that it is asked about against the spec and each other.
 
     Raises:
-        ValueError: they were made with another spec, evaluation apart, or the log is not the one that it learnt.
+        ValueError: one is outdated, they were made with another spec, what only reports read apart, or the log is not
+            the one that it learnt.
     """
     found = {}
     for name, directory in (
         *(("interactions", interactions_dir), ("catalogue", catalogue_dir)),
         ("recommender", recommender_dir),
     ):
-        with contextlib.suppress(FileNotFoundError):  # of an earlier version
-            found[name] = artifacts.read_manifest(directory)
-            changed = _differences(found[name].spec, json.loads(spec.to_json()))
-            changed = [change for change in changed if not change.startswith("evaluation")]
-            if changed:
-                raise ValueError(
-                    f"{directory} was made with another spec: {_list(changed)}. Use that spec, or run the stages again."
-                )
+        if (manifest := _read_present(directory)) is None:
+            continue  # of an earlier version
+        found[name] = manifest
+        changed = _spec_differences(manifest.spec, spec)
+        changed = [change for change in changed if not change.startswith(_OF_REPORTS)]
+        if changed:
+            raise ValueError(
+                f"{directory} was made with another spec: {_list(changed)}. Use that spec, or run the stages again."
+            )
     if "recommender" in found:
-        for name, digest in found["recommender"].inputs.items():
-            if name in found and found[name].digest != digest:
+        learnt = found["recommender"].inputs
+        for name in ("interactions", "catalogue"):
+            if name in learnt and (name not in found or found[name].digest != learnt[name]):
                 raise ValueError(
                     f"the recommender was made from other {name} than there are now. Run the later stages again."
                 )
 
 
+def _read_present(directory: str) -> Manifest | None:
+    """The manifest of a part; None where it has none.
+
+    Raises:
+        ValueError: the part is outdated.
+    """
+    try:
+        return artifacts.read_manifest(directory)
+    except FileNotFoundError:
+        if os.path.exists(os.path.join(directory, artifacts.OUTDATED_FILE)):
+            raise ValueError(
+                f"{directory} must be whole. The command that makes it was not finished. Run that command again."
+            ) from None
+        return None
+
+
+def _spec_differences(before: Mapping[str, Any], spec: FeatureSpec) -> list[str]:
+    """What a spec of a manifest differs in from the one that is given; what only describes it does not count."""
+    now = json.loads(spec.to_json())
+    return _differences({**before, "description": None}, {**now, "description": None})
+
+
 def _differences(before: Any, now: Any, prefix: str = "") -> list[str]:
-    """What two nested dicts differ in, as `name: value before, value now`; descriptions do not count."""
+    """What two nested dicts differ in, as `name value before there, value now here`."""
     before, now = _by_name(before), _by_name(now)
     if not isinstance(before, dict) or not isinstance(now, dict):
         return [] if before == now else [f"{prefix.rstrip('.')} {_short(before)} there, {_short(now)} here"]
-    names = [name for name in dict.fromkeys([*before, *now]) if name != "description"]
+    names = dict.fromkeys([*before, *now])
     return [text for name in names for text in _differences(before.get(name), now.get(name), f"{prefix}{name}.")]
 
 

@@ -426,8 +426,17 @@ def derive_manifest(
     return Manifest(stage, spec, json.loads(json.dumps(settings)), code, digests)
 
 
-def outdate(*directories: PathLike) -> None:
-    """Takes the manifests away from outputs of the local disk that are to be made again."""
+def outdate(*directories: PathLike) -> list[PathLike]:
+    """Takes the manifests away from outputs of the local disk that are to be made again; returns which had one."""
+    outdated = []
     for directory in directories:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.replace(os.path.join(directory, MANIFEST_FILE), os.path.join(directory, OUTDATED_FILE))
+            outdated.append(directory)
+    return outdated
+
+
+def restore(*directories: PathLike) -> None:
+    """Gives outputs that `outdate` took them from their manifests back."""
+    for directory in directories:
+        os.replace(os.path.join(directory, OUTDATED_FILE), os.path.join(directory, MANIFEST_FILE))

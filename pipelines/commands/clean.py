@@ -23,12 +23,13 @@ def clean(
         fail(f"--workdir must be a directory. Received: {str(workdir)!r}. Check the path.")
     from pipelines.leftovers import cancel_executions, find_leftovers, remove
 
-    with readable(), locked(workdir, "clean"):
-        leftovers = find_leftovers(workdir)
+    with readable(), locked(workdir, "clean"), find_leftovers(workdir) as (leftovers, at_work):
         for leftover in leftovers:
             typer.echo(f"{leftover.num_bytes:>15,}  {leftover.path.relative_to(workdir)}  ({leftover.what})")
             if not dry_run:
                 remove(leftover)
+        for path in at_work:
+            typer.echo(f"{'skipped':>15}  {path.relative_to(workdir)}  (a command is at work there)")
         if not dry_run and (cancelled := cancel_executions(workdir)):
             typer.echo(f"{cancelled:,} executions that had not finished are marked as cancelled")
     verb = "would be removed" if dry_run else "removed"

@@ -86,19 +86,39 @@ def test_another_spec_is_refused_and_its_change_told(made, at, stage, change, to
     assert f"was made with another spec: {told}. Run `recsys-ssl ingest` again, or use that spec." in str(refused.value)
 
 
-@pytest.mark.parametrize("end", ["kill", "error"])
-def test_a_stage_that_does_not_end_leaves_nothing_that_is_read(made, at, end):
+def items_with(*features):
+    return {"id": "film", "table": {"paths": ["i.csv"]}, "features": [{"name": "film", "kind": "id"}, *features]}
+
+
+@pytest.mark.parametrize(
+    ("feature", "told"),
+    [
+        ([{"name": "description", "kind": "categorical"}], 'items.features.description.kind "text" there, "cat'),
+        ([], r"items.features.description \{.* there, none here"),
+    ],
+    ids=["another kind", "none"],
+)
+def test_a_feature_named_description_counts_as_any_other(at, feature, told):
+    made_with = make_spec(items=items_with({"name": "description", "kind": "text"}))
+    with making(INGEST, at, made_with, {}) as places:
+        for place in places:
+            Path(place, "part").write_text("1")
+    with pytest.raises(ValueError, match=f"another spec: {told}"):
+        check(TRANSFORM, at, make_spec(items=items_with(*feature)))
+
+
+def test_a_stage_that_is_killed_leaves_nothing_that_is_read(made, at):
     class Killed(BaseException):
         pass
 
     before = Path(at("interactions", "part")).read_text()
 
-    def fail(place):
+    def begin(place):
         Path(place, "part").write_text("half")
-        raise Killed if end == "kill" else OSError("x")
+        raise Killed
 
-    with pytest.raises((Killed, OSError)), making(INGEST, at, make_spec(), {}) as places:
-        fail(places[0])
+    with pytest.raises(Killed), making(INGEST, at, make_spec(), {}) as places:
+        begin(places[0])
     assert Path(at("interactions", "part")).read_text() == before  # for whoever has it open
     for stage in (TRANSFORM, INDEX["control"]):
         with pytest.raises(FileNotFoundError, match="needs interactions, finished.*Run `recsys-ssl ingest` first"):
@@ -106,6 +126,29 @@ def test_a_stage_that_does_not_end_leaves_nothing_that_is_read(made, at, end):
     # Not what it reads itself, but what that was made of.
     with pytest.raises(ValueError, match="interactions must be whole.*Run `recsys-ssl ingest` again"):
         check(CORRELATE, at, make_spec())
+
+
+def test_a_stage_that_fails_leaves_what_was_there(made, at, tmp_path):
+    def files():
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def fail(place):
+        Path(place, "part").write_text("half")
+        raise ValueError("no such method")
+
+    before, spec = files(), make_spec()
+    with pytest.raises(ValueError, match="no such method"), making(INDEX["treatment"], at, spec, {}) as places:
+        fail(places[0])
+    assert files() == before
+    check(EVALUATE, at, spec)
+
+
+def test_an_error_does_not_sign_what_a_kill_outdated(made, at):
+    artifacts.outdate(at("interactions"))
+    with pytest.raises(OSError), making(INGEST, at, make_spec(), {}):
+        raise OSError
+    with pytest.raises(FileNotFoundError, match="needs interactions, finished"):
+        check(TRANSFORM, at, make_spec())
 
 
 def test_what_a_failed_command_shows_is_not_read_by_the_next(made, at):
@@ -176,12 +219,48 @@ def test_other_code_is_told_but_not_refused(made, at, monkeypatch, caplog):
 
 def test_a_recommender_is_asked_with_its_own_spec_and_log(made, make, at):
     places = at("treatment", "recommender"), at("interactions"), at("catalogue")
-    check_places(make_spec(evaluation={"mask_seen": False}), *places)
+    check_places(make_spec(evaluation={"group_by": "event"}), *places)
+    for mask, before in (("mask_seen", True), ("mask_disliked", False)):
+        label = {"label": {"column": "rating", "threshold": 4}}
+        now = make_spec(evaluation={mask: not before}, events={**SPEC["events"], **label})
+        told = f"evaluation.{mask} {str(before).lower()} there, {str(not before).lower()} here"
+        with pytest.raises(ValueError, match=told):
+            check_places(now, *places)
     with pytest.raises(ValueError, match="another spec: name"):
         check_places(make_spec(name="books"), *places)
     make(INGEST, data="2")
     with pytest.raises(ValueError, match="made from other interactions than there are now"):
         check_places(make_spec(), *places)
+
+
+@pytest.mark.parametrize("part", ["treatment/recommender", "interactions", "catalogue"])
+def test_a_recommender_is_not_asked_when_a_part_was_begun_anew(made, at, part):
+    artifacts.outdate(at(part))
+    with pytest.raises(ValueError, match=f"{part} must be whole. .* was not finished. Run that command again"):
+        check_places(make_spec(), at("treatment", "recommender"), at("interactions"), at("catalogue"))
+
+
+def test_parts_without_any_manifest_are_of_an_earlier_version(made, at):
+    places = at("treatment", "recommender"), at("interactions"), at("catalogue")
+    for place in places:
+        os.remove(os.path.join(place, artifacts.MANIFEST_FILE))
+    check_places(make_spec(), *places)
+
+
+def test_a_log_that_a_failed_ingestion_left_unsigned_is_not_the_one_that_was_learnt(made, at):
+    os.remove(at("interactions", artifacts.MANIFEST_FILE))
+    with pytest.raises(ValueError, match="made from other interactions than there are now"):
+        check_places(make_spec(), at("treatment", "recommender"), at("interactions"), at("catalogue"))
+
+
+def test_an_output_of_another_command_is_refused(made, at):
+    artifacts.copy_dir(at("control", "towers"), at("treatment", "towers"))
+    with pytest.raises(
+        ValueError,
+        match="treatment/towers must be made by `recsys-ssl train --arm treatment`. Received: an output of "
+        "`recsys-ssl train --arm control`. Run `recsys-ssl train --arm treatment` again",
+    ):
+        check(INDEX["treatment"], at, make_spec())
 
 
 def test_a_damaged_manifest_says_what_to_delete(made, at):
