@@ -18,7 +18,15 @@ _JSON = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 
 
 def split_cells(column: lists.Column, separator: Optional[str]) -> tuple[pa.Array, np.ndarray]:
-    """The texts of a column that are not empty, [sum of lengths], and how many each record has.
+    """The texts of a column that are not empty, [sum of lengths], and how many each record has; see `read_parts`."""
+    text, lengths = read_parts(column, separator)
+    present = ~is_empty(text)
+    rows = lists.owners(lengths)[present]
+    return text.filter(pa.array(present)), np.bincount(rows, minlength=len(lengths))
+
+
+def read_parts(column: lists.Column, separator: Optional[str]) -> tuple[pa.Array, np.ndarray]:
+    """The texts of a column, [sum of lengths], and how many each record has; an empty text has one empty part.
 
     The parts of a text lose the blanks around them; a text that is a list, as `["a", "b"]` or `['a', 'b']`, gives its
     values. The values of a column of lists stay as they are.
@@ -30,10 +38,7 @@ def split_cells(column: lists.Column, separator: Optional[str]) -> tuple[pa.Arra
         if listed.any():
             column = _replace_lists(column, text, listed, separator)
     values, lengths = lists.flatten(column, TEXT)
-    text = as_text(pa.chunked_array([values]))
-    present = ~is_empty(text)
-    rows = lists.owners(lengths)[present]
-    return text.filter(pa.array(present)), np.bincount(rows, minlength=len(lengths))
+    return as_text(pa.chunked_array([values])), lengths
 
 
 def _split(text: pa.Array, separator: str) -> pa.Array:
