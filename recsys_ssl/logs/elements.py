@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from recsys_ssl import lists
 from recsys_ssl.logs.batches import Batch, Reject, is_list
-from recsys_ssl.logs.cells import read_parts
+from recsys_ssl.logs.cells import find_broken_lists, read_parts
 from recsys_ssl.logs.values import TEXT, as_text, is_empty, is_text, to_numpy
 from recsys_ssl.spec import Explode
 
@@ -41,8 +41,12 @@ def explode_cells(
     table = batch.columns
     names = [name for name in table.column_names if _is_element(name, explode)]
     cells, lengths, differ = _align([table[name] for name in names], explode.separator)
-    rejects = _reject(table, batch.lines, differ, f"{' and '.join(names)} have different numbers of elements", file)
-    rejects += _reject(table, batch.lines, ~differ & (lengths == 0), f"{explode.column} has no element", file)
+    reasons = np.where(lengths == 0, f"{explode.column} has no element", "").astype(object)
+    reasons[differ] = f"{' and '.join(names)} have different numbers of elements"
+    for name in names:
+        for mask, why in find_broken_lists(table[name]):
+            reasons[mask] = f"{name} is {why}"
+    rejects = _reject(table, batch.lines, reasons, file)
     owners, firsts = lists.owners(lengths), np.cumsum(lengths) - lengths
     for begin in range(0, max(len(owners), 1), rows_per_batch):
         rows = owners[begin : begin + rows_per_batch]
@@ -58,7 +62,7 @@ def explode_cells(
         if explode.into is not None:
             parts, whole = _split_parts(elements[explode.column], explode.into, explode.part_separator)
             why = f"an element of {explode.column} does not have {len(explode.into)} parts"
-            rejects += _reject(exploded, lines, ~whole, why, file)
+            rejects += _reject(exploded, lines, np.where(whole, "", why), file)
             exploded, lines, places = exploded.filter(pa.array(whole)), lines[whole], places[whole]
             others = [name for name in exploded.column_names if name not in parts]
             exploded = pa.table({**{name: exploded[name] for name in others}, **parts})
@@ -117,8 +121,9 @@ def _split_parts(
     return dict(zip(names, texts)), whole
 
 
-def _reject(table: pa.Table, lines: np.ndarray, bad: np.ndarray, reason: str, file: str) -> list[Reject]:
-    if not bad.any():
-        return []
-    records = table.filter(pa.array(bad)).to_pylist()
-    return [Reject(reason, file, line, record) for line, record in zip(lines[bad].tolist(), records)]
+def _reject(table: pa.Table, lines: np.ndarray, reasons: np.ndarray, file: str) -> list[Reject]:
+    """Rejects of the records that have a reason."""
+    bad = reasons != ""
+    records = table.filter(pa.array(bad)).to_pylist() if bad.any() else []
+    found = zip(reasons[bad].tolist(), lines[bad].tolist(), records)
+    return [Reject(reason, file, line, record) for reason, line, record in found]

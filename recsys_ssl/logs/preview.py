@@ -195,6 +195,9 @@ def _locate(reason: str, side: str, spec: FeatureSpec) -> tuple[Key, Optional[st
     for beginning, located in found.items():
         if reason.startswith(beginning):
             return located
+    files = events if side == "events" else getattr(spec, side).table
+    if files.explode and reason.startswith(files.explode.column) and ("element" in reason or "list" in reason):
+        return (*place, "explode"), files.explode.column
     for number, feature in enumerate(features):
         if reason.startswith(f"{feature.name} is "):
             return (side, "features", number), getattr(feature, "source_column", None)

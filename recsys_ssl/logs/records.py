@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from recsys_ssl import artifacts, kinds, lists
 from recsys_ssl.logs.batches import is_list
-from recsys_ssl.logs.cells import split_cells
+from recsys_ssl.logs.cells import find_broken_lists, split_cells
 from recsys_ssl.logs.ids import count_null_words, count_odd_ids, read_ids
 from recsys_ssl.logs.readers import Batch, Reject
 from recsys_ssl.logs.rows import find_rows
@@ -351,7 +351,10 @@ def _check_feature(
     values, bad = read_feature(column, feature, marks)
     if isinstance(feature, NumericFeature):
         return values, _explain(column, bad, _feature_reason(feature), marks, files, may_miss=True)
-    return values, [(bad, _feature_reason(feature))]
+    faults = [(bad, _feature_reason(feature))]
+    if isinstance(feature, DenseFeature) or (isinstance(feature, CategoricalFeature) and feature.multi_valued):
+        faults = [(mask, f"{feature.name} is {why}") for mask, why in find_broken_lists(column)] + faults
+    return values, faults
 
 
 def _explain(

@@ -109,6 +109,14 @@ def test_parts_of_texts_beside_each_other_are_one_record_even_when_one_is_empty(
     assert rejects == [(DIFFER, 5), ("items has no element", 6)]
 
 
+def test_a_list_that_was_shortened_is_a_reject_of_its_line():
+    rows, rejects = read(
+        "user;items\nu1;[1, 2, ...]\nu2;['a' 'b']\n", ["user", "items"], delimiter=";", explode={"column": "items"}
+    )
+    assert rows == [(3, 0, "u2", "a"), (3, 1, "u2", "b")]
+    assert [(line, reason.partition(":")[0]) for reason, line in rejects] == [(2, "items is not complete")]
+
+
 def test_a_part_may_have_the_name_of_the_exploded_column():
     explode = {"column": "item", "separator": "|", "into": ["item", "n"], "part_separator": ":"}
     rows, rejects = read("user,item\nu1,a:1|b:2\nu2,c\n", ["user", "item", "n"], explode=explode)

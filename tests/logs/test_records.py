@@ -167,6 +167,16 @@ def test_a_number_of_a_table_that_cannot_be_read_is_a_missing_value():
     assert [(reject.reason, reject.line) for reject in result.rejects] == [("item id is empty", 4)]
 
 
+@pytest.mark.parametrize(
+    "fields", [{"kind": "categorical", "multi_valued": True}, {"kind": "dense", "dim": 2}], ids=["categorical", "dense"]
+)
+def test_a_list_that_was_shortened_is_no_value(fields):
+    table = spec(features=[{"name": "f", **fields}])
+    result = check(table, q=["a", "b"], i=["A", "B"], f=["[1 2]", "[1 2 ... 8 9]"])
+    assert [[float(value) for value in values] for values in result.table["f"].to_pylist()] == [[1.0, 2.0]]
+    assert [(reject.reason.partition(":")[0], reject.line) for reject in result.rejects] == [("f is not complete", 3)]
+
+
 def test_a_rejected_time_beyond_those_of_python_can_be_written():
     times = pa.array([2**60, 0], pa.timestamp("us"))
     table = pa.table({"q": ["a", "b"], "i": ["A", "B"], "t": times})
