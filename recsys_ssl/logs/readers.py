@@ -141,9 +141,17 @@ def read_name(name: str, file_column: Optional[str]) -> dict[str, Optional[str]]
     """
     *folders, own = name.split("/")
     pairs = [folder.partition("=") for folder in folders if "=" in folder]
-    columns = {unquote(key): None if value == _NO_VALUE else unquote(value) for key, _, value in pairs if key}
+    columns = {_unescape(key): None if value == _NO_VALUE else _unescape(value) for key, _, value in pairs if key}
     if file_column is not None:
         while (shorter := _SUFFIX.sub("", own)) not in (own, ""):
             own = shorter
         columns[file_column] = own
     return columns
+
+
+def _unescape(text: str) -> str:
+    """The text of a directory's name; one whose escapes are no UTF-8 stays as it is, so that none become alike."""
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        return text
