@@ -143,7 +143,8 @@ def test_event_types_are_the_same_in_any_case_unless_the_spec_tells_them_apart()
     assert result.table["example_weight"].to_pylist() == [3.0, 3.0, 3.0, 1.0, 2.0, 1.0]
     assert result.ignored == 3
     notes = {"read:  BUY ": 1, "read: Buy": 1, "read: View": 1, "ignored: CLICK": 1, "ignored: scroll": 2}
-    assert result.notes == notes
+    forms = {"unpadded query id": 9, "unpadded item id": 9}
+    assert result.notes == {**notes, **forms}
 
 
 def test_a_number_of_a_table_that_cannot_be_read_is_a_missing_value():
