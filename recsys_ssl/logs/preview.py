@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from recsys_ssl import lists
 from recsys_ssl.logs import records
-from recsys_ssl.logs.batches import Batch, LogError, Reject
+from recsys_ssl.logs.batches import Batch, LogError, MissingColumnError, Reject
 from recsys_ssl.logs.ids import find_mixed_forms
 from recsys_ssl.logs.rows import find_rows
-from recsys_ssl.logs.sources import Source, check_batch, match_files, read_source
+from recsys_ssl.logs.sources import Source, check_batch, check_fields, is_json, match_files, read_source
 from recsys_ssl.logs.summary import hint_at_times
 from recsys_ssl.spec import FeatureSpec
 
@@ -104,6 +104,14 @@ def _preview_side(name: str, spec: FeatureSpec, data_dir: str) -> tuple[Side, li
         return side, []
     side.files = [source.name for source in sources]
     most = min(_MOST, max(_LEAST, LOG_RECORDS // len(sources))) if name == "events" else TABLE_RECORDS
+    if is_json(name, spec):
+        try:
+            check_fields(sources, name, spec, _MOST)
+        except MissingColumnError as error:
+            side.fails = True
+            side.add(str(error), _key_of_message(str(error), place, spec), is_reject=False)
+        except LogError:
+            pass  # which reading the file tells again
     for source in sources:
         try:
             for batch in _first_batches(source, side, spec, most):

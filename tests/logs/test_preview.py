@@ -95,6 +95,20 @@ def test_a_missing_column_is_told_with_the_names_that_are_there(look):
     assert will_fail(list(sides.values()))
 
 
+def test_a_field_that_no_json_file_has(look):
+    spec = SPEC.replace("[films.csv]", "[films.json]").replace(
+        "table: {paths: [films.json]", "table: {paths: [films.json], format: jsonl"
+    )
+    films = {"films.json": '{"film": "f1"}\n{"film": "f2"}\n'}
+    side = look(spec=spec, **films)["items"]
+    (reason,) = side.findings
+    assert reason.startswith("films.json: items.features.price needs column 'price'")
+    assert side.findings[reason].key == ("items", "features", 1)
+    assert side.fails
+    films = {"films.json": '{"film": "f1"}\n{"film": "f2", "price": 1}\n'}
+    assert look(spec=spec, **films)["items"].findings == {}
+
+
 def test_a_missing_file(look):
     side = look(users=None)["queries"]
     ((message, (_, _, key)),) = faults(side).items()
