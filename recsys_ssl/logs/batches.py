@@ -15,6 +15,10 @@ class LogError(ValueError):
     """Input that cannot be used; the message is for the owner of the data: where, what came, what to do."""
 
 
+class MissingColumnError(LogError):
+    """A file has not a column that the spec names."""
+
+
 class Reject(NamedTuple):
     """A record that was left out, and why."""
 
@@ -60,9 +64,19 @@ def find_columns(
 
 
 def check_columns(file: str, columns: Mapping[str, str], present: Sequence[str]) -> None:
+    """Raises when a file cannot give its columns.
+
+    Args:
+        columns: names in the file -> the key of the spec that names them, for messages.
+        present: the names that the file has.
+
+    Raises:
+        MissingColumnError: it has one of them not.
+        LogError: it has one of them twice.
+    """
     for column, key in columns.items():
         if column not in present:
-            raise LogError(
+            raise MissingColumnError(
                 f"{file}: {key} needs column {column!r}. The file has: {_list_names(present)}. "
                 f"Correct {key} in the spec or the file's header, delimiter or format."
             )

@@ -5,7 +5,6 @@ A line that is the header again, as files have that were put together from sever
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -240,14 +239,12 @@ def _check_rows(
 ) -> tuple[list[list[str]], np.ndarray]:
     """Moves rows of the wrong width, with what is no text, or that are the header again, to `rejects`."""
     rows, starts, width = parsed.rows, parsed.starts, len(names)
-    # A file that was appended may have begun with a byte order mark.
-    headers = [names, *([mark + names[0], *names[1:]] for mark in ("\ufeff", codecs.BOM_UTF8.decode("latin-1")))]
-    if set(map(len, rows)) <= {width} and not any(header in rows for header in headers) and is_text(lines):
+    if set(map(len, rows)) <= {width} and names not in rows and is_text(lines):
         return rows, starts
     reasons = [
         why_unreadable("".join(row), encoding)
         or ("wrong number of columns" if len(row) != width else None)
-        or ("the header again" if row in headers else None)
+        or ("the header again" if row == names else None)
         for row in rows
     ]
     ends = np.append(starts[1:], parsed.num_used) if len(starts) else starts

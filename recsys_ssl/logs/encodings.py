@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 from typing import Optional
 
@@ -21,6 +22,10 @@ _MARKS = [
     (codecs.BOM_UTF16_BE, "utf-16"),
     (codecs.BOM_UTF8, "utf-8"),
 ]
+# As they stand in UTF-8: the mark itself, and what it is when its bytes are read as Latin-1 or cp1252.
+_MARKS_AS_UTF8 = [codecs.BOM_UTF8, codecs.BOM_UTF8.decode("latin-1").encode()]
+_LEADING_MARKS = re.compile(rb"\A(?:" + b"|".join(_MARKS_AS_UTF8) + rb")+")
+_LINE_MARKS = re.compile(rb"\n(?:" + b"|".join(_MARKS_AS_UTF8) + rb")+")
 _UNDECODABLE = b"\xff"  # which no UTF-8 has
 _ESCAPES = b"\x1b$B0!\x1b(B\x1b$)C\x0e0!\x0f~{0!~}+AGE-"  # of ISO 2022, HZ and UTF-7
 _ERRORS = "recsys_ssl.undecodable"
@@ -43,9 +48,10 @@ _CONTROLS = bytes([*range(9), *range(14, 27), *range(28, 32)])
 
 
 def read_utf8(reads: Iterator[bytes], file: str, encoding: str) -> Iterator[bytes]:
-    r"""Yields text as UTF-8 without byte order mark, each line with its `\n`; a `\r` before it stays.
+    r"""Yields text as UTF-8 without byte order marks, each line with its `\n`; a `\r` before it stays.
 
-    A byte order mark goes before the encoding that was asked for. Bytes that the encoding does not have become bytes
+    A byte order mark goes before the encoding that was asked for; others stand at line starts where files were put
+    together. Bytes that the encoding does not have become bytes
     that are no UTF-8 either. Line ends that are only `\r` in the first 64 KiB become `\n` in all of the file.
 
     Args:
@@ -67,8 +73,29 @@ def read_utf8(reads: Iterator[bytes], file: str, encoding: str) -> Iterator[byte
         texts = _join_head(_transcode(_prepend(head, reads), marked))
     first = next(texts, b"")
     has_returns_only = b"\r" in first[:_HEAD_BYTES] and b"\n" not in first[:_HEAD_BYTES]
-    for text in _prepend(first, texts):
-        yield text.replace(b"\r", b"\n") if has_returns_only else text
+    whole = _prepend(first, texts)
+    yield from _without_marks(text.replace(b"\r", b"\n") if has_returns_only else text for text in whole)
+
+
+def _without_marks(texts: Iterator[bytes]) -> Iterator[bytes]:
+    """Yields the same text without the marks that lines begin with."""
+    held, begins_line, damage = b"", True, None  # the beginning of a mark that may go on
+    try:
+        for text in texts:
+            text = held + text if held else text
+            if begins_line:
+                text = _LEADING_MARKS.sub(b"", text)
+            if any(b"\n" + mark in text for mark in _MARKS_AS_UTF8):
+                text = _LINE_MARKS.sub(b"\n", text)
+            end = text.rfind(b"\n") + 1
+            begins_line = (end > 0 or begins_line) and any(mark.startswith(text[end:]) for mark in _MARKS_AS_UTF8)
+            held, text = (text[end:], text[:end]) if begins_line else (b"", text)
+            yield text
+    except DamageError as error:
+        damage = error
+    yield held
+    if damage:
+        raise damage
 
 
 def _join_head(reads: Iterator[bytes]) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from recsys_ssl import kinds, lists
 from recsys_ssl.logs.batches import is_list
-from recsys_ssl.logs.cells import split_cells, to_elements
+from recsys_ssl.logs.cells import find_broken_lists, split_cells, to_elements
 from recsys_ssl.logs.ids import count_null_words
 from recsys_ssl.logs.times import Faults
 from recsys_ssl.logs.values import PLAIN, TEXT, Marks, as_float, as_text, find_marks, is_empty, to_numpy
@@ -36,7 +36,10 @@ def check_feature(
     values, bad = read_feature(column, feature, marks)
     if isinstance(feature, NumericFeature):
         return values, explain_numbers(column, bad, _feature_reason(feature), marks, files, may_miss=True)
-    return values, [(bad, _feature_reason(feature))]
+    faults = [(bad, _feature_reason(feature))]
+    if isinstance(feature, DenseFeature) or (isinstance(feature, CategoricalFeature) and feature.multi_valued):
+        faults = [(mask, f"{feature.name} is {why}") for mask, why in find_broken_lists(column)] + faults
+    return values, faults
 
 
 def read_content(column: pa.ChunkedArray, feature: ContentFeature) -> tuple[pa.LargeListArray, list]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,12 +18,13 @@ _NULL_WORDS = ["null", "nan", "none", "na", "n/a", "#n/a", "<na>", "nat", "nil",
 _NULL_SPELLINGS = sorted(
     {spelt for word in _NULL_WORDS for spelt in (word, word.upper(), word.capitalize())} | {"NaN", "NaT", "\\N"}
 )
-_ODD = {
-    "whole float": (b".0", r"^[+-]?\d+\.0+$"),
-    "rounded": (b"+", r"^[+-]?\d(\.\d+)?[eE]\+\d+$"),
-    "padded": (b" ", r"^ | $"),
+_WHOLE_FLOAT = r"^[+-]?\d+\.0+$"
+_ROUNDED = r"^[+-]?\d(?:(?:\.\d+)?[eE]\+|\.\d+[eE])\d+$"  # of Excel, Python and Java
+_FORMS = {
+    "whole float": ("integer", "end in .0 and others do not: 12.0 and 12 are different ids"),
+    "padded": ("unpadded", "have blanks around them and others do not: 'u1 ' and 'u1' are different ids"),
 }
-"""Kind -> a mark that each id of it has, and the pattern."""
+"""Form that an id may have by mistake -> the form that it then should have, and what is told when ids have both."""
 
 
 def read_ids(column: lists.Column, noun: str) -> tuple[pa.Array, list[tuple[np.ndarray, str]]]:
@@ -49,15 +52,40 @@ def count_odd_ids(ids: pa.Array, noun: str) -> dict[str, int]:
         "word NOUN id: WORD", "whole float NOUN id", "rounded NOUN id" and "padded NOUN id" -> number, as far as they
         occur.
     """
-    counts = count_null_words(ids, f"{noun} id")
     text = ids.buffers()[2]
     data = text.to_pybytes() if text else b""
-    for kind, (mark, pattern) in _ODD.items():
+
+    def count(pattern: str, *marks: bytes) -> int:
         # Looking for a mark in all ids at once is much faster than for a pattern in each.
-        number = int(to_numpy(pc.match_substring_regex(ids, pattern)).sum()) if mark in data else 0
-        if number:
-            counts[f"{kind} {noun} id"] = number
-    return counts
+        found = any(mark in data for mark in marks)
+        return int(to_numpy(pc.match_substring_regex(ids, pattern)).sum()) if found else 0
+
+    numbers = {
+        "whole float": count(_WHOLE_FLOAT, b".0"),
+        "rounded": count(_ROUNDED, b"E", b"e+"),
+        "padded": int(to_numpy(pc.not_equal(pc.utf8_trim_whitespace(ids), ids)).sum()),
+    }
+    return count_null_words(ids, f"{noun} id") | {f"{form} {noun} id": n for form, n in numbers.items() if n}
+
+
+def count_plain_ids(ids: pa.Array, noun: str) -> dict[str, int]:
+    """How often ids have a form that may go wrong: "integer NOUN id" and "unpadded NOUN id" -> number, if not 0."""
+    unpadded = to_numpy(pc.equal(pc.utf8_trim_whitespace(ids), ids))
+    numbers = {"integer": int(to_numpy(pc.ascii_is_decimal(ids)).sum()), "unpadded": int(unpadded.sum())}
+    return {f"{form} {noun} id": number for form, number in numbers.items() if number}
+
+
+def find_mixed_forms(counts: Mapping[str, int], noun: str) -> list[tuple[int, str]]:
+    """The numbers of ids of one side that are written in another form than others of it, and what to tell of each.
+
+    Args:
+        counts: sums of `count_odd_ids` and `count_plain_ids`.
+    """
+    return [
+        (counts[f"{odd} {noun} id"], told)
+        for odd, (plain, told) in _FORMS.items()
+        if counts.get(f"{odd} {noun} id") and counts.get(f"{plain} {noun} id")
+    ]
 
 
 def count_null_words(text: pa.Array, name: str) -> dict[str, int]:

@@ -11,9 +11,11 @@ import pyarrow as pa
 
 from recsys_ssl import lists
 from recsys_ssl.logs import records
-from recsys_ssl.logs.batches import Batch, LogError, Reject
+from recsys_ssl.logs.batches import Batch, LogError, MissingColumnError, Reject
+from recsys_ssl.logs.ids import find_mixed_forms
 from recsys_ssl.logs.rows import find_rows
-from recsys_ssl.logs.sources import Source, check_batch, match_files, read_source
+from recsys_ssl.logs.sources import Source, check_batch, check_fields, is_json, match_files, read_source
+from recsys_ssl.logs.summary import hint_at_times
 from recsys_ssl.spec import FeatureSpec
 
 LOG_RECORDS = 200_000
@@ -54,6 +56,8 @@ class Side:
     """Whether a file cannot be read at all, or nothing is left."""
     counts: dict[str, int] = dataclasses.field(default_factory=dict)
     """Of the log: positives, impressions and ignored."""
+    forms: dict[str, int] = dataclasses.field(default_factory=dict)
+    """How often ids have a form that may be a mistake, or the one that is then meant; see `ids`."""
 
     @property
     def rejected(self) -> int:
@@ -100,6 +104,14 @@ def _preview_side(name: str, spec: FeatureSpec, data_dir: str) -> tuple[Side, li
         return side, []
     side.files = [source.name for source in sources]
     most = min(_MOST, max(_LEAST, LOG_RECORDS // len(sources))) if name == "events" else TABLE_RECORDS
+    if is_json(name, spec):
+        try:
+            check_fields(sources, name, spec, _MOST)
+        except MissingColumnError as error:
+            side.fails = True
+            side.add(str(error), _key_of_message(str(error), place, spec), is_reject=False)
+        except LogError:
+            pass  # which reading the file tells again
     for source in sources:
         try:
             for batch in _first_batches(source, side, spec, most):
@@ -107,6 +119,11 @@ def _preview_side(name: str, spec: FeatureSpec, data_dir: str) -> tuple[Side, li
         except LogError as error:
             side.fails = True
             side.add(str(error), _key_of_message(str(error), place, spec), is_reject=False)
+    _add_forms(side, spec)
+    if name == "events" and tables and spec.events.timestamp:
+        times = lists.one_array(pa.concat_tables(tables)["timestamp_us"]).to_numpy()
+        for hint in hint_at_times(int(times.min()), int(times.max()), spec.events.timestamp) if len(times) else []:
+            side.add(hint, ("events", "timestamp"), is_reject=False)
     if side.read and not side.rejected and not side.fails and name == "events" and not side.counts.get("positives"):
         side.fails = True
         side.add("no record is positive", ("events", "label"), is_reject=False)
@@ -144,7 +161,7 @@ def _check(batch: Batch, source: Source, side: Side, spec: FeatureSpec) -> pa.Ta
             ("ignored", checked.ignored),
         ):
             side.counts[word] = side.counts.get(word, 0) + number
-    names = ["query_id", "item_id", "_file", "_line"] if side.name == "events" else ["_id"]
+    names = ["query_id", "item_id", "timestamp_us", "_file", "_line"] if side.name == "events" else ["_id"]
     return checked.table.select([name for name in names if name in checked.table.column_names])
 
 
@@ -166,6 +183,20 @@ def _add_note(side: Side, note: str, number: int) -> None:
         side.add(
             f"{what.removeprefix('word ')} reads {word!r}, as if there were nothing", files, number, is_reject=False
         )
+    else:
+        side.forms[what] = side.forms.get(what, 0) + number
+
+
+def _add_forms(side: Side, spec: FeatureSpec) -> None:
+    """Tells of ids that are rounded, or written in two ways."""
+    for noun in ("item", "query"):
+        key, _ = _locate(f"{noun} id", side.name, spec)
+        if rounded := side.forms.get(f"rounded {noun} id"):
+            side.add(
+                f"{noun} ids are rounded numbers, as 1.2E+15: different ids may be one", key, rounded, is_reject=False
+            )
+        for number, told in find_mixed_forms(side.forms, noun):
+            side.add(f"some {noun} ids {told}", key, number, is_reject=False)
 
 
 # --- Keys of the spec ------------------------------------------------------------------------------------
@@ -195,6 +226,9 @@ def _locate(reason: str, side: str, spec: FeatureSpec) -> tuple[Key, Optional[st
     for beginning, located in found.items():
         if reason.startswith(beginning):
             return located
+    files = events if side == "events" else getattr(spec, side).table
+    if files.explode and reason.startswith(files.explode.column) and ("element" in reason or "list" in reason):
+        return (*place, "explode"), files.explode.column
     for number, feature in enumerate(features):
         if reason.startswith(f"{feature.name} is "):
             return (side, "features", number), getattr(feature, "source_column", None)

@@ -7,7 +7,7 @@ records that it touches. Only a file that cannot be understood at all (a column 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import BinaryIO, Optional
 from urllib.parse import unquote
@@ -52,7 +52,7 @@ def read_batches(
         stream: the file's bytes, maybe compressed; it can be read again from its start.
         file: name for messages and rejects.
         columns: the columns to read -> the key of the spec that names them, for messages.
-        rows_per_batch: lines (or Parquet rows) of a batch, the only records that are held.
+        rows_per_batch: lines (or Parquet rows) of a batch, the only ones that are held; with `explode` their elements.
         constants: column -> its value in every record of a file that has no such column; see `read_name`.
 
     Raises:
@@ -62,11 +62,11 @@ def read_batches(
     for batch in _read_format(stream, file, files, wanted, rows_per_batch, constants):
         if batch.columns.num_columns < len(wanted):
             batch = batch._replace(columns=_add_constants(batch.columns, wanted, constants))
+        parts: Iterable[Batch] = [batch]
         if files.explode is not None:
-            batch = explode_cells(batch, file, files.explode, list(columns))
-        if files.missing:
-            batch = batch._replace(columns=without_words(batch.columns, files.missing))
-        yield batch
+            parts = explode_cells(batch, file, files.explode, list(columns), rows_per_batch)
+        for part in parts:
+            yield part._replace(columns=without_words(part.columns, files.missing)) if files.missing else part
 
 
 def _read_format(
@@ -142,9 +142,17 @@ def read_name(name: str, file_column: Optional[str]) -> dict[str, Optional[str]]
     """
     *folders, own = name.split("/")
     pairs = [folder.partition("=") for folder in folders if "=" in folder]
-    columns = {unquote(key): None if value == _NO_VALUE else unquote(value) for key, _, value in pairs if key}
+    columns = {_unescape(key): None if value == _NO_VALUE else _unescape(value) for key, _, value in pairs if key}
     if file_column is not None:
         while (shorter := _SUFFIX.sub("", own)) not in (own, ""):
             own = shorter
         columns[file_column] = own
     return columns
+
+
+def _unescape(text: str) -> str:
+    """The text of a directory's name; one whose escapes are no UTF-8 stays as it is, so that none become alike."""
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        return text

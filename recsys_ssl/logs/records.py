@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from recsys_ssl import artifacts, lists
 from recsys_ssl.logs.batches import is_list
 from recsys_ssl.logs.features import check_feature, count_words, explain_numbers, read_content
-from recsys_ssl.logs.ids import count_odd_ids, read_ids
+from recsys_ssl.logs.ids import count_odd_ids, count_plain_ids, read_ids
 from recsys_ssl.logs.readers import Batch, Reject
 from recsys_ssl.logs.rows import find_rows
 from recsys_ssl.logs.times import Faults, as_microseconds
@@ -48,7 +48,7 @@ class Checked(NamedTuple):
     unreadable: Sequence[Reject] = ()
     """Values that were taken for missing ones; their records are kept."""
     notes: Mapping[str, int] = {}
-    """What is no fault of a record, but worth to be told -> how often; see `ids.count_odd_ids` and `_label`."""
+    """What is no fault of a record, but worth to be told -> how often; see `_count_forms` and `_count_types`."""
     sound: np.ndarray = np.zeros(0, bool)
     """[num_records] bool, the records of a log that were not rejected."""
 
@@ -122,7 +122,7 @@ def check_events(batch: Batch, file: str, file_index: int, spec: FeatureSpec) ->
     ignored = sound & ((kind == 0) | (kind == DISLIKED))
     notes = _count_types(columns, kind, sound, spec)
     for ids, noun in ((query_id, "query"), (item_id, "item")):
-        notes |= count_odd_ids(ids.filter(pa.array(sound)), noun)
+        notes |= _count_forms(ids.filter(pa.array(sound)), noun)
     notes |= count_words(features, sound, spec.event_features)
     return Checked(table.filter(pa.array(sound & (kind > 0))), rejects, int(ignored.sum()), notes=notes, sound=sound)
 
@@ -285,7 +285,7 @@ def check_table(
         for reject in _reject(batch, file, [(mask & sound, why) for mask, why in found])[1]
     ]
     table = pa.table({"_id": ids, **_to_places(batch, file_index), **columns})
-    notes = count_odd_ids(ids.filter(pa.array(sound)), side) | count_words(columns, sound, features)
+    notes = _count_forms(ids.filter(pa.array(sound)), side) | count_words(columns, sound, features)
     return Checked(table.filter(pa.array(sound)), rejects, unreadable=missing, notes=notes)
 
 
@@ -296,6 +296,10 @@ def deduplicate_ids(table: pa.Table) -> tuple[pa.Table, pa.Table]:
     later = np.zeros(len(ids), bool)
     later[1:] = to_numpy(pc.equal(ids[1:], ids[:-1]))
     return table.filter(pa.array(~later)), table.filter(pa.array(later))
+
+
+def _count_forms(ids: pa.Array, noun: str) -> dict[str, int]:
+    return count_odd_ids(ids, noun) | count_plain_ids(ids, noun)
 
 
 # --- Rejects ---------------------------------------------------------------------------------------

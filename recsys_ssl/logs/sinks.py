@@ -272,9 +272,11 @@ def _write_summary(counts: dict[str, Any], cuts: Optional[Sequence[int]], spec: 
     def held_out(what: str) -> dict[str, int]:
         return {split: counts.get(f"held out {split}: {what}", 0) for split in INTERACTION_SPLITS[1:]}
 
-    def noted(word: str) -> dict[str, int]:
+    def noted(word: str, beside: str = "") -> dict[str, int]:
+        """The numbers of a word; where it is only of interest beside another, those of what has the other too."""
         found = {side: starting(f"note {side}: {word} ") for side in ("events", "items", "queries")}
-        return {f"{side}: {what}": number for side, notes in found.items() for what, number in notes.items()}
+        numbers = {f"{side}: {what}": number for side, notes in found.items() for what, number in notes.items()}
+        return {what: numbers[what] for what in noted(beside) if what in numbers} if beside else numbers
 
     examples = {
         name.removeprefix("example "): f"{file}:{line}: {text}"
@@ -303,6 +305,8 @@ def _write_summary(counts: dict[str, Any], cuts: Optional[Sequence[int]], spec: 
         whole_float_ids=noted("whole float"),
         padded_ids=noted("padded"),
         rounded_ids=noted("rounded"),
+        integer_ids=noted("integer", beside="whole float"),
+        unpadded_ids=noted("unpadded", beside="padded"),
         times_us={"first": counts["first_us"][0], "last": -counts["minus_last_us"][0]}
         if "first_us" in counts
         else None,

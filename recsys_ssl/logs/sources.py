@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Optional
 
 import apache_beam as beam
@@ -13,6 +13,8 @@ from apache_beam.io.filesystems import FileSystems
 
 from recsys_ssl.lists import one_array
 from recsys_ssl.logs import records
+from recsys_ssl.logs.batches import MissingColumnError
+from recsys_ssl.logs.elements import source_columns
 from recsys_ssl.logs.paths import Found, find_files
 from recsys_ssl.logs.readers import Batch, Reject, read_batches, read_name
 from recsys_ssl.logs.rows import hash_ids, split_by
@@ -20,6 +22,7 @@ from recsys_ssl.logs.values import marks_of
 from recsys_ssl.spec import FeatureSpec, Files
 
 _SIDES = ("events", "items", "queries")
+_MOST_SEARCHED = 1_000_000  # records, for a field that files do not begin with
 _NOUNS = {"items": "item", "queries": "query"}
 
 
@@ -39,15 +42,60 @@ def find_sources(spec: FeatureSpec, data_dir: str, rows_per_batch: int) -> dict[
     Reads the first records of each side, so that a plain mistake shows before any worker starts.
 
     Raises:
-        LogError: a path matches no file, or the first file of a side lacks a column.
+        LogError: a path matches no file, or the first file of a side lacks a column; of JSON, see `check_fields`.
     """
     sources = {}
     for side in _SIDES:
         found = match_files(side, spec, data_dir)
         if found:
             sources[side] = found
-            next(read_source(found[0], side, spec, rows_per_batch), None)
+            if is_json(side, spec):
+                check_fields(found, side, spec, rows_per_batch)
+            else:
+                next(read_source(found[0], side, spec, rows_per_batch), None)
     return sources
+
+
+def is_json(side: str, spec: FeatureSpec) -> bool:
+    """Whether records of a side may leave out fields."""
+    files = _files_of(side, spec)
+    return files is not None and files.format in ("jsonl", "json")
+
+
+def check_fields(sources: Sequence[Source], side: str, spec: FeatureSpec, rows_per_batch: int) -> None:
+    """Raises when no JSON file of a side has a column: writers leave out fields that are null.
+
+    Raises:
+        LogError: no file begins with records that have the field, and none of the first `_MOST_SEARCHED` has a value.
+    """
+    columns = _columns_of(side, spec)
+    try:
+        next(_read(sources[0], side, spec, columns, rows_per_batch), None)
+    except MissingColumnError:
+        for column, key in columns.items():
+            if not _occurs(sources, side, spec, {column: key}, rows_per_batch):
+                next(_read(sources[0], side, spec, {column: key}, rows_per_batch), None)  # raises as above
+
+
+def _occurs(
+    sources: Sequence[Source], side: str, spec: FeatureSpec, column: Mapping[str, str], rows_per_batch: int
+) -> bool:
+    for source in sources:
+        try:
+            first = next(_read(source, side, spec, column, rows_per_batch), None)
+            if first is not None and len(first.lines):
+                return True
+        except MissingColumnError:
+            pass
+    num_read = 0  # records, whose fields may differ from those of the first
+    for source in sources:
+        for batch in read_source(source, side, spec, rows_per_batch, column):
+            num_read += len(batch.lines)
+            if any(values.null_count < len(values) for values in batch.columns.columns):
+                return True
+            if num_read >= _MOST_SEARCHED:
+                return False
+    return False
 
 
 def match_files(side: str, spec: FeatureSpec, data_dir: str) -> list[Source]:
@@ -79,18 +127,45 @@ def _files_of(side: str, spec: FeatureSpec) -> Optional[Files]:
     return spec.events if side == "events" else getattr(spec, side).table
 
 
-def read_source(source: Source, side: str, spec: FeatureSpec, rows_per_batch: int) -> Iterator[Batch]:
-    """Yields the records of a file of a side; see `readers.read_batches`."""
-    files = _files_of(side, spec)
+def read_source(
+    source: Source,
+    side: str,
+    spec: FeatureSpec,
+    rows_per_batch: int,
+    columns: Optional[Mapping[str, str]] = None,
+) -> Iterator[Batch]:
+    """Yields the records of a file of a side; see `readers.read_batches`.
+
+    Args:
+        columns: all of the side when None. One that no record of a JSON file has is null; see `check_fields`.
+    """
+    columns = _columns_of(side, spec) if columns is None else columns
+    return _read(source, side, spec, columns, rows_per_batch, may_lack=is_json(side, spec))
+
+
+def _columns_of(side: str, spec: FeatureSpec) -> dict[str, str]:
     if side == "events":
-        columns = records.event_columns(spec)
-    else:
-        table = getattr(spec, side)
-        columns = records.table_columns(table.features, table.id, side, spec.split.column)
+        return records.event_columns(spec)
+    table = getattr(spec, side)
+    return records.table_columns(table.features, table.id, side, spec.split.column)
+
+
+def _read(
+    source: Source,
+    side: str,
+    spec: FeatureSpec,
+    columns: Mapping[str, str],
+    rows_per_batch: int,
+    may_lack: bool = False,
+) -> Iterator[Batch]:
+    files = _files_of(side, spec)
     if files is None:
         raise ValueError(f"a side must have files. Received: {side}.")
+    absent: dict[str, Optional[str]] = {}
+    if may_lack:
+        absent = dict.fromkeys(source_columns(columns, files.explode) if files.explode else columns)
     with FileSystems.open(source.path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-        constants = read_name(source.name, files.file_column)
+        constants = {**absent, **read_name(source.name, files.file_column)}
         yield from read_batches(stream, source.name, files, columns, rows_per_batch, constants)
 
 

@@ -9,8 +9,9 @@ from typing import Optional
 import numpy as np
 
 from recsys_ssl import artifacts
+from recsys_ssl.logs.ids import find_mixed_forms
 from recsys_ssl.logs.readers import LogError
-from recsys_ssl.spec import FeatureSpec
+from recsys_ssl.spec import FeatureSpec, Timestamp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +73,10 @@ class IngestSummary:
     """Table and kind of id -> number of ids as 1.2E+15."""
     held_out_disliked: dict[str, int] = dataclasses.field(default_factory=dict)
     """Further pairs whose item the query had rated low before, which `mask_disliked` leaves out of the evaluation."""
+    integer_ids: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Table and kind of id -> number of ids of digits only, where others are of `whole_float_ids`."""
+    unpadded_ids: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Table and kind of id -> number of ids without blanks around them, where others are of `padded_ids`."""
     times_us: Optional[dict[str, int]] = None
     """First and last time of a positive, in microseconds since 1970."""
 
@@ -117,6 +122,7 @@ def list_warnings(summary: IngestSummary, spec: FeatureSpec) -> list[str]:
             f"{number:,} {noun}s of {_TABLES[side]} are rounded numbers, as 1.2E+15: different ids may have become "
             "one. Write ids as text."
         )
+    found += _list_mixed_forms(summary)
     if summary.respelt_types:
         found.append(
             "event types that the spec spells in another way were read as its own: "
@@ -137,6 +143,25 @@ def _name_counts(numbers: dict[str, int]) -> str:
     order = sorted(numbers.items(), key=lambda pair: (-pair[1], pair[0]))
     names = [f"{name} {number:,}" for name, number in order[:_MOST_NAMES]]
     return ", ".join([*names, "..."] if len(order) > _MOST_NAMES else names)
+
+
+def _list_mixed_forms(summary: IngestSummary) -> list[str]:
+    """What is written in two ways within one table: it matches neither itself nor all of another."""
+    forms = {
+        "whole float": summary.whole_float_ids,
+        "padded": summary.padded_ids,
+        "integer": summary.integer_ids,
+        "unpadded": summary.unpadded_ids,
+    }
+    found = []
+    for side in _TABLES:
+        for noun in ("item", "query"):
+            counts = {f"{form} {noun} id": numbers.get(f"{side}: {noun} id", 0) for form, numbers in forms.items()}
+            found += [
+                f"{number:,} {noun} ids of {_TABLES[side]} {told}. Write them alike."
+                for number, told in find_mixed_forms(counts, noun)
+            ]
+    return found
 
 
 def _hint_at_ids(summary: IngestSummary) -> list[str]:
@@ -162,17 +187,32 @@ def _hint_at_ids(summary: IngestSummary) -> list[str]:
 
 
 def _hint_at_unit(summary: IngestSummary, spec: FeatureSpec) -> list[str]:
-    if spec.events.timestamp is None or summary.times_us is None or summary.times_us["last"] >= _YEAR_US:
+    if spec.events.timestamp is None or summary.times_us is None:
         return []
-    unit, units = spec.events.timestamp.unit, ["ns", "us", "ms", "s"]
+    return hint_at_times(summary.times_us["first"], summary.times_us["last"], spec.events.timestamp)
+
+
+def hint_at_times(first_us: int, last_us: int, timestamp: Timestamp) -> list[str]:
+    """What to tell of a log whose times lie in 1970, all or some of them.
+
+    Args:
+        first_us, last_us: first and last time of the log, in microseconds since 1970.
+    """
+    if first_us >= _YEAR_US:
+        return []
+    if last_us >= _YEAR_US:
+        return [
+            f"some times lie in 1970, the first at {iso_time(first_us)}, and others later, the last at "
+            f"{iso_time(last_us)}: of some the unit may be another than {timestamp.unit}, or the time is not known. "
+            "Write all in one unit, and what is unknown as an empty cell."
+        ]
+    unit, units = timestamp.unit, ["ns", "us", "ms", "s"]
     coarser = units[units.index(unit) + 1 :] if unit in units else []
-    years = {
-        other: 1970 + summary.times_us["last"] * 1000 ** (place + 1) // _YEAR_US for place, other in enumerate(coarser)
-    }
+    years = {other: 1970 + last_us * 1000 ** (place + 1) // _YEAR_US for place, other in enumerate(coarser)}
     likely = [f"{other}, which gives {year}" for other, year in years.items() if 1990 <= year < 2100]
     advice = f"set events.timestamp.unit to {likely[0]}" if likely else "check events.timestamp.unit"
     return [
-        f"all times lie in 1970, the last at {iso_time(summary.times_us['last'])}: read with unit {unit}. If they do "
+        f"all times lie in 1970, the last at {iso_time(last_us)}: read with unit {unit}. If they do "
         f"not count from a beginning of their own, {advice}."
     ]
 

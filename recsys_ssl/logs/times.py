@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
@@ -22,6 +23,7 @@ Faults = list[tuple[np.ndarray, str]]
 
 _NO_FORM, _NO_TIME = -2, -1  # in place of a time: the text has another form, or is beyond 1970 to 2100
 _LAST_US = int(pd.Timestamp("2100-01-01").value // 1000)
+_MAX_INT64 = 2**63 - 1
 _EMPTY = "timestamp is empty"
 _OUT_OF_RANGE = "timestamp is no time between 1970 and 2100"
 # What ISO 8601 allows, and what databases and programs make of it: a blank for T, hours alone, UTC as a word, days
@@ -98,6 +100,13 @@ def _find_form(text: pa.Array, bad: np.ndarray, timestamp: Timestamp) -> Faults:
     empty[bad] = to_numpy(pc.is_in(pc.utf8_lower(rest), pa.array(["", "nan", "nat", "null", "none"], TEXT)))
     faults = [(empty, _EMPTY)]
     if timestamp.format is not None:
+        if _has_zone_name(timestamp.format):
+            has_other = np.zeros(len(bad), bool)
+            has_other[bad] = ~_names_utc(rest)
+            told = (
+                "timestamp names a zone other than UTC and GMT, which differs by machine; write its offset, read by %z"
+            )
+            faults.append((has_other & ~empty, told))
         return [*faults, (bad & ~empty, f"timestamp does not have timestamp.format {timestamp.format!r}")]
     if timestamp.unit != "iso8601":
         is_iso = np.zeros(len(bad), bool)
@@ -139,10 +148,12 @@ def _to_microseconds(numbers: np.ndarray, unit: str) -> np.ndarray:
 
 
 def _parse_epoch(text: pa.Array, unit: str) -> np.ndarray:
-    whole = to_numpy(pc.match_substring_regex(text, r"^\d{1,18}$"))
+    # A fraction of a nanosecond is none of a microsecond.
+    text = pc.replace_substring_regex(text, r"^(\d+)\.\d*$" if unit == "ns" else r"^(\d+)\.0*$", r"\1")
+    whole = to_numpy(pc.match_substring_regex(text, r"^\d{1,19}$"))
     times = np.full(len(text), _NO_FORM, np.int64)
-    numbers = text.filter(pa.array(whole)).cast(pa.int64()).to_numpy(zero_copy_only=False)
-    times[whole] = _to_microseconds(numbers, unit)
+    numbers = text.filter(pa.array(whole)).cast(pa.uint64()).to_numpy(zero_copy_only=False)
+    times[whole] = _to_microseconds(np.minimum(numbers, np.uint64(_MAX_INT64)).astype(np.int64), unit)
     if not whole.all():
         values = parse_floats(text.filter(pa.array(~whole))) * (1e6 / PER_SECOND[unit])
         sound = (values >= 0) & (values <= _LAST_US)
@@ -165,12 +176,16 @@ def _parse_iso_8601(text: pa.Array) -> np.ndarray:
     days, sound = _to_days(year, month, _to_integers(_join(found["day"], pc.utf8_slice_codeunits(basic, 6, 8))))
     clock = pc.replace_substring(pc.replace_substring_regex(found["clock"], r"^(\d):", r"0\1:"), ":", "")
     hour, minute, second = _split_digits(_to_integers(pc.utf8_rpad(clock, 6, "0")))
+    fraction = _to_integers(pc.utf8_rpad(found["fraction"], 9, "0"))
+    # Behind hours or minutes it would be one of these, or mean `10.30`.
+    sound &= to_numpy(pc.or_(pc.equal(found["fraction"], ""), pc.equal(pc.utf8_length(clock), 6)))
     zone = pc.utf8_rpad(pc.replace_substring(found["zone"], ":", ""), 5, "0")
     offset = _to_integers(pc.replace_substring(zone, "+", ""))
     _, zone_hours, zone_minutes = _split_digits(np.abs(offset))
-    sound &= (hour < 24) & (minute < 60) & (second < 60) & (zone_hours < 24) & (zone_minutes < 60)
+    is_midnight = (hour == 24) & (minute == 0) & (second == 0) & (fraction == 0)  # that ends the day
+    sound &= ((hour < 24) | is_midnight) & (minute < 60) & (second < 60) & (zone_hours < 24) & (zone_minutes < 60)
     seconds = ((days * 24 + hour) * 60 + minute) * 60 + second - np.sign(offset) * (60 * zone_hours + zone_minutes) * 60
-    moments = seconds * 1_000_000 + _to_integers(pc.utf8_rpad(found["fraction"], 9, "0")) // 1_000
+    moments = seconds * 1_000_000 + fraction // 1_000
     times = np.full(len(text), _NO_FORM, np.int64)
     times[shaped] = np.where(sound, np.maximum(moments, _NO_TIME), _NO_FORM)
     return times
@@ -207,7 +222,41 @@ def _parse_format(text: pa.Array, form: str) -> np.ndarray:
     """By pandas; what it leaves, by Python, which knows more directives and no bounds.
 
     A letter before both keeps pandas from taking a form for ISO 8601, which its versions read each in another way.
+    Numbers that nothing separates have all their digits: both would take 202011 for the first of January.
     """
+    shaped = to_numpy(pc.match_substring_regex(text, _shape_of(form)))
+    if _has_zone_name(form):
+        shaped &= _names_utc(text)
+    times = np.full(len(text), _NO_FORM, np.int64)
+    if shaped.any():
+        times[shaped] = _parse_shaped(text.filter(pa.array(shaped)), form)
+    return times
+
+
+def _shape_of(form: str) -> str:
+    """A pattern of the texts of a form, which says how many digits run on."""
+    pattern = ""
+    for run in re.split(r"((?:%[YGymdHIMSfjUWVuw]){2,})", form.replace("%%", " ")):
+        is_run = run.startswith("%") and len(run) > 3 and set(run[1::2]) <= set(_DIGITS)
+        pattern += "".join(_DIGITS[sign] for sign in run[1::2]) if is_run else ".*" if run else ""
+    return rf"(?s)^{pattern}$"
+
+
+_DIGITS = {"Y": r"\d{4}", "G": r"\d{4}", "j": r"\d{3}", "f": r"\d{1,6}", "u": r"\d", "w": r"\d"} | dict.fromkeys(
+    "ymdHIMSUWV", r"\d{2}"
+)
+
+
+def _has_zone_name(form: str) -> bool:
+    return "%Z" in form.replace("%%", "")
+
+
+def _names_utc(text: pa.Array) -> np.ndarray:
+    """[num_texts] bool, whether one of the two zones that every machine knows stands there."""
+    return to_numpy(pc.match_substring_regex(text, r"(?i)(?:^|[^a-z])(?:UTC|GMT)(?:[^a-z]|$)"))
+
+
+def _parse_shaped(text: pa.Array, form: str) -> np.ndarray:
     marked = pc.binary_join_element_wise(pa.scalar("x", TEXT), text, _NOTHING).to_pandas()
     try:
         found = pd.to_datetime(marked, format=f"x{form}", errors="coerce", utc=True)

@@ -86,7 +86,10 @@ def _without_words(column: lists.Column, words: pa.Array) -> pa.Array:
         values, lengths = lists.flatten(array, TEXT)
         return lists.from_flat(_without_words(values, words), lengths)
     found = pc.is_in(pc.utf8_trim_whitespace(pc.fill_null(as_text(array), "")), pc.utf8_trim_whitespace(words))
-    return pc.if_else(found, pa.scalar(None, array.type), array) if pc.any(found).as_py() else array
+    if not pc.any(found).as_py():
+        return array
+    rows = pa.array(np.arange(len(array)), mask=to_numpy(found))
+    return array.take(rows)  # a choice by `if_else` has no kernel for durations and halves
 
 
 def holds_list(column: lists.Column) -> np.ndarray:

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from recsys_ssl.logs.cells import split_cells
+from recsys_ssl.logs.cells import find_broken_lists, split_cells
 
 
 def split(values, separator=None):
@@ -34,6 +34,17 @@ def split(values, separator=None):
         ("[live]", "|", ["[live]"]),
         ('[["a"], ["b"]]', "|", ['[["a"], ["b"]]']),
         ("", ",", []),
+        ("['i1' 'i2']", None, ["i1", "i2"]),
+        ("['i1'\n \"i'2\" 'a\\'b']", "|", ["i1", "i'2", "a'b"]),
+        ("[b'i1' b'i2']", None, ["i1", "i2"]),
+        ("[u'i1', u'i2',]", None, ["i1", "i2"]),
+        ("['a', None, 1.50, 'b, c']", "|", ["a", "1.50", "b, c"]),
+        ("[ 1 20  -3.5e-01 nan]", ",", ["1", "20", "-3.5e-01", "nan"]),
+        ("[0x10, 1_000]", ",", ["0x10", "1_000"]),
+        ("[0x10, 1_000]", None, ["[0x10, 1_000]"]),
+        ("['to ... be', '...']", ",", ["to ... be", "..."]),
+        ("[1, 2, ...]", ",", []),
+        ("['i1' 'i2', 'i3']", ",", []),
     ],
 )
 def test_a_text_of_several_values(text, separator, values):
@@ -44,3 +55,26 @@ def test_a_text_of_several_values(text, separator, values):
 
 def test_the_values_of_a_list_stay_as_they_are():
     assert split([[" a, b ", "", None, "[1]"], None], ",") == [[" a, b ", "[1]"], []]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[1, 2, ...]", "not complete"),
+        ("['a' 'b' ... 'y' 'z']", "not complete"),
+        ("[0.1 0.2 ...\n 0.8 0.9]", "not complete"),
+        ("['i1' 'i2', 'i3']", "not a list that can be read"),
+        ("['i1''i2']", "not a list that can be read"),
+        ('["..."]', None),
+        ("['a ... b' 'c']", None),
+        ("[1 2 3]", None),
+        ("[live] ... [demo]", None),
+        ("...", None),
+        (None, None),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_told(text, why):
+    faults = find_broken_lists(pa.chunked_array([pa.array(["['a']", text, "x"], pa.large_string())]))
+    assert [(mask.tolist(), reason[: len(why or "")]) for mask, reason in faults] == (
+        [([False, True, False], why)] if why else []
+    )

@@ -75,3 +75,66 @@ def test_one_object_in_place_of_a_list_is_one_record():
     data = '{"user": "u1", "lines": {"sku": "a"}}\n{"user": "u2", "lines": [{"sku": "b"}]}\n'
     rows, rejects = read(data, ["user", "lines.sku"], format="jsonl", explode={"column": "lines"})
     assert (sorted(rows), rejects) == ([(1, 0, "u1", "a"), (2, 0, "u2", "b")], [])
+
+
+def to_parquet(records):
+    stream = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(records), stream)
+    return stream.getvalue()
+
+
+DIFFER = "items.id and items.qty have different numbers of elements"
+BASKETS = [
+    {"user": "u1", "items": {"id": ["a", "b"], "qty": ["1"]}},
+    {"user": "u2", "items": {"id": ["c"], "qty": ["2"]}},
+    {"user": "u3", "items": {"id": ["d"], "qty": ["3", "4"]}},
+]
+
+
+@pytest.mark.parametrize("records", [BASKETS, BASKETS[:2], BASKETS[:1]], ids=["same total", "other total", "alone"])
+def test_lists_of_different_lengths_are_not_paired(records):
+    columns, explode = ["user", "items.id", "items.qty"], {"column": "items"}
+    expected = [(2, 0, "u2", "c", "2")] if len(records) > 1 else []
+    rejects = [(DIFFER, line) for line in (1, 3) if line <= len(records)]
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    assert read(lines, columns, format="jsonl", explode=explode) == (expected, rejects)
+    assert read(to_parquet(records), columns, format="parquet", explode=explode) == (expected, rejects)
+
+
+def test_parts_of_texts_beside_each_other_are_one_record_even_when_one_is_empty():
+    columns, explode = ["user", "items.id", "items.qty"], {"column": "items", "separator": "|"}
+    data = "user,items.id,items.qty\nu1,a|b,1|\nu2,c,\nu3,|d|,|4|\nu4,e,5|6\nu5,,\n"
+    rows, rejects = read(data, columns, explode=explode)
+    assert rows == [(2, 0, "u1", "a", "1"), (2, 1, "u1", "b", ""), (3, 0, "u2", "c", ""), (4, 0, "u3", "d", "4")]
+    assert rejects == [(DIFFER, 5), ("items has no element", 6)]
+
+
+def test_a_list_that_was_shortened_is_a_reject_of_its_line():
+    rows, rejects = read(
+        "user;items\nu1;[1, 2, ...]\nu2;['a' 'b']\n", ["user", "items"], delimiter=";", explode={"column": "items"}
+    )
+    assert rows == [(3, 0, "u2", "a"), (3, 1, "u2", "b")]
+    assert [(line, reason.partition(":")[0]) for reason, line in rejects] == [(2, "items is not complete")]
+
+
+def test_a_part_may_have_the_name_of_the_exploded_column():
+    explode = {"column": "item", "separator": "|", "into": ["item", "n"], "part_separator": ":"}
+    rows, rejects = read("user,item\nu1,a:1|b:2\nu2,c\n", ["user", "item", "n"], explode=explode)
+    assert rows == [(2, 0, "u1", "a", "1"), (2, 1, "u1", "b", "2")]
+    assert rejects == [("an element of item does not have 2 parts", 3)]
+
+
+def test_long_cells_take_no_more_memory_than_their_elements():
+    num_lines, num_items, rows_per_batch = 20, 2_000, 500
+    cell = " ".join(f"{item}-0" for item in range(num_items))
+    data = "user,shown\n" + "".join(f"u{line},{cell}\n" for line in range(num_lines))
+    pool, before = pa.proxy_memory_pool(pa.default_memory_pool()), pa.default_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        asked, files = dict.fromkeys(["user", "item"], "key"), Files(paths=["x"], explode=PARTS)
+        batches = read_batches(io.BytesIO(data.encode()), "log", files, asked, rows_per_batch)
+        sizes = [batch.columns.num_rows for batch in batches]
+    finally:
+        pa.set_memory_pool(before)
+    assert (sum(sizes), max(sizes)) == (num_lines * num_items, rows_per_batch)
+    assert pool.max_memory() < 40 * len(data)  # a copy of the cell for each element would be 2,000 times

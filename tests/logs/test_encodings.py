@@ -75,6 +75,17 @@ def test_bytes_that_an_encoding_does_not_have_are_no_utf8(data, encoding):
         read(data, encoding).decode()
 
 
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+def test_marks_within_files_that_were_put_together_are_no_text(encoding, size):
+    mark = codecs.BOM_UTF8 if encoding == "cp1252" else codecs.BOM_UTF8 * 2
+    data = b"q,i\n" * 20_000 + mark + b"u1,i1\r\n" + codecs.BOM_UTF8 + b"u2,i2\n" + codecs.BOM_UTF8
+    assert read(data, encoding, size) == b"q,i\n" * 20_000 + b"u1,i1\r\nu2,i2\n"
+    assert read(codecs.BOM_UTF8 * 2 + b"q\r" + codecs.BOM_UTF8 + b"i\r", size=size) == b"q\ni\n"
+    assert read("a\ufeff\nb\n".encode(), size=size) == "a\ufeff\nb\n".encode()  # within a line it is a character
+    assert read(b"a\n\xef\xbb", size=size) == b"a\n\xef\xbb"
+
+
 def test_lines_that_end_with_carriage_returns_only():
     assert read(b"q,i\ra,A\r") == b"q,i\na,A\n"
     assert read("q,i\ra,A\r".encode("utf-16")) == b"q,i\na,A\n"

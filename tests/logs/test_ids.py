@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsys_ssl.logs.ids import count_odd_ids, read_ids
+from recsys_ssl.logs.ids import count_odd_ids, count_plain_ids, find_mixed_forms, read_ids
 
 MERGED = "query id is a float from 2^{} on, where ids merge"
 
@@ -44,21 +44,38 @@ def test_a_list_is_no_id():
 
 def test_words_for_nothing_and_integers_that_were_floats_are_counted():
     words = ["NULL", "nan", "nan", "None", "\\N", "annul", "Nancy", "u1"]
-    numbers = ["12.0", "3.00", "12", "1.5", "1.0.0", "v1.0", "1.2E+15", "1e+18", "12e4", "e+", "10"]
+    numbers = ["12.0", "3.00", "12", "1.5", "1.0.0", "v1.0", "1.2E+15", "1e+18", "1.5E9", "12e4", "1e9", "e+", "10"]
     assert count_odd_ids(pa.array(words + numbers, pa.large_string()), "item") == {
         "word item id: NULL": 1,
         "word item id: nan": 2,
         "word item id: None": 1,
         "word item id: \\N": 1,
         "whole float item id": 2,
-        "rounded item id": 2,
+        "rounded item id": 3,
     }
 
 
 def test_blanks_around_ids_are_counted():
-    assert count_odd_ids(pa.array([" u1", "u2 ", "u 3", "u4"], pa.large_string()), "item") == {"padded item id": 2}
+    blanks = [" u1", "u2 ", "u\u00a0", "u\t", "\u3000u", "u 3", "u4"]
+    assert count_odd_ids(pa.array(blanks, pa.large_string()), "item") == {"padded item id": 5}
 
 
 def test_sound_ids_count_nothing():
     assert count_odd_ids(pa.array(["u1", "7"], pa.large_string()), "item") == {}
     assert count_odd_ids(pa.array([], pa.large_string()), "item") == {}
+
+
+def test_ids_of_one_side_in_two_forms_are_found():
+    for texts, numbers in (
+        (["12", "12.0", "13.0"], [2]),
+        (["u1", "u1 "], [1]),
+        (["12", "12.0 "], [1]),
+        (["12.0", "13.0"], []),
+        ([" u1", "u2 "], []),
+        (["u1", "1.0"], []),
+        (["1.5", "12"], []),
+    ):
+        ids = pa.array(texts, pa.large_string())
+        counts = count_odd_ids(ids, "item") | count_plain_ids(ids, "item")
+        assert [number for number, _ in find_mixed_forms(counts, "item")] == numbers
+        assert find_mixed_forms(counts, "query") == []

@@ -96,6 +96,20 @@ def test_a_missing_column_is_told_with_the_names_that_are_there(look):
     assert will_fail(list(sides.values()))
 
 
+def test_a_field_that_no_json_file_has(look):
+    spec = SPEC.replace("[films.csv]", "[films.json]").replace(
+        "table: {paths: [films.json]", "table: {paths: [films.json], format: jsonl"
+    )
+    films = {"films.json": '{"film": "f1"}\n{"film": "f2"}\n'}
+    side = look(spec=spec, **films)["items"]
+    (reason,) = side.findings
+    assert reason.startswith("films.json: items.features.price needs column 'price'")
+    assert side.findings[reason].key == ("items", "features", 1)
+    assert side.fails
+    films = {"films.json": '{"film": "f1"}\n{"film": "f2", "price": 1}\n'}
+    assert look(spec=spec, **films)["items"].findings == {}
+
+
 def test_a_missing_file(look):
     side = look(users=None)["queries"]
     ((message, (_, _, key)),) = faults(side).items()
@@ -108,6 +122,27 @@ def test_ignored_event_types_are_named(look):
     side = look(log=SOUND + "u1,f2,1600000003,scroll\n")["events"]
     assert faults(side) == {"event type 'scroll' is ignored": (1, "", ("events", "label", "positive"))}
     assert (side.rejected, side.counts["ignored"]) == (0, 1)
+
+
+def test_ids_and_times_of_two_kinds_are_told_as_ingestion_does(look):
+    log = "user,film,time,event\n" + "".join(
+        f"{user},{film},{time},watch\n"
+        for user, film, time in [("u1", "12", 1600000000), ("u1 ", "12.0", 1600000), ("u2", "1.23E+15", 1600000001)]
+    )
+    side = look(log, films="film,price\n12,1\n12.0,1\n1.23E+15,2\n")["events"]
+    told = {reason: (number, key) for reason, (number, _, key) in faults(side).items()}
+    assert told.pop("some item ids end in .0 and others do not: 12.0 and 12 are different ids") == (
+        (1, ("events", "item_id"))
+    )
+    assert told.pop("some query ids have blanks around them and others do not: 'u1 ' and 'u1' are different ids") == (
+        (1, ("events", "query_id"))
+    )
+    rounded = "item ids are rounded numbers, as 1.2E+15: different ids may be one"
+    assert told.pop(rounded) == (1, ("events", "item_id"))
+    (times,) = [reason for reason in told if reason.startswith("some times lie in 1970, the first at 1970-01-19T")]
+    assert told.pop(times) == (1, ("events", "timestamp"))
+    assert [reason.partition(" is not in")[0] for reason in told] == ["query"]  # 'u1 '
+    assert side.rejected == 0
 
 
 def test_ids_that_match_no_table(look):

@@ -436,6 +436,8 @@ def test_what_is_no_parquet_says_what_it_is():
     [
         ("click.csv", {"event": "click"}),
         ("log/page.view.csv.GZ", {"event": "page.view"}),
+        ("user=caf%E9/x", {"user": "caf%E9", "event": "x"}),  # Latin-1; replaced, all such names would be one
+        ("caf%E8=%C3%A9/x", {"caf%E8": "é", "event": "x"}),
         ("log/day=2020-09-13/a=x%2Fy%20z/buy", {"day": "2020-09-13", "a": "x/y z", "event": "buy"}),
         ("day=1/day=2/k=__HIVE_DEFAULT_PARTITION__/e=/=x/.csv", {"day": "2", "k": None, "e": "", "event": ".csv"}),
         ("part-0.snappy.parquet", {"event": "part-0"}),

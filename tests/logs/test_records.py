@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from recsys_ssl.logs import records, values
 from recsys_ssl.logs.readers import Batch
@@ -76,7 +77,8 @@ def test_event_types_are_the_same_in_any_case_unless_the_spec_tells_them_apart()
     assert result.table["example_weight"].to_pylist() == [3.0, 3.0, 3.0, 1.0, 2.0, 1.0]
     assert result.ignored == 3
     notes = {"read:  BUY ": 1, "read: Buy": 1, "read: View": 1, "ignored: CLICK": 1, "ignored: scroll": 2}
-    assert result.notes == notes
+    forms = {"unpadded query id": 9, "unpadded item id": 9}
+    assert result.notes == {**notes, **forms}
 
 
 def test_a_number_of_a_table_that_cannot_be_read_is_a_missing_value():
@@ -98,6 +100,16 @@ def test_a_number_of_a_table_that_cannot_be_read_is_a_missing_value():
     why = "f is not a number but a word; name it in items.table.missing if it means unknown"
     assert [(reject.reason, reject.line) for reject in result.unreadable] == [(why, 3)]
     assert [(reject.reason, reject.line) for reject in result.rejects] == [("item id is empty", 4)]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"kind": "categorical", "multi_valued": True}, {"kind": "dense", "dim": 2}], ids=["categorical", "dense"]
+)
+def test_a_list_that_was_shortened_is_no_value(fields):
+    table = spec(features=[{"name": "f", **fields}])
+    result = check(table, q=["a", "b"], i=["A", "B"], f=["[1 2]", "[1 2 ... 8 9]"])
+    assert [[float(value) for value in values] for values in result.table["f"].to_pylist()] == [[1.0, 2.0]]
+    assert [(reject.reason.partition(":")[0], reject.line) for reject in result.rejects] == [("f is not complete", 3)]
 
 
 def test_a_rejected_time_beyond_those_of_python_can_be_written():

@@ -1,13 +1,15 @@
 """Which files a path means, and columns that the name of a file holds."""
 
+import json
 import os
 
 import pytest
 from apache_beam.io.filesystem import BeamIOError, FileMetadata, FileSystem
 
+from recsys_ssl.logs import sources
 from recsys_ssl.logs.batches import LogError
 from recsys_ssl.logs.paths import find_files
-from recsys_ssl.logs.sources import find_sources, list_versions
+from recsys_ssl.logs.sources import check_batch, find_sources, list_versions, read_source
 from recsys_ssl.spec import FeatureSpec
 
 
@@ -195,3 +197,65 @@ def test_a_file_of_another_file_system_keeps_its_path_size_and_time():
     assert found == ("mem://b/d[1]/log/0.csv", "log/0.csv", 8, 1.5)
     with pytest.raises(LogError, match="no file matches"):
         find("mem://b/d[1]", "log/3.csv")
+
+
+# --- Fields that JSON leaves out ------------------------------------------------------------------------
+
+
+def write_json(folder, **files):
+    for name, lines in files.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def read_prices(folder, rows_per_batch=2):
+    spec = FeatureSpec.model_validate(
+        {
+            **spec_of("*.jsonl").model_dump(),
+            "events": {
+                "paths": ["*.jsonl"],
+                "format": "jsonl",
+                "query_id": "q",
+                "item_id": "i",
+                "features": [{"name": "price", "kind": "numeric"}],
+            },
+        }
+    )
+    found = find_sources(spec, str(folder), rows_per_batch)["events"]
+    return [
+        price
+        for source in found
+        for batch in read_source(source, "events", spec, rows_per_batch)
+        for price in check_batch(batch, source, "events", spec).table["price"].to_pylist()
+    ]
+
+
+BARE, PRICED = {"q": 1, "i": 2}, {"q": 1, "i": 2, "price": 3}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "prices"),
+    [
+        ([BARE], [PRICED], [[], [3.0]]),
+        ([PRICED], [BARE], [[3.0], []]),
+        ([BARE] * 3 + [PRICED], [BARE], [[], [], [], [3.0], []]),  # beyond the first batch
+        ([BARE], [{**BARE, "price": None}], [[], []]),
+        ([BARE], [5, 5, PRICED], [[], [3.0]]),
+    ],
+)
+def test_a_field_that_a_json_file_leaves_out_is_null(tmp_path, first, second, prices):
+    write_json(tmp_path, a=first, b=second)
+    assert read_prices(tmp_path) == prices
+
+
+def test_a_field_that_no_json_file_has_is_an_error(tmp_path):
+    write_json(tmp_path, a=[BARE] * 3, b=[BARE])
+    with pytest.raises(LogError, match=r"a.jsonl: events.features.price needs column 'price'. The file has: 'i', 'q'"):
+        read_prices(tmp_path)
+
+
+def test_a_field_that_json_leaves_out_is_searched_in_so_many_records(tmp_path, monkeypatch):
+    write_json(tmp_path, a=[BARE] * 4 + [PRICED])
+    assert read_prices(tmp_path)[-1] == [3.0]
+    monkeypatch.setattr(sources, "_MOST_SEARCHED", 4)
+    with pytest.raises(LogError, match="needs column 'price'"):
+        read_prices(tmp_path)

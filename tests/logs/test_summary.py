@@ -174,12 +174,20 @@ def test_items_that_are_unknown_for_how_their_ids_are_written(changes, example, 
             {"null_words": {"events: query id: NULL": 3, "events: query id: nan": 5}},
             ["query id of the log reads as if there were nothing: nan 5, NULL 3."],
         ),
+        (
+            {"whole_float_ids": {"events: item id": 2}, "integer_ids": {"events: item id": 5}},
+            ["2 item ids of the log end in .0 and others do not: 12.0 and 12 are different ids. Write them alike."],
+        ),
+        (
+            {"padded_ids": {"queries: query id": 1}, "unpadded_ids": {"queries: query id": 5}},
+            ["1 query ids of the query table have blanks around them and others do not"],
+        ),
         ({"rounded_ids": {"items: item id": 2}}, ["2 item ids of the item table are rounded numbers"]),
         ({"respelt_types": {"Buy": 1200}}, ["were read as its own: Buy 1,200."]),
         ({"ignored_types": {"scroll": 1, "hover": 3}}, ["4 events were ignored", "hover 3, scroll 1."]),
         ({"ignored_types": {f"t{n:02}": 1 for n in range(12)}}, ["t00 1, t01 1", "t09 1, ...."]),
     ],
-    ids=["words", "rounded", "respelt", "ignored", "many"],
+    ids=["words", "two forms", "blanks", "rounded", "respelt", "ignored", "many"],
 )
 def test_what_is_probably_a_mistake_is_told(changes, parts):
     (warning,) = list_warnings(dataclasses.replace(GOOD, **changes), SPEC)
@@ -189,8 +197,16 @@ def test_what_is_probably_a_mistake_is_told(changes, parts):
 
 def test_a_sound_log_has_no_warning():
     assert list_warnings(GOOD, SPEC) == []
-    recent = {"first": 0, "last": 1_600_000_000_000_000}
+    recent = {"first": 31_556_952_000_000, "last": 1_600_000_000_000_000}
     assert list_warnings(dataclasses.replace(GOOD, times_us=recent), TIMED) == []
+    alike = {"padded_ids": {"events: item id": 9}, "unpadded_ids": {"items: item id": 9, "events: query id": 9}}
+    assert list_warnings(dataclasses.replace(GOOD, **alike), SPEC) == []
+
+
+def test_times_of_1970_among_others_are_told():
+    times = {"first": 1_600_000_000_000, "last": 1_600_000_000_000_000}
+    (warning,) = list_warnings(dataclasses.replace(GOOD, times_us=times), TIMED)
+    assert warning.startswith("some times lie in 1970, the first at 1970-01-19T12:26:40.000000Z, and others later")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Times as databases, programs and people write them, and what is told of those that are none."""
 
+import time
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -28,6 +30,10 @@ def read_times(array, unit):
         ("ms", "881250949123", 881250949123 * 10**3),
         ("us", "881250949123456", 881250949123456),
         ("ns", "881250949123456789", 881250949123456),
+        ("ns", "1600000000123456499", 1600000000123456),  # 19 digits, more than a float has
+        ("ns", "1600000000123456999.0", 1600000000123456),
+        ("ns", "1600000000123456999.75", 1600000000123456),
+        ("ns", "9999999999999999999", None),
         ("s", "0", 0),
         ("iso8601", "1970-01-02", 86_400 * 10**6),
         ("iso8601", "1970-01-01T00:00:01.5", 1_500_000),
@@ -49,6 +55,10 @@ def read_times(array, unit):
                 "1970-01-01 08:00:00.123456789123": 123_456,
                 "1970-01-01T10:00:00+02:00[Europe/Paris]": 0,
                 "1970-01-01 04:00:00 -0400 EDT": 0,
+                "1969-12-31T24:00:00": -EIGHT,
+                "1969-12-31T24:00": -EIGHT,
+                "19691231T240000.000Z": -EIGHT,
+                "1970-01-01 8:00:00.5": 500_000,
             }.items()
         ),
         ("s", "", None),
@@ -66,6 +76,14 @@ def read_times(array, unit):
         ("iso8601", "1970-01-01 08:60", None),
         ("iso8601", "1970-01-01T08:00[Europe/Paris]", None),
         ("iso8601", "1969-12-31", None),
+        ("iso8601", "1970-01-01 10.30", None),  # half past ten, or 10.3 hours, but no fraction of a second
+        ("iso8601", "1970-01-01T10.5", None),
+        ("iso8601", "1970-01-01T10:30,5", None),
+        ("iso8601", "1970-01-01T1030.5Z", None),
+        ("iso8601", "1970-01-01T24:00:01", None),
+        ("iso8601", "1970-01-01T24:00:00.5", None),
+        ("iso8601", "1970-01-01T25:00:00", None),
+        ("iso8601", "2020-W05-3", None),
         ("iso8601", "9999-01-01", None),
     ],
 )
@@ -125,6 +143,17 @@ SECONDS = np.datetime64("2010-12-01T08:26:00").astype(int).item()
         ("%Y-%m-%d", "9999-12-31", None),
         ("%Y-%m-%d", "0001-01-01", None),
         ("%c", "Wed Dec  1 08:26:00 2010", SECONDS),  # which pandas does not know
+        ("%Y%m%d", "20101201", SECONDS - 8 * 3600 - 26 * 60),
+        ("%Y%m%d", "201012", None),  # not the 2nd of January
+        ("%Y%m%d%H%M", "2010120108", None),
+        ("%Y%m%d %H:%M", "20101201 8:26", SECONDS),
+        ("%y%m%d%H%M%S%f", "1012010826005", SECONDS + 0.5),
+        ("%d%b%Y", "1Dec2010", SECONDS - 8 * 3600 - 26 * 60),
+        ("%G-W%V-%u", "2010-W48-3", SECONDS - 8 * 3600 - 26 * 60),
+        ("%Y-%j", "2010-335", SECONDS - 8 * 3600 - 26 * 60),
+        ("%Y-%m-%d %H:%M %Z", "2010-12-01 08:26 UTC", SECONDS),
+        ("%Y-%m-%d %H:%M %Z", "2010-12-01 08:26 gmt", SECONDS),
+        ("%Y-%m-%d %H:%M %Z", "2010-12-01 08:26 EST", None),
     ],
 )
 def test_a_format_reads_each_text_by_itself(form, text, expected_s):
@@ -135,6 +164,20 @@ def test_a_format_reads_each_text_by_itself(form, text, expected_s):
         at = texts.index(text)
         assert (bad.sum(), bad[at]) == (3 + (expected_s is None), expected_s is None)
         assert found[at] == (expected_s or 0) * 10**6
+
+
+@pytest.mark.parametrize("zone", ["UTC", "EST5EDT"])
+def test_a_named_zone_is_read_alike_on_every_machine(zone, monkeypatch):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        texts = column([f"2010-12-01 08:26 {name}" for name in ("GMT", "EST", "EDT")])
+        found, faults = times.as_microseconds(texts, Timestamp(column="t", format="%Y-%m-%d %H:%M %Z"))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert found.tolist() == [SECONDS * 10**6, 0, 0]
+    assert "a zone other than UTC and GMT" in next(why for mask, why in faults if mask[1])
 
 
 # --- Reasons -----------------------------------------------------------------------------------------

@@ -7,11 +7,12 @@ from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from recsys_ssl.logs.features import read_feature
 from recsys_ssl.logs.readers import read_batches
-from recsys_ssl.logs.records import read_feature
 from recsys_ssl.logs.values import PLAIN, TEXT, Marks, as_float, as_text, find_marks, marks_of, without_words
 from recsys_ssl.spec import DenseFeature, Files
 
@@ -109,6 +110,25 @@ def test_words_for_nothing_are_null_in_any_column():
         "n": [1, None, 0, None],
         "l": [[None, "a"], [], [], [None]],
     }
+
+
+@pytest.mark.parametrize(
+    "zero_and_one",
+    [
+        pa.array([0, 1], pa.duration("s")),
+        pa.array(np.array([0, 1], np.float16)),
+        pa.array([0, 1], pa.uint8()),
+        pa.array([Decimal(0), Decimal(1)], pa.decimal256(50, 2)),
+        pa.array([b"0", b"1"], pa.binary(1)),
+        pa.array(["0", "1"]).dictionary_encode(),
+    ],
+    ids=lambda array: str(array.type),
+)
+def test_words_for_nothing_are_null_whatever_the_type(zero_and_one):
+    table = pa.table({"n": zero_and_one, "l": pa.ListArray.from_arrays([0, 2, 2], zero_and_one)})
+    found = without_words(table, ["0"])
+    assert as_text(found["n"]).to_pylist() == [None, "1"]
+    assert as_text(pc.list_flatten(found["l"])).to_pylist() == [None, "1"]
 
 
 @pytest.mark.parametrize("cells", [["3.4e38", "-3.4e38", "3.5e38", "-1e300"], [3.4e38, -3.4e38, 3.5e38, -1e300]])
