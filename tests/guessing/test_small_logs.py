@@ -1,0 +1,69 @@
+"""Whatever the log: its draft loads, and the first records of its own data are read as the draft says."""
+
+import bz2
+import io
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recsys_ssl.guessing.draft import draft_spec
+from recsys_ssl.logs.preview import preview, will_fail
+from recsys_ssl.spec import load_spec
+from tests.guessing.small_logs import HOURS, ITEMS, TIMES, USERS, labelled, log, priced, table, things, timed
+
+
+def parquet(**columns):
+    stream = io.BytesIO()
+    pq.write_table(pa.table(columns), stream)
+    return stream.getvalue()
+
+
+def lines(records):
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+ORDERS = [
+    {"user": {"id": user}, "lines": [{"sku": item, "qty": 1}] * 2, "at": at}
+    for user, item, at in zip(USERS, ITEMS, map(str, HOURS))
+]
+
+LOGS = {
+    "plain": {"log.csv": log()},
+    "semicolons": {"log.csv": log(delimiter=";")},
+    "blanks": {"log.txt": log(delimiter=" ")},
+    "no header": {"log.csv": log(None)},
+    "ratings": labelled("rating", [1, 2, 3, 4, 5]),
+    "clicks": labelled("click", [0, 1]),
+    "event types": labelled("event", ["show", "view", "buy", "remove_from_cart"]),
+    "days": timed("date", [hour.strftime("%d/%m/%Y") for hour in HOURS]),
+    "UTF-16": {"log.csv": log().encode("utf-16")},
+    "bzip2": {"log.csv.bz2": bz2.compress(log().encode())},
+    "lists": {
+        "log.tsv": table(
+            ["user", "items"], USERS, [f"{a},{b}" for a, b in zip(ITEMS, ITEMS[3:] + ITEMS[:3])], delimiter="\t"
+        )
+    },
+    "JSON": {"log.jsonl": lines(ORDERS)},
+    "Parquet": {"log.parquet": parquet(user=USERS, item=ITEMS, ts=HOURS)},
+    "genres": {"log.csv": log(), "items.csv": things(["genres"], ["a|b", "b|c", "a", "c|a|b"] * 10)},
+    "decimal comma": priced("{},{}".format),
+    "two events": {"view.csv": log(), "purchase.csv": log(times=TIMES[::-1])},
+}
+
+
+@pytest.mark.parametrize("kind", LOGS)
+def test_a_draft_reads_its_own_log(kind, tmp_path):
+    directory = tmp_path / "data"
+    directory.mkdir()
+    for name, data in LOGS[kind].items():
+        (directory / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+    draft = draft_spec([str(directory)])
+    assert draft.unused == {}
+    (tmp_path / "spec.yaml").write_text(draft.text, encoding="utf-8")
+    sides = preview(load_spec(tmp_path / "spec.yaml"), draft.data_dir)
+    assert not will_fail(sides)
+    for side in sides:
+        assert {found.reason: found.example for found in side.findings.values() if "ignored" not in found.reason} == {}
+    assert sides[0].counts["positives"] > 0
