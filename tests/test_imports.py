@@ -35,7 +35,7 @@ SIBLINGS = {
     "index": (),
     "encoders": ("evaluation.prediction",),
     "logs": (),
-    "guessing": (),
+    "guessing": ("logs",),
     "features": (),
     "models": ("features", "encoders"),
     "training": ("features", "models", "encoders", "evaluation"),

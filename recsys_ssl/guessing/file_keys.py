@@ -8,6 +8,7 @@ from recsys_ssl.guessing.columns import Column
 from recsys_ssl.guessing.features import Guessed
 from recsys_ssl.guessing.tables import Table
 from recsys_ssl.guessing.write import Entry
+from recsys_ssl.logs.values import PLAIN, Marks
 
 _MOST_WORDS = 10
 
@@ -26,18 +27,30 @@ def file_keys(table: Table, columns: Sequence[tuple[Column, bool]]) -> list[Entr
     ]
     if table.file_column:
         entries.append(Entry("file_column", table.file_column, "the files' names are its values"))
-    numbers = [column for column, is_number in columns if is_number]
-    decimal = [column.name for column in numbers if column.style == "comma"]
-    grouped = [column for column in numbers if column.style == "grouped"]
-    if decimal:
-        entries.append(Entry("decimal", ",", f"in {', '.join(decimal)}"))
-    if grouped:
-        mark = next(mark for value in grouped[0].known for mark in ", '’" if mark in value)
-        entries.append(Entry("thousands", mark, f"in {', '.join(column.name for column in grouped)}"))
+    entries += _mark_keys([column for column, is_number in columns if is_number])
     missing = _missing_words(columns)
     if missing:
         entries.append(Entry("missing", missing, "words for nothing, in any column: remove those that mean something"))
     return entries
+
+
+def _mark_keys(columns: Sequence[Column]) -> list[Entry]:
+    """`decimal` and `thousands`, which are those of all columns of a file; a label is the first of them."""
+    written = {column.marks for column in columns} - {PLAIN}
+    if not written:
+        return []
+
+    def rank(marks: Marks) -> tuple[bool, int]:
+        read = [column.share_read(marks) >= column.share_read(column.marks) for column in columns]
+        return read[0], sum(read)
+
+    both = {Marks(a.decimal, b.thousands) for a in written for b in written if a.decimal != b.thousands}
+    marks = max(sorted({PLAIN, *both}, key=lambda one: (one.thousands is not None, str(one))), key=rank)
+    unread = [column.name for column in columns if column.share_read(marks) < column.share_read(column.marks)]
+    used = [column.name for column in columns if column.marks != PLAIN and column.name not in unread]
+    why = f"in {', '.join(used)}" + (f"; not in {', '.join(unread)}, which is then not read" if unread else "")
+    found = {"decimal": (marks.decimal, "."), "thousands": (marks.thousands, None)}
+    return [Entry(key, mark, why) for key, (mark, default) in found.items() if mark != default]
 
 
 def _missing_words(columns: Sequence[tuple[Column, bool]]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple, Optional
 
 from recsys_ssl.guessing import words
-from recsys_ssl.guessing.columns import Column, to_number
+from recsys_ssl.guessing.columns import Column, to_numbers
 from recsys_ssl.guessing.roles import pick_by_name
 from recsys_ssl.guessing.tables import Table
 
@@ -119,12 +119,8 @@ def _threshold(column: Column) -> Optional[Label]:
     if low == high or high > 100:
         return None
     threshold = next(cut for top, cut in _THRESHOLDS if high <= top)
-    numbers = dict(zip(column.distinct, column.counts))
-    above = sum(
-        count
-        for value, count in numbers.items()
-        if (number := to_number(value, column.style)) is not None and number >= threshold
-    )
+    numbers = to_numbers(column.distinct, column.marks)
+    above = sum(n for number, n in zip(numbers, column.counts) if number is not None and number >= threshold)
     share = f"{above / max(1, column.num_present):.0%} of those seen are positive"
     share += "; 0 may mean that there is no rating" if low == 0 and high == 10 else ""
     return Label({"column": column.name, "threshold": threshold}, column.name, f"{low:g} to {high:g}: {share}")

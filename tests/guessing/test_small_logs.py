@@ -54,6 +54,14 @@ LOGS = {
     "minutes as a number": timed("time", [hour.strftime("%Y%m%d%H%M") for hour in HOURS]),
     "hours as a number": timed("time", [hour.strftime("%Y%m%d%H") for hour in HOURS]),
     "years first": timed("date", [hour.strftime("%y/%m/%d") for hour in HOURS]),
+    "thousands": priced(lambda big, small: f'"{big},{small}"' if big > 3 else small, ","),
+    "thousands and a decimal comma": priced("{}.{},50".format),
+    "thousands after a blank": priced("{}\u00a0{}".format),
+    "thousands after an apostrophe": priced("{}\u2019{}.5".format),
+    "decimal comma in one column of two": {
+        "log.csv": log(),
+        "items.csv": things(["price", "size"], ["1,25", "2,5"] * 20, range(40), delimiter=";"),
+    },
     "two events": {"view.csv": log(), "purchase.csv": log(times=TIMES[::-1])},
 }
 REJECTED = {"a time that is none": 1, "the largest time": 1}
