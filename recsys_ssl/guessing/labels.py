@@ -65,8 +65,7 @@ def guess_label(table: Table, taken: Collection[str], given: Optional[str]) -> O
 
 
 def _is_known(value: str) -> bool:
-    types = {*words.POSITIVES, *words.IMPRESSIONS, *words.NEGATIVES}
-    return bool({*words.words_of(value), value.lower()} & types)
+    return bool(words.stems_of(value) & (words.POSITIVE_STEMS | words.IMPRESSION_STEMS | words.NEGATIVE_STEMS))
 
 
 def _event_types(column: Column, sure: bool) -> Optional[Label]:
@@ -74,12 +73,12 @@ def _event_types(column: Column, sure: bool) -> Optional[Label]:
         return None
     positive, impressions, left_out, unknown = [], [], [], []
     for value in sorted(column.known):
-        some = {*words.words_of(value), value.lower()}
-        if some & set(words.NEGATIVES):
+        stems = words.stems_of(value)
+        if stems & words.NEGATIVE_STEMS:
             left_out.append(value)
-        elif some & set(words.IMPRESSIONS):
+        elif stems & words.IMPRESSION_STEMS:
             impressions.append(value)
-        elif some & set(words.POSITIVES):
+        elif stems & words.POSITIVE_STEMS:
             positive.append(value)
         else:
             unknown.append(value)

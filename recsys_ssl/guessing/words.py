@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 # In order: the earlier one is the better guess.
@@ -80,7 +81,7 @@ POSITIVES = (
 NEGATIVES = (
     *("dislike", "unlike", "remove", "removed", "skip", "skipped", "delete", "deleted", "return", "returned", "refund"),
     *("cancel", "cancelled", "canceled", "hide", "block", "report", "unfollow", "ignore", "close", "scroll", "hover"),
-    *("search", "login", "logout", "0", "false", "no", "not"),
+    *("search", "login", "logout", "0", "false", "no", "not", "non", "never"),
 )
 """Words that win over the others: `remove_from_cart`."""
 NULLS = (
@@ -110,6 +111,7 @@ ALL_WORDS = frozenset(
 ) - {"to", "from", "at", "no", "when", "good", "class", "state", "number", "token", "day", "star"}
 
 _SPLIT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_SUFFIXES = (("ies", "y"), ("ied", "y"), ("ing", ""), ("ed", ""), ("es", ""), ("e", ""), ("s", ""))
 _SUFFIX = re.compile(r"(?<=[a-z]{3})(id|ids|no|code)$")
 
 
@@ -126,6 +128,21 @@ def words_of(name: str) -> list[str]:
     return words
 
 
+def stems_of(name: str) -> set[str]:
+    """The stems of a name's words: `clicks`, `clicked` and `Click` are alike, `un-like` and `unliked` too."""
+    words = [word.lower() for word in _SPLIT.findall(name)]
+    joined = [first + second for first, second in itertools.pairwise(words) if first in ("un", "dis")]
+    return {_stem(word) for word in (*words, *joined, name.strip().lower())}
+
+
+def _stem(word: str) -> str:
+    for suffix, rest in _SUFFIXES:
+        if word.endswith(suffix) and len(word) - len(suffix) >= 3:
+            word = word.removesuffix(suffix) + rest
+            break
+    return word[:-1] if len(word) > 3 and word[-1] == word[-2] else word
+
+
 def _known(word: str) -> bool:
     return word in _STEMS or _singular(word) in _STEMS
 
@@ -138,3 +155,7 @@ def _singular(word: str) -> str:
 
 _STEMS = frozenset({*QUERIES, *ITEMS, "transaction", "order", "invoice", "category", "event", "brand", "store", "shop"})
 _ANY = frozenset({*ALL_WORDS, *SEQUENCES, *QUERIES, *ITEMS, *TIMES, *EVENT_TYPES, *POSITIVES, *IMPRESSIONS, *NEGATIVES})
+IMPRESSION_STEMS, POSITIVE_STEMS, NEGATIVE_STEMS = (
+    frozenset(map(_stem, known)) for known in (IMPRESSIONS, POSITIVES, NEGATIVES)
+)
+"""Event types are matched by these."""

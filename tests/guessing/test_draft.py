@@ -191,6 +191,14 @@ def test_one_file_per_event_type(tmp_path):
     }
 
 
+def test_files_of_event_types_in_the_plural(tmp_path):
+    for name in ("clicks", "carts", "orders"):
+        clicks(100).to_csv(tmp_path / f"{name}.csv", index=False)
+    events = draft(tmp_path)["events"]
+    assert events["paths"] == ["carts.csv", "clicks.csv", "orders.csv"]
+    assert events["label"]["positive"] == {"carts": 1.0, "clicks": 1.0, "orders": 1.0}
+
+
 def test_numbered_files_are_one_glob(tmp_path):
     for day in ("2020-09-01", "2020-09-02"):
         clicks().to_csv(tmp_path / f"log-{day}.csv", index=False)

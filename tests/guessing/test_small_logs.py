@@ -11,7 +11,7 @@ import pytest
 from recsys_ssl.guessing.draft import draft_spec
 from recsys_ssl.logs.preview import preview, will_fail
 from recsys_ssl.spec import load_spec
-from tests.guessing.small_logs import HOURS, ITEMS, TIMES, USERS, labelled, log, priced, table, things, timed
+from tests.guessing.small_logs import HOURS, ITEMS, TIMES, USERS, drawn, labelled, log, priced, table, things, timed
 
 
 def parquet(**columns):
@@ -62,6 +62,10 @@ LOGS = {
         "log.csv": log(),
         "items.csv": things(["price", "size"], ["1,25", "2,5"] * 20, range(40), delimiter=";"),
     },
+    "plural event types": {
+        "log.csv": log(["session", "aid", "ts", "type"], drawn(["clicks", "clicks", "carts", "orders"]))
+    },
+    "plural files": {"clicks.csv": log(), "carts.csv": log(), "orders.csv": log()},
     "two events": {"view.csv": log(), "purchase.csv": log(times=TIMES[::-1])},
 }
 REJECTED = {"a time that is none": 1, "the largest time": 1}
