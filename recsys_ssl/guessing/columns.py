@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from recsys_ssl import lists
 from recsys_ssl.guessing.times import TimeForm, guess_time
-from recsys_ssl.guessing.words import NULLS, words_of
+from recsys_ssl.guessing.words import FLAGS, NULLS, words_of
 from recsys_ssl.logs.values import PLAIN, Marks, parse_floats
 
 _MARKS = (
@@ -112,9 +112,13 @@ class Column:
         return None if self.is_list or self.own_type == "bool" else guess_time(self.known)
 
     @functools.cached_property
-    def is_flag(self) -> bool:
-        """Whether the values are true and false."""
-        return {value.lower() for value in self.known} == {"true", "false"}
+    def flag(self) -> Optional[tuple[list[str], list[str]]]:
+        """The values that are false and those that are true, where there are no others."""
+        words = {value.lower() for value in self.known}
+        for false, true in [("0", "1"), ("0.0", "1.0"), *FLAGS]:
+            if words == {false, true}:
+                return tuple([value for value in self.known if value.lower() == one] for one in (false, true))
+        return None
 
     @property
     def share_distinct(self) -> float:

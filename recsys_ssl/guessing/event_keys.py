@@ -12,6 +12,7 @@ from recsys_ssl.guessing.columns import Column, describe
 from recsys_ssl.guessing.features import Guessed, cut, guess_feature, id_name, make_unique
 from recsys_ssl.guessing.file_keys import columns_of
 from recsys_ssl.guessing.habits import depends_on
+from recsys_ssl.guessing.labels import suggest_label
 from recsys_ssl.guessing.matching import Plan
 from recsys_ssl.guessing.side_keys import table_features
 from recsys_ssl.guessing.write import Entry
@@ -30,7 +31,6 @@ def log_columns(plan: Plan, features: Sequence[Guessed]) -> list[tuple[Column, b
 def event_keys(plan: Plan, context: list[Guessed]) -> list[Entry]:
     log = plan.log
     entries = [Entry("query_id", plan.query.column, plan.query.why)]
-    label = [] if plan.label is None else [Entry("label", plan.label.keys, _why_label(plan))]
     if plan.explode:
         entries.append(Entry("explode", plan.explode, "each item of a cell is an event"))
     entries.append(Entry("item_id", plan.item.column, plan.item.why))
@@ -38,7 +38,7 @@ def event_keys(plan: Plan, context: list[Guessed]) -> list[Entry]:
         form = plan.time.form
         given = {"unit": form.unit} if form.unit else {"format": form.format}
         entries.append(Entry("timestamp", {"column": plan.time.column, **given}, plan.time.why))
-    entries += label
+    entries += _label_keys(plan)
     weight = next((name for name, column in log.columns.items() if _is_weight(column)), None)
     if weight is not None and (plan.label is None or plan.label.column != weight):
         entries.append(Entry("weight", weight, "by its name"))
@@ -52,12 +52,15 @@ def _is_weight(column: Column) -> bool:
     return bool(named) and column.is_numeric and min(column.numbers) >= 0 and max(column.numbers) <= _LARGEST_WEIGHT
 
 
-def _why_label(plan: Plan) -> str:
+def _label_keys(plan: Plan) -> list[Entry]:
+    """The label; as a comment where a person must say what its values mean."""
     label = plan.label
-    if label is None:
-        return ""
-    left = f"; ignored: {', '.join(label.left_out)}" if label.left_out else ""
-    return f"{label.why}{left}"
+    if label is not None:
+        left = f"; ignored: {', '.join(label.left_out)}" if label.left_out else ""
+        return [Entry("label", label.keys, f"{label.why}{left}")]
+    taken = [plan.query.column, plan.item.column, *([plan.time.column] if plan.time else [])]
+    suggested = suggest_label(plan.log, taken)
+    return [] if suggested is None else [Entry("label", suggested.keys, suggested.why, used=False)]
 
 
 def split_columns(plan: Plan, frame: pd.DataFrame) -> tuple[list[Guessed], list[Guessed]]:

@@ -78,12 +78,22 @@ POSITIVES = (
     *("detail", "pv", "pageview", "watch", "watched", "play", "played", "listen", "read", "open", "download"),
     *("rate", "visit", "install", "use", "reply", "comment", "repin", "retweet", "1", "true", "yes"),
 )
-NEGATIVES = (
+REJECTED = (
     *("dislike", "unlike", "remove", "removed", "skip", "skipped", "delete", "deleted", "return", "returned", "refund"),
-    *("cancel", "cancelled", "canceled", "hide", "block", "report", "unfollow", "ignore", "close", "scroll", "hover"),
-    *("search", "login", "logout", "0", "false", "no", "not", "non", "never"),
+    *("cancel", "cancelled", "canceled", "hide", "block", "unfollow", "ignore", "no", "not", "non", "never"),
 )
+NEGATIVES = (*REJECTED, "report", "close", "scroll", "hover", "search", "login", "logout", "0", "false")
 """Words that win over the others: `remove_from_cart`."""
+CHOSEN = (
+    *("purchase", "buy", "bought", "order", "convert", "conversion", "like", "click", "clk", "save", "favorite"),
+    *("favourite", "bookmark", "watch", "play", "listen", "install", "download", "accept", "apply", "recommend"),
+)
+"""Words of columns that are true, or 1, for what was chosen; those of `REJECTED` for what was not."""
+FLAGS = (
+    *(("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y"), ("down", "up"), ("thumbs_down", "thumbs_up")),
+    *(("negative", "positive"), ("neg", "pos")),
+)
+"""(false, true) as columns write them."""
 NULLS = (
     "NULL",
     "null",
@@ -155,7 +165,7 @@ def _singular(word: str) -> str:
 
 _STEMS = frozenset({*QUERIES, *ITEMS, "transaction", "order", "invoice", "category", "event", "brand", "store", "shop"})
 _ANY = frozenset({*ALL_WORDS, *SEQUENCES, *QUERIES, *ITEMS, *TIMES, *EVENT_TYPES, *POSITIVES, *IMPRESSIONS, *NEGATIVES})
-IMPRESSION_STEMS, POSITIVE_STEMS, NEGATIVE_STEMS = (
-    frozenset(map(_stem, known)) for known in (IMPRESSIONS, POSITIVES, NEGATIVES)
+IMPRESSION_STEMS, POSITIVE_STEMS, NEGATIVE_STEMS, CHOSEN_STEMS, REJECTED_STEMS = (
+    frozenset(map(_stem, known)) for known in (IMPRESSIONS, POSITIVES, NEGATIVES, CHOSEN, REJECTED)
 )
-"""Event types are matched by these."""
+"""Event types and columns of flags are matched by these."""

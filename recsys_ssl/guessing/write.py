@@ -24,6 +24,8 @@ class Entry(NamedTuple):
     value: object
     """A scalar, a list or mapping to be written in one line, `Entry`s below the key, or `Guessed` features."""
     why: str = ""
+    used: bool = True
+    """False for a comment, which a person may complete."""
 
 
 def to_yaml(entries: Sequence[Entry], heading: Sequence[str]) -> str:
@@ -47,6 +49,8 @@ def list_guesses(entries: Sequence[Entry], prefix: str = "") -> Iterator[tuple[s
         elif _is_list_of(value, Guessed):
             used = [feature for feature in value if feature.used]  # type: ignore[attr-defined]
             yield path, ", ".join(f"{feature.keys['name']} ({feature.kind})" for feature in used) or "none", entry.why
+        elif not entry.used:
+            yield path, "none", entry.why
         elif entry.why and entry.key not in _DETAILS:
             yield path, flow(value), entry.why
 
@@ -79,7 +83,7 @@ def _lines(entries: Sequence[Entry], indent: str) -> Iterator[str]:
         elif _is_list_of(value, Guessed):
             yield from _feature_lines(entry, indent)
         else:
-            yield f"{indent}{entry.key}: {flow(value)}{_comment(entry.why)}"
+            yield f"{indent}{'' if entry.used else '# '}{entry.key}: {flow(value)}{_comment(entry.why)}"
 
 
 def _feature_lines(entry: Entry, indent: str) -> Iterator[str]:

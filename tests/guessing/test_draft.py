@@ -300,6 +300,14 @@ def test_the_label(tmp_path, name, values, label):
     assert draft(tmp_path)["events"].get("label") == label
 
 
+def test_a_label_that_is_not_understood_is_a_comment(tmp_path):
+    clicks(vote=["ja", "nein"] * 200).to_csv(tmp_path / "log.csv", index=False)
+    found = draft_spec([str(tmp_path)])
+    assert "label" not in yaml.safe_load(found.text)["events"]
+    assert "  # label: {event_type: vote, positive: {ja: 1.0, nein: 1.0}}  # may be a label: keep" in found.text
+    assert ("events.label", "none") in [guess[:2] for guess in found.guesses]
+
+
 def test_many_repeats_are_not_masked(tmp_path):
     clicks(time=[TIME_S + 86_400 * number for number in range(400)]).to_csv(tmp_path / "log.csv", index=False)
     assert draft(tmp_path)["evaluation"]["mask_seen"] is False
@@ -340,12 +348,13 @@ def test_options_win_over_guesses(tmp_path):
             "--query must name a column of log.csv. Received: 'person'. It has: 'user'",
         ),
         (["user", "item", "time"], {"time": "item"}, "'item' holds no times"),
+        (["user", "item", "time"], {"label": "note"}, "'note' holds neither ratings nor event types"),
     ],
 )
 def test_what_cannot_be_guessed_is_asked_for(tmp_path, names, options, message):
-    clicks().assign(time=range(400)).set_axis(names, axis=1).assign(x=["p", "q"] * 200).to_csv(
-        tmp_path / "log.csv", index=False
-    )
+    clicks().assign(time=range(400)).set_axis(names, axis=1).assign(
+        x=["p", "q"] * 200, note=[f"n{n}" for n in range(400)]
+    ).to_csv(tmp_path / "log.csv", index=False)
     with pytest.raises(GuessError, match=message):
         draft(tmp_path, **options)
 

@@ -66,6 +66,12 @@ LOGS = {
         "log.csv": log(["session", "aid", "ts", "type"], drawn(["clicks", "clicks", "carts", "orders"]))
     },
     "plural files": {"clicks.csv": log(), "carts.csv": log(), "orders.csv": log()},
+    "t and f": labelled("liked", ["t", "f"]),
+    "Y and N": labelled("purchased", ["Y", "N"]),
+    "up and down": labelled("vote", ["up", "down"]),
+    "dislikes": labelled("dislike", [0, 1]),
+    "scores below 1": labelled("score", [0.125, 0.25, 0.875]),
+    "unknown event types": labelled("event", ["achat", "vue"]),
     "two events": {"view.csv": log(), "purchase.csv": log(times=TIMES[::-1])},
 }
 REJECTED = {"a time that is none": 1, "the largest time": 1}
