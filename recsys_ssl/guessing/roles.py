@@ -8,6 +8,7 @@ from typing import NamedTuple, Optional
 from recsys_ssl.guessing import words
 from recsys_ssl.guessing.cells import Several, find_several
 from recsys_ssl.guessing.columns import Column
+from recsys_ssl.guessing.habits import depends_on, to_frame
 from recsys_ssl.guessing.tables import Table
 from recsys_ssl.guessing.times import TimeForm
 
@@ -90,22 +91,28 @@ def pick_by_name(
 
 def _rank(column: Column, known: Sequence[str]) -> Optional[float]:
     """Lower is better; None when no word of the name is known."""
-    places = [known.index(word) for word in column.words if word in known]
+    is_id = _is_id(column)
+    named = [word for word in column.words if is_id or len(column.words) == 1 or word not in words.ORDERS]
+    places = [known.index(word) for word in named if word in known]
     if not places:
         return None
-    is_id = any(word in words.IDS for word in column.words)
     attribute = any(word in words.NAMES for word in column.words)
     extra = len(column.words) - 1 - is_id
     return min(places) - 4 * is_id + 200 * attribute + 2 * extra
 
 
+def _is_id(column: Column) -> bool:
+    return any(word in words.IDS for word in column.words)
+
+
 def _may_be_id(column: Column) -> bool:
-    is_id = any(word in words.IDS for word in column.words) and not column.own_type
+    is_id = _is_id(column) and not column.own_type
     if column.own_type in ("time", "bool") or (column.is_numeric and not column.is_whole and not is_id):
         return False
     if any(word in words.ATTRIBUTES for word in column.words):
         return False
     named = any(word in words.ITEMS or word in words.QUERIES for word in column.words)
+    named &= _is_id(column) or len(column.words) == 1  # `order_dt` is a time
     return column.num_present > 0 and (column.time is None or named) and column.mean_words < 3
 
 
@@ -150,15 +157,42 @@ class Time(NamedTuple):
 
 
 def guess_time_column(table: Table, taken: Collection[str], given: Optional[str]) -> Optional[Time]:
-    """The column of the event's time: the most exact one that has a name of time."""
-    found = []
+    """The column of the event's time: the most exact one that has a name of time, else the only one of times.
+
+    Args:
+        taken: query and item; a time that belongs to one of them, as `release_date`, is not the event's.
+        given: the column that a person names.
+    """
+    found, unnamed = [], []
     for name, column in table.columns.items():
         if name in taken or (given is not None and name != given):
             continue
         rank = _rank(column, words.TIMES)
-        if column.time is not None and (rank is not None or given or not table.has_header or column.own_type == "time"):
-            found.append((rank is None, -column.num_distinct, rank or 0, Time(name, column.time, column.time.why)))
-        elif (rank is not None and column.is_whole and column.num_distinct > 2) or (given and column.is_numeric):
-            why = "whole numbers with a beginning of their own; only their order matters"
-            found.append((True, 0, rank or 0, Time(name, TimeForm("s", None, why), why)))
+        why = "whole numbers with a beginning of their own; only their order matters"
+        if given is not None and (column.time is not None or column.is_numeric):
+            time = TimeForm("s", None, why) if column.time is None else column.time
+            found.append((False, 0, 0, Time(name, time, time.why)))
+        elif column.time is not None and _is_of_event(table, column, taken):
+            if rank is not None or not table.has_header or column.own_type == "time":
+                found.append((rank is None, -column.num_distinct, rank or 0, Time(name, column.time, column.time.why)))
+            elif not _is_id(column):
+                unnamed.append(Time(name, column.time, f"the only column of times, {column.time.why}"))
+        elif column.time is None and rank is not None and column.is_whole and column.num_distinct > 2:
+            found.append((True, 0, rank, Time(name, TimeForm("s", None, why), why)))
+    if not found and len(unnamed) == 1:
+        return unnamed[0]
     return min(found, key=lambda entry: entry[:3])[3] if found else None
+
+
+def _is_of_event(table: Table, column: Column, taken: Collection[str]) -> bool:
+    """Whether a time is not one of the item or the query; names as `event_time` say so, whatever the values are."""
+    if any(word in words.BIRTHS for word in column.words):
+        return False
+    known = {*words.TIMES, *words.EVENT_TYPES, *words.LOG_FILES}
+    if column.words and all(word in known for word in column.words):
+        return True
+    names = [*taken, column.name]
+    columns = {name: table.columns[name] for name in names}
+    few = table._replace(sample=table.sample._replace(table=table.sample.table.select(names)), columns=columns)
+    frame = to_frame(few, None, None)
+    return not any(depends_on(frame, key, column.name, column.words) for key in taken)

@@ -22,8 +22,11 @@ QUERIES = (
         "device",
         "cookie",
     ),
-    *("session", "sid", "query", "author", "playlist", "basket", "cart", "target", "page", "source", "from"),
+    *("session", "sid", "query", "author", "playlist", "basket", "cart", "order", "invoice", "receipt", "ticket"),
+    *("transaction", "trip", "target", "page", "source", "from"),
 )
+ORDERS = ("basket", "cart", "order", "invoice", "receipt", "ticket", "transaction", "trip")
+"""Queries only as `order_id` or `order`: `add_to_cart_order` and `order_status` are others."""
 ITEMS = (
     *("item", "iid", "product", "article", "movie", "film", "book", "isbn", "asin", "sku", "stock", "song", "track"),
     *("music", "artist", "album", "video", "anime", "show", "news", "story", "game", "app", "business", "restaurant"),
@@ -35,6 +38,8 @@ TIMES = (
     *("timestamp", "time", "datetime", "ts", "date", "created", "unixtime", "when", "at", "dat", "eventtime", "utc"),
     *("added", "played", "watched", "viewed", "purchased", "zeit", "datum", "fecha", "unix", "day", "step"),
 )
+BIRTHS = ("birth", "born", "dob", "birthday", "birthdate")
+"""Words of times that are never those of an event."""
 LABELS = (
     *("rating", "ratings", "stars", "star", "overall", "score", "rate", "grade", "vote", "like", "liked", "click"),
     *("clicked", "clk", "label", "feedback", "reward", "preference", "bewertung", "quantity", "qty", "menge"),

@@ -315,6 +315,12 @@ def test_many_repeats_are_not_masked(tmp_path):
     assert "mask_seen" not in draft(tmp_path).get("evaluation", {})
 
 
+def test_times_that_are_not_taken_are_told(tmp_path):
+    log = clicks().rename(columns={"time": "t"})
+    log.assign(u=log["t"] + 1).to_csv(tmp_path / "log.csv", index=False)
+    assert "split: {kind: random}  # no time of the event was found; t, u may be" in draft_spec([str(tmp_path)]).text
+
+
 def test_records_without_an_id_are_allowed_for(tmp_path):
     log = clicks()
     log.loc[::10, "user"] = None

@@ -72,6 +72,16 @@ LOGS = {
     "dislikes": labelled("dislike", [0, 1]),
     "scores below 1": labelled("score", [0.125, 0.25, 0.875]),
     "unknown event types": labelled("event", ["achat", "vue"]),
+    "a time without a name": timed("t", TIMES),
+    "orders": {
+        "order_products.csv": table(
+            ["order_id", "product_id", "add_to_cart_order", "reordered"],
+            *(USERS, ITEMS, [number % 5 for number in range(400)], [number % 2 for number in range(400)]),
+        )
+    },
+    "days of release": {
+        "log.csv": log(["user", "item", "release_date"], times=[f"{1990 + int(item[1:])}-01-01" for item in ITEMS])
+    },
     "two events": {"view.csv": log(), "purchase.csv": log(times=TIMES[::-1])},
 }
 REJECTED = {"a time that is none": 1, "the largest time": 1}
