@@ -82,9 +82,24 @@ LOGS = {
     "days of release": {
         "log.csv": log(["user", "item", "release_date"], times=[f"{1990 + int(item[1:])}-01-01" for item in ITEMS])
     },
+    "a line of comment": {"log.csv": "# exported by x\n" + log()},
+    "a delimiter at the end": {"log.csv": log().replace("\n", ",\n")},
+    "a delimiter at the end, not of the header": {"log.csv": log().replace("\n", ",\n").replace(",\n", "\n", 1)},
+    "the header again": {"log.csv": log() + log()},
+    "an index of pandas": {
+        "log.csv": table(["", "user", "item", "ts"], range(400), USERS, ITEMS, TIMES),
+        "items.csv": table(["", "item", "price"], range(40), [f"p{number}" for number in range(40)], range(40)),
+    },
+    "an index of pandas, written twice": {"log.csv": table(["Unnamed: 0", "user", "item"], range(400), USERS, ITEMS)},
+    "emoji in names": {"log.csv": log(["user", "item", "ts", "\u200b\U0001f600kind"], drawn(["a", "b", "c"]))},
     "two events": {"view.csv": log(), "purchase.csv": log(times=TIMES[::-1])},
 }
-REJECTED = {"a time that is none": 1, "the largest time": 1}
+REJECTED = {
+    "a delimiter at the end, not of the header": 1,
+    "the header again": 1,
+    "a time that is none": 1,
+    "the largest time": 1,
+}
 """Records whose own fault it is."""
 
 
