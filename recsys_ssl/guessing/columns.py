@@ -25,6 +25,7 @@ _MARKS = (
 _SMALL = re.compile(r"[+-]?0([,.' \u2019\u00a0\u202f])\d")
 """No number with marks of thousands begins with 0."""
 _MAX_FLOAT32 = 3.4e38
+_UNNAMED = re.compile(r"Unnamed: \d+")
 _MOST_DISTINCT = 5_000
 
 
@@ -131,8 +132,9 @@ class Column:
 
 
 def describe(table: pa.Table, own_types: Optional[dict[str, str]] = None) -> dict[str, Column]:
-    """The columns of a table of texts, or lists of texts, by name."""
-    return {name: _describe(name, table[name], (own_types or {}).get(name, "")) for name in table.column_names}
+    """The columns of a table of texts, or lists of texts, by name; an index of pandas has none and is left out."""
+    named = [name for name in table.column_names if name.strip() and not _UNNAMED.fullmatch(name)]
+    return {name: _describe(name, table[name], (own_types or {}).get(name, "")) for name in named}
 
 
 def _describe(name: str, column: pa.ChunkedArray, own_type: str) -> Column:

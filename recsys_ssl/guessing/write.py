@@ -66,8 +66,15 @@ def flow(value: object) -> str:
     if isinstance(value, str):
         if _PLAIN.fullmatch(value) and value.lower() not in _WORDS_OF_YAML and not re.search(r"\d[eE]\d", value):
             return value
-        return json.dumps(value, ensure_ascii=not value.isprintable())
+        quoted = json.dumps(value, ensure_ascii=False)
+        return "".join(letter if letter.isprintable() else _escape(letter) for letter in quoted)
     return repr(value)
+
+
+def _escape(letter: str) -> str:
+    """As YAML writes it, which has no pairs of surrogates as JSON."""
+    code = ord(letter)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _key(key: object) -> str:
