@@ -12,6 +12,9 @@ from recsys_ssl.guessing.habits import depends_on, to_frame
 from recsys_ssl.guessing.tables import Table
 from recsys_ssl.guessing.times import TimeForm
 
+_LEAST_SHARED = 0.1
+"""Of the ids that stand first in a cell, those that stand second elsewhere."""
+
 
 class Choice(NamedTuple):
     """A guessed column, and why."""
@@ -69,7 +72,9 @@ def guess_ids(table: Table, options: Options) -> Ids:
             item = Choice(left[0], "the only other column with values that recur")
         elif query is None and item and len(left) == 1:
             query = Choice(left[0], "the only other column with values that recur")
-    several = find_items(table.columns[item.column]) if item and item.column in table.columns else None
+    several = (
+        find_items(table.columns[item.column], table.has_header) if item and item.column in table.columns else None
+    )
     return Ids(query, item, several)
 
 
@@ -127,18 +132,37 @@ def _several_items(table: Table, taken: Collection[Optional[str]]) -> list[str]:
         named = any(word in words.SEQUENCES or word in words.ITEMS for word in [*column.words, column.name.lower()])
         if name in taken or not (named or not table.has_header):
             continue
-        several = find_items(column)
+        several = find_items(column, table.has_header)
         if several is not None:
             found[name] = several
     return sorted(found, key=lambda name: found[name].kind != "marked")
 
 
-def find_items(column: Column) -> Optional[Several]:
-    """How a cell holds several ids; blanks separate ids, which have digits, but not the words of a title."""
+def find_items(column: Column, has_names: bool = True) -> Optional[Several]:
+    """How a cell holds several ids; blanks separate ids, which have digits, but not the words of a title.
+
+    Args:
+        has_names: whether the file has a header, so that a column of lists may be named like one.
+    """
     several = find_several(column)
     if several is None or (several.separator == " " and several.kind == "categories"):
         several = _words_of_ids(column)
-    return None if several is None or several.kind == "numbers" else several
+    if several is None or several.kind == "numbers":
+        return None
+    if several.separator is None or several.kind == "marked":
+        return several
+    plural = column.name.lower().endswith(("s", "list")) and column.name.lower() not in words.ITEMS
+    named = plural or any(word in words.SEQUENCES for word in column.words)
+    return several if (has_names and named) or _has_parts_anywhere(column.known, several.separator) else None
+
+
+def _has_parts_anywhere(values: Sequence[str], separator: str) -> bool:
+    """Whether the same parts stand first and second: those of an id as `red|s|4` and `cat1/prod3` keep their places."""
+    if separator == "/":
+        return False
+    cells = [[part.strip() for part in value.split(separator)] for value in values]
+    firsts, seconds = {cell[0] for cell in cells}, {cell[1] for cell in cells if len(cell) > 1 and cell[1]}
+    return len(firsts & seconds) >= _LEAST_SHARED * max(1, min(len(firsts), len(seconds)))
 
 
 def _words_of_ids(column: Column) -> Optional[Several]:

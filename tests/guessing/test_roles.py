@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from recsys_ssl.guessing.columns import describe
-from recsys_ssl.guessing.roles import GUESS_ALL, guess_ids, guess_time_column
+from recsys_ssl.guessing.roles import GUESS_ALL, find_items, guess_ids, guess_time_column
 from recsys_ssl.guessing.sample import Sample
 from recsys_ssl.guessing.tables import Table
 from tests.guessing.small_logs import HOURS, ITEMS, TIMES, USERS
@@ -68,3 +68,22 @@ def test_of_two_columns_of_times_without_a_name_none_is_taken():
 
 def hash_of(name):
     return int(name[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "separator"),
+    [
+        ("item", [f"cat{n % 5}/prod{n % 9}" for n in range(90)], None),
+        ("page", [f"https://x.org/{'abc'[n % 3]}/{n % 9}" for n in range(90)], None),
+        ("item", [f"{('red', 'blue')[n % 2]}|{'sml'[n % 3]}|{n % 5}" for n in range(90)], None),
+        ("item", [f"A{n % 5},B{n % 7}" for n in range(90)], None),
+        ("item", [f"p{n % 5},p{(n * 7 + 1) % 6}" for n in range(90)], ","),
+        ("items", [f"A{n % 5}|B{n % 7}" for n in range(90)], "|"),
+        ("product_ids", [f"A{n % 5};B{n % 7}" for n in range(90)], ";"),
+        ("item", [f"p{n % 5} p{(n * 7 + 1) % 6}" for n in range(90)], " "),
+        ("history", [f"N{n} N{n + 200}" for n in range(90)], " "),
+    ],
+)
+def test_ids_of_several_parts_are_no_lists(name, values, separator):
+    several = find_items(table_of(**{name: values}).columns[name])
+    assert (several and several.separator) == separator

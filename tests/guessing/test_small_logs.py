@@ -92,6 +92,9 @@ LOGS = {
     },
     "an index of pandas, written twice": {"log.csv": table(["Unnamed: 0", "user", "item"], range(400), USERS, ITEMS)},
     "emoji in names": {"log.csv": log(["user", "item", "ts", "\u200b\U0001f600kind"], drawn(["a", "b", "c"]))},
+    "ids with a slash": {
+        "log.csv": table(["user", "item", "ts"], USERS, [f"cat{n % 5}/prod{n % 9}" for n in range(400)], TIMES)
+    },
     "two events": {"view.csv": log(), "purchase.csv": log(times=TIMES[::-1])},
 }
 REJECTED = {
