@@ -22,6 +22,7 @@ _LARGEST_WEIGHT = 100
 
 
 def log_columns(plan: Plan, features: Sequence[Guessed]) -> list[tuple[Column, bool]]:
+    """The columns of the log that the spec reads, and whether as numbers; a label stands before features."""
     columns = [(plan.log.columns[name], False) for name in (plan.query.column, plan.item.column)]
     if plan.label is not None and plan.label.column in plan.log.columns:
         columns.append((plan.log.columns[plan.label.column], "threshold" in plan.label.keys))
@@ -29,6 +30,11 @@ def log_columns(plan: Plan, features: Sequence[Guessed]) -> list[tuple[Column, b
 
 
 def event_keys(plan: Plan, context: list[Guessed]) -> list[Entry]:
+    """The keys of `events` but those of its files.
+
+    Args:
+        context: features of the log that are known before the choice, and comments.
+    """
     log = plan.log
     entries = [Entry("query_id", plan.query.column, plan.query.why)]
     if plan.explode:

@@ -63,5 +63,6 @@ def _missing_words(columns: Sequence[tuple[Column, bool]]) -> list[str]:
 
 
 def columns_of(features: Sequence[Guessed], table: Table) -> list[tuple[Column, bool]]:
+    """The columns that features read, and whether as numbers."""
     used = [feature for feature in features if feature.used and feature.column in table.columns]
     return [(table.columns[feature.column], feature.kind == "numeric") for feature in used]

@@ -9,6 +9,11 @@ from recsys_ssl.guessing.write import Entry
 
 
 def item_keys(plan: Plan, of_items: list[Guessed]) -> list[Entry]:
+    """The keys of `items`.
+
+    Args:
+        of_items: features of items that stand in the log; used where there is no table.
+    """
     if plan.items is not None:
         table = plan.items.table
         key = id_feature(plan.items.key, id_name(table.columns[plan.items.key], "item"))
@@ -36,6 +41,7 @@ def item_keys(plan: Plan, of_items: list[Guessed]) -> list[Entry]:
 
 
 def query_keys(plan: Plan) -> tuple[list[Entry], list[Guessed]]:
+    """The keys of `queries`, and its features."""
     if plan.same_as_items:
         return [Entry("same_as_items", True, "ids of queries and items are the same things")], []
     history = Guessed({"name": "history", "kind": "item_sequence", "length": 20}, "the last items before the event")
@@ -58,4 +64,5 @@ def query_keys(plan: Plan) -> tuple[list[Entry], list[Guessed]]:
 
 
 def table_features(match: Match) -> list[Guessed]:
+    """What the columns of a table besides its ids make."""
     return [guess_feature(column) for name, column in match.table.columns.items() if name != match.key]

@@ -1,6 +1,7 @@
 """Whole drafts: logs as people have them, and what the spec must then say."""
 
 import contextlib
+import gzip
 import json
 import random
 
@@ -370,7 +371,7 @@ def test_what_cannot_be_guessed_is_asked_for(tmp_path, names, options, message):
     [
         (b"", "the file is empty"),
         (b"<html><body>not found", "a web page"),
-        (b"sep=;\na;b\n", "Remove the line"),
+        (b"sep=;\na,b\nc,d\n", "does not hold. Remove it"),
         (b"one\ntwo, three\nfour\n", "no delimiter gives all lines the same number of cells"),
         (b"\x1f\x8bdamaged", "the gzip file is damaged"),
         (b"PAR1 not really", "this is no Parquet"),
@@ -416,3 +417,9 @@ def test_a_large_file_is_not_read_whole(tmp_path, monkeypatch):
     times = [int(time) - TIME_S for time in sample.table["time"].to_pylist()]
     assert min(times) == 0
     assert max(times) > 60 * 2_000  # some of the middle
+
+
+@pytest.mark.parametrize("cut", [1, 20])
+def test_what_comes_before_damage_is_read(tmp_path, cut):
+    (tmp_path / "log.csv.gz").write_bytes(gzip.compress(clicks().to_csv(index=False).encode())[:-cut])
+    assert draft(tmp_path)["events"]["query_id"] == "user"

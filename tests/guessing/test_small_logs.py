@@ -11,7 +11,20 @@ import pytest
 from recsys_ssl.guessing.draft import draft_spec
 from recsys_ssl.logs.preview import preview, will_fail
 from recsys_ssl.spec import load_spec
-from tests.guessing.small_logs import HOURS, ITEMS, TIMES, USERS, drawn, labelled, log, priced, table, things, timed
+from tests.guessing.small_logs import (
+    HOURS,
+    ITEMS,
+    TIMES,
+    USERS,
+    drawn,
+    labelled,
+    log,
+    priced,
+    table,
+    things,
+    timed,
+    zipped,
+)
 
 
 def parquet(**columns):
@@ -95,6 +108,8 @@ LOGS = {
     "ids with a slash": {
         "log.csv": table(["user", "item", "ts"], USERS, [f"cat{n % 5}/prod{n % 9}" for n in range(400)], TIMES)
     },
+    "a hint for Excel": {"log.csv": "sep=;\n" + log(delimiter=";")},
+    "a zip of a Mac": {"log.zip": zipped(**{"log.csv": log(), "__MACOSX/._log.csv": "x"})},
     "two events": {"view.csv": log(), "purchase.csv": log(times=TIMES[::-1])},
 }
 REJECTED = {
