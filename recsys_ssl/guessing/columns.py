@@ -118,7 +118,8 @@ class Column:
         words = {value.lower() for value in self.known}
         for false, true in [("0", "1"), ("0.0", "1.0"), *FLAGS]:
             if words == {false, true}:
-                return tuple([value for value in self.known if value.lower() == one] for one in (false, true))
+                falses, trues = ([value for value in self.known if value.lower() == one] for one in (false, true))
+                return falses, trues
         return None
 
     @property

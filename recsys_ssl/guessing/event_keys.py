@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Optional
 
 import pandas as pd
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pyarrow as pa
 from recsys_ssl.guessing import words
 from recsys_ssl.guessing.columns import Column, describe
 from recsys_ssl.guessing.features import Guessed, cut, guess_feature, id_name, make_unique
-from recsys_ssl.guessing.file_keys import columns_of
+from recsys_ssl.guessing.file_keys import columns_of, keep_read
 from recsys_ssl.guessing.habits import depends_on
 from recsys_ssl.guessing.labels import suggest_label
 from recsys_ssl.guessing.matching import Plan
@@ -26,6 +27,9 @@ def log_columns(plan: Plan, features: Sequence[Guessed]) -> list[tuple[Column, b
     columns = [(plan.log.columns[name], False) for name in (plan.query.column, plan.item.column)]
     if plan.label is not None and plan.label.column in plan.log.columns:
         columns.append((plan.log.columns[plan.label.column], "threshold" in plan.label.keys))
+    weight = _find_weight(plan)
+    if weight is not None:
+        columns.append((plan.log.columns[weight], True))
     return columns + columns_of(features, plan.log)
 
 
@@ -35,7 +39,6 @@ def event_keys(plan: Plan, context: list[Guessed]) -> list[Entry]:
     Args:
         context: features of the log that are known before the choice, and comments.
     """
-    log = plan.log
     entries = [Entry("query_id", plan.query.column, plan.query.why)]
     if plan.explode:
         entries.append(Entry("explode", plan.explode, "each item of a cell is an event"))
@@ -45,12 +48,17 @@ def event_keys(plan: Plan, context: list[Guessed]) -> list[Entry]:
         given = {"unit": form.unit} if form.unit else {"format": form.format}
         entries.append(Entry("timestamp", {"column": plan.time.column, **given}, plan.time.why))
     entries += _label_keys(plan)
-    weight = next((name for name, column in log.columns.items() if _is_weight(column)), None)
-    if weight is not None and (plan.label is None or plan.label.column != weight):
+    weight = _find_weight(plan)
+    if weight is not None:
         entries.append(Entry("weight", weight, "by its name"))
     if context:
         entries.append(Entry("features", context, "only what is known before the choice"))
     return entries
+
+
+def _find_weight(plan: Plan) -> Optional[str]:
+    label = plan.label.column if plan.label else None
+    return next((name for name, column in plan.log.columns.items() if name != label and _is_weight(column)), None)
 
 
 def _is_weight(column: Column) -> bool:
@@ -90,6 +98,9 @@ def split_columns(plan: Plan, frame: pd.DataFrame) -> tuple[list[Guessed], list[
         named = any(word in words.CONTEXTS for word in [*column.words, column.name.lower()])
         is_context = of_query or (named and feature.kind == "categorical" and not column.is_list)
         context.append(feature._replace(used=feature.used and is_context and name not in log.partitions))
+    label = [log.columns[plan.label.column]] if plan.label and "threshold" in plan.label.keys else []
+    read = keep_read([*of_items, *context], log, label)
+    of_items, context = read[: len(of_items)], read[len(of_items) :]
     if plan.same_as_items:
         return of_items, []
     own = [] if plan.queries else [id_name(log.columns[plan.query.column], "query")]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Optional
 
-from recsys_ssl.guessing.columns import Column
+from recsys_ssl.guessing.columns import Column, to_numbers
 from recsys_ssl.guessing.features import Guessed
 from recsys_ssl.guessing.tables import Table
 from recsys_ssl.guessing.write import Entry
@@ -35,22 +36,47 @@ def file_keys(table: Table, columns: Sequence[tuple[Column, bool]]) -> list[Entr
 
 
 def _mark_keys(columns: Sequence[Column]) -> list[Entry]:
-    """`decimal` and `thousands`, which are those of all columns of a file; a label is the first of them."""
-    written = {column.marks for column in columns} - {PLAIN}
-    if not written:
-        return []
-
-    def rank(marks: Marks) -> tuple[bool, int]:
-        read = [column.share_read(marks) >= column.share_read(column.marks) for column in columns]
-        return read[0], sum(read)
-
-    both = {Marks(a.decimal, b.thousands) for a in written for b in written if a.decimal != b.thousands}
-    marks = max(sorted({PLAIN, *both}, key=lambda one: (one.thousands is not None, str(one))), key=rank)
-    unread = [column.name for column in columns if column.share_read(marks) < column.share_read(column.marks)]
-    used = [column.name for column in columns if column.marks != PLAIN and column.name not in unread]
-    why = f"in {', '.join(used)}" + (f"; not in {', '.join(unread)}, which is then not read" if unread else "")
+    """`decimal` and `thousands`, which are those of all columns of a file."""
+    marks = _shared_marks(columns)
+    names = [column.name for column in columns if column.marks != PLAIN and _is_read(column, marks)]
+    odd = [column.name for column in columns if column.numbers != _drop_none(to_numbers(column.known, marks))]
+    why = f"in {', '.join(names)}" + (f"; check {', '.join(odd)}, which may have other marks" if odd else "")
     found = {"decimal": (marks.decimal, "."), "thousands": (marks.thousands, None)}
     return [Entry(key, mark, why) for key, (mark, default) in found.items() if mark != default]
+
+
+def keep_read(features: list[Guessed], table: Table, label: Sequence[Column] = ()) -> list[Guessed]:
+    """The features; numbers that the marks of the others do not read become comments.
+
+    Args:
+        label: a column of the table that goes first.
+    """
+    columns = {f.column: table.columns[f.column] for f in features if f.used and f.kind == "numeric"}
+    marks = _shared_marks([*label, *columns.values()])
+    bad = [name for name, column in columns.items() if not _is_read(column, marks)]
+    why = "its numbers have other marks than those of the other columns: write it alike"
+    return [f._replace(used=False, why=why) if f.used and f.column in bad else f for f in features]
+
+
+def _shared_marks(columns: Sequence[Column]) -> Marks:
+    """The marks that read most columns, the first above all."""
+    written = {column.marks for column in columns} - {PLAIN}
+    both = {Marks(a.decimal, b.thousands) for a in written for b in written if a.decimal != b.thousands}
+
+    def rank(marks: Marks) -> tuple[bool, int]:
+        read = [_is_read(column, marks) for column in columns]
+        return any(read[:1]), sum(read)
+
+    return max(sorted({PLAIN, *both}, key=lambda one: (one.thousands is not None, str(one))), key=rank)
+
+
+def _is_read(column: Column, marks: Marks) -> bool:
+    """Whether some marks read as many of the numbers as the column's own."""
+    return column.share_read(marks) >= column.share_read(column.marks)
+
+
+def _drop_none(numbers: Sequence[Optional[float]]) -> list[float]:
+    return [number for number in numbers if number is not None]
 
 
 def _missing_words(columns: Sequence[tuple[Column, bool]]) -> list[str]:

@@ -38,8 +38,9 @@ def guess_label(table: Table, taken: Collection[str], given: Optional[str]) -> O
     """
     if given is not None:
         column = table.columns[given]
-        rated = _threshold(column, sure=True) if column.is_numeric and column.flag is None else None
-        return _flag(column) if column.flag else rated or _event_types(column, sure=True)
+        if column.flag:
+            return _flag(column)
+        return (_threshold(column, sure=True) if column.is_numeric else None) or _event_types(column, sure=True)
     left = {name: column for name, column in table.columns.items() if name not in taken}
     for name in ([table.file_column] if table.file_column else []) + list(left):
         column = left[name]

@@ -144,16 +144,18 @@ def find_items(column: Column, has_names: bool = True) -> Optional[Several]:
     Args:
         has_names: whether the file has a header, so that a column of lists may be named like one.
     """
+    plural = column.name.lower().endswith(("s", "list")) and column.name.lower() not in words.ITEMS
+    named = has_names and (plural or any(word in words.SEQUENCES for word in column.words))
+    if named and column.is_numeric and any("," in value for value in column.known):  # no decimal comma
+        parts = [part.strip() for value in column.known for part in value.split(",")]
+        return Several(",", "categories") if all(map(str.isdigit, parts)) else None
     several = find_several(column)
     if several is None or (several.separator == " " and several.kind == "categories"):
         several = _words_of_ids(column)
     if several is None or several.kind == "numbers":
         return None
-    if several.separator is None or several.kind == "marked":
-        return several
-    plural = column.name.lower().endswith(("s", "list")) and column.name.lower() not in words.ITEMS
-    named = plural or any(word in words.SEQUENCES for word in column.words)
-    return several if (has_names and named) or _has_parts_anywhere(column.known, several.separator) else None
+    sure = named or several.separator is None or several.kind == "marked"
+    return several if sure or _has_parts_anywhere(column.known, str(several.separator)) else None
 
 
 def _has_parts_anywhere(values: Sequence[str], separator: str) -> bool:
@@ -187,7 +189,8 @@ def guess_time_column(table: Table, taken: Collection[str], given: Optional[str]
         taken: query and item; a time that belongs to one of them, as `release_date`, is not the event's.
         given: the column that a person names.
     """
-    found, unnamed = [], []
+    found: list[tuple[bool, int, float, Time]] = []
+    unnamed = []
     for name, column in table.columns.items():
         if name in taken or (given is not None and name != given):
             continue

@@ -62,13 +62,20 @@ def guess_time(values: Sequence[str]) -> Optional[TimeForm]:
 
 
 def to_days(values: Sequence[Optional[str]], form: TimeForm) -> list[Optional[float]]:
-    """[num_values] days since 1970, None where a value is no such time, or one beyond 2099 as 9999-12-31."""
+    """[num_values] days since 1970, None where a value is no such time, or one that others are far from.
+
+    That is beyond 2099, as 9999-12-31, and for units before 1985 when most are later: a total below the records.
+    """
     known: dict[Optional[str], Optional[float]] = {}
     for value in values:
         if value not in known:
             day = None if value is None else _to_day(value.strip(), form)
             known[value] = day if day is not None and day * 86_400 <= _LAST_S else None
-    return [known[value] for value in values]
+    days = [known[value] for value in values]
+    late = [day is not None and day * 86_400 >= _FIRST_S for day in days]
+    if form.unit in _PER_SECOND and 2 * sum(late) > len(days):
+        return [day if is_late else None for day, is_late in zip(days, late)]
+    return days
 
 
 def _to_day(value: str, form: TimeForm) -> Optional[float]:

@@ -79,6 +79,8 @@ def hash_of(name):
         ("item", [f"A{n % 5},B{n % 7}" for n in range(90)], None),
         ("item", [f"p{n % 5},p{(n * 7 + 1) % 6}" for n in range(90)], ","),
         ("items", [f"A{n % 5}|B{n % 7}" for n in range(90)], "|"),
+        ("items", [f"{n % 50},{n * 7 % 50}" for n in range(90)], ","),
+        ("item", [f"{n % 50},{n * 7 % 50}" for n in range(90)], None),
         ("product_ids", [f"A{n % 5};B{n % 7}" for n in range(90)], ";"),
         ("item", [f"p{n % 5} p{(n * 7 + 1) % 6}" for n in range(90)], " "),
         ("history", [f"N{n} N{n + 200}" for n in range(90)], " "),

@@ -110,9 +110,18 @@ LOGS = {
     },
     "a hint for Excel": {"log.csv": "sep=;\n" + log(delimiter=";")},
     "a zip of a Mac": {"log.zip": zipped(**{"log.csv": log(), "__MACOSX/._log.csv": "x"})},
+    "columns with other marks": {
+        "log.csv": log(),
+        "items.csv": things(["price", "size"], ["1.234,50", "2,5"] * 20, ["1.5", "2.5"] * 20, delimiter=";"),
+    },
+    "a total at the end": {"log.csv": log() + "Total,,400\n"},
+    "weights with a decimal comma": {
+        "log.csv": log(["user", "item", "ts", "weight"], ["1,5", "2"] * 200, delimiter=";")
+    },
     "two events": {"view.csv": log(), "purchase.csv": log(times=TIMES[::-1])},
 }
 REJECTED = {
+    "a total at the end": 1,
     "a delimiter at the end, not of the header": 1,
     "the header again": 1,
     "a time that is none": 1,

@@ -69,6 +69,8 @@ def test_the_year_is_that_of_a_value_inside_of_the_range(sentinel):
 def test_a_time_far_beyond_is_none():
     assert to_days(["9999999999999"], guess_time(["1600000000"])) == [None]
     assert to_days(["9999-12-31"], guess_time(["2020-01-01"])) == [None]
+    assert to_days(["864000000", "864000000", "400"], guess_time(["1600000000"])) == [10_000.0, 10_000.0, None]
+    assert to_days(["86400", "172800"], guess_time(["1600000000"])) == [1.0, 2.0]  # a beginning of their own
 
 
 def test_days_since_1970():
