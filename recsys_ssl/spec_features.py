@@ -49,7 +49,7 @@ class ColumnFeature(_AnyFeature):
 
     @property
     def source_column(self) -> str:
-        return self.column or self.name
+        return self.name if self.column is None else self.column
 
 
 class IdFeature(ColumnFeature):

@@ -37,7 +37,7 @@ SIBLINGS = {
     "index": (),
     "encoders": ("evaluation.prediction",),
     "logs": (),
-    "guessing": (),
+    "guessing": ("logs",),
     "features": (),
     "models": ("features", "encoders"),
     "training": ("features", "models", "encoders", "evaluation"),

@@ -7,7 +7,7 @@ import re
 import statistics
 from typing import NamedTuple, Optional
 
-from recsys_ssl.guessing.columns import Column, to_number
+from recsys_ssl.guessing.columns import Column, to_numbers
 
 _SEPARATORS = ("|", ";", ", ", ",", " ", "/", "~", "^")
 _MARKED = re.compile(r"(\S+)([-:_])([01])")
@@ -80,6 +80,6 @@ def _kind_of(parts: list[str], lengths: list[int], separator: Optional[str], why
         return Several(separator, "marked", part_separator=marks[0][2], why="ids that end in 0 or 1")
     longest = max(lengths, default=0)
     alike, some = longest >= 4 and min(lengths) == longest, parts[:1000]
-    if alike and any("." in part for part in some) and all(to_number(part) is not None for part in some):
+    if alike and any("." in part for part in some) and None not in to_numbers(some):
         return Several(separator, "numbers", longest, why=f"{longest} numbers each")
     return Several(separator, "categories", why=why)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import re
 import statistics
 from collections.abc import Sequence
@@ -15,12 +14,18 @@ import pyarrow.compute as pc
 
 from recsys_ssl import lists
 from recsys_ssl.guessing.times import TimeForm, guess_time
-from recsys_ssl.guessing.words import NULLS, words_of
+from recsys_ssl.guessing.words import FLAGS, NULLS, words_of
+from recsys_ssl.logs.values import PLAIN, Marks, parse_floats
 
-_PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+|\d{1,3}([ '’]\d{3})+),\d+")
-_GROUPED = re.compile(r"[+-]?\d{1,3}([, '’])\d{3}(\1\d{3})*(\.\d+)?")
-_MONEY = re.compile(r"[$€£¥%\s\u00a0]+|\b(USD|EUR|GBP|CHF|JPY)\b")
+_MARKS = (
+    *(PLAIN, Marks(".", ","), Marks(","), Marks(",", "."), Marks(".", " "), Marks(",", " "), Marks(".", "'")),
+    Marks(",", "'"),
+)
+"""The first that reads most is taken: `12,345` beside `982` has thousands, no decimal comma."""
+_SMALL = re.compile(r"[+-]?0([,.' \u2019\u00a0\u202f])\d")
+"""No number with marks of thousands begins with 0."""
+_MAX_FLOAT32 = 3.4e38
+_UNNAMED = re.compile(r"Unnamed: \d+")
 _MOST_DISTINCT = 5_000
 
 
@@ -62,22 +67,20 @@ class Column:
     @functools.cached_property
     def numbers(self) -> list[float]:
         """The distinct values as numbers, those that are."""
-        found = [to_number(value, self.style) for value in self.known]
-        return [number for number in found if number is not None]
+        return [number for number in to_numbers(self.known, self.marks) if number is not None]
 
     @functools.cached_property
-    def style(self) -> str:
-        """How numbers are written: `plain`, `comma` (decimal) or `grouped` (thousands)."""
-        texts = [_MONEY.sub("", value) for value in self.known]
-        odd = [text for text in texts if not _PLAIN.fullmatch(text)]
-        if not odd:
-            return "plain"
-        comma, grouped = (sum(p.fullmatch(text) is not None for text in odd) for p in (_COMMA, _GROUPED))
-        if max(comma, grouped) < 0.8 * len(odd):
-            return "plain"
-        return (
-            "comma" if comma > grouped or (comma == grouped and not any("." in text for text in texts)) else "grouped"
-        )
+    def marks(self) -> Marks:
+        """Of numbers: those that most values have, the plain ones where others read no more."""
+        if self.share_read(PLAIN) == 1.0:
+            return PLAIN
+        small = {match[1] for value in self.known if (match := _SMALL.match(value))}
+        likely = [marks for marks in _MARKS if marks.thousands is None or marks.thousands not in small]
+        return max(likely, key=self.share_read)
+
+    def share_read(self, marks: Marks) -> float:
+        """Of the distinct values, those that are numbers with some marks."""
+        return sum(number is not None for number in to_numbers(self.known, marks)) / max(1, len(self.known))
 
     @functools.cached_property
     def is_numeric(self) -> bool:
@@ -110,9 +113,14 @@ class Column:
         return None if self.is_list or self.own_type == "bool" else guess_time(self.known)
 
     @functools.cached_property
-    def is_flag(self) -> bool:
-        """Whether the values are true and false."""
-        return {value.lower() for value in self.known} == {"true", "false"}
+    def flag(self) -> Optional[tuple[list[str], list[str]]]:
+        """The values that are false and those that are true, where there are no others."""
+        words = {value.lower() for value in self.known}
+        for false, true in [("0", "1"), ("0.0", "1.0"), *FLAGS]:
+            if words == {false, true}:
+                falses, trues = ([value for value in self.known if value.lower() == one] for one in (false, true))
+                return falses, trues
+        return None
 
     @property
     def share_distinct(self) -> float:
@@ -125,8 +133,9 @@ class Column:
 
 
 def describe(table: pa.Table, own_types: Optional[dict[str, str]] = None) -> dict[str, Column]:
-    """The columns of a table of texts, or lists of texts, by name."""
-    return {name: _describe(name, table[name], (own_types or {}).get(name, "")) for name in table.column_names}
+    """The columns of a table of texts, or lists of texts, by name; an index of pandas has none and is left out."""
+    named = [name for name in table.column_names if name.strip() and not _UNNAMED.fullmatch(name)]
+    return {name: _describe(name, table[name], (own_types or {}).get(name, "")) for name in named}
 
 
 def _describe(name: str, column: pa.ChunkedArray, own_type: str) -> Column:
@@ -147,12 +156,7 @@ def _describe(name: str, column: pa.ChunkedArray, own_type: str) -> Column:
     )
 
 
-def to_number(text: str, style: str = "plain") -> Optional[float]:
-    """A number as `style` writes it, without currency; None where it is none."""
-    text = _MONEY.sub("", text)
-    if style == "comma" and _COMMA.fullmatch(text):
-        text = re.sub(r"[. '’]", "", text).replace(",", ".")
-    elif style == "grouped" and _GROUPED.fullmatch(text):
-        text = re.sub(r"[, '’]", "", text)
-    number = float(text) if _PLAIN.fullmatch(text) else math.nan
-    return number if math.isfinite(number) else None
+def to_numbers(texts: Sequence[str], marks: Marks = PLAIN) -> list[Optional[float]]:
+    """[num_texts] numbers as ingestion reads them; None where a text is none."""
+    values = parse_floats(pa.array([text.strip() for text in texts], pa.large_string()), marks)
+    return [float(value) if abs(value) <= _MAX_FLOAT32 else None for value in values]

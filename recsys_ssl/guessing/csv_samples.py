@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Optional
 
@@ -21,9 +22,24 @@ def read_csv(
     is_whole: bool,
     known: Optional[dict[str, Fact]],
 ) -> Sample:
-    if head.lower().startswith("sep=") and len(head.split("\n", 1)[0]) <= 6:
-        raise GuessError(f"{path}: the first line is {head[:5]!r}, which only Excel reads. Remove the line.")
+    """Reads records of CSV.
+
+    Args:
+        path: for messages.
+        head: the beginning of the file, whole lines.
+        middle: lines of its middle.
+        facts: what is known of how it is written.
+        limits: most records of the head and of the middle.
+        is_whole: whether the head is the whole file.
+        known: facts of the first file of the same side; files without header share its columns.
+
+    Raises:
+        GuessError: the lines have no common number of cells, or a name stands twice in the header.
+    """
+    hint, head = _split_hint(head)
     dialect = guess_dialect(head)
+    if dialect is not None and hint and (dialect.delimiter != hint or not dialect.header):
+        raise GuessError(f"{path}: the first line is 'sep={hint}', a hint for Excel, which does not hold. Remove it.")
     if dialect is None:
         raise GuessError(
             f"{path}: no delimiter gives all lines the same number of cells. The first line is "
@@ -44,6 +60,12 @@ def read_csv(
     )
     whole = is_whole and len(rows) <= limits[0]
     return Sample(_csv_facts(dialect) | facts, table, {}, whole)
+
+
+def _split_hint(head: str) -> tuple[str, str]:
+    """The delimiter of a first line `sep=;`, a hint for Excel that ingestion leaves out, and the other lines."""
+    match = re.match(r"\ufeff?[sS][eE][pP]=(.{1,2})\n", head)
+    return ("", head) if match is None else (match[1], head[match.end() :])
 
 
 def _distinct_names(path: str, names: Sequence[str]) -> list[str]:

@@ -26,6 +26,7 @@ _QUOTED = re.compile(r'(?<![^\s,;|:^~\t\x01])"(?:[^"]|"")*"(?![^\s,;|:^~\t\x01])
 _SEVERAL = re.compile(r"[^\w\s\"'.()\[\]{}-]{2,5}")
 _LEAST_ALIKE = 0.95
 """Share of lines that must have the same number of cells."""
+_DIGITS = re.compile(r"\d+")
 _PLAIN_NUMBER = re.compile(r"^\s*[+-]?[\d.,]*\d\s*$")
 
 
@@ -83,14 +84,22 @@ def guess_dialect(text: str) -> Optional[Dialect]:
     Args:
         text: whole lines.
     """
-    comment = _find_comment(text)
-    lines = [line for line in _QUOTED.sub("Q", text).split("\n") if line and not (comment and line.startswith(comment))]
-    found = _find_delimiter(lines[:1000])
-    if found is None:
+    lines = [line for line in _QUOTED.sub("Q", text).split("\n") if line]
+    comment = _find_comment(lines[:200])
+    lines = [line for line in lines if not (comment and line.startswith(comment))][:1000]
+    found = _find_delimiter(lines)
+    longer = found is None and len(lines) > 2
+    if longer:  # below the header, lines may end with a delimiter
+        found = _find_delimiter(lines[1:])
+    if found is None or (longer and not _is_header_without_end(lines, found[0])):
         return None
     delimiter, alike = found
     quoting = _find_quoting(text, delimiter)
     rows = split_rows(text, delimiter, quoting, comment)[:1000]
+    if longer:
+        names = [*rows[0], f"column_{len(rows[1])}"]
+        why_header = "the lines below the names end with one more delimiter: the line of names is rejected"
+        return Dialect(delimiter, quoting, comment, False, names, f"{len(names)} cells in {alike:.0%}", why_header)
     width = collections.Counter(map(len, rows)).most_common(1)[0][0]
     rows = [row for row in rows if len(row) == width]
     header, why_header = _find_header(rows)
@@ -116,14 +125,24 @@ def _unquote(cell: str) -> str:
     return cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
 
 
-def _find_comment(text: str) -> Optional[str]:
-    """`#` or `%` when the file begins with more than one such line, or with one that has no cells."""
-    lines = text.split("\n", 200)[:200]
-    mark = lines[0][:1]
+def _find_comment(lines: Sequence[str]) -> Optional[str]:
+    """`#` or `%` when the file begins with more than one such line, or with one that has not the cells of the others.
+
+    Args:
+        lines: the first ones, with a mark in place of each quoted cell.
+    """
+    mark = lines[0][:1] if lines else ""
     if mark not in ("#", "%"):
         return None
-    marked = [line for line in lines if line.startswith(mark)]
-    return mark if len(marked) > 1 else None
+    if sum(line.startswith(mark) for line in lines) > 1:
+        return mark
+    found = _find_delimiter(lines[1:])
+    return mark if found and lines[0].count(found[0]) != lines[1].count(found[0]) else None
+
+
+def _is_header_without_end(lines: Sequence[str], delimiter: str) -> bool:
+    ends = sum(line.endswith(delimiter) for line in lines[1:])
+    return ends >= _LEAST_ALIKE * (len(lines) - 1) and lines[0].count(delimiter) == lines[1].count(delimiter) - 1
 
 
 def _find_delimiter(lines: Sequence[str]) -> Optional[tuple[str, float]]:
@@ -170,23 +189,34 @@ def _find_quoting(text: str, delimiter: str) -> str:
 
 
 def _find_header(rows: Sequence[Sequence[str]]) -> tuple[bool, str]:
-    """Whether the first row names the columns, and why."""
+    """Whether the first row names the columns, and why; it does unless its cells are as those below them."""
     first, rest = rows[0], rows[1:]
-    if any(_PLAIN_NUMBER.match(cell) for cell in first):
-        return False, "the first line has numbers"
-    if len(set(first)) < len(first):
-        return False, "the first line has a value twice"
-    if any(not cell.strip() for cell in first[1:]):
-        return False, "the first line has empty cells"
+    columns = [[row[place] for row in rest] for place in range(len(first))]
+    if any(_is_number_as(cell, column) for cell, column in zip(first, columns)):
+        return False, "the first line has numbers as those below"
     if any(word in ALL_WORDS for cell in first for word in words_of(cell)) and max(map(len, first)) < 60:
         return True, "the first line has names as user, item, time"
-    numeric = [sum(bool(_PLAIN_NUMBER.match(row[place])) for row in rest) for place in range(len(first))]
-    if rest and max(numeric) > 0.9 * len(rest):
-        return True, "numbers stand below words"
-    digits = [sum(any(map(str.isdigit, row[place])) for row in rest) for place in range(len(first))]
-    named = [not any(map(str.isdigit, cell)) for cell in first]
-    if rest and any(number > 0.9 * len(rest) and name for number, name in zip(digits, named)):
-        return True, "words with digits stand below words"
-    if any(first[place] in {row[place] for row in rest} for place in range(len(first))):
-        return False, "words of the first line occur again below"
-    return False, "no name is known"
+    for what, is_such in (("numbers", _PLAIN_NUMBER.match), ("words with digits", _has_digits)):
+        for cell, column in zip(first, columns):
+            if rest and not _has_digits(cell) and sum(bool(is_such(value)) for value in column) > 0.9 * len(rest):
+                return True, f"{what} stand below words"
+    below = {cell for row in rest for cell in row}
+    again = [cell for cell in first if cell.strip() and cell in below]
+    if again and list(first) not in [list(row) for row in rest]:
+        return False, f"{again[0]!r} of the first line occurs again below"
+    return True, "no value of the first line occurs below"
+
+
+def _has_digits(text: str) -> bool:
+    return any(map(str.isdigit, text))
+
+
+def _is_number_as(cell: str, column: Sequence[str]) -> bool:
+    """Whether a cell has digits, and values below are written alike: numbers, dates, ids as `u12`."""
+    if not _has_digits(cell):
+        return False
+    if _PLAIN_NUMBER.match(cell):
+        return sum(bool(_PLAIN_NUMBER.match(value)) for value in column) >= 0.5 * len(column)
+    alike = sum(_DIGITS.sub("0", value) == _DIGITS.sub("0", cell) for value in column)
+    as_long = sum(_has_digits(value) and len(value) == len(cell) for value in column)
+    return bool(column) and (alike >= 0.2 * len(column) or as_long >= 0.9 * len(column))

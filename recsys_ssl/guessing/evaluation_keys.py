@@ -22,6 +22,7 @@ _TOLERATED = 0.008
 def evaluation_keys(
     plan: Plan, frame: pd.DataFrame, of_queries: Sequence[Guessed], context: Sequence[Guessed]
 ) -> list[Entry]:
+    """The keys of `evaluation`: repeats, what a test is grouped by, and slices of the report."""
     entries = []
     query, item = plan.query.column, plan.item.column
     timed = plan.time is not None and not plan.same_as_items
@@ -73,10 +74,13 @@ def tolerance_keys(plan: Plan, frame: pd.DataFrame) -> list[Entry]:
 
 
 def why_no_time(plan: Plan) -> str:
+    """What was seen of times where none is the event's."""
+    taken = (plan.query.column, plan.item.column)
+    times = [name for name, column in plan.log.columns.items() if name not in taken and column.time is not None]
+    if times:
+        return f"no time of the event was found; {', '.join(times)} may be: say which by --time COLUMN"
     named = [column for column in plan.log.columns.values() if set(column.words) & set(words.TIMES[:10])]
-    odd = next(
-        (column for column in named if column.known and column.name not in (plan.query.column, plan.item.column)), None
-    )
+    odd = next((column for column in named if column.known and column.name not in taken), None)
     if odd is None:
         return "no column of times was found"
     return f"{odd.name} may be a time, of no known form: {odd.known[0]}; events.timestamp takes a format of strptime"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Optional
 
 import pandas as pd
 import pyarrow as pa
@@ -10,8 +11,9 @@ import pyarrow as pa
 from recsys_ssl.guessing import words
 from recsys_ssl.guessing.columns import Column, describe
 from recsys_ssl.guessing.features import Guessed, cut, guess_feature, id_name, make_unique
-from recsys_ssl.guessing.file_keys import columns_of
+from recsys_ssl.guessing.file_keys import columns_of, keep_read
 from recsys_ssl.guessing.habits import depends_on
+from recsys_ssl.guessing.labels import suggest_label
 from recsys_ssl.guessing.matching import Plan
 from recsys_ssl.guessing.side_keys import table_features
 from recsys_ssl.guessing.write import Entry
@@ -21,16 +23,23 @@ _LARGEST_WEIGHT = 100
 
 
 def log_columns(plan: Plan, features: Sequence[Guessed]) -> list[tuple[Column, bool]]:
+    """The columns of the log that the spec reads, and whether as numbers; a label stands before features."""
     columns = [(plan.log.columns[name], False) for name in (plan.query.column, plan.item.column)]
     if plan.label is not None and plan.label.column in plan.log.columns:
         columns.append((plan.log.columns[plan.label.column], "threshold" in plan.label.keys))
+    weight = _find_weight(plan)
+    if weight is not None:
+        columns.append((plan.log.columns[weight], True))
     return columns + columns_of(features, plan.log)
 
 
 def event_keys(plan: Plan, context: list[Guessed]) -> list[Entry]:
-    log = plan.log
+    """The keys of `events` but those of its files.
+
+    Args:
+        context: features of the log that are known before the choice, and comments.
+    """
     entries = [Entry("query_id", plan.query.column, plan.query.why)]
-    label = [] if plan.label is None else [Entry("label", plan.label.keys, _why_label(plan))]
     if plan.explode:
         entries.append(Entry("explode", plan.explode, "each item of a cell is an event"))
     entries.append(Entry("item_id", plan.item.column, plan.item.why))
@@ -38,13 +47,18 @@ def event_keys(plan: Plan, context: list[Guessed]) -> list[Entry]:
         form = plan.time.form
         given = {"unit": form.unit} if form.unit else {"format": form.format}
         entries.append(Entry("timestamp", {"column": plan.time.column, **given}, plan.time.why))
-    entries += label
-    weight = next((name for name, column in log.columns.items() if _is_weight(column)), None)
-    if weight is not None and (plan.label is None or plan.label.column != weight):
+    entries += _label_keys(plan)
+    weight = _find_weight(plan)
+    if weight is not None:
         entries.append(Entry("weight", weight, "by its name"))
     if context:
         entries.append(Entry("features", context, "only what is known before the choice"))
     return entries
+
+
+def _find_weight(plan: Plan) -> Optional[str]:
+    label = plan.label.column if plan.label else None
+    return next((name for name, column in plan.log.columns.items() if name != label and _is_weight(column)), None)
 
 
 def _is_weight(column: Column) -> bool:
@@ -52,12 +66,15 @@ def _is_weight(column: Column) -> bool:
     return bool(named) and column.is_numeric and min(column.numbers) >= 0 and max(column.numbers) <= _LARGEST_WEIGHT
 
 
-def _why_label(plan: Plan) -> str:
+def _label_keys(plan: Plan) -> list[Entry]:
+    """The label; as a comment where a person must say what its values mean."""
     label = plan.label
-    if label is None:
-        return ""
-    left = f"; ignored: {', '.join(label.left_out)}" if label.left_out else ""
-    return f"{label.why}{left}"
+    if label is not None:
+        left = f"; ignored: {', '.join(label.left_out)}" if label.left_out else ""
+        return [Entry("label", label.keys, f"{label.why}{left}")]
+    taken = [plan.query.column, plan.item.column, *([plan.time.column] if plan.time else [])]
+    suggested = suggest_label(plan.log, taken)
+    return [] if suggested is None else [Entry("label", suggested.keys, suggested.why, used=False)]
 
 
 def split_columns(plan: Plan, frame: pd.DataFrame) -> tuple[list[Guessed], list[Guessed]]:
@@ -81,6 +98,9 @@ def split_columns(plan: Plan, frame: pd.DataFrame) -> tuple[list[Guessed], list[
         named = any(word in words.CONTEXTS for word in [*column.words, column.name.lower()])
         is_context = of_query or (named and feature.kind == "categorical" and not column.is_list)
         context.append(feature._replace(used=feature.used and is_context and name not in log.partitions))
+    label = [log.columns[plan.label.column]] if plan.label and "threshold" in plan.label.keys else []
+    read = keep_read([*of_items, *context], log, label)
+    of_items, context = read[: len(of_items)], read[len(of_items) :]
     if plan.same_as_items:
         return of_items, []
     own = [] if plan.queries else [id_name(log.columns[plan.query.column], "query")]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Optional
 
-from recsys_ssl.guessing.columns import Column
+from recsys_ssl.guessing.columns import Column, to_numbers
 from recsys_ssl.guessing.features import Guessed
 from recsys_ssl.guessing.tables import Table
 from recsys_ssl.guessing.write import Entry
+from recsys_ssl.logs.values import PLAIN, Marks
 
 _MOST_WORDS = 10
 
@@ -26,18 +28,55 @@ def file_keys(table: Table, columns: Sequence[tuple[Column, bool]]) -> list[Entr
     ]
     if table.file_column:
         entries.append(Entry("file_column", table.file_column, "the files' names are its values"))
-    numbers = [column for column, is_number in columns if is_number]
-    decimal = [column.name for column in numbers if column.style == "comma"]
-    grouped = [column for column in numbers if column.style == "grouped"]
-    if decimal:
-        entries.append(Entry("decimal", ",", f"in {', '.join(decimal)}"))
-    if grouped:
-        mark = next(mark for value in grouped[0].known for mark in ", '’" if mark in value)
-        entries.append(Entry("thousands", mark, f"in {', '.join(column.name for column in grouped)}"))
+    entries += _mark_keys([column for column, is_number in columns if is_number])
     missing = _missing_words(columns)
     if missing:
         entries.append(Entry("missing", missing, "words for nothing, in any column: remove those that mean something"))
     return entries
+
+
+def _mark_keys(columns: Sequence[Column]) -> list[Entry]:
+    """`decimal` and `thousands`, which are those of all columns of a file."""
+    marks = _shared_marks(columns)
+    names = [column.name for column in columns if column.marks != PLAIN and _is_read(column, marks)]
+    odd = [column.name for column in columns if column.numbers != _drop_none(to_numbers(column.known, marks))]
+    why = f"in {', '.join(names)}" + (f"; check {', '.join(odd)}, which may have other marks" if odd else "")
+    found = {"decimal": (marks.decimal, "."), "thousands": (marks.thousands, None)}
+    return [Entry(key, mark, why) for key, (mark, default) in found.items() if mark != default]
+
+
+def keep_read(features: list[Guessed], table: Table, label: Sequence[Column] = ()) -> list[Guessed]:
+    """The features; numbers that the marks of the others do not read become comments.
+
+    Args:
+        label: a column of the table that goes first.
+    """
+    columns = {f.column: table.columns[f.column] for f in features if f.used and f.kind == "numeric"}
+    marks = _shared_marks([*label, *columns.values()])
+    bad = [name for name, column in columns.items() if not _is_read(column, marks)]
+    why = "its numbers have other marks than those of the other columns: write it alike"
+    return [f._replace(used=False, why=why) if f.used and f.column in bad else f for f in features]
+
+
+def _shared_marks(columns: Sequence[Column]) -> Marks:
+    """The marks that read most columns, the first above all."""
+    written = {column.marks for column in columns} - {PLAIN}
+    both = {Marks(a.decimal, b.thousands) for a in written for b in written if a.decimal != b.thousands}
+
+    def rank(marks: Marks) -> tuple[bool, int]:
+        read = [_is_read(column, marks) for column in columns]
+        return any(read[:1]), sum(read)
+
+    return max(sorted({PLAIN, *both}, key=lambda one: (one.thousands is not None, str(one))), key=rank)
+
+
+def _is_read(column: Column, marks: Marks) -> bool:
+    """Whether some marks read as many of the numbers as the column's own."""
+    return column.share_read(marks) >= column.share_read(column.marks)
+
+
+def _drop_none(numbers: Sequence[Optional[float]]) -> list[float]:
+    return [number for number in numbers if number is not None]
 
 
 def _missing_words(columns: Sequence[tuple[Column, bool]]) -> list[str]:
@@ -50,5 +89,6 @@ def _missing_words(columns: Sequence[tuple[Column, bool]]) -> list[str]:
 
 
 def columns_of(features: Sequence[Guessed], table: Table) -> list[tuple[Column, bool]]:
+    """The columns that features read, and whether as numbers."""
     used = [feature for feature in features if feature.used and feature.column in table.columns]
     return [(table.columns[feature.column], feature.kind == "numeric") for feature in used]

@@ -17,7 +17,7 @@ _LOOSE = {"price", "name", "title", "description", "desc", "category", "brand"}
 def to_frame(log: Table, time: Optional[str], form: Optional[TimeForm]) -> pd.DataFrame:
     """[num_records] the columns of the log as text, lists joined, and the days since 1970 in a column without name."""
     table = log.sample.table
-    frame = pd.DataFrame({name: table[name].to_pylist() for name in table.column_names})
+    frame = pd.DataFrame({name: table[name].to_pylist() for name in log.columns})
     for name, column in log.columns.items():
         if column.is_list:
             frame[name] = [None if cell is None else "\n".join(map(str, cell)) for cell in frame[name]]

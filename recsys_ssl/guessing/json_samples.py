@@ -19,6 +19,19 @@ _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=lambd
 def read_json(
     path: str, head: str, middle: str, facts: dict[str, Fact], limits: tuple[int, int], is_whole: bool
 ) -> Sample:
+    """Reads records of JSON lines or of a document.
+
+    Args:
+        path: for messages.
+        head: the beginning of the file.
+        middle: lines of its middle; of a document it is not read.
+        facts: what is known of how it is written; the format is added.
+        limits: most records of the head and of the middle.
+        is_whole: whether the head is the whole file.
+
+    Raises:
+        GuessError: there is neither an object a line nor an array of objects.
+    """
     records = _read_lines(head, limits[0])
     if records is not None:
         facts["format"] = Fact("jsonl", "an object a line")

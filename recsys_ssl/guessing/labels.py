@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Collection, Sequence
 from typing import NamedTuple, Optional
 
 from recsys_ssl.guessing import words
-from recsys_ssl.guessing.columns import Column, to_number
+from recsys_ssl.guessing.columns import Column, to_numbers
 from recsys_ssl.guessing.roles import pick_by_name
 from recsys_ssl.guessing.tables import Table
 
@@ -14,7 +15,7 @@ _CLICKS = ("click", "clicked", "clk", "label")
 """Names of columns whose 0 was shown."""
 _MOST_TYPES = 12
 """Values of a column whose name says nothing, all of which are known types of events."""
-_THRESHOLDS = ((1, 1.0), (5, 4.0), (7, 5.0), (10, 7.0), (100, 70.0))
+_THRESHOLDS = ((1, 0.5), (5, 4.0), (7, 5.0), (10, 7.0), (100, 70.0))
 """(highest rating, threshold)"""
 
 
@@ -29,44 +30,66 @@ class Label(NamedTuple):
 
 
 def guess_label(table: Table, taken: Collection[str], given: Optional[str]) -> Optional[Label]:
-    """A rating with a threshold, or event types; None when every record is a choice."""
+    """A rating with a threshold, event types or a flag; None when nothing tells that some record is no choice.
+
+    Args:
+        taken: columns that are something else.
+        given: the column that a person names.
+    """
     if given is not None:
         column = table.columns[given]
-        if column.is_flag:
+        if column.flag:
             return _flag(column)
-        return (_threshold(column) if column.is_numeric else None) or _event_types(column, sure=True)
+        return (_threshold(column, sure=True) if column.is_numeric else None) or _event_types(column, sure=True)
     left = {name: column for name, column in table.columns.items() if name not in taken}
     for name in ([table.file_column] if table.file_column else []) + list(left):
         column = left[name]
-        if any(word in words.EVENT_TYPES for word in column.words) and not column.is_numeric:
+        named = any(word in words.EVENT_TYPES for word in column.words)
+        if named and not column.is_numeric and column.flag is None:
             label = _event_types(column, sure=name == table.file_column)
             if label is not None:
                 return label
     for column in left.values():
-        if 2 <= column.num_distinct <= _MOST_TYPES and column.mean_words < 2 and not column.is_flag | column.is_numeric:
+        few = 2 <= column.num_distinct <= _MOST_TYPES and column.mean_words < 2
+        if few and column.flag is None and not column.is_numeric:
             label = _event_types(column, sure=False)
             if label is not None and all(_is_known(value) for value in column.known):
                 return label
-    rated = pick_by_name({n: c for n, c in left.items() if c.is_numeric or c.is_flag}, words.LABELS)
+    rated = pick_by_name({n: c for n, c in left.items() if c.is_numeric or c.flag}, words.LABELS)
     if rated is not None:
         column = left[rated.column]
-        return _flag(column) if column.is_flag else _threshold(column)
+        return _flag(column) if column.flag else _threshold(column)
+    for stems in (words.CHOSEN_STEMS, words.REJECTED_STEMS):
+        for column in left.values():
+            if column.flag and words.stems_of(column.name) & stems:
+                return _flag(column)
     if not table.has_header:
         for column in left.values():
-            few = (
-                column.is_numeric
-                and 2 <= column.num_distinct <= 21
-                and min(column.numbers) >= 0
-                and max(column.numbers) <= 10
-            )
-            if few:
-                return _threshold(column)
+            few = column.is_numeric and 2 <= column.num_distinct <= 21
+            if few and min(column.numbers) >= 0 and max(column.numbers) <= 10:
+                return _flag(column) if column.flag else _threshold(column)
+    return None
+
+
+def suggest_label(table: Table, taken: Collection[str]) -> Optional[Label]:
+    """A rule that a person must complete: of a column that is named like a label, while its values say nothing."""
+    for name, column in table.columns.items():
+        named = bool(column.words) and column.words[-1] in (*words.LABELS, *words.EVENT_TYPES)
+        named &= not any(word in words.ITEMS or word in words.QUERIES for word in column.words)  # `product_type`
+        if name in taken or not named or column.is_list or column.num_distinct < 2:
+            continue
+        if column.num_distinct <= _MOST_TYPES:
+            keys: dict[str, object] = {"event_type": name, "positive": dict.fromkeys(sorted(column.known), 1.0)}
+            return Label(keys, name, "may be a label: keep the values that are a choice; without it each record is one")
+        if column.is_numeric:
+            keys = {"column": name, "threshold": float(statistics.median(column.numbers))}
+            why = "may be a label: write the least value that is a choice; without it each record is one"
+            return Label(keys, name, why)
     return None
 
 
 def _is_known(value: str) -> bool:
-    types = {*words.POSITIVES, *words.IMPRESSIONS, *words.NEGATIVES}
-    return bool({*words.words_of(value), value.lower()} & types)
+    return bool(words.stems_of(value) & (words.POSITIVE_STEMS | words.IMPRESSION_STEMS | words.NEGATIVE_STEMS))
 
 
 def _event_types(column: Column, sure: bool) -> Optional[Label]:
@@ -74,12 +97,12 @@ def _event_types(column: Column, sure: bool) -> Optional[Label]:
         return None
     positive, impressions, left_out, unknown = [], [], [], []
     for value in sorted(column.known):
-        some = {*words.words_of(value), value.lower()}
-        if some & set(words.NEGATIVES):
+        stems = words.stems_of(value)
+        if stems & words.NEGATIVE_STEMS:
             left_out.append(value)
-        elif some & set(words.IMPRESSIONS):
+        elif stems & words.IMPRESSION_STEMS:
             impressions.append(value)
-        elif some & set(words.POSITIVES):
+        elif stems & words.POSITIVE_STEMS:
             positive.append(value)
         else:
             unknown.append(value)
@@ -97,34 +120,35 @@ def _event_types(column: Column, sure: bool) -> Optional[Label]:
 
 
 def _flag(column: Column) -> Label:
-    """True is positive; a click that is false was shown."""
-    false, true = sorted(column.known, key=str.lower)[:2]
-    keys: dict[str, object] = {"event_type": column.name, "positive": {true: 1.0}}
+    """True is positive, but for what was disliked or skipped; a click that is false was shown."""
+    false, true = column.flag or ([], [])
+    if words.stems_of(column.name) & words.REJECTED_STEMS:
+        keys: dict[str, object] = {"event_type": column.name, "positive": dict.fromkeys(false, 1.0)}
+        return Label(keys, column.name, f"by its name {true[0]} is no choice")
     if any(word in _CLICKS for word in column.words):
-        keys["impressions"] = [false]
-    return Label(keys, column.name, "true and false were seen")
-
-
-def _threshold(column: Column) -> Optional[Label]:
-    low, high = min(column.numbers), max(column.numbers)
-    if {low, high} == {0.0, 1.0} and column.num_distinct == 2 and column.is_whole:
-        if any(word in _CLICKS for word in column.words):
-            zero, one = (next(value for value in column.known if float(value) == number) for number in (0.0, 1.0))
-            keys: dict[str, object] = {"event_type": column.name, "positive": {one: 1.0}, "impressions": [zero]}
-            return Label(keys, column.name, "0 was shown, 1 was chosen")
+        keys = {"event_type": column.name, "positive": dict.fromkeys(true, 1.0), "impressions": false}
+        return Label(keys, column.name, f"{false[0]} was shown, {true[0]} was chosen")
+    if column.is_numeric:
         return Label({"column": column.name, "threshold": 1.0}, column.name, "0 and 1 were seen")
-    if any(word in words.QUANTITIES for word in column.words):
+    keys = {"event_type": column.name, "positive": dict.fromkeys(true, 1.0)}
+    return Label(keys, column.name, f"{true[0]} and {false[0]} were seen")
+
+
+def _threshold(column: Column, sure: bool = False) -> Optional[Label]:
+    """A threshold that some records reach; None where the numbers are no rating, unless it is sure that they are."""
+    low, high = min(column.numbers), max(column.numbers)
+    numbers = to_numbers(column.distinct, column.marks)
+    if any(word in words.QUANTITIES for word in column.words) and high >= 1:
         why = "at least one was taken; less is a return or a correction"
         return Label({"column": column.name, "threshold": 1.0}, column.name, why)
-    if low == high or high > 100:
+    if low == high or (high > 100 and not sure):
         return None
-    threshold = next(cut for top, cut in _THRESHOLDS if high <= top)
-    numbers = dict(zip(column.distinct, column.counts))
-    above = sum(
-        count
-        for value, count in numbers.items()
-        if (number := to_number(value, column.style)) is not None and number >= threshold
-    )
+    threshold = next((cut for top, cut in _THRESHOLDS if high <= top), high)
+    if high <= 1 and column.is_whole:
+        threshold = high
+    if threshold > high or high > 100:
+        threshold = statistics.median([number for number in numbers if number is not None])
+    above = sum(n for number, n in zip(numbers, column.counts) if number is not None and number >= threshold)
     share = f"{above / max(1, column.num_present):.0%} of those seen are positive"
     share += "; 0 may mean that there is no rating" if low == 0 and high == 10 else ""
     return Label({"column": column.name, "threshold": threshold}, column.name, f"{low:g} to {high:g}: {share}")

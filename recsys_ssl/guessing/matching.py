@@ -74,6 +74,11 @@ def make_plan(tables: Sequence[Table], options: Options) -> Plan:
         )
     if label is None:
         label = guess_label(log, [*taken, *([time.column] if time else [])], options.label)
+    if options.label is not None and label is None:
+        raise GuessError(
+            f"{log.name}: column {options.label!r} holds neither ratings nor event types that are known here. Write "
+            "events.label by hand: docs/own_data/logs.md."
+        )
     items = _find_table(log, item, others, words.ITEM_FILES)
     same = _is_graph(log.columns[query.column], log.columns[item.column], items)
     left = [table for table in others if items is None or table is not items.table]

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import bz2
-import contextlib
-import gzip
-import lzma
 import os
-import zipfile
-import zlib
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
-import pyarrow as pa
-
-from recsys_ssl.file_kinds import COMPRESSIONS, find_kind
+from recsys_ssl.logs.batches import LogError
+from recsys_ssl.logs.compression import DamageError, find_compression, read_plain
 
 HEAD_BYTES = 8 << 20
 MIDDLE_BYTES = 1 << 20
@@ -55,13 +48,12 @@ def open_parts(path: str, head_bytes: int = HEAD_BYTES) -> Opened:
         for mark, what in _FOREIGN.items():
             if first.lower().startswith(mark.lower()):
                 raise GuessError(f"{path}: this is {what}.")
-        compression = find_kind(first, COMPRESSIONS)
         stream.seek(0)
         if not first:
             raise GuessError(f"{path}: the file is empty.")
+        compression = find_compression(stream)
         if compression is not None:
-            head = _unpack(path, compression, head_bytes + 1)
-            return Opened(head[:head_bytes], b"", len(head) <= head_bytes)
+            return _unpack(stream, path, compression, head_bytes)
         head, size = stream.read(head_bytes), os.path.getsize(path)
         if size <= head_bytes:
             return Opened(head, b"", True)
@@ -69,20 +61,18 @@ def open_parts(path: str, head_bytes: int = HEAD_BYTES) -> Opened:
         return Opened(head, stream.read(MIDDLE_BYTES), False)
 
 
-def _unpack(path: str, compression: str, num_bytes: int) -> bytes:
+def _unpack(stream: BinaryIO, path: str, compression: str, head_bytes: int) -> Opened:
+    """The beginning, as ingestion reads it: what comes before damage is there."""
+    head = bytearray()
     try:
-        with contextlib.ExitStack() as stack:
-            if compression == "zip":
-                archive = stack.enter_context(zipfile.ZipFile(path))
-                names = [name for name in archive.namelist() if not name.endswith("/")]
-                if "[Content_Types].xml" in names:
-                    raise GuessError(f"{path}: this is an Excel workbook. Save it as CSV (UTF-8).")
-                if len(names) != 1:
-                    raise GuessError(f"{path}: a zip file must hold one file. It has: {', '.join(names)}. Unpack it.")
-                return stack.enter_context(archive.open(names[0])).read(num_bytes)
-            if compression == "zstd":
-                return pa.CompressedInputStream(stack.enter_context(pa.OSFile(path)), "zstd").read(num_bytes)
-            opened = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}[compression]
-            return stack.enter_context(opened(path)).read(num_bytes)  # type: ignore[operator]
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
-        raise GuessError(f"{path}: the {compression} file is damaged: {error}. Get it again.") from error
+        for data in read_plain(stream, path):
+            head += data
+            if len(head) > head_bytes:
+                return Opened(bytes(head[:head_bytes]), b"", False)
+    except DamageError as error:
+        if not head:
+            raise GuessError(f"{path}: the {compression} file is damaged: {error}. Get it again.") from error
+        return Opened(bytes(head), b"", False)
+    except LogError as error:
+        raise GuessError(str(error)) from error
+    return Opened(bytes(head), b"", True)

@@ -14,6 +14,14 @@ from recsys_ssl.guessing.sample import ELEMENT, HEAD_RECORDS, MIDDLE_RECORDS, Fa
 
 
 def read_parquet(path: str, share: int) -> Sample:
+    """Reads the first records of a Parquet file and some of its middle.
+
+    Args:
+        share: files among which the records to read are shared.
+
+    Raises:
+        GuessError: the file is no Parquet.
+    """
     try:
         parquet = pq.ParquetFile(path, coerce_int96_timestamp_unit="us")
         num_head, num_middle = HEAD_RECORDS // share, MIDDLE_RECORDS // share

@@ -8,8 +8,12 @@ from typing import NamedTuple, Optional
 from recsys_ssl.guessing import words
 from recsys_ssl.guessing.cells import Several, find_several
 from recsys_ssl.guessing.columns import Column
+from recsys_ssl.guessing.habits import depends_on, to_frame
 from recsys_ssl.guessing.tables import Table
 from recsys_ssl.guessing.times import TimeForm
+
+_LEAST_SHARED = 0.1
+"""Of the ids that stand first in a cell, those that stand second elsewhere."""
 
 
 class Choice(NamedTuple):
@@ -68,7 +72,9 @@ def guess_ids(table: Table, options: Options) -> Ids:
             item = Choice(left[0], "the only other column with values that recur")
         elif query is None and item and len(left) == 1:
             query = Choice(left[0], "the only other column with values that recur")
-    several = find_items(table.columns[item.column]) if item and item.column in table.columns else None
+    several = (
+        find_items(table.columns[item.column], table.has_header) if item and item.column in table.columns else None
+    )
     return Ids(query, item, several)
 
 
@@ -90,22 +96,28 @@ def pick_by_name(
 
 def _rank(column: Column, known: Sequence[str]) -> Optional[float]:
     """Lower is better; None when no word of the name is known."""
-    places = [known.index(word) for word in column.words if word in known]
+    is_id = _is_id(column)
+    named = [word for word in column.words if is_id or len(column.words) == 1 or word not in words.ORDERS]
+    places = [known.index(word) for word in named if word in known]
     if not places:
         return None
-    is_id = any(word in words.IDS for word in column.words)
     attribute = any(word in words.NAMES for word in column.words)
     extra = len(column.words) - 1 - is_id
     return min(places) - 4 * is_id + 200 * attribute + 2 * extra
 
 
+def _is_id(column: Column) -> bool:
+    return any(word in words.IDS for word in column.words)
+
+
 def _may_be_id(column: Column) -> bool:
-    is_id = any(word in words.IDS for word in column.words) and not column.own_type
+    is_id = _is_id(column) and not column.own_type
     if column.own_type in ("time", "bool") or (column.is_numeric and not column.is_whole and not is_id):
         return False
     if any(word in words.ATTRIBUTES for word in column.words):
         return False
     named = any(word in words.ITEMS or word in words.QUERIES for word in column.words)
+    named &= _is_id(column) or len(column.words) == 1  # `order_dt` is a time
     return column.num_present > 0 and (column.time is None or named) and column.mean_words < 3
 
 
@@ -120,18 +132,39 @@ def _several_items(table: Table, taken: Collection[Optional[str]]) -> list[str]:
         named = any(word in words.SEQUENCES or word in words.ITEMS for word in [*column.words, column.name.lower()])
         if name in taken or not (named or not table.has_header):
             continue
-        several = find_items(column)
+        several = find_items(column, table.has_header)
         if several is not None:
             found[name] = several
     return sorted(found, key=lambda name: found[name].kind != "marked")
 
 
-def find_items(column: Column) -> Optional[Several]:
-    """How a cell holds several ids; blanks separate ids, which have digits, but not the words of a title."""
+def find_items(column: Column, has_names: bool = True) -> Optional[Several]:
+    """How a cell holds several ids; blanks separate ids, which have digits, but not the words of a title.
+
+    Args:
+        has_names: whether the file has a header, so that a column of lists may be named like one.
+    """
+    plural = column.name.lower().endswith(("s", "list")) and column.name.lower() not in words.ITEMS
+    named = has_names and (plural or any(word in words.SEQUENCES for word in column.words))
+    if named and column.is_numeric and any("," in value for value in column.known):  # no decimal comma
+        parts = [part.strip() for value in column.known for part in value.split(",")]
+        return Several(",", "categories") if all(map(str.isdigit, parts)) else None
     several = find_several(column)
     if several is None or (several.separator == " " and several.kind == "categories"):
         several = _words_of_ids(column)
-    return None if several is None or several.kind == "numbers" else several
+    if several is None or several.kind == "numbers":
+        return None
+    sure = named or several.separator is None or several.kind == "marked"
+    return several if sure or _has_parts_anywhere(column.known, str(several.separator)) else None
+
+
+def _has_parts_anywhere(values: Sequence[str], separator: str) -> bool:
+    """Whether the same parts stand first and second: those of an id as `red|s|4` and `cat1/prod3` keep their places."""
+    if separator == "/":
+        return False
+    cells = [[part.strip() for part in value.split(separator)] for value in values]
+    firsts, seconds = {cell[0] for cell in cells}, {cell[1] for cell in cells if len(cell) > 1 and cell[1]}
+    return len(firsts & seconds) >= _LEAST_SHARED * max(1, min(len(firsts), len(seconds)))
 
 
 def _words_of_ids(column: Column) -> Optional[Several]:
@@ -150,15 +183,43 @@ class Time(NamedTuple):
 
 
 def guess_time_column(table: Table, taken: Collection[str], given: Optional[str]) -> Optional[Time]:
-    """The column of the event's time: the most exact one that has a name of time."""
-    found = []
+    """The column of the event's time: the most exact one that has a name of time, else the only one of times.
+
+    Args:
+        taken: query and item; a time that belongs to one of them, as `release_date`, is not the event's.
+        given: the column that a person names.
+    """
+    found: list[tuple[bool, int, float, Time]] = []
+    unnamed = []
     for name, column in table.columns.items():
         if name in taken or (given is not None and name != given):
             continue
         rank = _rank(column, words.TIMES)
-        if column.time is not None and (rank is not None or given or not table.has_header or column.own_type == "time"):
-            found.append((rank is None, -column.num_distinct, rank or 0, Time(name, column.time, column.time.why)))
-        elif (rank is not None and column.is_whole and column.num_distinct > 2) or (given and column.is_numeric):
-            why = "whole numbers with a beginning of their own; only their order matters"
-            found.append((True, 0, rank or 0, Time(name, TimeForm("s", None, why), why)))
+        why = "whole numbers with a beginning of their own; only their order matters"
+        if given is not None and (column.time is not None or column.is_numeric):
+            time = TimeForm("s", None, why) if column.time is None else column.time
+            found.append((False, 0, 0, Time(name, time, time.why)))
+        elif column.time is not None and _is_of_event(table, column, taken):
+            if rank is not None or not table.has_header or column.own_type == "time":
+                found.append((rank is None, -column.num_distinct, rank or 0, Time(name, column.time, column.time.why)))
+            elif not _is_id(column):
+                unnamed.append(Time(name, column.time, f"the only column of times, {column.time.why}"))
+        elif column.time is None and rank is not None and column.is_whole and column.num_distinct > 2:
+            found.append((True, 0, rank, Time(name, TimeForm("s", None, why), why)))
+    if not found and len(unnamed) == 1:
+        return unnamed[0]
     return min(found, key=lambda entry: entry[:3])[3] if found else None
+
+
+def _is_of_event(table: Table, column: Column, taken: Collection[str]) -> bool:
+    """Whether a time is not one of the item or the query; names as `event_time` say so, whatever the values are."""
+    if any(word in words.BIRTHS for word in column.words):
+        return False
+    known = {*words.TIMES, *words.EVENT_TYPES, *words.LOG_FILES}
+    if column.words and all(word in known for word in column.words):
+        return True
+    names = [*taken, column.name]
+    columns = {name: table.columns[name] for name in names}
+    few = table._replace(sample=table.sample._replace(table=table.sample.table.select(names)), columns=columns)
+    frame = to_frame(few, None, None)
+    return not any(depends_on(frame, key, column.name, column.words) for key in taken)

@@ -13,13 +13,14 @@ from recsys_ssl.guessing.columns import Column, describe
 from recsys_ssl.guessing.opened import GuessError
 from recsys_ssl.guessing.sample import Sample
 from recsys_ssl.guessing.samples import read_sample
-from recsys_ssl.guessing.words import IMPRESSIONS, NEGATIVES, POSITIVES, words_of
+from recsys_ssl.guessing.words import IMPRESSION_STEMS, NEGATIVE_STEMS, POSITIVE_STEMS, stems_of, words_of
 
 _DIGITS = re.compile(r"\d+")
 _MISSING_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _NO_DATA = (".yaml", ".yml", ".md", ".py", ".bak", "~", ".tmp", ".crc")
 _SHARES = {"train", "test", "valid", "validation", "val", "dev", "base"}
 """Words of files that a split has made."""
+_TYPES = POSITIVE_STEMS | IMPRESSION_STEMS | NEGATIVE_STEMS
 
 
 class FileSet(NamedTuple):
@@ -49,7 +50,11 @@ class Table(NamedTuple):
     @property
     def words(self) -> list[str]:
         """Of the names of its files or of its directory."""
-        return [word for pattern in self.patterns for word in words_of(stem_of(pattern.replace("*", "")))]
+        return [word for stem in self.stems for word in words_of(stem)]
+
+    @property
+    def stems(self) -> list[str]:
+        return [stem_of(pattern.replace("*", "")) for pattern in self.patterns]
 
     @property
     def has_header(self) -> bool:
@@ -198,12 +203,11 @@ def _unite_tables(tables: Sequence[Table]) -> list[Table]:
     united: list[Table] = []
     for group in groups.values():
         words = [set(table.words) for table in group]
-        stems = {stem_of(pattern) for table in group for pattern in table.patterns}
         if len(group) == 1:
             united += group
-        elif len(stems) == 1:
+        elif len({stem_of(pattern) for table in group for pattern in table.patterns}) == 1:
             united.append(_unite_group(group, "the same name and columns", by_type=False))
-        elif all(some & {*POSITIVES, *IMPRESSIONS, *NEGATIVES} for some in words):
+        elif all(any(stems_of(stem) & _TYPES for stem in table.stems) for table in group):
             united.append(_unite_group(group, "one file per event type", by_type=True))
         elif all(some & _SHARES for some in words):
             united.append(_unite_group(group, "shares of a split: the run makes its own", by_type=False))

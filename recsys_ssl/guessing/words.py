@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 # In order: the earlier one is the better guess.
@@ -21,8 +22,11 @@ QUERIES = (
         "device",
         "cookie",
     ),
-    *("session", "sid", "query", "author", "playlist", "basket", "cart", "target", "page", "source", "from"),
+    *("session", "sid", "query", "author", "playlist", "basket", "cart", "order", "invoice", "receipt", "ticket"),
+    *("transaction", "trip", "target", "page", "source", "from"),
 )
+ORDERS = ("basket", "cart", "order", "invoice", "receipt", "ticket", "transaction", "trip")
+"""Queries only as `order_id` or `order`: `add_to_cart_order` and `order_status` are others."""
 ITEMS = (
     *("item", "iid", "product", "article", "movie", "film", "book", "isbn", "asin", "sku", "stock", "song", "track"),
     *("music", "artist", "album", "video", "anime", "show", "news", "story", "game", "app", "business", "restaurant"),
@@ -34,6 +38,8 @@ TIMES = (
     *("timestamp", "time", "datetime", "ts", "date", "created", "unixtime", "when", "at", "dat", "eventtime", "utc"),
     *("added", "played", "watched", "viewed", "purchased", "zeit", "datum", "fecha", "unix", "day", "step"),
 )
+BIRTHS = ("birth", "born", "dob", "birthday", "birthdate")
+"""Words of times that are never those of an event."""
 LABELS = (
     *("rating", "ratings", "stars", "star", "overall", "score", "rate", "grade", "vote", "like", "liked", "click"),
     *("clicked", "clk", "label", "feedback", "reward", "preference", "bewertung", "quantity", "qty", "menge"),
@@ -77,12 +83,22 @@ POSITIVES = (
     *("detail", "pv", "pageview", "watch", "watched", "play", "played", "listen", "read", "open", "download"),
     *("rate", "visit", "install", "use", "reply", "comment", "repin", "retweet", "1", "true", "yes"),
 )
-NEGATIVES = (
+REJECTED = (
     *("dislike", "unlike", "remove", "removed", "skip", "skipped", "delete", "deleted", "return", "returned", "refund"),
-    *("cancel", "cancelled", "canceled", "hide", "block", "report", "unfollow", "ignore", "close", "scroll", "hover"),
-    *("search", "login", "logout", "0", "false", "no", "not"),
+    *("cancel", "cancelled", "canceled", "hide", "block", "unfollow", "ignore", "no", "not", "non", "never"),
 )
+NEGATIVES = (*REJECTED, "report", "close", "scroll", "hover", "search", "login", "logout", "0", "false")
 """Words that win over the others: `remove_from_cart`."""
+CHOSEN = (
+    *("purchase", "buy", "bought", "order", "convert", "conversion", "like", "click", "clk", "save", "favorite"),
+    *("favourite", "bookmark", "watch", "play", "listen", "install", "download", "accept", "apply", "recommend"),
+)
+"""Words of columns that are true, or 1, for what was chosen; those of `REJECTED` for what was not."""
+FLAGS = (
+    *(("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y"), ("down", "up"), ("thumbs_down", "thumbs_up")),
+    *(("negative", "positive"), ("neg", "pos")),
+)
+"""(false, true) as columns write them."""
 NULLS = (
     "NULL",
     "null",
@@ -110,6 +126,7 @@ ALL_WORDS = frozenset(
 ) - {"to", "from", "at", "no", "when", "good", "class", "state", "number", "token", "day", "star"}
 
 _SPLIT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_SUFFIXES = (("ies", "y"), ("ied", "y"), ("ing", ""), ("ed", ""), ("es", ""), ("e", ""), ("s", ""))
 _SUFFIX = re.compile(r"(?<=[a-z]{3})(id|ids|no|code)$")
 
 
@@ -126,6 +143,21 @@ def words_of(name: str) -> list[str]:
     return words
 
 
+def stems_of(name: str) -> set[str]:
+    """The stems of a name's words: `clicks`, `clicked` and `Click` are alike, `un-like` and `unliked` too."""
+    words = [word.lower() for word in _SPLIT.findall(name)]
+    joined = [first + second for first, second in itertools.pairwise(words) if first in ("un", "dis")]
+    return {_stem(word) for word in (*words, *joined, name.strip().lower())}
+
+
+def _stem(word: str) -> str:
+    for suffix, rest in _SUFFIXES:
+        if word.endswith(suffix) and len(word) - len(suffix) >= 3:
+            word = word.removesuffix(suffix) + rest
+            break
+    return word[:-1] if len(word) > 3 and word[-1] == word[-2] else word
+
+
 def _known(word: str) -> bool:
     return word in _STEMS or _singular(word) in _STEMS
 
@@ -138,3 +170,7 @@ def _singular(word: str) -> str:
 
 _STEMS = frozenset({*QUERIES, *ITEMS, "transaction", "order", "invoice", "category", "event", "brand", "store", "shop"})
 _ANY = frozenset({*ALL_WORDS, *SEQUENCES, *QUERIES, *ITEMS, *TIMES, *EVENT_TYPES, *POSITIVES, *IMPRESSIONS, *NEGATIVES})
+IMPRESSION_STEMS, POSITIVE_STEMS, NEGATIVE_STEMS, CHOSEN_STEMS, REJECTED_STEMS = (
+    frozenset(map(_stem, known)) for known in (IMPRESSIONS, POSITIVES, NEGATIVES, CHOSEN, REJECTED)
+)
+"""Event types and columns of flags are matched by these."""

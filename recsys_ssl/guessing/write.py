@@ -24,6 +24,8 @@ class Entry(NamedTuple):
     value: object
     """A scalar, a list or mapping to be written in one line, `Entry`s below the key, or `Guessed` features."""
     why: str = ""
+    used: bool = True
+    """False for a comment, which a person may complete."""
 
 
 def to_yaml(entries: Sequence[Entry], heading: Sequence[str]) -> str:
@@ -47,6 +49,8 @@ def list_guesses(entries: Sequence[Entry], prefix: str = "") -> Iterator[tuple[s
         elif _is_list_of(value, Guessed):
             used = [feature for feature in value if feature.used]  # type: ignore[attr-defined]
             yield path, ", ".join(f"{feature.keys['name']} ({feature.kind})" for feature in used) or "none", entry.why
+        elif not entry.used:
+            yield path, "none", entry.why
         elif entry.why and entry.key not in _DETAILS:
             yield path, flow(value), entry.why
 
@@ -62,8 +66,15 @@ def flow(value: object) -> str:
     if isinstance(value, str):
         if _PLAIN.fullmatch(value) and value.lower() not in _WORDS_OF_YAML and not re.search(r"\d[eE]\d", value):
             return value
-        return json.dumps(value, ensure_ascii=not value.isprintable())
+        quoted = json.dumps(value, ensure_ascii=False)
+        return "".join(letter if letter.isprintable() else _escape(letter) for letter in quoted)
     return repr(value)
+
+
+def _escape(letter: str) -> str:
+    """As YAML writes it, which has no pairs of surrogates as JSON."""
+    code = ord(letter)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _key(key: object) -> str:
@@ -79,7 +90,7 @@ def _lines(entries: Sequence[Entry], indent: str) -> Iterator[str]:
         elif _is_list_of(value, Guessed):
             yield from _feature_lines(entry, indent)
         else:
-            yield f"{indent}{entry.key}: {flow(value)}{_comment(entry.why)}"
+            yield f"{indent}{'' if entry.used else '# '}{entry.key}: {flow(value)}{_comment(entry.why)}"
 
 
 def _feature_lines(entry: Entry, indent: str) -> Iterator[str]:

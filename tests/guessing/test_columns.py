@@ -4,9 +4,10 @@ import pyarrow as pa
 import pytest
 
 from recsys_ssl.guessing.cells import find_several
-from recsys_ssl.guessing.columns import describe, to_number
+from recsys_ssl.guessing.columns import describe, to_numbers
 from recsys_ssl.guessing.features import guess_feature
 from recsys_ssl.guessing.words import words_of
+from recsys_ssl.logs.values import PLAIN, Marks
 
 GENRES = ["Action|Drama", "Comedy", "Drama|Comedy|Action", "Action", "Drama", "Comedy|Drama"]
 SMILES = ["CC(=O)Oc1ccccc1C(=O)O", "CN1C=NC2=C1C(=O)N(C(=O)N2C)C", "c1ccc2ccccc2c1", "CC(C)Cc1ccc(cc1)C(C)C(=O)O"]
@@ -35,31 +36,45 @@ def test_words_of_names(name, words):
 
 
 @pytest.mark.parametrize(
-    ("text", "style", "number"),
+    ("text", "marks", "number"),
     [
-        ("1.5", "plain", 1.5),
-        ("2,55", "comma", 2.55),
-        ("1.234,5", "comma", 1234.5),
-        ("1,234.5", "grouped", 1234.5),
-        ("€ 3", "plain", 3.0),
-        ("12%", "plain", 12.0),
-        ("1,5", "plain", None),
-        ("Free", "plain", None),
-        ("", "plain", None),
+        ("1.5", PLAIN, 1.5),
+        ("2,55", Marks(","), 2.55),
+        ("1.234,5", Marks(",", "."), 1234.5),
+        ("1,234.5", Marks(".", ","), 1234.5),
+        ("€ 3", PLAIN, 3.0),
+        ("12%", PLAIN, 12.0),
+        ("1,5", PLAIN, None),
+        ("Free", PLAIN, None),
+        ("", PLAIN, None),
+        ("nan", PLAIN, None),
+        ("1e39", PLAIN, None),
     ],
 )
-def test_numbers(text, style, number):
-    assert to_number(text, style) == number
+def test_numbers(text, marks, number):
+    assert to_numbers([text], marks) == [number]
 
 
 @pytest.mark.parametrize(
-    ("values", "style"),
-    [(["2,55", "3", "0,85"], "comma"), (["1,299.00", "5", "1,000.00"], "grouped"), (["1.5", "$2"], "plain")],
+    ("values", "marks"),
+    [
+        (["1.5", "$2"], PLAIN),
+        (["2,55", "3", "0,85"], Marks(",")),
+        (["1,234", "0,850", "2,100"], Marks(",")),
+        (["1,299.00", "5", "1,000.00"], Marks(".", ",")),
+        (["12,345", "982", "1,100"], Marks(".", ",")),
+        (["1.234,50", "999,90"], Marks(",", ".")),
+        (["1.234.567", "12.345"], Marks(",", ".")),
+        (["1\u00a0131", "850"], Marks(".", " ")),
+        (["1\u202f131,50", "850"], Marks(",", " ")),
+        (["1\u2019234.5", "1'000"], Marks(".", "'")),
+    ],
 )
-def test_the_style_of_numbers(values, style):
+def test_the_marks_of_numbers(values, marks):
     found = column(values)
     assert found.is_numeric
-    assert found.style == style
+    assert len(found.numbers) == len(values)
+    assert found.marks == marks
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,16 @@ def test_lines_of_different_lengths_are_no_table(text):
         (["xx", "yy"], [["1", "4"], ["2", "5"]], True),
         (["user_id:token", "item_id:token"], [["1", "4"]], True),
         (["", "user"], [["0", "a"], ["1", "b"]], True),
-        (["a", "a"], [["b", "c"]], False),
+        (["a", "a"], [["b", "c"]], True),
+        (["покупатель", "товар"], [["анна", "хлеб"], ["иван", "сыр"], ["анна", "чай"]], True),
+        (["acheteur", "objet"], [["anna", "pain"], ["ivan", "sel"]], True),
+        (["user", "item", ""], [["u1", "i1", ""]], True),
+        (["foo", "bar", ""], [["anna", "pain", ""]], True),
+        (["u1", "pain"], [["u2", "sel"], ["u13", "pain"]], False),
+        (["anna", "2020-01-01"], [["ivan", "2020-01-02"]], False),
+        (["a3f9", "x"], [["77b1", "y"], ["c0de", "z"]], False),
+        (["user", "item1"], [["anna", "pain"], ["ivan", "sel"]], True),
+        (["foo", "bar"], [["anna", "pain"], ["foo", "bar"], ["ivan", "sel"]], True),
     ],
 )
 def test_the_header_is_told_from_values(first, rest, header):
@@ -67,6 +76,18 @@ def test_comments_at_the_beginning():
     dialect = guess_dialect("# links\n# FORMAT: source target\n\na\tb\nb\tc\n")
     assert (dialect.comment, dialect.header) == ("#", False)
     assert split_rows("# x\na\tb\n", "\t", "none", "#") == [["a", "b"]]
+
+
+def test_one_line_of_comment():
+    dialect = guess_dialect("# exported by x\nuser,item\nu1,i1\nu2,i2\n")
+    assert (dialect.comment, dialect.names) == ("#", ["user", "item"])
+    assert guess_dialect("#user,item\nu1,i1\nu2,i2\n").comment is None
+
+
+def test_lines_that_end_with_a_delimiter_below_the_header():
+    dialect = guess_dialect("user,item\n" + "u1,i1,\n" * 30)
+    assert (dialect.header, dialect.names) == (False, ["user", "item", "column_3"])
+    assert guess_dialect("user,item\n" + "u1,i1,x\n" * 30) is None
 
 
 @pytest.mark.parametrize(

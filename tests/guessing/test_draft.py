@@ -1,6 +1,7 @@
 """Whole drafts: logs as people have them, and what the spec must then say."""
 
 import contextlib
+import gzip
 import json
 import random
 
@@ -191,6 +192,14 @@ def test_one_file_per_event_type(tmp_path):
     }
 
 
+def test_files_of_event_types_in_the_plural(tmp_path):
+    for name in ("clicks", "carts", "orders"):
+        clicks(100).to_csv(tmp_path / f"{name}.csv", index=False)
+    events = draft(tmp_path)["events"]
+    assert events["paths"] == ["carts.csv", "clicks.csv", "orders.csv"]
+    assert events["label"]["positive"] == {"carts": 1.0, "clicks": 1.0, "orders": 1.0}
+
+
 def test_numbered_files_are_one_glob(tmp_path):
     for day in ("2020-09-01", "2020-09-02"):
         clicks().to_csv(tmp_path / f"log-{day}.csv", index=False)
@@ -292,11 +301,25 @@ def test_the_label(tmp_path, name, values, label):
     assert draft(tmp_path)["events"].get("label") == label
 
 
+def test_a_label_that_is_not_understood_is_a_comment(tmp_path):
+    clicks(vote=["ja", "nein"] * 200).to_csv(tmp_path / "log.csv", index=False)
+    found = draft_spec([str(tmp_path)])
+    assert "label" not in yaml.safe_load(found.text)["events"]
+    assert "  # label: {event_type: vote, positive: {ja: 1.0, nein: 1.0}}  # may be a label: keep" in found.text
+    assert ("events.label", "none") in [guess[:2] for guess in found.guesses]
+
+
 def test_many_repeats_are_not_masked(tmp_path):
     clicks(time=[TIME_S + 86_400 * number for number in range(400)]).to_csv(tmp_path / "log.csv", index=False)
     assert draft(tmp_path)["evaluation"]["mask_seen"] is False
     clicks().to_csv(tmp_path / "log.csv", index=False)  # a day
     assert "mask_seen" not in draft(tmp_path).get("evaluation", {})
+
+
+def test_times_that_are_not_taken_are_told(tmp_path):
+    log = clicks().rename(columns={"time": "t"})
+    log.assign(u=log["t"] + 1).to_csv(tmp_path / "log.csv", index=False)
+    assert "split: {kind: random}  # no time of the event was found; t, u may be" in draft_spec([str(tmp_path)]).text
 
 
 def test_records_without_an_id_are_allowed_for(tmp_path):
@@ -332,12 +355,13 @@ def test_options_win_over_guesses(tmp_path):
             "--query must name a column of log.csv. Received: 'person'. It has: 'user'",
         ),
         (["user", "item", "time"], {"time": "item"}, "'item' holds no times"),
+        (["user", "item", "time"], {"label": "note"}, "'note' holds neither ratings nor event types"),
     ],
 )
 def test_what_cannot_be_guessed_is_asked_for(tmp_path, names, options, message):
-    clicks().assign(time=range(400)).set_axis(names, axis=1).assign(x=["p", "q"] * 200).to_csv(
-        tmp_path / "log.csv", index=False
-    )
+    clicks().assign(time=range(400)).set_axis(names, axis=1).assign(
+        x=["p", "q"] * 200, note=[f"n{n}" for n in range(400)]
+    ).to_csv(tmp_path / "log.csv", index=False)
     with pytest.raises(GuessError, match=message):
         draft(tmp_path, **options)
 
@@ -347,7 +371,7 @@ def test_what_cannot_be_guessed_is_asked_for(tmp_path, names, options, message):
     [
         (b"", "the file is empty"),
         (b"<html><body>not found", "a web page"),
-        (b"sep=;\na;b\n", "Remove the line"),
+        (b"sep=;\na,b\nc,d\n", "does not hold. Remove it"),
         (b"one\ntwo, three\nfour\n", "no delimiter gives all lines the same number of cells"),
         (b"\x1f\x8bdamaged", "the gzip file is damaged"),
         (b"PAR1 not really", "this is no Parquet"),
@@ -393,3 +417,9 @@ def test_a_large_file_is_not_read_whole(tmp_path, monkeypatch):
     times = [int(time) - TIME_S for time in sample.table["time"].to_pylist()]
     assert min(times) == 0
     assert max(times) > 60 * 2_000  # some of the middle
+
+
+@pytest.mark.parametrize("cut", [1, 20])
+def test_what_comes_before_damage_is_read(tmp_path, cut):
+    (tmp_path / "log.csv.gz").write_bytes(gzip.compress(clicks().to_csv(index=False).encode())[:-cut])
+    assert draft(tmp_path)["events"]["query_id"] == "user"

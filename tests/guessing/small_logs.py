@@ -1,0 +1,51 @@
+"""Small logs as people have them: files by kind, all of 400 events of 20 users and 40 items."""
+
+import io
+import random
+import zipfile
+from datetime import datetime, timedelta
+
+NUM = 400
+TIME_S = 1_600_000_000
+USERS = [f"u{number % 20}" for number in range(NUM)]
+ITEMS = [f"p{number * 7 % 40}" for number in range(NUM)]
+TIMES = [TIME_S + 977 * number for number in range(NUM)]
+HOURS = [datetime(2020, 1, 1) + timedelta(hours=19 * number) for number in range(NUM)]
+
+
+def table(head, *columns, delimiter=","):
+    rows = [delimiter.join(map(str, row)) for row in zip(*columns)]
+    return "\n".join([delimiter.join(head), *rows] if head else rows) + "\n"
+
+
+def log(head=("user", "item", "ts"), *more, times=TIMES, delimiter=","):
+    return table(head, USERS, ITEMS, times, *more, delimiter=delimiter)
+
+
+def things(head, *columns, delimiter=","):
+    return table(("item", *head), [f"p{number}" for number in range(40)], *columns, delimiter=delimiter)
+
+
+def drawn(values, seed=0):
+    return random.Random(seed).choices(values, k=NUM)
+
+
+def priced(write, delimiter=";"):
+    prices = [write(number % 8 + 1, 100 + 37 * number % 900) for number in range(40)]
+    return {"log.csv": log(), "items.csv": things(["price"], prices, delimiter=delimiter)}
+
+
+def labelled(name, values):
+    return {"log.csv": log(["user", "item", "ts", name], drawn(values))}
+
+
+def timed(name, times):
+    return {"log.csv": log(["user", "item", name], times=times)}
+
+
+def zipped(**files):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return stream.getvalue()
