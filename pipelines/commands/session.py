@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn, Optional
 import typer
 from rich.console import Console
 
-from pipelines.commands.failures import explain, explain_system
+from pipelines.commands.failures import explain, explain_plainly
 from pipelines.commands.signals import ends_on_signals
 from pipelines.console import StageLines, plain, quiet
 from pipelines.locks import locked
@@ -98,7 +98,7 @@ def readable() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        fail(explain_system(error) or str(error))
+        fail(explain_plainly(error) or str(error))
 
 
 def fail(message: str, status: int = 1) -> NoReturn:
