@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from pipelines.commands import clean, data, encoders, new_spec, predictors, results, run, stages
+from pipelines.commands.session import tells_its_end
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,7 +26,7 @@ _FAMILIES = {
 }
 for _family, _commands in _FAMILIES.items():
     for _command in _commands:
-        app.command(rich_help_panel=_family)(_command)
+        app.command(rich_help_panel=_family)(tells_its_end(_command))
 
 
 def main() -> None:

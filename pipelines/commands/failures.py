@@ -73,21 +73,31 @@ def explain(error: BaseException, log_path: Path) -> tuple[str, int]:
         return describe_end(error.status), error.status
     if isinstance(error, KeyboardInterrupt):
         return describe_end(130), 130
-    # Messages of this project say what to do; those of a library need the log.
-    if _is_own(error):
-        return str(error), 1
-    if told := _WITHIN.search(str(error)):
-        return told[1], 1
-    system = explain_system(error)
+    system = explain_plainly(error)
     return system or f"{type(error).__name__}: {error}\nThe whole story is in {log_path}.", 1
+
+
+def explain_plainly(error: BaseException) -> str | None:
+    """A message that says what to do; None for a library's, of which more must be known."""
+    if _is_own(error):
+        return str(error)
+    if told := _WITHIN.search(str(error)):
+        return told[1]
+    if system := explain_system(error):
+        return system
+    if isinstance(error, OSError) and error.filename is not None and error.strerror and _is_raised_here(error):
+        return f"{error.strerror}: {error.filename}. Check the path."
+    return None
 
 
 def explain_system(error: BaseException) -> str | None:
     """One line on a failure of the system, such as a full disk; None when it is none."""
     for cause in _causes(error):
         number, text = getattr(cause, "errno", None), f"{type(cause).__name__}: {cause}"
+        # The texts of this project and of files may hold any words.
+        is_told = number is None and not _is_own(cause)
         for trouble in _SYSTEM:
-            found = trouble.text.search(text)
+            found = trouble.text.search(text) if is_told else None
             if (isinstance(cause, OSError) and number in trouble.errnos) or found:
                 detail = _detail(cause, text, found)
                 return f"{trouble.what} ({detail}). {trouble.advice}"
@@ -107,19 +117,25 @@ def _detail(cause: BaseException, text: str, found: re.Match[str] | None) -> str
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, and those that it was raised from or while handling."""
+    """An error, and those that it was raised from or while handling, up to one `from None`."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
         yield cause
-        cause = cause.__cause__ or cause.__context__
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
 
 
 def _is_own(error: BaseException) -> bool:
     """Whether an error was raised by a source of `pipelines` or `recsys_ssl`, with a message for people."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return isinstance(error, (FileNotFoundError, ValueError)) and _is_ours(frame.f_code.co_filename)
+    # What Python's own functions raise has a number, and the frame of their caller.
+    has_message = isinstance(error, (OSError, ValueError)) and getattr(error, "errno", None) is None
+    return has_message and _is_raised_here(error)
+
+
+def _is_raised_here(error: BaseException) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and _is_ours(frames[-1].f_code.co_filename)
 
 
 def _is_ours(source: str) -> bool:

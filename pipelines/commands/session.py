@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -13,8 +14,8 @@ from typing import Annotated, NoReturn, Optional
 import typer
 from rich.console import Console
 
-from pipelines.commands.failures import explain, explain_system
-from pipelines.commands.signals import ends_on_signals
+from pipelines.commands.failures import explain, explain_plainly
+from pipelines.commands.signals import Ended, describe_end, ends_on_signals
 from pipelines.console import StageLines, plain, quiet
 from pipelines.locks import locked
 from pipelines.workdir import without_glob
@@ -98,7 +99,20 @@ def readable() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        fail(explain_system(error) or str(error))
+        fail(explain_plainly(error) or str(error))
+
+
+def tells_its_end(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that says in one line that a signal ended it, whether or not it has a session."""
+
+    @functools.wraps(command)
+    def run(*args, **kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except Ended as ended:
+            fail(describe_end(ended.status), ended.status)
+
+    return run
 
 
 def fail(message: str, status: int = 1) -> NoReturn:

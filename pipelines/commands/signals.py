@@ -49,6 +49,9 @@ def ends_on_signals() -> Iterator[None]:
         watcher.is_told = True
         end_children()
         raise  # and the watcher stays: the interpreter may wait for threads of libraries
+    except SystemExit as end:  # within, `Ended` was told of already
+        watcher.is_told = end.code in [128 + number for number in _ENDING]
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

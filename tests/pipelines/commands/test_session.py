@@ -156,6 +156,7 @@ def raised_from(error, cause):
         (RuntimeError("can't start new thread"), "no more threads .* fewer --workers"),
         (PermissionError(errno.EACCES, "Permission denied", "/a"), "cannot be read or written .*Permission denied: /a"),
         (OSError(errno.EROFS, "Read-only file system", "/a"), "cannot be read or written"),
+        (raised_from(RuntimeError("a worker failed"), OSError(errno.EIO, "x", "/a")), "network drive fails .*x: /a"),
         (OSError(errno.EMFILE, "Too many open files"), "too many files are open .*ulimit -n"),
     ],
 )
@@ -164,6 +165,43 @@ def test_what_the_system_refuses_is_one_line(tmp_path, error, message):
     assert re.search(message, shown)
     assert "\n" not in shown
     assert status == 1
+
+
+def test_a_lock_held_by_another_command_is_told_as_such(cli, tmp_path):
+    with locked(tmp_path, "run"):
+        result = cli("clean", "--workdir", tmp_path)
+    assert result.status == 1
+    assert f"one command at a time may work in {tmp_path}. Received: process {os.getpid()}, `recsys-ssl run`" in (
+        result.output
+    )
+    assert "ulimit" not in result.output
+
+
+def test_what_was_handled_before_an_error_is_no_cause_of_it():
+    def fail():
+        try:
+            raise PermissionError(errno.EACCES, "Permission denied", "/secret")
+        except OSError:
+            raise RuntimeError("of its own") from None
+
+    with pytest.raises(RuntimeError) as raised:
+        fail()
+    assert failures.explain_system(raised.value) is None
+    raised.value.__suppress_context__ = False
+    assert "Permission denied: /secret" in failures.explain_system(raised.value)
+
+
+@pytest.mark.parametrize("name", ["Out of memory", "No space left on device", "Permission denied"])
+def test_words_in_the_name_of_a_file_are_no_failure_of_the_system(cli, tmp_path, name):
+    missing = tmp_path / name / "x.csv"
+    result = cli("new-spec", missing, "--out", tmp_path / "spec.yaml")
+    assert result.status == 1
+    assert not any(trouble.what in result.output for trouble in failures._SYSTEM)
+    error = raised_from(FileNotFoundError(errno.ENOENT, "No such file or directory", str(missing)), None)
+    assert failures.explain_system(error) is None
+    workdir = tmp_path / "work"
+    result = cli("transform", missing, "--workdir", workdir)
+    assert f"{missing}: the spec cannot be read" in result.output
 
 
 def test_a_full_disk_below_the_log_itself_is_one_line(tmp_path):
