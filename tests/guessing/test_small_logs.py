@@ -10,7 +10,7 @@ import pytest
 
 from recsys_ssl.guessing.draft import draft_spec
 from recsys_ssl.logs.preview import preview, will_fail
-from recsys_ssl.spec import load_spec
+from recsys_ssl.spec_files import load_spec
 from tests.guessing.small_logs import (
     HOURS,
     ITEMS,
