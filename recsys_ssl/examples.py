@@ -20,6 +20,8 @@ from recsys_ssl import artifacts, lists
 
 CATALOGUE_SPLIT = "catalogue"
 INTERACTION_SPLITS = ("train", "eval", "test")
+DISLIKED_SPLIT = "disliked"
+"""Beside the splits of interactions: what queries rated low, where the spec masks it."""
 
 # Level 1 writes three times as fast as the default 6 and is read equally fast.
 _OPTIONS = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)

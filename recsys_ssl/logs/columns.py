@@ -64,6 +64,14 @@ def interaction_batch(
     return pa.RecordBatch.from_pydict(columns)
 
 
+def disliked_batch(events: pa.Table, split: np.ndarray) -> pa.RecordBatch:
+    """What some queries rated low: query_id and item_row; `events` and `split` are those of `interaction_batch`."""
+    taken = events.filter(pa.array(split == timeline.NEITHER))
+    return pa.RecordBatch.from_pydict(
+        {"query_id": lists.single(taken["query_id"], _BYTES), "item_row": lists.single(taken["item_row"], _INT64)}
+    )
+
+
 def catalogue_batch(
     items: pa.Table, first_row: int, train_count: np.ndarray, impression_count: np.ndarray, spec: FeatureSpec
 ) -> pa.RecordBatch:

@@ -16,10 +16,10 @@ from apache_beam.io.filesystems import FileSystems
 
 from recsys_ssl import artifacts
 from recsys_ssl.artifacts import SUMMARY_FILE
-from recsys_ssl.examples import CATALOGUE_SPLIT, INTERACTION_SPLITS, split_dir, write_shard
+from recsys_ssl.examples import CATALOGUE_SPLIT, DISLIKED_SPLIT, INTERACTION_SPLITS, split_dir, write_shard
 from recsys_ssl.lists import one_array
 from recsys_ssl.logs import records, timeline
-from recsys_ssl.logs.columns import catalogue_batch, interaction_batch
+from recsys_ssl.logs.columns import catalogue_batch, disliked_batch, interaction_batch
 from recsys_ssl.logs.paths import match_below
 from recsys_ssl.logs.rows import hash_ids, mix_hashes, split_by
 from recsys_ssl.logs.sources import concat_some
@@ -31,7 +31,7 @@ _LONGEST_EXAMPLE = 200  # characters of a rejected record that the summary shows
 
 def delete_outputs(interactions_dir: str, catalogue_dir: str, rejected_dir: str) -> None:
     """Deletes what an earlier run wrote, so that no shard of it is read with the new ones."""
-    splits = [split_dir(interactions_dir, split) for split in INTERACTION_SPLITS]
+    splits = [split_dir(interactions_dir, split) for split in (*INTERACTION_SPLITS, DISLIKED_SPLIT)]
     splits.append(split_dir(catalogue_dir, CATALOGUE_SPLIT))
     patterns = [(split, "*.tfrecord.gz*") for split in splits]
     patterns += [(interactions_dir, f"{SUMMARY_FILE}*"), (rejected_dir, "*.jsonl*")]
@@ -103,14 +103,16 @@ class _WriteInteractions(beam.DoFn):
     def process(self, element, cuts, offsets):
         partition, events, queries = element
         split = np.where(timeline.is_chosen(events), self._split(events, cuts), timeline.NEITHER)
-        counts = {}
+        counts, shard = {}, _shard_name(partition, len(offsets) - 1)
         for which, name in enumerate(INTERACTION_SPLITS):
             counts[name] = int((split == which).sum())
             if counts[name]:
                 batch = interaction_batch(events, queries, split, which, self._spec)
-                write_shard(batch, self._directory, name, _shard_name(partition, len(offsets) - 1))
+                write_shard(batch, self._directory, name, shard)
             if which != timeline.TRAIN:
                 counts |= {f"held out {name}: {what}": number for what, number in self._count(events, split, which)}
+        if (split == timeline.NEITHER).any():
+            write_shard(disliked_batch(events, split), self._directory, DISLIKED_SPLIT, shard)
         yield beam.pvalue.TaggedOutput("counts", counts)
         rows, number = np.unique(events["item_row"].to_numpy()[split == timeline.TRAIN], return_counts=True)
         owners = np.searchsorted(offsets, rows, side="right") - 1

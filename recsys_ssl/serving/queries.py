@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from recsys_ssl import artifacts, examples, lists
 from recsys_ssl.artifacts import PLACES_FILE
+from recsys_ssl.examples import DISLIKED_SPLIT
 from recsys_ssl.serving.catalogue import read_catalogue
 from recsys_ssl.serving.recommender import load_recommender, recommend
 from recsys_ssl.spec import VOCABULARY_FEATURES, ColumnFeature, Feature, FeatureSpec
@@ -134,15 +135,17 @@ def _look_up(spec: FeatureSpec, interactions_dir: str, key: bytes) -> _Asked:
         return _Asked(query_id, of_id, [], [], is_known=False)
     item_ids = [event["item_id"][0] for event in events]
     record = events[-1] | {sequence.name: item_ids[-sequence.length :] for sequence in sequences}
-    seen = [row for event in events for row in event.get("seen_rows", [])]  # what it rated low is told here only
-    if spec.evaluation.mask_seen:
-        seen = [event["item_row"][0] for event in events] + seen
+    seen = [event["item_row"][0] for event in events] if spec.evaluation.mask_seen else []
+    if spec.evaluation.mask_disliked:
+        seen += [row for each in _read_events(interactions_dir, DISLIKED_SPLIT, key) for row in each["item_row"]]
     return _Asked(query_id, record, seen, _to_values(item_ids))
 
 
 def _read_events(interactions_dir: str, split: str, key: bytes) -> list[dict[str, Any]]:
-    """The events of one query in a split."""
-    events = []
+    """The events of one query in a split; nothing may have been rated low."""
+    events: list[dict[str, Any]] = []
+    if split == DISLIKED_SPLIT and not Path(examples.split_dir(interactions_dir, split)).exists():
+        return events
     for batch in examples.read_batches(examples.list_shards(interactions_dir, split)):
         ids, _ = lists.flat(batch, "query_id", pa.large_binary())
         events += [lists.record(batch, row) for row in np.flatnonzero(ids == key).tolist()]

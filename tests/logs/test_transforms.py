@@ -334,6 +334,9 @@ def test_what_a_query_rated_low_leaves_its_rankings_and_nothing_else(tmp_path, m
     assert dataclasses.replace(with_mask.summary, held_out_disliked=none) == without.summary
 
     row_of = {row["item_id"][0]: row["item_row"][0] for row in with_mask.split("catalogue", "catalogue")}
+    low = {(user, row_of[item]) for user, item, rating, _ in rows if rating < 4 and item in row_of}
+    assert {(row["query_id"][0], row["item_row"][0]) for row in with_mask.split("disliked")} == low
+    assert not list(tmp_path.glob("False/**/Split-disliked"))
     for split in ("eval", "test"):
         new, pairs = set(), set()
         for row, same in zip(with_mask.split(split), without.split(split)):

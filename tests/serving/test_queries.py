@@ -143,14 +143,16 @@ def test_a_query_that_the_test_split_lacks_is_asked_for_as_after_its_last_event(
 
 
 def test_what_a_query_rated_low_is_left_out_and_what_it_chose_may_come_again(tmp_path, places, asked, make_records):
-    """Of u2 validation knows that it rated f2 low."""
-    columns = VALIDATED | {"seen_rows": [[2]]}
-    examples.write_shard(make_records(columns), str(tmp_path / "interactions"), "eval", "part-0")
+    """Rated low after the last choice, too: no split of choices tells of that."""
+    columns = {"query_id": [[b"u1"], [b"u2"]], "item_row": [[0], [2]]}
     log = {**SPEC["events"], "label": {"column": "rating", "threshold": 4}}
-    for mask_seen, excluded in ((False, ["f2"]), (True, ["f\t0", "f1", "f2"])):
-        evaluation = {"mask_seen": mask_seen, "mask_disliked": True}
-        recommend_to_query(make_spec(events=log, evaluation=evaluation), places, "u2", 1)
-        assert asked.pop().exclude == [excluded]
+    for low in ([], ["f2"]):
+        if low:
+            examples.write_shard(make_records(columns), str(tmp_path / "interactions"), "disliked", "part-0")
+        for mask_seen, chosen in ((False, []), (True, ["f\t0", "f1"])):
+            evaluation = {"mask_seen": mask_seen, "mask_disliked": True}
+            recommend_to_query(make_spec(events=log, evaluation=evaluation), places, "u2", 1)
+            assert asked.pop().exclude == [[*chosen, *low]]
 
 
 def test_a_history_is_no_longer_than_its_feature(places, asked):
