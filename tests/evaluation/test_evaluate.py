@@ -123,6 +123,16 @@ def test_held_out_repeats_are_counted_and_told(make_arms, make_spec, write_queri
     page = render_report(report)
     assert f"<li>{caution}</li>" in page
     assert "Of 480 held-out pairs 120 (25.0%) are such repeats." in page
+    # What a low rating alone leaves out is told apart.
+    spec = make_spec()
+    low = spec.model_copy(update={"evaluation": spec.evaluation.model_copy(update={"mask_disliked": True})})
+    counts["held_out_repeats"], counts["held_out_disliked"] = {"test": NUM_QUERIES - 7}, {"test": 7}
+    report = evaluate_arms(low, *arms, CONFIG, {**CUTS, **counts})
+    assert report["cautions"][0].startswith("113 of 480 held-out pairs (23.5%)")
+    assert "Of 480 held-out pairs 120 (25.0%) are of such items, 7 of them for a low rating alone." in render_report(
+        report
+    )
+    counts = {"held_out_pairs": {"test": 4 * NUM_QUERIES}, "held_out_repeats": {"test": NUM_QUERIES}}
     # With repeat consumption all are asked for, and the report still says how many there are.
     report = evaluate_arms(make_spec(mask_seen=False), *arms, CONFIG, {**CUTS, **counts})
     assert (report["counts"]["pairs"], report["cautions"]) == (4 * NUM_QUERIES, [])

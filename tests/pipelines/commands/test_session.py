@@ -31,8 +31,10 @@ class Deaf:
         time.sleep(30)
 
 def do():
-    if work == "destructor":
+    if work in ("destructor", "dropped"):
         Deaf()
+        if work == "dropped":
+            return
         time.sleep(30)
     if work == "fork" and not os.fork():
         (workdir / "pid").write_text(str(os.getpid()))
@@ -45,6 +47,11 @@ def do():
         for _ in range(300):
             with contextlib.suppress(BaseException):
                 time.sleep(0.1)
+    if work == "translating":
+        try:
+            time.sleep(30)
+        except BaseException as error:
+            raise RuntimeError("cancelled") from error
     if work == "full":
         print("what a library says " * 1000)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "here")
@@ -82,7 +89,7 @@ def start(workdir, work):
     return process
 
 
-@pytest.mark.parametrize("work", ["nothing", "destructor", "catching", "thread", "child"])
+@pytest.mark.parametrize("work", ["nothing", "destructor", "dropped", "catching", "translating", "thread", "child"])
 @pytest.mark.parametrize(
     ("number", "message"),
     [
