@@ -1,21 +1,14 @@
 """Which events are a choice, by the values of a column and its name."""
 
-import pandas as pd
-import pyarrow as pa
 import pytest
 
-from recsys_ssl.guessing.columns import describe
 from recsys_ssl.guessing.labels import guess_label, suggest_label
-from recsys_ssl.guessing.sample import Sample
-from recsys_ssl.guessing.tables import Table
+from tests.guessing.small_logs import table_of
 
 
 def log_of(name, values):
     """A table of these values beside a query and an item."""
-    values = list(map(str, values))
-    frame = pd.DataFrame({"user": "u", "item": "i", name: values})
-    table = pa.table({column: pa.array(frame[column], pa.large_string()) for column in frame})
-    return Table(["log.csv"], ["log.csv"], Sample({}, table, {}, True), describe(table), [])
+    return table_of(user=["u"] * len(values), item=["i"] * len(values), **{name: values})
 
 
 def keys_of(name, values):
