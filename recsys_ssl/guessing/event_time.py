@@ -12,6 +12,9 @@ from recsys_ssl.guessing.roles import is_id, rank_name
 from recsys_ssl.guessing.tables import Table
 from recsys_ssl.guessing.times import TimeForm
 
+_LEAST_BACK = 0.02
+"""Of the records, those that are earlier than the one before them; with fewer they are in order of time."""
+
 
 class Time(NamedTuple):
     """A guessed column of times, and why."""
@@ -51,14 +54,21 @@ def guess_time_column(table: Table, taken: Collection[str], given: Optional[str]
 
 
 def _is_of_event(table: Table, column: Column, taken: Collection[str]) -> bool:
-    """Whether a time is not one of the item or the query; names as `event_time` say so, whatever the values are."""
+    """Whether a time is not one of the item or the query.
+
+    Names as `event_time` say so, and an order of the records by time. In the first days of a log most people came on
+    one of them: then their days depend on them, too.
+    """
     if any(word in words.BIRTHS for word in column.words):
         return False
-    known = {*words.TIMES, *words.EVENT_TYPES, *words.LOG_FILES}
+    known = {*words.TIMES, *words.EVENT_TYPES, *words.LOG_FILES, *words.ORDERS, *words.POSITIVES}
     if column.words and all(word in known for word in column.words):
         return True
     names = [*taken, column.name]
     columns = {name: table.columns[name] for name in names}
     few = table._replace(sample=table.sample._replace(table=table.sample.table.select(names)), columns=columns)
-    frame = to_frame(few, None, None)
+    frame = to_frame(few, column.name, column.time)
+    steps = frame[""].dropna().diff().dropna()
+    if not any(word in words.BEGINNINGS for word in column.words) and steps.any() and (steps < 0).mean() < _LEAST_BACK:
+        return True
     return not any(depends_on(frame, key, column.name, column.words) for key in taken)

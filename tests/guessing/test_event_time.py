@@ -35,6 +35,12 @@ def test_a_name_of_an_event_is_believed():
     assert guess_time_column(table_of(user=USERS, item=ITEMS, event_date=days), ["user", "item"], None) is not None
 
 
+@pytest.mark.parametrize("name", ["t_dat", "jour"])
+def test_records_in_order_of_time_have_one_even_when_each_user_came_once(name):
+    users, days = [f"u{n // 4}" for n in range(400)], [f"2020-01-{1 + n // 40:02d}" for n in range(400)]
+    assert guess_time_column(table_of(user=users, item=ITEMS, **{name: days}), ["user", "item"], None).column == name
+
+
 def test_of_two_columns_of_times_without_a_name_none_is_taken():
     log = table_of(user=USERS, item=ITEMS, t=TIMES, u=HOURS)
     assert guess_time_column(log, ["user", "item"], None) is None
