@@ -19,6 +19,8 @@ def find_header(rows: Sequence[Sequence[str]]) -> tuple[bool, str]:
         return False, "the first line has numbers as those below"
     if any(word in ALL_WORDS for cell in first for word in words_of(cell)) and max(map(len, first)) < 60:
         return True, "the first line has names as user, item, time"
+    if any(_is_as_long(cell, column) for cell, column in zip(first, columns)):
+        return False, "the first line has digits as those below"
     for what, is_such in (("numbers", _PLAIN_NUMBER.match), ("words with digits", _has_digits)):
         for cell, column in zip(first, columns):
             if rest and not _has_digits(cell) and sum(bool(is_such(value)) for value in column) > 0.9 * len(rest):
@@ -41,5 +43,10 @@ def _is_number_as(cell: str, column: Sequence[str]) -> bool:
     if _PLAIN_NUMBER.match(cell):
         return sum(bool(_PLAIN_NUMBER.match(value)) for value in column) >= 0.5 * len(column)
     alike = sum(_DIGITS.sub("0", value) == _DIGITS.sub("0", cell) for value in column)
+    return alike > 0 and alike >= 0.2 * len(column)
+
+
+def _is_as_long(cell: str, column: Sequence[str]) -> bool:
+    """Whether a cell has digits and the length of those below, as hexadecimal ids do."""
     as_long = sum(_has_digits(value) and len(value) == len(cell) for value in column)
-    return bool(column) and (alike >= 0.2 * len(column) or as_long >= 0.9 * len(column))
+    return _has_digits(cell) and as_long > 0 and as_long >= 0.9 * len(column)
