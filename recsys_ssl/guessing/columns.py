@@ -133,8 +133,12 @@ class Column:
 
 
 def describe(table: pa.Table, own_types: Optional[dict[str, str]] = None) -> dict[str, Column]:
-    """The columns of a table of texts, or lists of texts, by name; an index of pandas has none and is left out."""
+    """The columns of a table of texts, or lists of texts, by name.
+
+    Left out are those without a name, as an index of pandas, and those whose name has bytes that are no text.
+    """
     named = [name for name in table.column_names if name.strip() and not _UNNAMED.fullmatch(name)]
+    named = [name for name in named if "\ufffd" not in name]
     return {name: _describe(name, table[name], (own_types or {}).get(name, "")) for name in named}
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
-from recsys_ssl.guessing.words import ALL_WORDS, words_of
+from recsys_ssl.guessing.header import find_header
 
 # With a mark at its beginning a file says its encoding itself, and readers heed it; the longer marks first.
 _MARKS = {
@@ -26,8 +26,6 @@ _QUOTED = re.compile(r'(?<![^\s,;|:^~\t\x01])"(?:[^"]|"")*"(?![^\s,;|:^~\t\x01])
 _SEVERAL = re.compile(r"[^\w\s\"'.()\[\]{}-]{2,5}")
 _LEAST_ALIKE = 0.95
 """Share of lines that must have the same number of cells."""
-_DIGITS = re.compile(r"\d+")
-_PLAIN_NUMBER = re.compile(r"^\s*[+-]?[\d.,]*\d\s*$")
 
 
 class Encoding(NamedTuple):
@@ -102,7 +100,7 @@ def guess_dialect(text: str) -> Optional[Dialect]:
         return Dialect(delimiter, quoting, comment, False, names, f"{len(names)} cells in {alike:.0%}", why_header)
     width = collections.Counter(map(len, rows)).most_common(1)[0][0]
     rows = [row for row in rows if len(row) == width]
-    header, why_header = _find_header(rows)
+    header, why_header = find_header(rows)
     names = rows[0] if header else [f"column_{place + 1}" for place in range(width)]
     why = f"{width} cells in {alike:.0%} of the lines"
     return Dialect(delimiter, quoting, comment, header, names, why, why_header)
@@ -186,37 +184,3 @@ def _find_quoting(text: str, delimiter: str) -> str:
     if '"' not in text:
         return "minimal" if delimiter in (",", ";") else "none"
     return "none" if '"' in _QUOTED.sub("", text.rpartition("\n")[0] or text) else "minimal"
-
-
-def _find_header(rows: Sequence[Sequence[str]]) -> tuple[bool, str]:
-    """Whether the first row names the columns, and why; it does unless its cells are as those below them."""
-    first, rest = rows[0], rows[1:]
-    columns = [[row[place] for row in rest] for place in range(len(first))]
-    if any(_is_number_as(cell, column) for cell, column in zip(first, columns)):
-        return False, "the first line has numbers as those below"
-    if any(word in ALL_WORDS for cell in first for word in words_of(cell)) and max(map(len, first)) < 60:
-        return True, "the first line has names as user, item, time"
-    for what, is_such in (("numbers", _PLAIN_NUMBER.match), ("words with digits", _has_digits)):
-        for cell, column in zip(first, columns):
-            if rest and not _has_digits(cell) and sum(bool(is_such(value)) for value in column) > 0.9 * len(rest):
-                return True, f"{what} stand below words"
-    below = {cell for row in rest for cell in row}
-    again = [cell for cell in first if cell.strip() and cell in below]
-    if again and list(first) not in [list(row) for row in rest]:
-        return False, f"{again[0]!r} of the first line occurs again below"
-    return True, "no value of the first line occurs below"
-
-
-def _has_digits(text: str) -> bool:
-    return any(map(str.isdigit, text))
-
-
-def _is_number_as(cell: str, column: Sequence[str]) -> bool:
-    """Whether a cell has digits, and values below are written alike: numbers, dates, ids as `u12`."""
-    if not _has_digits(cell):
-        return False
-    if _PLAIN_NUMBER.match(cell):
-        return sum(bool(_PLAIN_NUMBER.match(value)) for value in column) >= 0.5 * len(column)
-    alike = sum(_DIGITS.sub("0", value) == _DIGITS.sub("0", cell) for value in column)
-    as_long = sum(_has_digits(value) and len(value) == len(cell) for value in column)
-    return bool(column) and (alike >= 0.2 * len(column) or as_long >= 0.9 * len(column))

@@ -98,8 +98,10 @@ def split_columns(plan: Plan, frame: pd.DataFrame) -> tuple[list[Guessed], list[
         named = any(word in words.CONTEXTS for word in [*column.words, column.name.lower()])
         is_context = of_query or (named and feature.kind == "categorical" and not column.is_list)
         context.append(feature._replace(used=feature.used and is_context and name not in log.partitions))
-    label = [log.columns[plan.label.column]] if plan.label and "threshold" in plan.label.keys else []
-    read = keep_read([*of_items, *context], log, label)
+    first = [plan.label.column] if plan.label and "threshold" in plan.label.keys else []
+    weight = _find_weight(plan)
+    first += [] if weight is None else [weight]
+    read = keep_read([*of_items, *context], log, [log.columns[name] for name in first])
     of_items, context = read[: len(of_items)], read[len(of_items) :]
     if plan.same_as_items:
         return of_items, []

@@ -45,14 +45,14 @@ def _mark_keys(columns: Sequence[Column]) -> list[Entry]:
     return [Entry(key, mark, why) for key, (mark, default) in found.items() if mark != default]
 
 
-def keep_read(features: list[Guessed], table: Table, label: Sequence[Column] = ()) -> list[Guessed]:
+def keep_read(features: list[Guessed], table: Table, before: Sequence[Column] = ()) -> list[Guessed]:
     """The features; numbers that the marks of the others do not read become comments.
 
     Args:
-        label: a column of the table that goes first.
+        before: columns of the table that must be read, as a label.
     """
     columns = {f.column: table.columns[f.column] for f in features if f.used and f.kind == "numeric"}
-    marks = _shared_marks([*label, *columns.values()])
+    marks = _shared_marks([*before, *columns.values()])
     bad = [name for name, column in columns.items() if not _is_read(column, marks)]
     why = "its numbers have other marks than those of the other columns: write it alike"
     return [f._replace(used=False, why=why) if f.used and f.column in bad else f for f in features]

@@ -74,18 +74,31 @@ def guess_label(table: Table, taken: Collection[str], given: Optional[str]) -> O
 def suggest_label(table: Table, taken: Collection[str]) -> Optional[Label]:
     """A rule that a person must complete: of a column that is named like a label, while its values say nothing."""
     for name, column in table.columns.items():
-        named = bool(column.words) and column.words[-1] in (*words.LABELS, *words.EVENT_TYPES)
-        named &= not any(word in words.ITEMS or word in words.QUERIES for word in column.words)  # `product_type`
-        if name in taken or not named or column.is_list or column.num_distinct < 2:
+        if name in taken or column.is_list or not _is_named(column) or not column.known:
             continue
-        if column.num_distinct <= _MOST_TYPES:
-            keys: dict[str, object] = {"event_type": name, "positive": dict.fromkeys(sorted(column.known), 1.0)}
-            return Label(keys, name, "may be a label: keep the values that are a choice; without it each record is one")
-        if column.is_numeric:
+        if column.num_distinct == 1 and column.num_present < column.num_records:
+            value = column.known[0]
+            keys: dict[str, object] = {"event_type": name, "positive": {value: 1.0}}
+            why = f"may be a label, {value} or nothing: others are then left out, raise max_rejected_share"
+            return Label(keys, name, f"{why}; without it each record is a choice")
+        if 2 <= column.num_distinct <= _MOST_TYPES:
+            keys = {"event_type": name, "positive": dict.fromkeys(sorted(column.known), 1.0)}
+            why = "may be a label: keep the values that are a choice; without it each record is one"
+            return Label(keys, name, why)
+        if column.num_distinct > 1 and column.is_numeric:
             keys = {"column": name, "threshold": float(statistics.median(column.numbers))}
             why = "may be a label: write the least value that is a choice; without it each record is one"
             return Label(keys, name, why)
     return None
+
+
+def _is_named(column: Column) -> bool:
+    """Whether a name is that of a label, and not of a kind of things as `product_type`."""
+    if any(word in words.ITEMS or word in words.QUERIES for word in column.words):
+        return False
+    last = column.words[-1] if column.words else ""
+    one_value = column.num_distinct == 1 and bool(words.stems_of(column.name) & words.CHOSEN_STEMS)
+    return one_value or last in (*words.LABELS, *words.EVENT_TYPES)
 
 
 def _is_known(value: str) -> bool:

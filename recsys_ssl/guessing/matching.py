@@ -7,10 +7,11 @@ from typing import NamedTuple, Optional
 
 from recsys_ssl.guessing import words
 from recsys_ssl.guessing.columns import Column
+from recsys_ssl.guessing.event_time import Time, guess_time_column
 from recsys_ssl.guessing.exploding import explode_log
 from recsys_ssl.guessing.labels import Label, guess_label
 from recsys_ssl.guessing.opened import GuessError
-from recsys_ssl.guessing.roles import Choice, Ids, Options, Time, guess_ids, guess_time_column
+from recsys_ssl.guessing.roles import Choice, Ids, Options, guess_ids
 from recsys_ssl.guessing.tables import Table
 
 _LEAST_KNOWN = 0.5

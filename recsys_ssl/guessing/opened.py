@@ -69,7 +69,7 @@ def _unpack(stream: BinaryIO, path: str, compression: str, head_bytes: int) -> O
             head += data
             if len(head) > head_bytes:
                 return Opened(bytes(head[:head_bytes]), b"", False)
-    except DamageError as error:
+    except (DamageError, OSError) as error:
         if not head:
             raise GuessError(f"{path}: the {compression} file is damaged: {error}. Get it again.") from error
         return Opened(bytes(head), b"", False)

@@ -1,4 +1,4 @@
-"""Which columns of a log say who chose what, and when: by their names first, then by what they hold."""
+"""Which columns of a log say who chose what: by their names first, then by what they hold."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import NamedTuple, Optional
 from recsys_ssl.guessing import words
 from recsys_ssl.guessing.cells import Several, find_several
 from recsys_ssl.guessing.columns import Column
-from recsys_ssl.guessing.habits import depends_on, to_frame
 from recsys_ssl.guessing.tables import Table
-from recsys_ssl.guessing.times import TimeForm
 
 _LEAST_SHARED = 0.1
 """Of the ids that stand first in a cell, those that stand second elsewhere."""
@@ -42,9 +40,6 @@ class Ids(NamedTuple):
     item: Optional[Choice]
     several: Optional[Several] = None
     """How a cell of the item column holds several items."""
-
-
-# --- Query and item ----------------------------------------------------------------------------------
 
 
 def guess_ids(table: Table, options: Options) -> Ids:
@@ -86,7 +81,7 @@ def pick_by_name(
     columns: dict[str, Column], known: Sequence[str], taken: Collection[Optional[str]] = ()
 ) -> Optional[Choice]:
     """The column whose name has the earliest of the known words."""
-    ranks = {name: _rank(column, known) for name, column in columns.items() if name not in taken}
+    ranks = {name: rank_name(column, known) for name, column in columns.items() if name not in taken}
     found = {name: rank for name, rank in ranks.items() if rank is not None}
     if not found:
         return None
@@ -94,30 +89,31 @@ def pick_by_name(
     return Choice(best, "by its name")
 
 
-def _rank(column: Column, known: Sequence[str]) -> Optional[float]:
+def rank_name(column: Column, known: Sequence[str]) -> Optional[float]:
     """Lower is better; None when no word of the name is known."""
-    is_id = _is_id(column)
-    named = [word for word in column.words if is_id or len(column.words) == 1 or word not in words.ORDERS]
+    has_id = is_id(column)
+    named = [word for word in column.words if has_id or len(column.words) == 1 or word not in words.ORDERS]
     places = [known.index(word) for word in named if word in known]
     if not places:
         return None
     attribute = any(word in words.NAMES for word in column.words)
-    extra = len(column.words) - 1 - is_id
-    return min(places) - 4 * is_id + 200 * attribute + 2 * extra
+    extra = len(column.words) - 1 - has_id
+    return min(places) - 4 * has_id + 200 * attribute + 2 * extra
 
 
-def _is_id(column: Column) -> bool:
+def is_id(column: Column) -> bool:
+    """Whether a name says that the values are ids."""
     return any(word in words.IDS for word in column.words)
 
 
 def _may_be_id(column: Column) -> bool:
-    is_id = _is_id(column) and not column.own_type
-    if column.own_type in ("time", "bool") or (column.is_numeric and not column.is_whole and not is_id):
+    named_id = is_id(column) and not column.own_type
+    if column.own_type in ("time", "bool") or (column.is_numeric and not column.is_whole and not named_id):
         return False
     if any(word in words.ATTRIBUTES for word in column.words):
         return False
     named = any(word in words.ITEMS or word in words.QUERIES for word in column.words)
-    named &= _is_id(column) or len(column.words) == 1  # `order_dt` is a time
+    named &= is_id(column) or len(column.words) == 1  # `order_dt` is a time
     return column.num_present > 0 and (column.time is None or named) and column.mean_words < 3
 
 
@@ -171,55 +167,3 @@ def _words_of_ids(column: Column) -> Optional[Several]:
     parts = [part for value in column.known[:200] for part in value.split()]
     is_ids = len(parts) > 1.5 * min(200, len(column.known)) and all(any(c.isdigit() for c in part) for part in parts)
     return Several(" ", "categories") if is_ids and column.time is None else None
-
-
-# --- Time ----------------------------------------------------------------------------------------------
-
-
-class Time(NamedTuple):
-    column: str
-    form: TimeForm
-    why: str
-
-
-def guess_time_column(table: Table, taken: Collection[str], given: Optional[str]) -> Optional[Time]:
-    """The column of the event's time: the most exact one that has a name of time, else the only one of times.
-
-    Args:
-        taken: query and item; a time that belongs to one of them, as `release_date`, is not the event's.
-        given: the column that a person names.
-    """
-    found: list[tuple[bool, int, float, Time]] = []
-    unnamed = []
-    for name, column in table.columns.items():
-        if name in taken or (given is not None and name != given):
-            continue
-        rank = _rank(column, words.TIMES)
-        why = "whole numbers with a beginning of their own; only their order matters"
-        if given is not None and (column.time is not None or column.is_numeric):
-            time = TimeForm("s", None, why) if column.time is None else column.time
-            found.append((False, 0, 0, Time(name, time, time.why)))
-        elif column.time is not None and _is_of_event(table, column, taken):
-            if rank is not None or not table.has_header or column.own_type == "time":
-                found.append((rank is None, -column.num_distinct, rank or 0, Time(name, column.time, column.time.why)))
-            elif not _is_id(column):
-                unnamed.append(Time(name, column.time, f"the only column of times, {column.time.why}"))
-        elif column.time is None and rank is not None and column.is_whole and column.num_distinct > 2:
-            found.append((True, 0, rank, Time(name, TimeForm("s", None, why), why)))
-    if not found and len(unnamed) == 1:
-        return unnamed[0]
-    return min(found, key=lambda entry: entry[:3])[3] if found else None
-
-
-def _is_of_event(table: Table, column: Column, taken: Collection[str]) -> bool:
-    """Whether a time is not one of the item or the query; names as `event_time` say so, whatever the values are."""
-    if any(word in words.BIRTHS for word in column.words):
-        return False
-    known = {*words.TIMES, *words.EVENT_TYPES, *words.LOG_FILES}
-    if column.words and all(word in known for word in column.words):
-        return True
-    names = [*taken, column.name]
-    columns = {name: table.columns[name] for name in names}
-    few = table._replace(sample=table.sample._replace(table=table.sample.table.select(names)), columns=columns)
-    frame = to_frame(few, None, None)
-    return not any(depends_on(frame, key, column.name, column.words) for key in taken)

@@ -40,6 +40,11 @@ TIMES = (
 )
 BIRTHS = ("birth", "born", "dob", "birthday", "birthdate")
 """Words of times that are never those of an event."""
+BEGINNINGS = (
+    *("release", "released", "publish", "published", "publication", "launch", "launched", "available", "registered"),
+    *("registration", "register", "signup", "joined", "join", "enrolled", "member", "since", "expiry", "expires"),
+)
+"""Words of times that belong to an item or a person, when the values say so too."""
 LABELS = (
     *("rating", "ratings", "stars", "star", "overall", "score", "rate", "grade", "vote", "like", "liked", "click"),
     *("clicked", "clk", "label", "feedback", "reward", "preference", "bewertung", "quantity", "qty", "menge"),

@@ -5,6 +5,13 @@ import random
 import zipfile
 from datetime import datetime, timedelta
 
+import pandas as pd
+import pyarrow as pa
+
+from recsys_ssl.guessing.columns import describe
+from recsys_ssl.guessing.sample import Sample
+from recsys_ssl.guessing.tables import Table
+
 NUM = 400
 TIME_S = 1_600_000_000
 USERS = [f"u{number % 20}" for number in range(NUM)]
@@ -49,3 +56,10 @@ def zipped(**files):
         for name, text in files.items():
             archive.writestr(name, text)
     return stream.getvalue()
+
+
+def table_of(path="log.csv", **columns):
+    """A table as read of a file."""
+    frame = pd.DataFrame(columns).astype(str)
+    table = pa.table({name: pa.array(frame[name], pa.large_string()) for name in frame})
+    return Table([path], [path], Sample({}, table, {}, True), describe(table), [])

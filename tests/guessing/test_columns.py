@@ -138,3 +138,8 @@ def test_impressions_in_one_cell():
 )
 def test_names_of_features_are_those_that_a_spec_allows(column_name, name):
     assert guess_feature(column(["a", "b", "a"], column_name)).keys["name"] == name
+
+
+def test_columns_without_a_name_are_left_out():
+    names = ["", " ", "Unnamed: 0", "us\ufffder", "user"]
+    assert list(describe(pa.table([pa.array(["a"], pa.large_string())] * 5, names))) == ["user"]

@@ -59,6 +59,8 @@ def test_lines_of_different_lengths_are_no_table(text):
         (["u1", "pain"], [["u2", "sel"], ["u13", "pain"]], False),
         (["anna", "2020-01-01"], [["ivan", "2020-01-02"]], False),
         (["a3f9", "x"], [["77b1", "y"], ["c0de", "z"]], False),
+        (["smiles_1", "smiles_2"], [["c1ccccc1", "CC"], ["C1CCCCC1", "CO"]], True),
+        (["user1", "pain"], [["user2", "sel"]], False),
         (["user", "item1"], [["anna", "pain"], ["ivan", "sel"]], True),
         (["foo", "bar"], [["anna", "pain"], ["foo", "bar"], ["ivan", "sel"]], True),
     ],

@@ -423,3 +423,11 @@ def test_a_large_file_is_not_read_whole(tmp_path, monkeypatch):
 def test_what_comes_before_damage_is_read(tmp_path, cut):
     (tmp_path / "log.csv.gz").write_bytes(gzip.compress(clicks().to_csv(index=False).encode())[:-cut])
     assert draft(tmp_path)["events"]["query_id"] == "user"
+
+
+def test_a_damaged_list_of_a_zip_archive(tmp_path):
+    clicks().to_csv(tmp_path / "log.csv.zip", index=False)
+    data = (tmp_path / "log.csv.zip").read_bytes()
+    (tmp_path / "log.csv.zip").write_bytes(data[:40] + data[50:])  # places of files are then before the first byte
+    with pytest.raises(GuessError, match="the zip file is damaged"):
+        draft(tmp_path)

@@ -1,19 +1,10 @@
 """The keys of files: marks of numbers that all columns of a file share."""
 
-import pyarrow as pa
 import pytest
 
-from recsys_ssl.guessing.columns import describe
 from recsys_ssl.guessing.features import guess_feature
 from recsys_ssl.guessing.file_keys import file_keys, keep_read
-from recsys_ssl.guessing.sample import Sample
-from recsys_ssl.guessing.tables import Table
-
-
-def table_of(**values):
-    table = pa.table({name: pa.array(texts, pa.large_string()) for name, texts in values.items()})
-    columns = describe(table)
-    return Table(["a.csv"], ["a.csv"], Sample({}, table, {}, True), columns, [])
+from tests.guessing.small_logs import table_of
 
 
 def keys_of(**values):

@@ -1,21 +1,14 @@
 """Which events are a choice, by the values of a column and its name."""
 
-import pandas as pd
-import pyarrow as pa
 import pytest
 
-from recsys_ssl.guessing.columns import describe
 from recsys_ssl.guessing.labels import guess_label, suggest_label
-from recsys_ssl.guessing.sample import Sample
-from recsys_ssl.guessing.tables import Table
+from tests.guessing.small_logs import table_of
 
 
 def log_of(name, values):
     """A table of these values beside a query and an item."""
-    values = list(map(str, values))
-    frame = pd.DataFrame({"user": "u", "item": "i", name: values})
-    table = pa.table({column: pa.array(frame[column], pa.large_string()) for column in frame})
-    return Table(["log.csv"], ["log.csv"], Sample({}, table, {}, True), describe(table), [])
+    return table_of(user=["u"] * len(values), item=["i"] * len(values), **{name: values})
 
 
 def keys_of(name, values):
@@ -87,6 +80,9 @@ def test_some_record_reaches_the_threshold(values, threshold):
         ("behavior_type", [1, 2, 3], {"event_type": "behavior_type", "positive": {"1": 1.0, "2": 1.0, "3": 1.0}}),
         ("vote", ["ja", "nein"], {"event_type": "vote", "positive": {"ja": 1.0, "nein": 1.0}}),
         ("score", [*range(0, 2001, 100)], {"column": "score", "threshold": 1000.0}),
+        ("purchased", ["Y", ""], {"event_type": "purchased", "positive": {"Y": 1.0}}),
+        ("premium", ["Y", ""], None),
+        ("product_type", ["red", "blue"], None),
         ("colour", ["red", "blue"], None),
         ("event", ["achat"], None),
     ],

@@ -1,23 +1,11 @@
 """Which of some tables is the log, and which describe its items and queries."""
 
-import pandas as pd
-import pyarrow as pa
 import pytest
 
-from recsys_ssl.guessing.columns import describe
 from recsys_ssl.guessing.matching import make_plan
 from recsys_ssl.guessing.opened import GuessError
 from recsys_ssl.guessing.roles import GUESS_ALL, Options
-from recsys_ssl.guessing.sample import Sample
-from recsys_ssl.guessing.tables import Table
-from tests.guessing.small_logs import ITEMS, TIMES, USERS
-
-
-def table_of(path, **columns):
-    frame = pd.DataFrame(columns).astype(str)
-    table = pa.table({name: pa.array(frame[name], pa.large_string()) for name in frame})
-    return Table([path], [path], Sample({}, table, {}, True), describe(table), [])
-
+from tests.guessing.small_logs import ITEMS, TIMES, USERS, table_of
 
 LOG = table_of("a.csv", user=USERS, item=ITEMS, ts=TIMES)
 THINGS = table_of("b.csv", item=[f"p{n}" for n in range(40)], topic=["x", "y"] * 20)

@@ -1,14 +1,17 @@
 """Whatever the log: its draft loads, and the first records of its own data are read as the draft says."""
 
 import bz2
+import contextlib
 import io
 import json
+import random
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from recsys_ssl.guessing.draft import draft_spec
+from recsys_ssl.guessing.opened import GuessError
 from recsys_ssl.logs.preview import preview, will_fail
 from recsys_ssl.spec_files import load_spec
 from tests.guessing.small_logs import (
@@ -146,3 +149,26 @@ def test_a_draft_reads_its_own_log(kind, tmp_path):
         told = [found for found in side.findings.values() if not found.is_reject and "ignored" not in found.reason]
         assert {found.reason: found.example for found in told} == {}
     assert sides[0].counts["positives"] > 0
+
+
+ODD = [
+    *(b"\0", b'"', b"\n", b"\t", b"[", b"1e999", b"\xff\xfe", b"::", b",", b";", b"9" * 19, b"-1", b"0,5", b"1.2.3"),
+    *(b"'", b"#", b"20/13/45", b"nan", b"true", b"Y", b" ", b"\xe2\x80\x8b\xf0\x9f\x98\x80", b""),
+]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_damaged_log_gives_a_draft_that_loads_or_one_message(seed, tmp_path):
+    draw = random.Random(seed)
+    directory = tmp_path / "data"
+    directory.mkdir()
+    for name, text in LOGS[draw.choice(list(LOGS))].items():
+        data = bytearray(text if isinstance(text, bytes) else text.encode())
+        for _ in range(draw.choice([1, 3, 10])):
+            start = draw.randrange(draw.choice([60, len(data)]))
+            data[start : start + draw.randrange(12)] = draw.choice(ODD)
+        (directory / name).write_bytes(data)
+    with contextlib.suppress(GuessError):
+        draft = draft_spec([str(directory)])
+        (tmp_path / "spec.yaml").write_text(draft.text, encoding="utf-8")
+        preview(load_spec(tmp_path / "spec.yaml"), draft.data_dir)
