@@ -22,6 +22,7 @@ GROUND = (
     "spec",
     "lists",
     "text",
+    "compressions",
     "artifacts",
     "examples",
     "seeds",

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Optional
 
+from recsys_ssl.compressions import name_compression
 from recsys_ssl.logs.batches import LogError
 from recsys_ssl.logs.compression import DamageError
 
@@ -45,7 +46,6 @@ _KINDS = [
     (re.compile(rb"\x04\x22\x4d\x18"), "an lz4 file", _UNPACK),
     (re.compile(rb"\x1f\x9d"), "a file of `compress`", _UNPACK),
     (re.compile(rb"\xff\x06\0\0sNaPpY"), "a snappy file", _UNPACK),
-    (re.compile(rb"\x1f\x8b|BZh[1-9]1AY&SY|\xfd7zXZ\0|\x28\xb5\x2f\xfd|PK\x03\x04"), "packed twice", "Unpack it once"),
     (re.compile(rb"Obj\x01"), "an Avro file", _EXPORT),
     (re.compile(rb"ORC"), "an ORC file", _EXPORT),
     (re.compile(rb"ARROW1\0\0"), "an Arrow or Feather file", _EXPORT),
@@ -138,6 +138,8 @@ def _prepend(first: bytes, reads: Iterator[bytes]) -> Iterator[bytes]:
 
 def name_kind(head: bytes) -> Optional[tuple[str, str]]:
     """What a file that begins so is, and what to do with it; None: no kind that is known for not being a log."""
+    if name_compression(head) is not None:
+        return "packed twice", "Unpack it once"
     return next(((kind, advice) for pattern, kind, advice in _KINDS if pattern.match(head)), None)
 
 
