@@ -358,10 +358,9 @@ class FeatureSpec(_Strict):
         """The features of the query tower: its table's and the event's own."""
         return (*self.queries.features, *self.events.features)
 
-    # Items and events have no item sequences, see `_is_consistent`.
-
     @property
     def event_features(self) -> tuple[TableFeature, ...]:
+        # Neither items nor events have item sequences, see `_is_consistent`.
         return tuple(f for f in self.events.features if isinstance(f, ColumnFeature))
 
     @property
@@ -487,6 +486,7 @@ class FeatureSpec(_Strict):
 # --- YAML ------------------------------------------------------------------------------------------
 
 _MAX_FAULTS = 10
+_YAML_WORDS = {bool: "true or false", int: "a number", float: "a number", type(None): "nothing"}
 
 
 def load_spec(path: str | Path) -> FeatureSpec:
@@ -544,6 +544,9 @@ def _describe(document: yaml_text.Document, fault: ErrorDetails) -> str:
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         message = "unknown key. Check its spelling or remove it"
+    if fault["type"] == "string_type" and isinstance(fault["input"], (bool, int, float, type(None))):
+        message = f"this must be a text, and YAML takes it for {_YAML_WORDS[type(fault['input'])]}. Quote it"
+        keys = [key for key in keys if key != "[key]"]  # of a mapping, by which pydantic marks it
     received = "" if isinstance(fault["input"], (dict, list)) else f" Received: {yaml_text.show(fault['input'])}."
     where = ".".join(str(key) for key in keys) or "spec"
     message = f"{yaml_text.printable(where, 200)}: {yaml_text.printable(message.rstrip('.'))}"
