@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterable
 from typing import NamedTuple, Optional
 
@@ -15,14 +16,19 @@ class Kind(NamedTuple):
     beginning: re.Pattern[bytes]
 
 
-# Lines of text may begin as Parquet and bzip2 do; none begins as they do with data.
+HEAD_BYTES = 1 << 10
+"""Of a file, enough for `find_kind` and `name_compression`."""
+
+# Texts may begin as some of them do, so each beginning is as long as what all files of its kind have. A line may begin
+# as Parquet does, none as Parquet with data.
 KINDS = {
     "gzip": Kind("a gzip file", re.compile(rb"\x1f\x8b")),
-    "bzip2": Kind("a bzip2 file", re.compile(rb"BZh")),
-    "bzip2 with data": Kind("a bzip2 file", re.compile(rb"BZh[1-9]1AY&SY")),
+    "bzip2": Kind("a bzip2 file", re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")),  # with data and without
     "xz": Kind("an xz file", re.compile(rb"\xfd7zXZ\0")),
-    "zstd": Kind("a Zstandard file", re.compile(rb"\x28\xb5\x2f\xfd")),
-    "zip": Kind("a ZIP archive or an Excel workbook", re.compile(rb"PK\x03\x04")),
+    "lzma": Kind("an lzma file", re.compile(rb"(?s)\x5d\0\0.[\0-\x08](?:\xff{8}|.{5}\0{3})")),
+    "zstd": Kind("a Zstandard file", re.compile(rb"(?s)\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")),  # or a part to skip
+    "zlib": Kind("a zlib stream", re.compile(rb"\x78[\x01\x5e\x9c\xda]")),
+    "zip": Kind("a ZIP archive or an Excel workbook", re.compile(rb"PK(?:\x03\x04|\x07\x08)")),  # or in parts
     "empty zip": Kind("an empty ZIP archive", re.compile(rb"PK\x05\x06")),
     "tar": Kind("a tar archive", re.compile(rb"(?s).{257}ustar")),
     "7z": Kind("a 7z archive", re.compile(rb"7z\xbc\xaf\x27\x1c")),
@@ -45,8 +51,8 @@ KINDS = {
     "picture": Kind("a picture", re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8")),
     "git lfs": Kind("a pointer of Git LFS", re.compile(rb"version https://git-lfs")),
 }
-COMPRESSIONS = ("gzip", "bzip2", "xz", "zstd", "zip")
-"""The kinds that are read through: a file of one holds another file."""
+_COMPRESSIONS = ("gzip", "bzip2", "xz", "lzma", "zstd", "zlib", "zip", "empty zip")
+_CONTROLS = re.compile(rb"[\0-\x08\x0e-\x1f]")  # that no text has
 
 
 def find_kind(head: bytes, kinds: Iterable[str]) -> Optional[str]:
@@ -60,3 +66,24 @@ def find_kind(head: bytes, kinds: Iterable[str]) -> Optional[str]:
         None: the file is of none of them.
     """
     return next((kind for kind in kinds if KINDS[kind].beginning.match(head)), None)
+
+
+def name_compression(head: bytes) -> Optional[str]:
+    """gzip, bzip2, xz, lzma, zstd, zip or zlib; None: the bytes are as they are.
+
+    Args:
+        head: the first `HEAD_BYTES` of a file, or all of it.
+    """
+    kind = find_kind(head, _COMPRESSIONS)
+    if kind == "zlib" and not _is_zlib(head):
+        return None
+    return "zip" if kind == "empty zip" else kind
+
+
+def _is_zlib(head: bytes) -> bool:
+    """Whether bytes that begin as zlib's are no text: its mark is two bytes long."""
+    try:
+        zlib.decompressobj().decompress(head)
+    except zlib.error:
+        return False
+    return _CONTROLS.search(head) is not None

@@ -355,10 +355,10 @@ class FeatureSpec(_Strict):
         """The features of the query tower: its table's and the event's own."""
         return (*self.queries.features, *self.events.features)
 
-    # Items and events have no item sequences, see `_is_consistent`.
-
     @property
     def event_features(self) -> tuple[TableFeature, ...]:
+        # Neither items nor events have item sequences, see `_is_consistent`.
+        # Neither items nor events have item sequences, see `_is_consistent`.
         return tuple(f for f in self.events.features if isinstance(f, ColumnFeature))
 
     @property

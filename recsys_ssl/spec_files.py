@@ -14,6 +14,7 @@ from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.spec_features import FEATURE_KINDS
 
 _MAX_FAULTS = 10
+_YAML_WORDS = {bool: "true or false", int: "a number", float: "a number", type(None): "nothing"}
 
 
 class SpecError(ValueError):
@@ -75,6 +76,9 @@ def _describe(document: yaml_text.Document, fault: ErrorDetails) -> str:
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         message = "unknown key. Check its spelling or remove it"
+    if fault["type"] == "string_type" and isinstance(fault["input"], (bool, int, float, type(None))):
+        message = f"this must be a text, and YAML takes it for {_YAML_WORDS[type(fault['input'])]}. Quote it"
+        keys = [key for key in keys if key != "[key]"]  # of a mapping, by which pydantic marks it
     received = "" if isinstance(fault["input"], (dict, list)) else f" Received: {yaml_text.show(fault['input'])}."
     where = ".".join(str(key) for key in keys) or "spec"
     message = f"{yaml_text.printable(where, 200)}: {yaml_text.printable(message.rstrip('.'))}"

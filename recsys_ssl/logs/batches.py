@@ -91,4 +91,5 @@ def _list_names(names: Sequence[str]) -> str:
 
 
 def is_list(kind: pa.DataType) -> bool:
+    """Whether a column holds lists, of any layout that a file or a reader gives it."""
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)

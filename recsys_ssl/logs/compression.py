@@ -16,7 +16,7 @@ from typing import BinaryIO, Optional, Protocol
 
 import pyarrow as pa
 
-from recsys_ssl.file_kinds import COMPRESSIONS, find_kind
+from recsys_ssl.file_kinds import HEAD_BYTES, name_compression
 from recsys_ssl.logs.batches import LogError
 
 _READ_BYTES = 1 << 20
@@ -28,12 +28,12 @@ class DamageError(Exception):
 
 
 def find_compression(stream: BinaryIO) -> Optional[str]:
-    """gzip, bzip2, xz, zstd or zip by the first bytes; None: the bytes are as they are. The stream is at its start."""
-    head = stream.read(8)
-    while len(head) < 8 and (more := stream.read(8 - len(head))):
+    """The compression by the first bytes, see `file_kinds.name_compression`. The stream is at its start."""
+    head = stream.read(HEAD_BYTES)
+    while len(head) < HEAD_BYTES and (more := stream.read(HEAD_BYTES - len(head))):
         head += more
     stream.seek(0)
-    return find_kind(head, COMPRESSIONS)
+    return name_compression(head)
 
 
 def read_plain(stream: BinaryIO, file: str) -> Iterator[bytes]:
@@ -58,6 +58,8 @@ def read_plain(stream: BinaryIO, file: str) -> Iterator[bytes]:
         "gzip": lambda: _Inflater(16 + zlib.MAX_WBITS),
         "bzip2": bz2.BZ2Decompressor,
         "xz": lzma.LZMADecompressor,
+        "lzma": lzma.LZMADecompressor,  # which tells both apart
+        "zlib": lambda: _Inflater(zlib.MAX_WBITS),
     }
     return _read_packed(stream, make[compression], compression)
 
@@ -73,7 +75,7 @@ def _read(stream: BinaryIO, careful_from: Optional[int] = None) -> Iterator[byte
             yield data
 
 
-# --- gzip, bzip2, xz ---------------------------------------------------------------------------------
+# --- gzip, bzip2, xz, lzma, zlib ---------------------------------------------------------------------
 
 
 class _Unpacker(Protocol):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Optional
 
-from recsys_ssl.file_kinds import KINDS, find_kind
+from recsys_ssl.file_kinds import KINDS, find_kind, name_compression
 from recsys_ssl.logs.batches import LogError
 from recsys_ssl.logs.compression import DamageError
 
@@ -31,7 +31,6 @@ _ESCAPES = b"\x1b$B0!\x1b(B\x1b$)C\x0e0!\x0f~{0!~}+AGE-"  # of ISO 2022, HZ and 
 _ERRORS = "recsys_ssl.undecodable"
 
 _UNPACK, _EXPORT = "Unpack it, or pack it with gzip", "Write it as CSV, JSON lines or Parquet"
-_PACKED = ("gzip", "bzip2 with data", "xz", "zstd", "zip")
 # Kinds of files that are no log as they stand, and what to do with each.
 _ADVICE = {
     "parquet": "Set format: parquet",
@@ -39,7 +38,6 @@ _ADVICE = {
     "old excel": "Save the sheet as CSV",
     "tar": "Unpack it into a directory and name that",
     **dict.fromkeys(("7z", "rar", "lz4", "compress", "snappy"), _UNPACK),
-    **dict.fromkeys(_PACKED, "Unpack it once"),
     **dict.fromkeys(("avro", "orc", "arrow", "sqlite", "hdf5", "pickle", "numpy", "pdf"), _EXPORT),
     "picture": "Name a file of records",
     "git lfs": "Get the file itself by `git lfs pull`",
@@ -125,10 +123,10 @@ def _prepend(first: bytes, reads: Iterator[bytes]) -> Iterator[bytes]:
 
 def name_kind(head: bytes) -> Optional[tuple[str, str]]:
     """What a file that begins so is, and what to do with it; None: no kind that is known for not being a log."""
+    if name_compression(head) is not None:
+        return "packed twice", "Unpack it once"
     kind = find_kind(head, _ADVICE)
-    if kind is None:
-        return None
-    return "packed twice" if kind in _PACKED else KINDS[kind].name, _ADVICE[kind]
+    return None if kind is None else (KINDS[kind].name, _ADVICE[kind])
 
 
 def _check_text(head: bytes, file: str, encoding: str) -> None:

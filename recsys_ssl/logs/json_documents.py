@@ -20,6 +20,9 @@ Chunk = tuple[list[str], np.ndarray, list[Reject]]
 
 # With `strict=False` a line end within a string is found to be wrong with its record, not with the document.
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, strict=False)
+_LITERALS = ("true", "false", "null", "NaN", "Infinity", "-Infinity")
+_CUT_NUMBER, _CUT_ESCAPE = re.compile(r"\.|[eE][+-]?"), re.compile(r"\\?u?[0-9a-fA-F]{0,3}")
+_OBJECTS = re.compile(r"(?m)^\}\s*\{")
 _BLANKS = re.compile(r"[ \t\n\r]*")
 
 
@@ -74,8 +77,10 @@ def split_document(
             if len(texts) == rows_per_chunk:
                 yield texts, np.array(lines, np.int64), []
                 texts, lines = [], []
-        if records is None:
-            _check_end(text, _skip(text, at + 1), file)
+        at += 1
+        for _ in records.split(".") if records else ():
+            at = _find_end(text, at)
+        _check_end(text, _skip(text, at), file)
     except (ValueError, RecursionError) as error:
         if isinstance(error, LogError):
             raise
@@ -94,7 +99,21 @@ def _is_cut(text: str, error: Exception) -> bool:
     """Whether what is missing is the end of the text."""
     if not isinstance(error, json.JSONDecodeError):
         return False
-    return error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
+    rest = text[error.pos :].rstrip()
+    if error.msg.startswith("Invalid \\u"):
+        return _CUT_ESCAPE.fullmatch(rest) is not None
+    is_literal = any(word.startswith(rest) for word in _LITERALS)  # as no rest at all
+    return is_literal or _CUT_NUMBER.fullmatch(rest) is not None or error.msg.startswith("Unterminated string")
+
+
+def check_single(text: str, file: str, form: str) -> None:
+    """Raises LogError when a text has objects one after another, each over several lines."""
+    if _OBJECTS.search(text):
+        wanted = "one document" if form == "json" else "one object a line"
+        raise LogError(
+            f"{file}: format {form} wants {wanted}. Received: objects one after another, over several lines. Write "
+            "each on a line of its own, e.g. by `jq -c .`, and set format: jsonl."
+        )
 
 
 def _find_array(text: str, file: str, records: Optional[str]) -> int:
@@ -102,6 +121,8 @@ def _find_array(text: str, file: str, records: Optional[str]) -> int:
     at = _skip(text, 0)
     if text[at : at + 1] == "{" and re.match(r"[^\n]*\}\s*\n\s*\{", text[at:]):
         raise LogError(f"{file}: format json wants one document. Received: an object a line. Set format: jsonl.")
+    if text[at : at + 1] == "{":
+        check_single(text, file, "json")
     for key in records.split(".") if records else ():
         at = _find_value(text, at, key, file, records)
     if text[at : at + 1] == "[":
@@ -119,17 +140,31 @@ def _find_value(text: str, at: int, key: str, file: str, records: Optional[str])
     if text[at : at + 1] == "{":
         at = _skip(text, at + 1)
         while text[at : at + 1] != "}":
-            name, at = _DECODER.raw_decode(text, at)
-            at = _skip(text, at)
-            if text[at : at + 1] != ":":
-                raise json.JSONDecodeError("Expecting ':' delimiter", text, at)
-            at = _skip(text, at + 1)
+            name, at = _read_key(text, at)
             if name == key:
                 return at
             names.append(name)
             at = _skip_comma(text, _DECODER.raw_decode(text, at)[1])
     there = ", ".join(map(repr, names[:20])) or "no key"
     raise LogError(f"{file}: records names {records!r}, but there is no {key!r}. There is: {there}. Correct records.")
+
+
+def _find_end(text: str, at: int) -> int:
+    """The place after an object, from the place after one of its values."""
+    at = _skip_comma(text, at)
+    while text[at : at + 1] != "}":
+        _, at = _read_key(text, at)
+        at = _skip_comma(text, _DECODER.raw_decode(text, at)[1])
+    return at + 1
+
+
+def _read_key(text: str, at: int) -> tuple[str, int]:
+    """The key that begins at a place, and the place of its value."""
+    key, at = _DECODER.raw_decode(text, at)
+    at = _skip(text, at)
+    if text[at : at + 1] != ":":
+        raise json.JSONDecodeError("Expecting ':' delimiter", text, at)
+    return key, _skip(text, at + 1)
 
 
 def _list_arrays(value: object, prefix: str = "", depth: int = 4) -> Iterator[str]:
@@ -160,6 +195,6 @@ def _check_end(text: str, at: int, file: str) -> None:
     if at < len(text):
         line = 1 + text.count("\n", 0, at)
         raise LogError(
-            f"{file}:{line}: after the array something follows, {text[at : at + 20]!r}. Write one document a file, or "
-            "one object a line with format: jsonl."
+            f"{file}:{line}: after the document something follows, {text[at : at + 20]!r}. Write one document a file, "
+            "or one object a line with format: jsonl."
         )

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from recsys_ssl import lists
 from recsys_ssl.logs.batches import Batch, LogError, Reject, find_columns
-from recsys_ssl.logs.json_documents import Chunk, read_document, split_document
+from recsys_ssl.logs.json_documents import Chunk, check_single, read_document, split_document
 from recsys_ssl.logs.text_blocks import UNREADABLE, Block, as_raw, is_text, split_lines, why_unreadable
 from recsys_ssl.logs.values import PLAIN, TEXT, marks_of, to_written
 from recsys_ssl.spec import Files
@@ -129,6 +129,8 @@ def _split_lines(blocks: Iterator[Block], file: str) -> Iterator[Chunk]:
 def _check_lines(texts: Sequence[str], file: str) -> None:
     """Raises LogError when the first line begins a document that is not of lines."""
     begin = texts[0].strip()
+    if begin == "{":
+        check_single("\n".join(texts), file, "jsonl")
     if begin in ("{", "[", "[{") or (begin.startswith("[") and _is_array_of_objects(begin)):
         raise LogError(
             f"{file}: format jsonl wants one object a line. Received: one JSON document, {begin[:40]!r}... "

@@ -61,9 +61,11 @@ class Side:
 
     @property
     def rejected(self) -> int:
+        """Number of records that ingestion would reject."""
         return sum(finding.number for finding in self.findings.values() if finding.is_reject)
 
     def add(self, reason: str, key: Key, number: int = 1, example: str = "", is_reject: bool = True) -> None:
+        """Adds records to the finding of a reason; key, example and kind are those of the first."""
         finding = self.findings.setdefault(reason, Finding(reason, key, 0, example, is_reject))
         finding.number += number
 
@@ -147,7 +149,7 @@ def _check(batch: Batch, source: Source, side: Side, spec: FeatureSpec) -> pa.Ta
         key, column = _locate(reject.reason, side.name, spec)
         side.add(reject.reason, key, 1, _show(reject, column))
     _add_values(side, checked.unreadable, side.name, spec, "taken for missing")
-    if side.name == "events" and spec.items.from_events and checked.sound is not None:
+    if side.name == "events" and spec.items.from_events:
         items = records.known_items(batch, checked.sound, source.name, source.place, spec)
         _add_values(side, items.rejects, "items", spec, "the item would be rejected")
         _add_values(side, items.unreadable, "items", spec, "taken for missing")

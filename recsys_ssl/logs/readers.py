@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import BinaryIO, Optional
 from urllib.parse import unquote
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -97,13 +98,16 @@ def _read_parquet(
 ) -> Iterator[Batch]:
     head = stream.read(1024)
     stream.seek(0)
+    if not head:
+        nothing = pa.table({column: pa.array([], pa.large_string()) for column in columns})
+        return iter([Batch(nothing, np.zeros(0, np.int64), [Reject("file is empty", file, 1, "")])])
     compression = find_compression(stream)
-    if head and find_kind(head, ["parquet"]) is None:
+    if find_kind(head, ["parquet"]) is None:
         kind, advice = name_kind(head) or ("another format", "Set the format that it has, or write the file again")
         if compression:
             kind, advice = f"a {compression} file", "Unpack it: Parquet is compressed inside"
         raise LogError(f"{file}: this is no Parquet. Received: {kind}, which begins with {head[:8]!r}. {advice}.")
-    if any(column in constants for column in columns) and head:
+    if any(column in constants for column in columns):
         present = _list_columns(stream)
         columns = {column: key for column, key in columns.items() if column not in constants or column in present}
         stream.seek(0)

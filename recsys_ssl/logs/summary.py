@@ -89,6 +89,7 @@ class IngestSummary:
 
 
 def iso_time(timestamp_us: int) -> str:
+    """ISO 8601 text of microseconds since 1970, UTC."""
     return str(np.datetime64(timestamp_us, "us")) + "Z"
 
 

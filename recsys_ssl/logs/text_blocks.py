@@ -114,6 +114,11 @@ def split_lines(data: bytes) -> list[str]:
 
 
 def decode(data: bytes) -> str:
+    """Text of bytes that are meant to be UTF-8, whatever they are: `UNREADABLE` finds what is no text.
+
+    Args:
+        data: whole lines, so that no character is cut at either end.
+    """
     return data.decode("utf-8", "surrogateescape").replace("\0", _NUL_MARK)
 
 
@@ -124,6 +129,7 @@ def as_raw(text: str) -> str:
 
 
 def is_text(lines: Sequence[str]) -> bool:
+    """Whether lines that `decode` gave hold nothing but text; faster than to ask of each."""
     try:
         "\n".join(lines).encode("utf-8")
     except UnicodeEncodeError:
@@ -137,6 +143,11 @@ def is_too_long(text: str) -> bool:
 
 
 def why_unreadable(text: str, encoding: str) -> Optional[str]:
+    """Why a text that `decode` gave is none; None where it is one.
+
+    Args:
+        encoding: the one of the spec, which the file was read by.
+    """
     match = UNREADABLE.search(text)
     if not match:
         return None

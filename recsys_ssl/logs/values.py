@@ -100,10 +100,12 @@ def holds_list(column: lists.Column) -> np.ndarray:
 
 
 def is_empty(text: pa.Array) -> np.ndarray:
+    """[num_texts] bool, True for null and the empty text; blanks are a value."""
     return to_numpy(pc.fill_null(pc.equal(text, ""), True))
 
 
 def to_numpy(mask: pa.Array) -> np.ndarray:
+    """[num_records] bool of a mask, False where it is null."""
     return pc.fill_null(mask, False).to_numpy(zero_copy_only=False)
 
 
@@ -151,6 +153,7 @@ PLAIN = Marks()
 
 
 def marks_of(files: Files) -> Marks:
+    """How the numbers of some files are written."""
     return Marks(files.decimal, files.thousands)
 
 

@@ -64,15 +64,58 @@ def test_a_document_that_is_cut_off_gives_the_records_before(num_chars, line):
     assert rejects == [("JSON document is cut off here", line)]
 
 
+CUTS = [
+    "tr",
+    "-",
+    "1.",
+    "2e",
+    "2E+",
+    "nul",
+    "Na",
+    "-Inf",
+    "fals",
+    '"a',
+    '"\\',
+    '"\\u',
+    '"\\u00e',
+    "1",
+    "{",
+    "[",
+    '{"a"',
+    "",
+]
+
+
+@pytest.mark.parametrize("cut", [*CUTS, "tr \n"])
+def test_a_document_may_be_cut_off_anywhere(cut):
+    text = '[{"q": "a", "i": 1},\n{"q": "b", "i": ' + cut
+    assert read(text) == ([(1, "a", "1")], [("JSON document is cut off here", 2)])
+
+
+def test_a_document_may_be_cut_off_behind_the_array():
+    text = '{"a": {"b": [{"q": "a", "i": 1}], "c": 5},\n"d": tr'
+    assert read(text, records="a.b") == ([(1, "a", "1")], [("JSON document is cut off here", 1)])
+    assert read(text + "ue}", records="a.b") == ([(1, "a", "1")], [])
+
+
+PRETTY = '{\n  "q": "a"\n}\n{\n  "q": "b"\n}\n'
+
+
 @pytest.mark.parametrize(
     ("text", "files", "match"),
     [
         ('[{"q": "a", "i": 1}\n{"q": "b"}]', {}, "log.json:2: this is not valid JSON: Expecting ',' delimiter"),
         ('{"q": "a"}\n{"q": "b"}\n', {}, "format json wants one document.*Set format: jsonl"),
+        (PRETTY, {}, "objects one after another, over several lines. Write each on a line.*jq -c"),
+        (PRETTY, {"format": "jsonl"}, "objects one after another, over several lines. Write each on a line.*jq -c"),
+        (PRETTY, {"records": "q"}, "objects one after another, over several lines. Write each on a line.*jq -c"),
+        ('{"a": [{"q": 1, "i": 1}]}\n5', {"records": "a"}, "log.json:2: after the document something follows, '5'"),
+        ('[{"q": "a", "i": truX}]', {}, "log.json:1: this is not valid JSON: Expecting value"),
+        ('[{"q": "a", "i": tr}]', {}, "log.json:1: this is not valid JSON: Expecting value"),
         ('{"a": {"b": [{"q": 1}]}, "c": []}', {}, "the document is no array of records. Set records to one of: a.b"),
         ('{"a": {"b": 1}}', {"records": "a.c"}, "there is no 'c'. There is: 'b'. Correct records"),
         ('{"a": {"b": 1}}', {"records": "a.b"}, "records names 'a.b', which is no array of records"),
-        ('[{"q": "a", "i": 1}]\n[{"q": "a", "i": 1}]', {}, "log.json:2: after the array something follows"),
+        ('[{"q": "a", "i": 1}]\n[{"q": "a", "i": 1}]', {}, "log.json:2: after the document something follows"),
         ('[{"q": "a"}]', {}, "log.json: events.item_id needs column 'i'. The file has: 'q'"),
         ("[" * 100_000, {}, "nested too deep"),
         ('[{"q": "a"}]', {"format": "jsonl"}, "Received: one JSON document.*Set format: json"),

@@ -323,7 +323,7 @@ def test_parquet_with_invalid_utf8_rejects_the_row():
     assert read(data, "log.parquet", format="parquet") == ([(1, b"a", "A")], [("not valid UTF-8", 2, None)])
 
 
-@pytest.mark.parametrize("data", [b"", b"q,i\n", parquet(q=[1], i=[1])[:-20]], ids=["empty", "csv", "cut off"])
+@pytest.mark.parametrize("data", [b"q,i\n", parquet(q=[1], i=[1])[:-20]], ids=["csv", "cut off"])
 def test_what_is_no_parquet_is_one_line(data):
     with pytest.raises(LogError, match="log.parquet: this is no Parquet") as error:
         read(data, "log.parquet", format="parquet")
@@ -420,6 +420,11 @@ def test_parquet_int96_keeps_the_true_year():
 def test_parquet_missing_column():
     with pytest.raises(LogError, match="events.item_id needs column 'i'"):
         read(parquet(q=[1]), "log.parquet", format="parquet")
+
+
+def test_an_empty_file_is_one_reject_in_any_format():
+    for form in ("csv", "jsonl", "json", "parquet"):
+        assert read(b"", "log", format=form) == ([], [("file is empty", 1, "")])
 
 
 def test_what_is_no_parquet_says_what_it_is():

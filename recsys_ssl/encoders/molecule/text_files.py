@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
 
-from recsys_ssl.file_kinds import KINDS, find_kind
+from recsys_ssl.file_kinds import HEAD_BYTES, KINDS, find_kind
 
 MAX_LINE = 1 << 24
 """Characters of a line: far more than a molecule and its row have, and no burden to memory."""
@@ -24,7 +24,7 @@ _LATIN1 = "recsys_ssl.latin1"
 
 _UNPACK, _REPACK = "Unpack it", "Unpack it, or pack it with gzip"
 _AS_SMILES = "Write its molecules as SMILES, e.g. by RDKit's SDMolSupplier and MolToSmiles, or by Open Babel's `obabel`"
-_WITHIN = ("gzip", "bzip2 with data", "xz")
+_WITHIN = ("gzip", "bzip2", "xz")
 # Kinds of files that are no text, even unpacked, and what to do with each.
 _BINARY = {
     "zip": "Unpack the archive, or save the sheet as CSV",
@@ -32,7 +32,7 @@ _BINARY = {
     "old excel": "Save the sheet as CSV",
     "parquet with data": "Write it as CSV, e.g. by pandas",
     **dict.fromkeys(_WITHIN, _UNPACK),
-    "zstd": _REPACK,
+    **dict.fromkeys(("zstd", "lzma"), _REPACK),
     **dict.fromkeys(("7z", "rar", "tar"), _UNPACK),
     "pdf": "Give a table or a list of SMILES",
 }
@@ -104,7 +104,7 @@ def _open(path: str | os.PathLike) -> Iterator[BinaryIO]:
         found, advice = ("the directory ", "Name a file in it") if os.path.isdir(path) else ("", "Check the path")
         raise FileNotFoundError(f"a file of SMILES must exist. Received: {found}{str(path)!r}. {advice}.")
     with open(path, "rb") as file:
-        kind = find_kind(file.read(8), (*_OPENERS, "zip"))
+        kind = find_kind(file.read(HEAD_BYTES), (*_OPENERS, "zip"))
     if kind == "zip":
         with _open_member(path) as file:
             yield file
