@@ -148,9 +148,10 @@ def _to_microseconds(numbers: np.ndarray, unit: str) -> np.ndarray:
 
 
 def _parse_epoch(text: pa.Array, unit: str) -> np.ndarray:
-    # A fraction of a nanosecond is none of a microsecond.
-    text = pc.replace_substring_regex(text, r"^(\d+)\.\d*$" if unit == "ns" else r"^(\d+)\.0*$", r"\1")
     whole = to_numpy(pc.match_substring_regex(text, r"^\d{1,19}$"))
+    if not whole.all():  # a fraction of a nanosecond is none of a microsecond
+        text = pc.replace_substring_regex(text, r"^(\d+)\.\d*$" if unit == "ns" else r"^(\d+)\.0*$", r"\1")
+        whole = to_numpy(pc.match_substring_regex(text, r"^\d{1,19}$"))
     times = np.full(len(text), _NO_FORM, np.int64)
     numbers = text.filter(pa.array(whole)).cast(pa.uint64()).to_numpy(zero_copy_only=False)
     times[whole] = _to_microseconds(np.minimum(numbers, np.uint64(_MAX_INT64)).astype(np.int64), unit)
