@@ -10,7 +10,7 @@ from recsys_ssl.guessing.columns import Column
 from recsys_ssl.guessing.habits import depends_on, to_frame
 from recsys_ssl.guessing.roles import is_id, rank_name
 from recsys_ssl.guessing.tables import Table
-from recsys_ssl.guessing.times import TimeForm
+from recsys_ssl.guessing.times import TimeForm, find_order
 
 _LEAST_BACK = 0.02
 """Of the records, those that are earlier than the one before them; with fewer they are in order of time."""
@@ -37,17 +37,17 @@ def guess_time_column(table: Table, taken: Collection[str], given: Optional[str]
         if name in taken or (given is not None and name != given):
             continue
         rank = rank_name(column, words.TIMES)
-        why = "whole numbers with a beginning of their own; only their order matters"
-        if given is not None and (column.time is not None or column.is_numeric):
-            time = TimeForm("s", None, why) if column.time is None else column.time
-            found.append((False, 0, 0, Time(name, time, time.why)))
+        order = find_order(column.numbers) if column.time is None and column.is_numeric else None
+        if given is not None:
+            form = column.time or order
+            found += [(False, 0, 0, Time(name, form, form.why))] if form else []
         elif column.time is not None and _is_of_event(table, column, taken):
             if rank is not None or not table.has_header or column.own_type == "time":
                 found.append((rank is None, -column.num_distinct, rank or 0, Time(name, column.time, column.time.why)))
             elif not is_id(column):
                 unnamed.append(Time(name, column.time, f"the only column of times, {column.time.why}"))
-        elif column.time is None and rank is not None and column.is_whole and column.num_distinct > 2:
-            found.append((True, 0, rank, Time(name, TimeForm("s", None, why), why)))
+        elif order is not None and rank is not None and column.is_whole and column.num_distinct > 2:
+            found.append((True, 0, rank, Time(name, order, order.why)))
     if not found and len(unnamed) == 1:
         return unnamed[0]
     return min(found, key=lambda entry: entry[:3])[3] if found else None

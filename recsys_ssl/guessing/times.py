@@ -61,6 +61,13 @@ def guess_time(values: Sequence[str]) -> Optional[TimeForm]:
     return _guess_format(values, every)
 
 
+def find_order(numbers: Sequence[float]) -> Optional[TimeForm]:
+    """The unit in which numbers of which only the order matters are times that ingestion takes; None below 0."""
+    why = "whole numbers with a beginning of their own; only their order matters"
+    fitting = [unit for unit, factor in _PER_SECOND.items() if 0 <= min(numbers) <= max(numbers) <= _LAST_S * factor]
+    return TimeForm(fitting[0], None, why) if fitting else None
+
+
 def to_days(values: Sequence[Optional[str]], form: TimeForm) -> list[Optional[float]]:
     """[num_values] days since 1970, None where a value is no such time, or one that others are far from.
 

@@ -41,6 +41,15 @@ def test_records_in_order_of_time_have_one_even_when_each_user_came_once(name):
     assert guess_time_column(table_of(user=users, item=ITEMS, **{name: days}), ["user", "item"], None).column == name
 
 
+@pytest.mark.parametrize(
+    ("first", "unit"), [(0, "s"), (10**6, "s"), (10**11, "ms"), (5 * 10**12, "us"), (-3, None), (10**20, None)]
+)
+def test_numbers_that_only_have_an_order(first, unit):
+    log = table_of(user=USERS, item=ITEMS, time=[first + number for number in range(400)])
+    time = guess_time_column(log, ["user", "item"], None)
+    assert (time and time.form.unit) == unit
+
+
 def test_of_two_columns_of_times_without_a_name_none_is_taken():
     log = table_of(user=USERS, item=ITEMS, t=TIMES, u=HOURS)
     assert guess_time_column(log, ["user", "item"], None) is None

@@ -121,6 +121,9 @@ LOGS = {
     "weights with a decimal comma": {
         "log.csv": log(["user", "item", "ts", "weight"], ["1,5", "2"] * 200, delimiter=";")
     },
+    "numbers in order": timed("time", range(400)),
+    "large numbers in order": timed("time", range(10**11, 10**11 + 400)),
+    "numbers below 0": timed("time", range(-200, 200)),
     "two events": {"view.csv": log(), "purchase.csv": log(times=TIMES[::-1])},
 }
 REJECTED = {
