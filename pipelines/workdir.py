@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import os
 import tempfile
@@ -12,7 +14,8 @@ def without_glob(workdir: str | os.PathLike) -> Path:
     r"""The working directory as it is, or a link to it when its path holds `*`, `?`, `[` or `\`.
 
     TensorFlow and TFX look for their own files by globs in which such a path cannot be quoted. The link lies among the
-    temporary files, under a name that is the same in every run, so that a run finds its files again.
+    temporary files, under a name that is the same in every run, so that a run finds its files again. Links to working
+    directories that are gone are removed.
 
     Raises:
         OSError: the directory cannot be made, or another user holds the link's name.
@@ -21,8 +24,9 @@ def without_glob(workdir: str | os.PathLike) -> Path:
     if not set(target) & set("*?[\\"):
         return Path(workdir)
     os.makedirs(target, exist_ok=True)
+    _remove_dead_links()
     name = hashlib.sha256(target.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    link = os.path.join(tempfile.gettempdir(), f"recsys-ssl-{os.getuid()}-{name}")
+    link = f"{_links()}{name}"
     try:
         os.symlink(target, link)
     except FileExistsError:
@@ -32,3 +36,15 @@ def without_glob(workdir: str | os.PathLike) -> Path:
                 "--workdir without * ? [ and backslash."
             ) from None
     return Path(link)
+
+
+def _links() -> str:
+    """What the links of this user begin with."""
+    return os.path.join(tempfile.gettempdir(), f"recsys-ssl-{os.getuid()}-")
+
+
+def _remove_dead_links() -> None:
+    for link in glob.glob(f"{glob.escape(_links())}{'[0-9a-f]' * 16}"):
+        if os.path.islink(link) and not os.path.exists(link):
+            with contextlib.suppress(OSError):  # another process was first, or it is another user's
+                os.remove(link)

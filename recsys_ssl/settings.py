@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -117,9 +117,30 @@ def _check_names(section: str, kind: type, values: Mapping[str, Any]) -> None:
     if unknown:
         name = printable(f"{section}.{unknown[0]}", 99)
         raise ConfigError(f"unknown setting {name}. Use one of: {', '.join(fields)}.")
+    types = get_type_hints(kind)
     for name, value in values.items():
-        if isinstance(value, bool) and "int" in str(fields[name].type):  # Python takes true for 1
-            raise ConfigError(f"{section}.{name} must be a whole number. Received: {str(value).lower()}.")
+        _check_bools(f"{section}.{name}", types[name], value)
         inner = fields[name].default_factory
         if isinstance(value, Mapping) and dataclasses.is_dataclass(inner):
             _check_names(f"{section}.{name}", inner, value)
+
+
+def _check_bools(where: str, kind: Any, value: Any) -> None:
+    """Raises ConfigError for true and false where a number is wanted: Python takes them for 1 and 0."""
+    held = set(_types_within(kind))
+    if isinstance(value, bool) and not held & {bool, Any} and held & {int, float}:
+        wanted = "a number" if float in held else "a whole number"
+        raise ConfigError(f"{where} must be {wanted}. Received: {str(value).lower()}.")
+    if isinstance(value, (list, tuple)):
+        for index, element in enumerate(value):
+            _check_bools(f"{where}.{index}", kind, element)
+    elif isinstance(value, Mapping):
+        for name, element in value.items():
+            _check_bools(f"{where}.{printable(str(name), 99)}", kind, element)
+
+
+def _types_within(kind: Any) -> Iterator[Any]:
+    """A type and those that it is made of: tuple[int, ...] holds int."""
+    yield kind
+    for inner in get_args(kind):
+        yield from _types_within(inner)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -64,8 +67,7 @@ def validate_spec(
 
 def _show_preview(console: Console, feature_spec: FeatureSpec, path: Path, data_dir: Path) -> None:
     """Says of each side what would be rejected; ends with status 1 when the run would not get anywhere."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of libraries about each other
+    with _libraries_quiet():
         from recsys_ssl.logs.preview import preview, will_fail
 
     sides = preview(feature_spec, str(data_dir))
@@ -95,6 +97,19 @@ def _show_preview(console: Console, feature_spec: FeatureSpec, path: Path, data_
                 highlight=False,
                 soft_wrap=True,
             )
+
+
+@contextlib.contextmanager
+def _libraries_quiet() -> Iterator[None]:
+    """While libraries are imported: what they say of each other helps nobody who validates a spec."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def spec_schema() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from enum import Enum
@@ -138,13 +139,20 @@ def _rejected_path(to: Path) -> Path:
     return to.with_name(f"{to.name}.rejected.jsonl")
 
 
+def _failed_path(to: Path) -> Path:
+    """What a run rejected that failed, apart from what was made before it."""
+    return to.with_name(f"{to.name}.failed.rejected.jsonl")
+
+
 def _write_vectors(
     embedder, contents, to: Path, workers: int, max_rejected_share: float, data: Path
 ) -> tuple[int, int]:
     """The numbers of records that were embedded and rejected; no file is left half-written.
 
+    After an error the vectors and the rejected records of an earlier run are there as they were.
+
     Raises:
-        ValueError: too many are rejected, or a vector is not finite; no vectors are left then.
+        ValueError: too many are rejected, or a vector is not finite.
     """
     import numpy as np
     import pyarrow as pa
@@ -174,9 +182,10 @@ def _write_vectors(
                 next_row = rows[-1] + 1
                 num_embedded += len(rows)
                 PROGRESS.info(f"{num_embedded:,} vectors, {len(rejected):,} rejected")
-        lines = [json.dumps(rejection._asdict()) + "\n" for rejection in rejected]
-        artifacts.write_text(_rejected_path(to), "".join(lines))
+        lines = "".join(json.dumps(rejection._asdict()) + "\n" for rejection in rejected)
+        artifacts.write_text(_failed_path(to), lines)
         _check_rejected(num_embedded, rejected, max_rejected_share, to, data)
+        os.replace(_failed_path(to), _rejected_path(to))
     return num_embedded, len(rejected)
 
 
@@ -189,6 +198,6 @@ def _check_rejected(num_embedded: int, rejected: Sequence, max_share: float, to:
         first = ", ".join(f"{rejection[-1]!r:.60}" for rejection in rejected[:3])
         raise ValueError(
             f"at most {max_share:.0%} of the records may be rejected, and not all. Received: {reasons} of "
-            f"{num_records:,}, the first {first}; they are listed in {_rejected_path(to)}. "
+            f"{num_records:,}, the first {first}; they are listed in {_failed_path(to)}. "
             f"Is it the right column? Name it by --column, mend {str(data)!r}, or raise --max-rejected-share."
         )

@@ -38,6 +38,8 @@ def new_spec(
 
     if out.exists():
         fail(f"--out must be a new file. Received: {str(out)!r}, which exists. Name another one or remove it.")
+    if not out.parent.is_dir():
+        fail(f"--out must be in a directory that is there. Received: {str(out)!r}. Make {str(out.parent)!r} first.")
     with readable():
         draft = draft_spec(files, Options(query, item, time, label), name)
         out.write_text(draft.text, encoding="utf-8")

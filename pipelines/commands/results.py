@@ -51,7 +51,10 @@ def recommend(
 
         places = Places.read(str(workdir))
         check_places(feature_spec, places.recommender_dir, places.interactions_dir, places.catalogue_dir)
-        show_recommended(console, recommend_to_query(feature_spec, places, query, k))
+        recommended = recommend_to_query(feature_spec, places, query, k)
+        show_recommended(console, recommended)
+        if k > recommended.num_items:
+            console.print(f"the catalogue has {recommended.num_items:,} items, fewer than -k {k:,}", highlight=False)
 
 
 def _read_report(workdir: Path) -> dict:

@@ -71,9 +71,15 @@ def _make_dir(path: Path, workdir: Path) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE):
             raise
-        raise ValueError(
-            f"--workdir must be a directory that can be written to. Received: {str(workdir)!r}: {error.strerror}."
-        ) from None
+        raise ValueError(_no_workdir(workdir, error)) from None
+
+
+def _no_workdir(workdir: Path, error: OSError) -> str:
+    why = str(error.strerror or error)
+    for path in (workdir, *workdir.parents):
+        if path.is_symlink() and not path.exists():
+            why = f"{path} is a link to what is not there"
+    return f"--workdir must be a directory that can be written to. Received: {str(workdir)!r}: {why}."
 
 
 @contextlib.contextmanager
@@ -89,8 +95,7 @@ def _as_workdir(path: Path) -> Path:
     try:
         return without_glob(path)
     except OSError as error:
-        why = error.strerror or error
-        fail(f"--workdir must be a directory that can be written to. Received: {str(path)!r}: {why}.")
+        fail(_no_workdir(path, error))
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelines.progress import PROGRESS
 from recsys_ssl import artifacts
 from recsys_ssl.loop import Outcome
-from recsys_ssl.spec import FeatureSpec
+from recsys_ssl.spec import Feature, FeatureSpec
 from recsys_ssl.training.config import SslConfig, TrainConfig
 from recsys_ssl.training.train import TrainInputs, train
 from recsys_ssl.training.validation import read_recall
@@ -56,12 +56,23 @@ def train_arm(
 def fit_regularizer(spec: FeatureSpec, config: TrainConfig) -> TrainConfig:
     """The settings with a regularizer that the items have features for.
 
-    The default hides whole features, of which there must be two. Where nothing can be hidden, its two views are equal,
-    and spreading out is what is left of it. Any other regularizer is somebody's choice and stays.
+    The default hides whole features, of which there must be two. Of a single one `dropout_only` hides parts, where it
+    has any. Where nothing can be hidden, two views are equal, and spreading out is what is left of them. Any other
+    regularizer is somebody's choice and stays.
     """
     if config.ssl.regularizer != SslConfig.regularizer or len(spec.item_features) > 1:
         return config
-    return dataclasses.replace(config, ssl=dataclasses.replace(config.ssl, regularizer="spread_out"))
+    hides = any(_can_hide_parts(feature, config.ssl) for feature in spec.item_features)
+    return dataclasses.replace(
+        config, ssl=dataclasses.replace(config.ssl, regularizer="dropout_only" if hides else "spread_out")
+    )
+
+
+def _can_hide_parts(feature: Feature, ssl: SslConfig) -> bool:
+    """Whether a view can be without some atoms and bonds of a molecule, or some of several values or words."""
+    if feature.is_content:
+        return ssl.mask_rate > 0.0
+    return ssl.value_dropout > 0.0 and feature.is_coded and (feature.is_list or feature.kind == "text")
 
 
 def list_cautions(asked: TrainConfig, config: TrainConfig, result: Outcome) -> list[str]:
@@ -74,8 +85,9 @@ def list_cautions(asked: TrainConfig, config: TrainConfig, result: Outcome) -> l
     cautions = []
     if config.ssl.regularizer != asked.ssl.regularizer:
         cautions.append(
-            f"items have one feature, of which {asked.ssl.regularizer} can hide nothing: {config.ssl.regularizer} took "
-            "its place. Add item features to the spec, or choose a regularizer with --set train.ssl.regularizer=NAME."
+            f"items have one feature, and {asked.ssl.regularizer} hides whole ones: {config.ssl.regularizer}, which "
+            f"hides {'parts of it' if config.ssl.regularizer == 'dropout_only' else 'nothing'}, took its place. Add "
+            "item features to the spec, or choose a regularizer with --set train.ssl.regularizer=NAME."
         )
     if result.examples_per_step < config.batch_size:
         cautions.append(

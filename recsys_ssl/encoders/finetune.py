@@ -253,7 +253,7 @@ def _check(contents: Sequence[Any], targets: np.ndarray, split: Split, task: Tas
         if not len(rows):
             raise ValueError(
                 f"each part of the split must have records. Received: none in {part}. "
-                "Use more data, or another split, e.g. --split random."
+                "Use more data, another --split or another finetune.seed."
             )
     if np.isnan(targets[split.train]).all(axis=0).any():
         raise ValueError("each task must have a target in train. Received: one without. Leave that task out.")
@@ -264,7 +264,7 @@ def _check(contents: Sequence[Any], targets: np.ndarray, split: Split, task: Tas
         if np.isnan(scored):
             needed = "a task with both classes" if task == "classification" else "a target"
             raise ValueError(
-                f"{part} must have {needed}. Received: none. Use another split (--split random), seed or more data."
+                f"{part} must have {needed}. Received: none. Use more data, another --split or another finetune.seed."
             )
 
 

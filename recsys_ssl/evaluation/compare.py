@@ -239,10 +239,12 @@ def _check_k(task: RankingTask, config: EvaluationConfig) -> Row:
         f"{label} looks at {min(1.0, k / task.mean_eligible):.1%} of the {task.mean_eligible:,.0f} items that a "
         f"ranking has on average; a recall tells models apart up to {metrics.MOST_K_SHARE:.0%}."
     )
+    row: Row = {"name": name, "passed": k <= most, "detail": detail}
     if k > most:
         fitting = ", ".join(metric for metric in metrics.METRICS if _recall_k(metric) <= most)
-        detail += f" Set evaluation.primary to one of {fitting}, before you look at the figures."
-    return {"name": name, "passed": k <= most, "detail": detail}
+        row["cure"] = f"Set evaluation.primary to one of {fitting}, before you look at the figures."
+        row["detail"] += f" {row['cure']}"
+    return row
 
 
 def _recall_k(metric: str) -> int:

@@ -61,11 +61,12 @@ def decide(metric_rows: list[Row], floor: list[Row], checks: Sequence[Row], conf
 
     Args:
         metric_rows, floor: of `compare.compare`.
-        checks: with `passed` False when failed; None (not applicable) does not fail.
+        checks: with `passed` False when failed; None (not applicable) does not fail. A `cure` says what to do.
     """
     primary, label = row_of(metric_rows, config.primary), metrics.label_of(config.primary)
     margin, level = config.non_inferiority_margin, f"{config.confidence:.0%}"
     failed = [check["name"] for check in checks if check["passed"] is False]
+    cures = [check["cure"] for check in checks if check["passed"] is False and "cure" in check]
     over_floor = row_of(floor, config.primary)["interval"]
     beats_floor = over_floor is not None and over_floor[0] > 0.0
     # Over a control of 0 there is no relative difference; its sign is that of the absolute one.
@@ -106,7 +107,7 @@ def decide(metric_rows: list[Row], floor: list[Row], checks: Sequence[Row], conf
     )
     if failed:
         count = f"{len(failed)} validity check" + "s" * (len(failed) > 1)
-        reasons.insert(0, f"{count} failed: {', '.join(failed)}.")
+        reasons[:0] = [f"{count} failed: {', '.join(failed)}.", *cures]
     else:
         unknown = [check["name"] for check in checks if check["passed"] is None]
         reasons.append("No validity check failed" + f"; not checked: {', '.join(unknown)}" * bool(unknown) + ".")

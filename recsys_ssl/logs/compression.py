@@ -219,6 +219,8 @@ def _read_zip(stream: BinaryIO, file: str) -> Iterator[bytes]:
     except zipfile.BadZipFile:  # its list of files is at its end
         member = None
     begin = member.header_offset if member else 0
+    if begin < 0:  # its list of files says that it is longer than it is
+        raise DamageError("zip data is damaged here or shortly before")
     stream.seek(begin)
     header = stream.read(_LOCAL_HEADER.size)
     if len(header) < _LOCAL_HEADER.size:

@@ -48,6 +48,8 @@ class Recommended:
     item_ids: list[str]
     titles: list[str]
     scores: list[float]
+    num_items: int
+    """Of the catalogue; no more can be recommended."""
     is_known: bool = True
     """Whether the log has the query; of another nothing is known, or only that it is an item."""
 
@@ -75,6 +77,7 @@ def recommend_to_query(spec: FeatureSpec, places: Places, query_id: str | None, 
     Args:
         query_id: as in the log; None takes the first query of the test split that has chosen something before, or the
             first of all.
+        k: at most; the whole catalogue when that is smaller.
     """
     catalogue = read_catalogue(spec, places.catalogue_dir)
     key = _choose_query(spec, places.interactions_dir) if query_id is None else query_id.encode("utf-8", "replace")
@@ -91,7 +94,7 @@ def recommend_to_query(spec: FeatureSpec, places: Places, query_id: str | None, 
     found = recommend(
         load_recommender(places.recommender_dir),
         {feature.name: [_to_feature(record, feature)] for feature in features},
-        k,
+        min(k, len(catalogue.item_ids)),
         exclude=[list(dict.fromkeys([*own, *seen])) if spec.evaluation.masks else own],
     )
     return Recommended(
@@ -100,6 +103,7 @@ def recommend_to_query(spec: FeatureSpec, places: Places, query_id: str | None, 
         found.item_ids[0],
         [catalogue.title_of(item_id) for item_id in found.item_ids[0]],
         found.scores[0],
+        len(catalogue.item_ids),
         asked.is_known,
     )
 

@@ -61,13 +61,13 @@ def recommend(
             feature, an item sequence or a dense vector; None, NaN or an empty list when missing. A single string in
             place of a list is one value. Of an item sequence the model reads the last items, as many as its spec says.
             A feature that is left out is missing in every query; {} is one query that nothing is known of.
-        k: number of items, at least 1.
+        k: number of items, at least 1; of a smaller catalogue all.
         exclude: ids to leave out, one list per query.
 
     A list may be a tuple, a NumPy array, a tensor or a pandas Series as well.
 
     Raises:
-        ValueError: k is not positive, a feature is unknown, or lists have different lengths.
+        ValueError: k is not positive or beyond int32, a feature is unknown, or lists have different lengths.
         TypeError: a value has the wrong type, or stands where a list of one value per query is meant.
 
     Examples:
@@ -79,6 +79,8 @@ def recommend(
         raise TypeError(f"k must be a whole number. Received: k={k!r}. Write it as one, e.g. k=10.")
     if k < 1:
         raise ValueError(f"k must be positive. Received: k={k}.")
+    if k > tf.int32.max:
+        raise ValueError(f"k must be at most {tf.int32.max}. Received: k={k}. No catalogue has as many items.")
     if not isinstance(features, Mapping):
         raise TypeError(
             f"features must be a dict of lists. Received: {features!r:.99}. Write {{'user': ['7']}}, of a pandas "
@@ -103,7 +105,9 @@ def recommend(
     columns["exclude"] = _list_column("exclude", given.get("exclude", absent), tf.string)
     arrays = raw_inputs.to_arrays(pa.RecordBatch.from_pydict(columns), query_specs | {"exclude": specs["exclude"]})
     tensors = {name: tf.constant(array, specs[name].dtype) for name, array in arrays.items()}
-    outputs = model.signatures["recommend"](k=tf.constant(k, tf.int32), **tensors)
+    # The answer is padded to k.
+    most = min(k, model.item_ids.shape[0])
+    outputs = model.signatures["recommend"](k=tf.constant(most, tf.int32), **tensors)
     ids, scores = outputs["item_ids"].numpy().tolist(), outputs["scores"].numpy().tolist()
     # Padding comes last; no item has an empty id.
     found = [sum(map(bool, row)) for row in ids]

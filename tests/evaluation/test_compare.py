@@ -156,6 +156,8 @@ def test_a_recall_that_looks_at_more_than_a_fifth_of_the_items_fails(num_items, 
     if not passed:
         assert report["verdict"]["word"] == "no launch"
         assert "validity check" in report["verdict"]["reasons"][0]
+        assert report["verdict"]["reasons"][1] in check["detail"]
+        assert report["verdict"]["reasons"][1].startswith("Set evaluation.primary to one of ")
         assert f"of the {num_items - num_masked} items that a ranking has on average" in check["detail"]
         fitting = [*(["recall_at_10"] if num_items >= 50 else []), "map_at_10", "map_at_50", "ndcg_at_10", "mrr"]
         assert f"Set evaluation.primary to one of {', '.join(fitting)}, before" in check["detail"]

@@ -117,6 +117,16 @@ def test_over_a_control_of_zero_the_difference_has_no_margin(margin, low, word):
     assert verdict["rule"] == describe_rule(config)
 
 
+def test_the_cure_of_a_failed_check_follows_its_name():
+    curable = {**FAILED, "name": "Primary metric fits the catalogue", "cure": "Set evaluation.primary to mrr."}
+    row = make_row(interval=(0.01, 0.02), relative_interval=(0.01, 0.02))
+    reasons = decide([row], [row], [FAILED, curable], EvaluationConfig())["reasons"]
+    assert reasons[0] == "2 validity checks failed: Enough queries, Primary metric fits the catalogue."
+    assert reasons[1] == "Set evaluation.primary to mrr."
+    passed = decide([row], [row], [PASSED, {**curable, "passed": True}], EvaluationConfig())["reasons"]
+    assert not any("Set evaluation.primary" in reason for reason in passed)
+
+
 def test_without_an_interval_nothing_is_said_of_it():
     none = make_row(interval=None, relative_interval=None)
     verdict = decide([none], [none], [FAILED, UNKNOWN], EvaluationConfig())

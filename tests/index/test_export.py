@@ -133,6 +133,8 @@ def test_k_beyond_what_is_left(model, rank):
     assert answer.item_ids == [ids[:10]]
     np.testing.assert_allclose(answer.scores, [scores[:10]], atol=1e-5)
     assert recommend(model, {"user": ["u1"]}, k=3, exclude=[ids]).item_ids == [[]]
+    # Padded to k, that would take 40 GB.
+    assert recommend(model, {"user": ["u1"]}, k=2**31 - 1, exclude=[ids[10:]]).item_ids == [ids[:10]]
 
 
 def test_padding_of_the_signature(model, rank):
@@ -191,6 +193,7 @@ def test_padding_of_the_signature(model, rank):
         ({"history": [np.array([1, 2])]}, 3, None, TypeError, "'history' takes strings. Received: 1. Write it as in"),
         ({"user": [{"u1": 1}]}, 3, None, TypeError, "'user' takes strings. Received: {'u1': 1}"),
         ({"age": [True]}, 3, None, TypeError, "'age' takes numbers. Received: True"),
+        ({"user": ["u1"]}, 3_000_000_000, None, ValueError, "k must be at most 2147483647. Received: k=3000000000."),
         ({"user": ["u1"]}, 2.0, None, TypeError, "k must be a whole number. Received: k=2.0"),
         ({"user": ["u1"]}, "2", None, TypeError, "k must be a whole number. Received: k='2'"),
         ("u1", 3, None, TypeError, "features must be a dict of lists. Received: 'u1'"),

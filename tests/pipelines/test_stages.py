@@ -12,8 +12,16 @@ from pipelines.stages import embed, evaluate, train
 from recsys_ssl import artifacts
 from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.loop import Outcome
+from recsys_ssl.spec_features import CategoricalFeature, ContentFeature, DenseFeature, IdFeature, TextFeature
+from recsys_ssl.training.config import SslConfig, TrainConfig
 
-SPEC = SimpleNamespace(items=SimpleNamespace(title=None), item_features=("item", "maker"))
+ID = IdFeature(name="item", kind="id")
+SINGLE = CategoricalFeature(name="maker", kind="categorical")
+SEVERAL = CategoricalFeature(name="genres", kind="categorical", multi_valued=True)
+TEXT = TextFeature(name="title", kind="text")
+VECTOR = DenseFeature(name="vector", kind="dense", dim=3)
+MOLECULE = ContentFeature(name="structure", kind="molecule")
+SPEC = SimpleNamespace(items=SimpleNamespace(title=None), item_features=(ID, SINGLE))
 
 
 @pytest.fixture
@@ -128,12 +136,37 @@ def test_cautions_of_the_training_reach_the_terminal_and_the_report(work, caplog
 
 
 @pytest.mark.parametrize(
-    ("num_features", "regularizer", "taken"),
-    [(1, "item_masks", "spread_out"), (2, "item_masks", "item_masks"), (1, "cfm", "cfm"), (1, "none", "none")],
+    ("features", "settings", "taken"),
+    [
+        ((ID,), {}, "spread_out"),
+        ((SINGLE,), {}, "spread_out"),
+        ((VECTOR,), {}, "spread_out"),
+        ((SEVERAL,), {}, "dropout_only"),
+        ((TEXT,), {}, "dropout_only"),
+        ((TEXT,), {"value_dropout": 0.0}, "spread_out"),
+        ((MOLECULE,), {"value_dropout": 0.0}, "dropout_only"),
+        ((MOLECULE,), {"mask_rate": 0.0}, "spread_out"),
+        ((ID, SINGLE), {}, "item_masks"),
+        ((ID,), {"regularizer": "cfm"}, "cfm"),  # somebody's choice
+        ((TEXT,), {"regularizer": "none"}, "none"),
+    ],
 )
-def test_the_default_regularizer_gives_way_where_nothing_can_be_hidden(work, num_features, regularizer, taken, caplog):
-    """Another one was somebody's choice."""
-    work.spec.item_features = ("item", "maker")[:num_features]
+def test_the_default_regularizer_gives_way_to_one_that_hides_what_can_be_hidden(features, settings, taken):
+    spec, config = SimpleNamespace(item_features=features), TrainConfig(ssl=SslConfig(**settings))
+    assert train.fit_regularizer(spec, config).ssl == dataclasses.replace(config.ssl, regularizer=taken)
+
+
+@pytest.mark.parametrize(
+    ("features", "regularizer", "taken", "hidden"),
+    [
+        ((ID,), "item_masks", "spread_out", "nothing"),
+        ((TEXT,), "item_masks", "dropout_only", "parts of it"),
+        ((ID, SINGLE), "item_masks", "item_masks", ""),
+        ((ID,), "cfm", "cfm", ""),
+    ],
+)
+def test_a_regularizer_that_took_the_place_of_the_default_is_told(work, features, regularizer, taken, hidden, caplog):
+    work.spec.item_features = features
     work.train("treatment", f"train.ssl.regularizer={regularizer}", "train.batch_size=16")
     work.embed("treatment")
     work.train("control", "train.batch_size=16")
@@ -141,7 +174,8 @@ def test_the_default_regularizer_gives_way_where_nothing_can_be_hidden(work, num
     assert work.evaluate()[1][0] == f"treatment ({taken})"
     told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(told) == (taken != regularizer)
-    assert all("item_masks can hide nothing: spread_out took its place" in message for message in told)
+    reason = f"items have one feature, and item_masks hides whole ones: {taken}, which hides {hidden}, took its place."
+    assert all(message.startswith(reason) for message in told)
 
 
 def test_the_result_of_a_training_names_its_score(work, tmp_path):

@@ -36,3 +36,13 @@ def test_a_link_to_elsewhere_is_not_followed(tmp_path):
     link.symlink_to(tmp_path)
     with pytest.raises(FileExistsError, match="must be a link to the working directory"):
         without_glob(tmp_path / "a*")
+
+
+def test_links_to_what_is_gone_are_removed_and_others_stay(tmp_path):
+    gone, kept = without_glob(tmp_path / "gone*"), without_glob(tmp_path / "kept*")
+    others = tmp_path / "tmp" / "recsys-ssl-of-mine"
+    others.symlink_to(tmp_path / "nowhere")
+    (tmp_path / "gone*").rmdir()
+    third = without_glob(tmp_path / "third*")
+    assert set((tmp_path / "tmp").iterdir()) == {kept, third, others}
+    assert not gone.is_symlink()

@@ -102,12 +102,17 @@ def make_spec(**changes):
 
 def test_asks_with_the_raw_features_of_the_last_held_out_event(places, asked):
     found = recommend_to_query(make_spec(), places, "u1", 2)
-    assert found == Recommended("u1", ["One", "Zoë 🍕"], ["f2", "f\t0"], ["f2", "Zoë 🍕"], [0.5, 0.25])
+    assert found == Recommended("u1", ["One", "Zoë 🍕"], ["f2", "f\t0"], ["f2", "Zoë 🍕"], [0.5, 0.25], num_items=3)
     (call,) = asked
     assert call.model == places.recommender_dir
     assert call.features == {"user": [["u1"]], "device": [["phone"]], "history": [["f1", "f\t0"]]}
     assert call.exclude == [["f\t0", "f1"]]
     assert call.k == 2
+
+
+def test_more_than_the_catalogue_is_the_whole_catalogue(places, asked):
+    assert recommend_to_query(make_spec(), places, "u1", 3_000_000_000).num_items == 3
+    assert [call.k for call in asked] == [3]
 
 
 def test_without_a_query_the_first_that_has_seen_something_is_taken(places, asked):

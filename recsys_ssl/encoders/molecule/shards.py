@@ -107,17 +107,21 @@ def _fingerprint(smiles: Iterable[str]) -> tuple[int, str]:
 
 def _check_rejected(num_smiles: int, max_share: float, path: Path) -> dict[str, int]:
     """Reason -> number of the rejected SMILES in `path`, if they are not too many."""
+    rejected: Counter[str] = Counter()
+    first: list[str] = []
     with open(path, encoding="utf-8") as file:
-        rejections = [json.loads(line) for line in file]
-    rejected = dict(Counter(rejection["reason"] for rejection in rejections))
-    if len(rejections) == num_smiles or len(rejections) > max_share * num_smiles:
-        first = ", ".join(f"{rejection['smiles']!r:.60}" for rejection in rejections[:3])
+        for rejection in map(json.loads, file):
+            rejected[rejection["reason"]] += 1
+            if len(first) < 3:
+                first.append(f"{rejection['smiles']!r:.60}")
+    if rejected.total() == num_smiles or rejected.total() > max_share * num_smiles:
         raise ValueError(
-            f"at most {max_share:.1%} of the SMILES may be rejected, and not all. Received: {len(rejections):,} of "
-            f"{num_smiles:,} ({rejected or 'the file is empty'}), the first {first or 'none'}; they are listed in "
-            f"{path}. Mend the file, name the right column by --column, or raise pretrain.max_rejected_share."
+            f"at most {max_share:.1%} of the SMILES may be rejected, and not all. Received: {rejected.total():,} of "
+            f"{num_smiles:,} ({dict(rejected) or 'the file is empty'}), the first {', '.join(first) or 'none'}; they "
+            f"are listed in {path}. Mend the file, name the right column by --column, or raise "
+            "pretrain.max_rejected_share."
         )
-    return rejected
+    return dict(rejected)
 
 
 def _told(smiles: Iterable[str], num_smiles: int, tell: Tell, first: int = 0) -> Iterator[str]:

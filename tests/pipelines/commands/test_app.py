@@ -141,6 +141,11 @@ class TestNewSpec:
         check_error(cli("new-spec", data, "--out", spec), f"--out must be a new file. Received: '{spec}'")
         assert spec.read_text() == SPEC
 
+    def test_a_directory_that_is_not_there_is_named(self, cli, data, tmp_path):
+        out = tmp_path / "none" / "new.yaml"
+        result = cli("new-spec", data, "--out", out)
+        check_error(result, f"--out must be in a directory that is there. Received: '{out}'. Make '{out.parent}' first")
+
     def test_what_cannot_be_guessed_is_asked_for(self, cli, tmp_path):
         (tmp_path / "log.csv").write_text("a,b,item\n" + "".join(f"x{n % 3},y{n % 4},i{n % 5}\n" for n in range(60)))
         check_error(
@@ -174,6 +179,13 @@ class TestValidateSpec:
         assert "events, 2 file(s): events-1.csv, events-2.csv\n" in result.output
         assert "of all 40 records 0 would be rejected, 40 positives\n" in result.output
         assert "items, 1 file(s): films.csv\n" in result.output
+
+    def test_a_process_of_its_own_says_nothing_of_libraries(self, spec, data):
+        """In this one they are imported already."""
+        command = [sys.executable, "-m", "pipelines.commands.app", "validate-spec", str(spec), "--data", str(data)]
+        process = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert "of all 40 records" in process.stdout
+        assert process.stderr == ""
 
     def test_names_the_line_of_the_spec_that_rejects_records(self, cli, spec, data):
         (data / "events-2.csv").write_text("user,film,time\n" + "u1,f1,yesterday\n" * 3)

@@ -129,6 +129,28 @@ def test_too_few_molecules_are_an_error_and_no_vectors_are_left(embed, content, 
     assert not to.exists()
 
 
+def test_a_run_that_fails_leaves_what_an_earlier_one_made(embed):
+    result, to = embed("C\nx\n")
+    assert result.status == 0, result.output
+
+    def files():
+        return {path.name: path.read_bytes() for path in to.parent.glob(f"{to.name}*")}
+
+    before = files()
+    assert before.keys() == {to.name, f"{to.name}.rejected.jsonl"}
+    result, _ = embed("C\nx\ny\nz\n")
+    check_error(result, "3 unparsable of 4", f"{to.name}.failed.rejected.jsonl")
+    failed = files()
+    assert [json.loads(line)["row"] for line in failed.pop(f"{to.name}.failed.rejected.jsonl").splitlines()] == [
+        1,
+        2,
+        3,
+    ]
+    assert failed == before
+    embed("C\nx\n")
+    assert files() == before
+
+
 def test_a_share_may_be_rejected(embed):
     result, to = embed("C\nx\ny\nz\n", "--max-rejected-share", "0.75")
     assert result.status == 0, result.output

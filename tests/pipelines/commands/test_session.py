@@ -184,6 +184,15 @@ def test_a_lock_held_by_another_command_is_told_as_such(cli, tmp_path):
     assert "ulimit" not in result.output
 
 
+@pytest.mark.parametrize("below", ["", "out", "out*"])
+def test_a_workdir_that_is_a_dead_link_is_told_as_such(cli, tmp_path, below):
+    dead = tmp_path / "dead"
+    dead.symlink_to(tmp_path / "nowhere")
+    result = cli("transform", "spec.yaml", "--workdir", dead / below)
+    assert result.status == 1
+    assert f"Received: {str(dead / below)!r}: {dead} is a link to what is not there." in result.output
+
+
 def test_what_was_handled_before_an_error_is_no_cause_of_it():
     def fail():
         try:
