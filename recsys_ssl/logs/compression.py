@@ -205,6 +205,7 @@ def _unpack_zstd(stream: BinaryIO, size: int, careful_from: Optional[int] = None
 # --- zip ---------------------------------------------------------------------------------------------
 
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
+_LOCAL_MARK = b"PK\x03\x04"
 _DOCUMENTS = {
     re.compile(r"xl/"): "an Excel workbook",
     re.compile(r"word/|ppt/"): "an Office document",
@@ -225,7 +226,9 @@ def _read_zip(stream: BinaryIO, file: str) -> Iterator[bytes]:
     header = stream.read(_LOCAL_HEADER.size)
     if len(header) < _LOCAL_HEADER.size:
         raise DamageError("zip file is cut off here")
-    _, _, flags, method, *_, len_name, len_extra = _LOCAL_HEADER.unpack(header)
+    mark, _, flags, method, *_, len_name, len_extra = _LOCAL_HEADER.unpack(header)
+    if mark != _LOCAL_MARK:
+        raise DamageError("zip data is damaged here or shortly before")
     if flags & 1 or method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         what = "has a password" if flags & 1 else f"is packed by method {method}"
         raise LogError(f"{file}: this zip archive {what}. Unpack it, or pack it with gzip.")

@@ -106,6 +106,13 @@ def test_a_zip_archive_of_other_than_one_file_is_named(names, match):
         read(pack_zip(b"", names=names))
 
 
+def test_a_zip_archive_that_lost_its_beginning_is_damaged():
+    data, damage = read(pack_zip(b"user,item\n" * 99)[5:])
+    assert data == b""
+    assert damage is not None
+    assert damage.startswith("zip")
+
+
 def test_side_files_of_a_zip_archive_do_not_count():
     assert read(pack_zip(b"a", names=["log.csv", "__MACOSX/._log.csv", ".DS_Store"])) == (b"a", None)
 
