@@ -62,17 +62,17 @@ def fit_regularizer(spec: FeatureSpec, config: TrainConfig) -> TrainConfig:
     """
     if config.ssl.regularizer != SslConfig.regularizer or len(spec.item_features) > 1:
         return config
-    hides = any(_can_hide_parts(feature, config.ssl) for feature in spec.item_features)
+    hides = any(_can_hide_parts(feature, config) for feature in spec.item_features)
     return dataclasses.replace(
         config, ssl=dataclasses.replace(config.ssl, regularizer="dropout_only" if hides else "spread_out")
     )
 
 
-def _can_hide_parts(feature: Feature, ssl: SslConfig) -> bool:
+def _can_hide_parts(feature: Feature, config: TrainConfig) -> bool:
     """Whether a view can be without some atoms and bonds of a molecule, or some of several values or words."""
-    if feature.is_content:
-        return ssl.mask_rate > 0.0
-    return ssl.value_dropout > 0.0 and feature.is_coded and (feature.is_list or feature.kind == "text")
+    if feature.is_content:  # what a frozen encoder makes of it is the same in all views
+        return config.ssl.mask_rate > 0.0 and config.encoder_config(feature.kind).learning_rate > 0.0
+    return config.ssl.value_dropout > 0.0 and feature.is_coded and (feature.is_list or feature.kind == "text")
 
 
 def list_cautions(asked: TrainConfig, config: TrainConfig, result: Outcome) -> list[str]:

@@ -156,6 +156,11 @@ def test_the_default_regularizer_gives_way_to_one_that_hides_what_can_be_hidden(
     assert train.fit_regularizer(spec, config).ssl == dataclasses.replace(config.ssl, regularizer=taken)
 
 
+def test_of_a_molecule_whose_encoder_is_frozen_nothing_can_be_hidden():
+    config = parse_overrides(["train.encoder.molecule.learning_rate=0"]).train
+    assert train.fit_regularizer(SimpleNamespace(item_features=(MOLECULE,)), config).ssl.regularizer == "spread_out"
+
+
 @pytest.mark.parametrize(
     ("features", "regularizer", "taken", "hidden"),
     [
