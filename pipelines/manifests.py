@@ -235,11 +235,13 @@ def _read_present(directory: str) -> Manifest | None:
     try:
         return artifacts.read_manifest(directory)
     except FileNotFoundError:
-        if os.path.exists(os.path.join(directory, artifacts.OUTDATED_FILE)):
-            raise ValueError(
-                f"{directory} must be whole. The command that makes it was not finished. Run that command again."
-            ) from None
-        return None
+        path = os.path.join(directory, artifacts.OUTDATED_FILE)
+        if not os.path.exists(path):
+            return None
+        maker = artifacts.from_json(Manifest, artifacts.read_text(path)).stage
+        raise ValueError(
+            f"{directory} must be whole. The command that makes it was not finished. Run `recsys-ssl {maker}` again."
+        ) from None
 
 
 def _spec_differences(before: Mapping[str, Any], spec: FeatureSpec) -> list[str]:

@@ -233,10 +233,18 @@ def test_a_recommender_is_asked_with_its_own_spec_and_log(made, make, at):
         check_places(make_spec(), *places)
 
 
-@pytest.mark.parametrize("part", ["treatment/recommender", "interactions", "catalogue"])
-def test_a_recommender_is_not_asked_when_a_part_was_begun_anew(made, at, part):
+@pytest.mark.parametrize(
+    ("part", "command"),
+    [
+        ("treatment/recommender", "index --arm treatment"),
+        ("interactions", "ingest"),
+        ("catalogue", "ingest"),
+    ],
+)
+def test_a_recommender_is_not_asked_when_a_part_was_begun_anew(made, at, part, command):
     artifacts.outdate(at(part))
-    with pytest.raises(ValueError, match=f"{part} must be whole. .* was not finished. Run that command again"):
+    told = f"{part} must be whole. .* was not finished. Run `recsys-ssl {command}` again"
+    with pytest.raises(ValueError, match=told):
         check_places(make_spec(), at("treatment", "recommender"), at("interactions"), at("catalogue"))
 
 
