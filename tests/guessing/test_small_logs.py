@@ -134,6 +134,8 @@ REJECTED = {
     "the largest time": 1,
 }
 """Records whose own fault it is."""
+TOLD = {"numbers in order": "all times lie in 1970"}
+"""What is told of times of which only the order matters, as the draft says too."""
 
 
 @pytest.mark.parametrize("kind", LOGS)
@@ -149,7 +151,12 @@ def test_a_draft_reads_its_own_log(kind, tmp_path):
     assert not will_fail(sides)
     assert sum(side.rejected for side in sides) == REJECTED.get(kind, 0)
     for side in sides:
-        told = [found for found in side.findings.values() if not found.is_reject and "ignored" not in found.reason]
+        expected = ("ignored", TOLD.get(kind, "ignored"))
+        told = [
+            found
+            for found in side.findings.values()
+            if not found.is_reject and not any(words in found.reason for words in expected)
+        ]
         assert {found.reason: found.example for found in told} == {}
     assert sides[0].counts["positives"] > 0
 
