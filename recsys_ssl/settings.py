@@ -74,7 +74,14 @@ def _set(values: dict[str, Any], names: Sequence[str], value: Any) -> None:
         values = values.setdefault(name, {})
         if not isinstance(values, dict):
             raise TypeError(name)
-    values[last] = value
+    values[last] = _merge(values.get(last), value)
+
+
+def _merge(before: Any, value: Any) -> Any:
+    """A later value; of two mappings both, so that what was set of one before is kept."""
+    if not isinstance(before, dict) or not isinstance(value, Mapping):
+        return value
+    return before | {name: _merge(before.get(name), part) for name, part in value.items()}
 
 
 def build(section: str, kind: type[_Config], values: Mapping[str, Any]) -> _Config:

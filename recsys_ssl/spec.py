@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Annotated, Final, Literal, Optional
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from recsys_ssl.spec_features import STRICT
 from recsys_ssl.spec_features import VOCABULARY_FEATURES as VOCABULARY_FEATURES
@@ -107,6 +107,12 @@ def _stays_inside(path: str) -> str:
     return path
 
 
+def _is_whole(number: object) -> object:
+    if isinstance(number, (bool, float)):  # true and 1.0 are equal to 1
+        raise ValueError("this must be a whole number. Write it as one")
+    return number
+
+
 def _is_mark(mark: str) -> str:
     if set(mark) & set('\n\r\0"'):
         raise ValueError("a delimiter or comment holds no line end, NUL or quotation mark. Give another one")
@@ -146,7 +152,7 @@ class Files(_Strict):
     quoting: Literal["minimal", "none"] = Field(
         default="minimal", description="`none`: quotation marks are ordinary characters (most TSV logs)."
     )
-    comment: Optional[Annotated[str, Field(min_length=1, max_length=1)]] = Field(
+    comment: Optional[Annotated[_Mark, Field(max_length=1)]] = Field(
         default=None, description="CSV lines that start with this character are skipped."
     )
     encoding: Annotated[str, AfterValidator(_is_encoding)] = Field(
@@ -340,7 +346,7 @@ class Evaluation(_Strict):
 class FeatureSpec(_Strict):
     """Everything the stages need to know about one data set."""
 
-    version: Literal[1] = SPEC_VERSION
+    version: Annotated[Literal[1], BeforeValidator(_is_whole)] = SPEC_VERSION
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)]
     description: str = ""
     events: Events

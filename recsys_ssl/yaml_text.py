@@ -21,6 +21,8 @@ MAX_VALUES = 10_000
 
 _TAG = "tag:yaml.org,2002:"
 _TAGS = frozenset(_TAG + name for name in ("map", "seq", "str", "int", "float", "bool", "null", "merge"))
+# What YAML 1.1 takes for a number in base 8 or 60: 010 and 1:30.
+_OF_OTHER_BASE = re.compile(r"[-+]?(?:0[0-9_]+$|[0-9][0-9_]*:)")
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _MOST_SHOWN = 80
 
@@ -184,6 +186,10 @@ class _Loader(yaml.SafeLoader):
 
     def compose_scalar_node(self, anchor):
         node = super().compose_scalar_node(anchor)
+        if node.style is None and node.tag.endswith((":int", ":float")) and _OF_OTHER_BASE.match(node.value):
+            raise _Fault(
+                node, f"YAML reads this in base 8 or 60. Received: {node.value[:50]}. Write it in base 10, or quote it."
+            )
         if _NO_TEXT.search(node.value):
             raise _Fault(
                 node,

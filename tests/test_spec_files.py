@@ -47,6 +47,7 @@ SPECS = Path(__file__).parent.parent / "feature_specs"
         ("buy: 3.0", "buy: lots", ":11: events.label.positive.buy: .*number. Received: 'lots'."),
         ("{name: user, kind: id}", "{name: 1user, kind: id}", ":34: queries.features.0.name: .* Received: '1user'."),
         ("{name: price, kind: numeric", "{name: price, kind: image", ":26: items.features.3: .*not yet available"),
+        ("description: everything", "version: yes\ndescription: x", ":2: version: this must be a whole number"),
         ("description: everything", "version: 2\ndescription: x", ":2: version: Input should be 1. Received: 2."),
     ],
 )

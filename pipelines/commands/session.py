@@ -7,6 +7,7 @@ import errno
 import functools
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, NoReturn, Optional
@@ -92,6 +93,8 @@ def stage(workdir: Path, name: str, part: str | None = None) -> Iterator[Callabl
 
 
 def _as_workdir(path: Path) -> Path:
+    if re.match(r"[a-z][a-z0-9+.-]*:/", str(path)):
+        fail(f"--workdir must be a directory of this machine. Received: {str(path)!r}. Mount it, or copy it later.")
     try:
         return without_glob(path)
     except OSError as error:

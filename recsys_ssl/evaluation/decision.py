@@ -46,6 +46,8 @@ class EvaluationConfig:
             )
         if self.bootstrap_samples > 1_000_000:
             raise ValueError(f"bootstrap_samples must be at most 1,000,000. Received: {self.bootstrap_samples}.")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative. Received: {self.seed}.")
         if not 0.5 <= self.confidence < 1.0:
             raise ValueError(f"confidence must lie in [0.5, 1). Received: {self.confidence}. Use 0.95.")
         if not 0.0 <= self.non_inferiority_margin < 1.0:

@@ -138,7 +138,7 @@ def _compile(part: str, key: str) -> _Part:
     if "**" in part:
         raise LogError(f"{key}: `**` stands for directories. Received: {part!r}. Put it between slashes of its own.")
     # Its expressions do not go back over what a star has taken, so that no name takes long.
-    return _Part(part, re.compile(fnmatch.translate(part)))
+    return _Part(part, re.compile(fnmatch.translate(part.replace("[^", "[!"))))  # as shells take it
 
 
 # --- File systems ------------------------------------------------------------------------------------

@@ -126,6 +126,9 @@ def _preview_side(name: str, spec: FeatureSpec, data_dir: str) -> tuple[Side, li
         times = lists.one_array(pa.concat_tables(tables)["timestamp_us"]).to_numpy()
         for hint in hint_at_times(int(times.min()), int(times.max()), spec.events.timestamp) if len(times) else []:
             side.add(hint, ("events", "timestamp"), is_reject=False)
+    if not side.read and not side.fails:
+        side.fails = True
+        side.add("no record is there", (*place, "paths"), is_reject=False)
     if side.read and not side.rejected and not side.fails and name == "events" and not side.counts.get("positives"):
         side.fails = True
         side.add("no record is positive", ("events", "label"), is_reject=False)

@@ -75,7 +75,7 @@ def recommend(
         >>> recommend(model, {"user": ["7"], "history": [["12", "50"]]}, k=2, exclude=[["12", "50"]])
         Recommendations(item_ids=[['7', '3']], scores=[[0.75, 0.5]])
     """
-    if not isinstance(k, Integral):
+    if not isinstance(k, Integral) or isinstance(k, bool):
         raise TypeError(f"k must be a whole number. Received: k={k!r}. Write it as one, e.g. k=10.")
     if k < 1:
         raise ValueError(f"k must be positive. Received: k={k}.")

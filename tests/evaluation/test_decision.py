@@ -215,6 +215,7 @@ def test_the_level_of_a_guardrail_is_that_of_the_intervals():
         {"primary": "recall"},
         {"bootstrap_samples": 10},
         {"bootstrap_samples": 99},
+        {"seed": -1},
         {"confidence": 1.0},
         {"confidence": 0.49},
         {"non_inferiority_margin": -0.1},

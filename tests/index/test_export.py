@@ -195,6 +195,7 @@ def test_padding_of_the_signature(model, rank):
         ({"age": [True]}, 3, None, TypeError, "'age' takes numbers. Received: True"),
         ({"user": ["u1"]}, 3_000_000_000, None, ValueError, "k must be at most 2147483647. Received: k=3000000000."),
         ({"user": ["u1"]}, 2.0, None, TypeError, "k must be a whole number. Received: k=2.0"),
+        ({"user": ["u1"]}, True, None, TypeError, "k must be a whole number. Received: k=True"),
         ({"user": ["u1"]}, "2", None, TypeError, "k must be a whole number. Received: k='2'"),
         ("u1", 3, None, TypeError, "features must be a dict of lists. Received: 'u1'"),
         (pd.DataFrame({"user": ["u1"]}), 3, None, TypeError, r"of a pandas DataFrame its .to_dict\('list'\)"),

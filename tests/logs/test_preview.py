@@ -164,6 +164,12 @@ def test_a_log_without_a_positive_fails(look):
     assert will_fail(list(sides.values()))
 
 
+def test_a_log_without_a_record_fails(look):
+    sides = look(log=SOUND.splitlines()[0] + "\n")
+    assert faults(sides["events"])["no record is there"][2] == ("events", "paths")
+    assert will_fail(list(sides.values()))
+
+
 def test_most_of_a_side_decides(look):
     half = look(log=SOUND.replace("1600000001", "x"))
     assert not will_fail(list(half.values()))

@@ -53,6 +53,7 @@ ALL = ["log/0.csv", "log/a/1.csv", "log/a/b/2.csv"]
         (["log/**/b/**/*.csv", "log/*.csv"], ["log/0.csv", "log/a/b/2.csv"]),
         (["log/**/**/[12].csv"], ["log/a/1.csv", "log/a/b/2.csv"]),
         (["log/[!0].csv", "log/?.csv"], None),
+        (["log/[^0].csv", "log/?.csv"], None),
         (["log"], ALL),
         (["./log//"], ALL),
         (["."], [*ALL, "other/3.csv"]),

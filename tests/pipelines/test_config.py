@@ -57,6 +57,9 @@ def test_settings_nest():
     assert config.train == TrainConfig(
         ssl=SslConfig(weight=1.0, towers="both"), encoder={"molecule": {"size": "small"}}
     )
+    assert config == parse_overrides(
+        ["train.ssl.weight=1", "train.ssl={towers: both}", "train.encoder={molecule: {size: small}}"]
+    )
     # The control has the encoder, and nothing of the regularizer.
     assert config.control == TrainConfig(ssl=NONE, encoder={"molecule": {"size": "small"}})
 
