@@ -77,5 +77,6 @@ def _to_lists(column: pa.ChunkedArray, separator: Optional[str]) -> tuple[pa.Arr
             text, separator = pc.replace_substring_regex(text, r"[\[\]'\" ]", ""), ","
         array = pc.split_pattern(text, separator)
     values, lengths = lists.flatten(array, pa.large_string())
+    values = pc.utf8_trim_whitespace(values)
     kept = ~pc.fill_null(pc.equal(values, ""), True).to_numpy(zero_copy_only=False)
     return values.filter(pa.array(kept)), np.bincount(lists.owners(lengths)[kept], minlength=len(lengths))

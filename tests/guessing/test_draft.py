@@ -16,6 +16,7 @@ from recsys_ssl.guessing.draft import draft_spec
 from recsys_ssl.guessing.opened import GuessError
 from recsys_ssl.guessing.roles import Options
 from recsys_ssl.spec_files import load_spec
+from tests.guessing.small_logs import baskets
 
 TIME_S = 1_600_000_000
 
@@ -236,6 +237,16 @@ def test_a_list_of_items_per_user(tmp_path):
     (tmp_path / "log.jsonl").write_text("\n".join(lines))
     events = draft(tmp_path)["events"]
     assert (events["explode"], events["item_id"]) == ({"column": "items"}, "items")
+
+
+@pytest.mark.parametrize("name", ["items", "item_ids", "item_list", "products", "history", "basket", "clicked_items"])
+@pytest.mark.parametrize("separator", [", ", ",", ";", "|"])
+@pytest.mark.parametrize(("num_users", "num_items"), [(80, 60), (500, 500), (500, 100_000)])
+def test_a_cell_of_items_per_user(tmp_path, name, separator, num_users, num_items):
+    (tmp_path / "log.csv").write_text(baskets(name, separator, num_users, num_items))
+    events = draft(tmp_path)["events"]
+    assert events["explode"] == {"column": name, "separator": separator.strip()}
+    assert (events["query_id"], events["item_id"]) == ("user", name)
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])

@@ -19,6 +19,7 @@ from tests.guessing.small_logs import (
     ITEMS,
     TIMES,
     USERS,
+    baskets,
     drawn,
     labelled,
     log,
@@ -61,6 +62,10 @@ LOGS = {
             ["user", "items"], USERS, [f"{a},{b}" for a, b in zip(ITEMS, ITEMS[3:] + ITEMS[:3])], delimiter="\t"
         )
     },
+    "a cell of items": {"log.csv": baskets("items", ", ")},
+    "a cell of ids": {"log.csv": baskets("item_ids", ",")},
+    "a cell of many items": {"log.csv": baskets("products", ", ", 2_000, 8_000)},
+    "a basket": {"log.csv": baskets("basket", ",")},
     "JSON": {"log.jsonl": lines(ORDERS)},
     "Parquet": {"log.parquet": parquet(user=USERS, item=ITEMS, ts=HOURS)},
     "genres": {"log.csv": log(), "items.csv": things(["genres"], ["a|b", "b|c", "a", "c|a|b"] * 10)},
