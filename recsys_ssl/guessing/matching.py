@@ -34,6 +34,8 @@ class Plan(NamedTuple):
     item: Choice
     explode: dict[str, object]
     """Keys of `explode`; empty where a line holds one item. The log's sample is exploded already."""
+    beside: list[str]
+    """Columns with a value for each item of a line."""
     time: Optional[Time]
     label: Optional[Label]
     items: Optional[Match]
@@ -64,8 +66,10 @@ def make_plan(tables: Sequence[Table], options: Options) -> Plan:
     query, item = ids.query, ids.item
     explode: dict[str, object] = {}
     label = None
+    beside: list[str] = []
     if ids.several is not None:
-        log, item, explode, label = explode_log(log, item, ids.several)
+        log, item, explode, label, beside = explode_log(log, query, item, ids.several)
+        _check_single(log, item, beside, options)
     taken = [query.column, item.column]
     time = guess_time_column(log, taken, options.time)
     if options.time is not None and time is None:
@@ -90,7 +94,7 @@ def make_plan(tables: Sequence[Table], options: Options) -> Plan:
         for table in others
         if all(table is not one for one in used)
     }
-    return Plan(log, query, item, explode, time, label, items, queries, same, unused)
+    return Plan(log, query, item, explode, beside, time, label, items, queries, same, unused)
 
 
 def _check_given(log: Table, options: Options) -> None:
@@ -99,6 +103,15 @@ def _check_given(log: Table, options: Options) -> None:
             raise GuessError(
                 f"--{option} must name a column of {log.name}. Received: {name!r}. It has: "
                 f"{', '.join(map(repr, log.columns))}."
+            )
+
+
+def _check_single(log: Table, item: Choice, beside: Sequence[str], options: Options) -> None:
+    for option, name in options._asdict().items():
+        if name in beside:
+            raise GuessError(
+                f"--{option} must name a column of {log.name} with one value a record. Received: {name!r}, which has "
+                f"one for each of {item.column!r}. Write one object per item that holds both, or a record a line."
             )
 
 

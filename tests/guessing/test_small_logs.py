@@ -45,6 +45,9 @@ ORDERS = [
     {"user": {"id": user}, "lines": [{"sku": item, "qty": 1}] * 2, "at": at}
     for user, item, at in zip(USERS, ITEMS, map(str, HOURS))
 ]
+VISITS = [
+    {"user": f"u{n}", "items": ITEMS[n : n + 2 + n % 3], "timestamps": TIMES[n : n + 2 + n % 3]} for n in range(90)
+]
 
 LOGS = {
     "plain": {"log.csv": log()},
@@ -67,6 +70,7 @@ LOGS = {
     "a cell of many items": {"log.csv": baskets("products", ", ", 2_000, 8_000)},
     "a basket": {"log.csv": baskets("basket", ",")},
     "JSON": {"log.jsonl": lines(ORDERS)},
+    "lists beside each other": {"log.jsonl": lines(VISITS)},
     "Parquet": {"log.parquet": parquet(user=USERS, item=ITEMS, ts=HOURS)},
     "genres": {"log.csv": log(), "items.csv": things(["genres"], ["a|b", "b|c", "a", "c|a|b"] * 10)},
     "decimal comma": priced("{},{}".format),
