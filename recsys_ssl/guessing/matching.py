@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
 from recsys_ssl.guessing import words
+from recsys_ssl.guessing.cells import find_nested
 from recsys_ssl.guessing.columns import Column
 from recsys_ssl.guessing.event_time import Time, guess_time_column
 from recsys_ssl.guessing.exploding import explode_log
@@ -61,7 +62,7 @@ def make_plan(tables: Sequence[Table], options: Options) -> Plan:
         side, meaning = ("query", "who chose (user, session)") if ids.query is None else ("item", "what was chosen")
         raise GuessError(
             f"{log.name}: no column says by its name or values {meaning}. The columns are: "
-            f"{', '.join(map(repr, log.columns))}. Name it: --{side} COLUMN."
+            f"{', '.join(map(repr, log.columns))}. Name it: --{side} COLUMN.{_say_nested(log)}"
         )
     query, item = ids.query, ids.item
     explode: dict[str, object] = {}
@@ -104,6 +105,14 @@ def _check_given(log: Table, options: Options) -> None:
                 f"--{option} must name a column of {log.name}. Received: {name!r}. It has: "
                 f"{', '.join(map(repr, log.columns))}."
             )
+        nested = find_nested(log.columns[name]) if name is not None and option in ("query", "item") else ""
+        if nested:
+            raise GuessError(f"--{option} must name a column of ids. Received: {name!r}, which has {nested}.")
+
+
+def _say_nested(log: Table) -> str:
+    found = [(name, find_nested(column)) for name, column in log.columns.items()]
+    return "".join(f" {name!r} has {nested}." for name, nested in found if nested)
 
 
 def _check_single(log: Table, item: Choice, beside: Sequence[str], options: Options) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple, Optional
 
 from recsys_ssl.guessing import words
-from recsys_ssl.guessing.cells import Several, find_several
+from recsys_ssl.guessing.cells import Several, find_nested, find_several
 from recsys_ssl.guessing.columns import Column
 from recsys_ssl.guessing.tables import Table
 
@@ -124,7 +124,9 @@ def _may_be_id(column: Column) -> bool:
         return False
     named = any(word in words.ITEMS or word in words.QUERIES for word in column.words)
     named &= is_id(column) or len(column.words) == 1  # `order_dt` is a time
-    return column.num_present > 0 and (column.time is None or named) and column.mean_words < 3
+    if column.num_present == 0 or column.mean_words >= 3 or not (column.time is None or named):
+        return False
+    return not find_nested(column)
 
 
 def _recurs(column: Column) -> bool:
@@ -154,6 +156,8 @@ def find_items(column: Column, has_names: bool = True) -> Optional[Several]:
     Args:
         has_names: whether the file has a header, so that a column of lists may be named like one.
     """
+    if find_nested(column):
+        return None
     plural = column.name.lower().endswith(("s", "list")) and column.name.lower() not in words.ITEMS
     named = has_names and (plural or any(word in words.SEQUENCES for word in column.words))
     if named and column.is_numeric and any("," in value for value in column.known):  # no decimal comma

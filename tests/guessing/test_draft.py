@@ -408,6 +408,14 @@ def test_what_cannot_be_guessed_is_asked_for(tmp_path, names, options, message):
         draft(tmp_path, **options)
 
 
+@pytest.mark.parametrize("options", [{}, {"item": "items"}])
+def test_items_that_are_objects_are_told(tmp_path, options):
+    cells = [f"[{{'id': {n % 9}, 'qty': 1}}]" for n in range(60)]
+    pd.DataFrame({"user": range(60), "items": cells}).to_csv(tmp_path / "log.csv", index=False)
+    with pytest.raises(GuessError, match="(--item COLUMN|must name a column of ids).* has objects in a cell: write "):
+        draft(tmp_path, **options)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

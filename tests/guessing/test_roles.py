@@ -39,6 +39,8 @@ def test_query_and_item_by_name(names, query, item):
         ("items", [f"p{n}, p{n + 200}, p{n + 9}" for n in range(90)], ","),
         ("items", [f"p{n}" if n % 3 else f"p{n},p{n + 200}" for n in range(90)], ","),
         ("item", [", ".join(f"p{n * 7 + k}" for k in range(n % 5 + 1)) for n in range(90)], ","),
+        ("items", [f"[{{'id': {n % 5}}}, {{'id': {n % 7}}}]" for n in range(90)], None),
+        ("items", [f"('p{n % 5}', 'p{n % 7}')" for n in range(90)], None),
         ("movies", [f"The film {n}, {n} of {n}" for n in range(90)], None),
     ],
 )

@@ -73,6 +73,10 @@ LOGS = {
     "lists beside each other": {"log.jsonl": lines(VISITS)},
     "Parquet": {"log.parquet": parquet(user=USERS, item=ITEMS, ts=HOURS)},
     "genres": {"log.csv": log(), "items.csv": things(["genres"], ["a|b", "b|c", "a", "c|a|b"] * 10)},
+    "genres as objects": {
+        "log.csv": log(),
+        "items.csv": things(["genres"], [f"\"[{{'id': {n % 3}, 'name': 'a'}}, {{'id': 4}}]\"" for n in range(40)]),
+    },
     "decimal comma": priced("{},{}".format),
     "a time that is none": timed("ts", [9999999999999, *TIMES[1:]]),
     "the largest time": timed("ts", [9223372036854775807, *TIMES[1:]]),
