@@ -12,7 +12,7 @@ from recsys_ssl.guessing.event_time import Time, guess_time_column
 from recsys_ssl.guessing.exploding import explode_log
 from recsys_ssl.guessing.labels import Label, guess_label
 from recsys_ssl.guessing.opened import GuessError
-from recsys_ssl.guessing.roles import Choice, Ids, Options, guess_ids
+from recsys_ssl.guessing.roles import Choice, Ids, Options, guess_ids, is_owner
 from recsys_ssl.guessing.tables import Table
 
 _LEAST_KNOWN = 0.5
@@ -185,7 +185,7 @@ def _guess_by_tables(log: Table, ids: Ids, tables: Sequence[Table]) -> Ids:
             of_queries = any(word in words.QUERY_FILES for word in table.words)
             if ids.query is None and of_queries:
                 ids = ids._replace(query=choice)
-            elif ids.item is None and not of_queries:
+            elif ids.item is None and not of_queries and not is_owner(column):
                 ids = ids._replace(item=choice)
     return ids
 

@@ -52,7 +52,8 @@ class Ids(NamedTuple):
 def guess_ids(table: Table, options: Options) -> Ids:
     """Query and item of a table that may be a log."""
     columns = {name: column for name, column in table.columns.items() if _may_be_id(column)}
-    item = _given(options.item) or pick_by_name(columns, words.ITEMS, [options.query])
+    owners = [name for name, column in columns.items() if is_owner(column)]
+    item = _given(options.item) or pick_by_name(columns, words.ITEMS, [options.query, *owners])
     query = _given(options.query) or pick_by_name(columns, words.QUERIES, [item and item.column])
     if item is None or query is None:
         lists = _several_items(table, [query and query.column])
@@ -61,6 +62,8 @@ def guess_ids(table: Table, options: Options) -> Ids:
         left = [name for name, column in columns.items() if name not in taken and _recurs(column)]
         if any(name in columns and not _recurs(columns[name]) for name in taken) and table.sample.table.num_rows > 20:
             left = []  # a table of items or of users
+        if item is None:
+            left = [name for name in left if name not in owners] or left
         if not table.has_header:
             singles = [name for name in left if name not in lists]
             if query is None and singles:
@@ -114,6 +117,12 @@ def rank_name(column: Column, known: Sequence[str]) -> Optional[float]:
 def is_id(column: Column) -> bool:
     """Whether a name says that the values are ids."""
     return any(word in words.IDS for word in column.words)
+
+
+def is_owner(column: Column) -> bool:
+    """Whether a name says whose the items are: `product_owner_id`, but not `seller_product_id`."""
+    nouns = [word for word in column.words if word in words.ITEMS or word not in (*words.IDS, *words.NAMES)]
+    return bool(nouns) and nouns[-1] in words.OWNERS
 
 
 def _may_be_id(column: Column) -> bool:

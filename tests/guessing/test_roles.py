@@ -14,6 +14,11 @@ from tests.guessing.small_logs import ITEMS, USERS, table_of
         (["InvoiceNo", "StockCode", "order_status", "y"], "InvoiceNo", "StockCode"),
         (["basket", "sku", "basket_total", "y"], "basket", "sku"),
         (["order_id", "product_id", "x", "customer_id"], "customer_id", "product_id"),
+        (["user_id", "listing_id", "product_owner_id", "y"], "user_id", "listing_id"),
+        (["user_id", "seller_product_id", "product_seller_id", "y"], "user_id", "seller_product_id"),
+        (["user", "seller_sku", "item_brand", "y"], "user", "seller_sku"),
+        (["reader", "book_key", "book_author", "bookAuthorId"], "reader", "book_key"),
+        (["user", "thing", "brand_id", "video_creator"], "user", "thing"),
     ],
 )
 def test_query_and_item_by_name(names, query, item):
@@ -54,3 +59,8 @@ def test_items_without_a_name_are_the_only_lists(others):
     lists = [f"p{n},p{(n * 7 + 1) % 60}" for n in range(60)]
     ids = guess_ids(table_of(user=USERS[:60], **dict.fromkeys(others, lists)), GUESS_ALL)
     assert (ids.item and ids.item.column) == ("x" if len(others) == 1 else None)
+
+
+def test_an_owner_is_the_item_where_nothing_else_is():
+    ids = guess_ids(table_of(user=USERS, brand=ITEMS), GUESS_ALL)
+    assert (ids.query.column, ids.item.column) == ("user", "brand")
