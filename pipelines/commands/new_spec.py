@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import tempfile
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -34,7 +35,6 @@ def new_spec(
     """
     from recsys_ssl.guessing.draft import draft_spec
     from recsys_ssl.guessing.roles import Options
-    from recsys_ssl.spec_files import load_spec
 
     if out.exists():
         fail(f"--out must be a new file. Received: {str(out)!r}, which exists. Name another one or remove it.")
@@ -42,8 +42,8 @@ def new_spec(
         fail(f"--out must be in a directory that is there. Received: {str(out)!r}. Make {str(out.parent)!r} first.")
     with readable():
         draft = draft_spec(files, Options(query, item, time, label), name)
+        _check_loads(draft.text, out)
         out.write_text(draft.text, encoding="utf-8")
-        load_spec(out)  # tells the line of what cannot be
     console, columns = make_console(), ("key", "guess", "why")
     show_table(console, f"{out}: guessed", columns, draft.guesses, texts=columns)
     for file, why in draft.unused.items():
@@ -57,3 +57,20 @@ def new_spec(
         f"recsys-ssl run {spec} --data {data} --workdir build/{draft.name}",
     ):
         console.print(plain(f"  {command}"), highlight=False, soft_wrap=True)
+
+
+def _check_loads(text: str, out: Path) -> None:
+    """Raises ValueError for a draft that is no spec, which no file is to hold."""
+    from recsys_ssl.spec_files import SpecError, load_spec
+
+    with tempfile.TemporaryDirectory() as directory:
+        draft = Path(directory) / out.name
+        draft.write_text(text, encoding="utf-8")
+        try:
+            load_spec(draft)
+        except SpecError as error:
+            told = str(error).replace(str(draft), "line")
+            raise ValueError(
+                f"{out} is not written: what was guessed is no valid spec. Name the columns by --query, --item, --time "
+                f"and --label, or write the spec by hand: docs/own_data/spec.md.\n{told}"
+            ) from error

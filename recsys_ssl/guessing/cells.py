@@ -12,6 +12,16 @@ from recsys_ssl.guessing.columns import Column, to_numbers
 _SEPARATORS = ("|", ";", ", ", ",", " ", "/", "~", "^")
 _MARKED = re.compile(r"(\S+)([-:_])([01])")
 _LISTED = re.compile(r"\s*\[.*\]\s*", re.DOTALL)
+_NESTED = {
+    "objects": re.compile(r"\[\s*\{.*:.*\]|\{\s*(?:['\"][^'\"]*['\"]|\d+)\s*:.*\}", re.DOTALL),
+    "lists of lists": re.compile(r"\[\s*[\[({].*\]", re.DOTALL),
+    "tuples": re.compile(r"\((?:\s*['\"].*|[\d\s.+-]+,[\d\s.,+-]*)\)", re.DOTALL),
+    "sets": re.compile(r"\{.*['\",].*\}", re.DOTALL),
+}
+"""What a cell of text may hold that is not read, in order; `(500) Days`, `(red, S)` and `{0f-1c}` are none of them."""
+_EMPTY = re.compile(r"\[\s*\]|\{\s*\}|\(\s*\)|set\(\)")
+_LEAST_NESTED = 0.5
+"""Of the cells that are not empty."""
 _LEAST_SHARE = 0.15
 """Of cells that must have the separator."""
 
@@ -29,13 +39,25 @@ class Several(NamedTuple):
     why: str = ""
 
 
+def find_nested(column: Column) -> str:
+    """What the cells hold that is more than several values, and how to write it; empty when they do not."""
+    values = [value.strip() for value in column.known if not _EMPTY.fullmatch(value.strip())]
+    kinds = [next((kind for kind, form in _NESTED.items() if form.fullmatch(value)), "") for value in values]
+    counts = collections.Counter(filter(None, kinds))
+    if counts.total() <= _LEAST_NESTED * len(values):
+        return ""
+    kind = max(_NESTED, key=lambda kind: counts[kind])
+    parts = {"objects": "their names", "lists of lists": "the names"}.get(kind, "the values")
+    return f'{kind} in a cell: write {parts} as a list, as ["a", "b"]'
+
+
 def find_several(column: Column) -> Optional[Several]:
     """How the cells hold several values; None when they hold one each."""
     values = column.known
     if column.is_list:
         lengths = [length for length in column.lengths if length]
-        return _kind_of(column.known, lengths, None, "lists") if lengths else None
-    if not values or column.is_numeric or column.time is not None:
+        return _kind_of(column.known, lengths, None, "lists") if lengths and not find_nested(column) else None
+    if not values or column.is_numeric or column.time is not None or find_nested(column):
         return None
     if sum(_LISTED.fullmatch(value) is not None for value in values) > 0.9 * len(values):
         cells = [re.findall(r"[^\s\[\],'\"]+(?: [^\s\[\],'\"]+)*", value) for value in values]

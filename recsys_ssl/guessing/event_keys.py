@@ -41,7 +41,7 @@ def event_keys(plan: Plan, context: list[Guessed]) -> list[Entry]:
     """
     entries = [Entry("query_id", plan.query.column, plan.query.why)]
     if plan.explode:
-        entries.append(Entry("explode", plan.explode, "each item of a cell is an event"))
+        entries.append(Entry("explode", plan.explode, f"each item of a cell is an event{_say_beside(plan)}"))
     entries.append(Entry("item_id", plan.item.column, plan.item.why))
     if plan.time is not None:
         form = plan.time.form
@@ -54,6 +54,16 @@ def event_keys(plan: Plan, context: list[Guessed]) -> list[Entry]:
     if context:
         entries.append(Entry("features", context, "only what is known before the choice"))
     return entries
+
+
+def _say_beside(plan: Plan) -> str:
+    if not plan.beside:
+        return ""
+    fields = ", ".join(f'"{name}": ...' for name in (plan.item.column, *plan.beside))
+    return (
+        f"; left out: {', '.join(plan.beside)}, with a value for each item. They belong together: write one object "
+        f"per item, as [{{{fields}}}, ...], or a record a line"
+    )
 
 
 def _find_weight(plan: Plan) -> Optional[str]:

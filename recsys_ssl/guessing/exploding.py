@@ -18,6 +18,9 @@ from recsys_ssl.guessing.tables import Table
 
 _MARKED = ("item", "clicked")
 """Columns of the elements that have a mark."""
+_SEPARATORS = (",", ";", "|", " ")
+_LEAST_ALIKE = 0.9
+"""Of the records with several items, those whose other cell has as many values."""
 
 
 class Exploded(NamedTuple):
@@ -29,9 +32,11 @@ class Exploded(NamedTuple):
     """Of `explode` in the spec."""
     label: Optional[Label]
     """What the marks of the elements say; None without marks."""
+    beside: list[str]
+    """Columns with a value for each item, which `explode` does not take apart: left out of the log."""
 
 
-def explode_log(log: Table, item: Choice, several: Several) -> Exploded:
+def explode_log(log: Table, query: Choice, item: Choice, several: Several) -> Exploded:
     """The sample as ingestion would explode it."""
     own_type = log.columns[item.column].own_type
     root = own_type.removeprefix(ELEMENT) if own_type.startswith(ELEMENT) else item.column
@@ -45,6 +50,8 @@ def explode_log(log: Table, item: Choice, several: Several) -> Exploded:
     lengths = cells[item.column][1]
     names = [name for name in names if np.array_equal(cells[name][1], lengths)]
     others = [name for name in table.column_names if name not in cells]
+    beside = _find_beside(table.select([name for name in others if name != query.column]), table[item.column], several)
+    others = [name for name in others if name not in beside]
     exploded = table.select(others).take(pa.array(lists.owners(lengths)))
     keys: dict[str, object] = {
         "column": root,
@@ -63,9 +70,34 @@ def explode_log(log: Table, item: Choice, several: Several) -> Exploded:
         label = Label(rule, _MARKED[1], "1 was chosen, 0 only shown")
     for name in names:
         exploded = exploded.append_column(name, cells[name][0])
-    own_types = {name: kind for name, kind in log.sample.own_types.items() if name not in names}
+    own_types = {name: kind for name, kind in log.sample.own_types.items() if name not in (*names, *beside)}
     sample = log.sample._replace(table=exploded.combine_chunks(), own_types=own_types)
-    return Exploded(log._replace(sample=sample, columns=describe(sample.table, own_types)), item, keys, label)
+    return Exploded(log._replace(sample=sample, columns=describe(sample.table, own_types)), item, keys, label, beside)
+
+
+def _find_beside(others: pa.Table, items: pa.ChunkedArray, several: Several) -> list[str]:
+    """The columns whose cells have as many values as those of the items."""
+    lengths = _count_values(items, several.separator or ",")
+    compared = lengths > 1
+    found = []
+    for name in others.column_names:
+        is_list = pa.types.is_large_list(others[name].type)
+        if not compared.any() or (not is_list and len(np.unique(lengths[compared])) == 1):
+            continue  # a day and an hour are two words beside two items
+        separators = [","] if is_list else [*filter(None, [several.separator]), *_SEPARATORS]
+        counts = (_count_values(others[name], separator) for separator in separators)
+        if any(np.mean((count == lengths)[compared]) >= _LEAST_ALIKE for count in counts):
+            found.append(name)
+    return found
+
+
+def _count_values(column: pa.ChunkedArray, separator: str) -> np.ndarray:
+    """[num_records] values of each cell, the empty ones too."""
+    if pa.types.is_large_list(column.type):
+        counts = pc.list_value_length(column)
+    else:
+        counts = pc.add(pc.count_substring(column, separator), 1)
+    return pc.fill_null(counts, 0).to_numpy()
 
 
 def _to_lists(column: pa.ChunkedArray, separator: Optional[str]) -> tuple[pa.Array, np.ndarray]:
@@ -77,5 +109,6 @@ def _to_lists(column: pa.ChunkedArray, separator: Optional[str]) -> tuple[pa.Arr
             text, separator = pc.replace_substring_regex(text, r"[\[\]'\" ]", ""), ","
         array = pc.split_pattern(text, separator)
     values, lengths = lists.flatten(array, pa.large_string())
+    values = pc.utf8_trim_whitespace(values)
     kept = ~pc.fill_null(pc.equal(values, ""), True).to_numpy(zero_copy_only=False)
     return values.filter(pa.array(kept)), np.bincount(lists.owners(lengths)[kept], minlength=len(lengths))

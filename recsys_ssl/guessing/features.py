@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from recsys_ssl import kinds, lists
 from recsys_ssl.guessing import words
-from recsys_ssl.guessing.cells import find_several
+from recsys_ssl.guessing.cells import find_nested, find_several
 from recsys_ssl.guessing.columns import Column
 from recsys_ssl.spec import RESERVED_NAMES
 
@@ -56,6 +56,9 @@ def _guess_kind(column: Column) -> tuple[str, dict[str, object], str, bool]:
     """kind, other keys, why, whether it is of use."""
     if not column.known:
         return "categorical", {}, "no value was seen", False
+    nested = find_nested(column)
+    if nested:
+        return "categorical", {"multi_valued": True}, nested, False
     title = any(word in words.TITLES for word in column.words)
     several = find_several(column)
     if several is not None and not (title and several.separator in (" ", ",", ", ", "/")):

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
 from recsys_ssl.guessing import words
+from recsys_ssl.guessing.cells import find_nested
 from recsys_ssl.guessing.columns import Column
 from recsys_ssl.guessing.event_time import Time, guess_time_column
 from recsys_ssl.guessing.exploding import explode_log
 from recsys_ssl.guessing.labels import Label, guess_label
 from recsys_ssl.guessing.opened import GuessError
-from recsys_ssl.guessing.roles import Choice, Ids, Options, guess_ids
+from recsys_ssl.guessing.roles import Choice, Ids, Options, guess_ids, is_owner
 from recsys_ssl.guessing.tables import Table
 
 _LEAST_KNOWN = 0.5
@@ -34,6 +35,8 @@ class Plan(NamedTuple):
     item: Choice
     explode: dict[str, object]
     """Keys of `explode`; empty where a line holds one item. The log's sample is exploded already."""
+    beside: list[str]
+    """Columns with a value for each item of a line."""
     time: Optional[Time]
     label: Optional[Label]
     items: Optional[Match]
@@ -59,13 +62,15 @@ def make_plan(tables: Sequence[Table], options: Options) -> Plan:
         side, meaning = ("query", "who chose (user, session)") if ids.query is None else ("item", "what was chosen")
         raise GuessError(
             f"{log.name}: no column says by its name or values {meaning}. The columns are: "
-            f"{', '.join(map(repr, log.columns))}. Name it: --{side} COLUMN."
+            f"{', '.join(map(repr, log.columns))}. Name it: --{side} COLUMN.{_say_nested(log)}"
         )
     query, item = ids.query, ids.item
     explode: dict[str, object] = {}
     label = None
+    beside: list[str] = []
     if ids.several is not None:
-        log, item, explode, label = explode_log(log, item, ids.several)
+        log, item, explode, label, beside = explode_log(log, query, item, ids.several)
+        _check_single(log, item, beside, options)
     taken = [query.column, item.column]
     time = guess_time_column(log, taken, options.time)
     if options.time is not None and time is None:
@@ -90,7 +95,7 @@ def make_plan(tables: Sequence[Table], options: Options) -> Plan:
         for table in others
         if all(table is not one for one in used)
     }
-    return Plan(log, query, item, explode, time, label, items, queries, same, unused)
+    return Plan(log, query, item, explode, beside, time, label, items, queries, same, unused)
 
 
 def _check_given(log: Table, options: Options) -> None:
@@ -99,6 +104,23 @@ def _check_given(log: Table, options: Options) -> None:
             raise GuessError(
                 f"--{option} must name a column of {log.name}. Received: {name!r}. It has: "
                 f"{', '.join(map(repr, log.columns))}."
+            )
+        nested = find_nested(log.columns[name]) if name is not None and option in ("query", "item") else ""
+        if nested:
+            raise GuessError(f"--{option} must name a column of ids. Received: {name!r}, which has {nested}.")
+
+
+def _say_nested(log: Table) -> str:
+    found = [(name, find_nested(column)) for name, column in log.columns.items()]
+    return "".join(f" {name!r} has {nested}." for name, nested in found if nested)
+
+
+def _check_single(log: Table, item: Choice, beside: Sequence[str], options: Options) -> None:
+    for option, name in options._asdict().items():
+        if name in beside:
+            raise GuessError(
+                f"--{option} must name a column of {log.name} with one value a record. Received: {name!r}, which has "
+                f"one for each of {item.column!r}. Write one object per item that holds both, or a record a line."
             )
 
 
@@ -163,7 +185,7 @@ def _guess_by_tables(log: Table, ids: Ids, tables: Sequence[Table]) -> Ids:
             of_queries = any(word in words.QUERY_FILES for word in table.words)
             if ids.query is None and of_queries:
                 ids = ids._replace(query=choice)
-            elif ids.item is None and not of_queries:
+            elif ids.item is None and not of_queries and not is_owner(column):
                 ids = ids._replace(item=choice)
     return ids
 

@@ -32,8 +32,10 @@ ITEMS = (
     *("music", "artist", "album", "video", "anime", "show", "news", "story", "game", "app", "business", "restaurant"),
     *("hotel", "venue", "poi", "place", "location", "recipe", "course", "job", "ad", "creative", "photo", "post"),
     *("doc", "document", "compound", "molecule", "drug", "gene", "material", "pin", "beer", "wine", "repo", "package"),
-    *("artikel", "produkt", "produit", "producto", "content", "good", "merchant", "coupon", "target", "to"),
+    *("artikel", "produkt", "produit", "producto", "content", "good", "merchant", "coupon", "listing", "target", "to"),
 )
+OWNERS = ("owner", "seller", "creator", "author", "brand", "vendor", "supplier", "publisher", "maker", "manufacturer")
+"""Whose the items are: `product_owner_id` is no id of a product."""
 TIMES = (
     *("timestamp", "time", "datetime", "ts", "date", "created", "unixtime", "when", "at", "dat", "eventtime", "utc"),
     *("added", "played", "watched", "viewed", "purchased", "zeit", "datum", "fecha", "unix", "day", "step"),

@@ -50,6 +50,15 @@ def timed(name, times):
     return {"log.csv": log(["user", "item", name], times=times)}
 
 
+def baskets(name, separator, num_users=80, num_items=60):
+    """One line per user with a list of 3 to 9 items."""
+    draw = random.Random(0)
+    cells = [
+        separator.join(f"p{draw.randrange(num_items)}" for _ in range(draw.randint(3, 9))) for _ in range(num_users)
+    ]
+    return table(["user", name], [f"u{number}" for number in range(num_users)], [f'"{cell}"' for cell in cells])
+
+
 def zipped(**files):
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from recsys_ssl.guessing.cells import find_several
+from recsys_ssl.guessing.cells import find_nested, find_several
 from recsys_ssl.guessing.columns import describe, to_numbers
 from recsys_ssl.guessing.features import guess_feature
 from recsys_ssl.guessing.words import words_of
@@ -113,6 +113,36 @@ def test_the_kind_of_a_feature(name, values, keys):
 )
 def test_what_helps_nobody_is_a_comment(name, values):
     assert not guess_feature(column(values, name)).used
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (["[{'id': 1, 'name': 'Drama'}]", "[]", "[{'id': 2, 'name': 'Horror'}]"], "objects"),
+        (['[{"id": 1, "name": "Drama"}]', '[{"id": 2, "name": "Horror"}, {"id": 1}]'], "objects"),
+        (['{"id": 1, "name": "Drama"}', "{'id': 2}", "{}", "{}", "{}"], "objects"),
+        (["[[1, 'Drama'], [2, 'Horror']]", "[(1, 'Drama')]"], "lists of lists"),
+        (["[[0.5 1.5]\n [2.5 3.5]]", "[[0.5 1.5]]"], "lists of lists"),
+        (["('Drama', 'Horror')", "('Drama',)", "()"], "tuples"),
+        (["(1, 2)", "(0.5, -1)"], "tuples"),
+        (["{'Drama', 'Horror'}", "{'Drama'}", "set()"], "sets"),
+        (["{Drama,Horror}", "{Drama,Comedy}"], "sets"),
+        (["['Drama', 'Horror']", '["Drama"]', "[]"], ""),
+        (["Drama, Horror", "{unknown, other}", "Drama"], ""),
+        (["(500) Days", "Alien (1979)", "(red, S)"], ""),
+        (["{3f25-04e0}", "{9a0c-0305}"], ""),
+        (["[O-][N+](=O)c1ccccc1", "[2H]C([2H])([2H])O"], ""),
+        (["[]", "{}"], ""),
+        ([None], ""),
+    ],
+)
+def test_objects_in_a_cell_are_no_feature(values, found):
+    one = column(values)
+    assert find_nested(one).partition(" in a cell: write ")[0] == found
+    if found:
+        feature = guess_feature(one)
+        assert (feature.used, feature.why) == (False, find_nested(one))
+        assert find_several(one) is None
 
 
 def test_words_of_a_text_are_not_several_values():

@@ -16,6 +16,7 @@ from recsys_ssl.guessing.draft import draft_spec
 from recsys_ssl.guessing.opened import GuessError
 from recsys_ssl.guessing.roles import Options
 from recsys_ssl.spec_files import load_spec
+from tests.guessing.small_logs import baskets
 
 TIME_S = 1_600_000_000
 
@@ -238,6 +239,47 @@ def test_a_list_of_items_per_user(tmp_path):
     assert (events["explode"], events["item_id"]) == ({"column": "items"}, "items")
 
 
+def parallel_lists(to, form):
+    """A user a record, with lists of items, of their times and of what the user likes."""
+    draw = random.Random(0)
+    records = []
+    for user in range(60):
+        num = 2 + draw.randrange(8)
+        items = [f"p{draw.randrange(40)}" for _ in range(num)]
+        times = [TIME_S + 977 * (user + number) for number in range(num)]
+        records.append({"user_id": user, "item_ids": items, "timestamps": times, "likes": ["abc"[user % 3]]})
+    if form == "jsonl":
+        to.write_text("\n".join(map(json.dumps, records)))
+    elif form == "parquet":
+        pq.write_table(pa.Table.from_pylist(records), to)
+    else:
+        joined = [{key: ",".join(map(str, value)) for key, value in row.items() if key != "user_id"} for row in records]
+        pd.DataFrame(joined, [f"u{user}" for user in range(60)]).to_csv(to, index_label="user_id")
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet", "csv"])
+def test_lists_beside_the_items_are_no_features(tmp_path, form):
+    parallel_lists(tmp_path / f"log.{form}", form)
+    text = draft_spec([str(tmp_path)]).text
+    events = yaml.safe_load(text)["events"]
+    assert events["explode"]["column"] == "item_ids"
+    assert [feature["name"] for feature in events.get("features", [])] == ["likes"]
+    assert text.count("timestamps") == 2  # both in the comment
+    assert '[{"item_ids": ..., "timestamps": ...}, ...], or a record a line' in text
+    with pytest.raises(GuessError, match="--time must name a column of .* with one value a record"):
+        draft(tmp_path, time="timestamps")
+
+
+@pytest.mark.parametrize("name", ["items", "item_ids", "item_list", "products", "history", "basket", "clicked_items"])
+@pytest.mark.parametrize("separator", [", ", ",", ";", "|"])
+@pytest.mark.parametrize(("num_users", "num_items"), [(80, 60), (500, 500), (500, 100_000)])
+def test_a_cell_of_items_per_user(tmp_path, name, separator, num_users, num_items):
+    (tmp_path / "log.csv").write_text(baskets(name, separator, num_users, num_items))
+    events = draft(tmp_path)["events"]
+    assert events["explode"] == {"column": name, "separator": separator.strip()}
+    assert (events["query_id"], events["item_id"]) == ("user", name)
+
+
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_objects_in_a_list_are_events(tmp_path, form):
     orders = [
@@ -363,6 +405,14 @@ def test_what_cannot_be_guessed_is_asked_for(tmp_path, names, options, message):
         x=["p", "q"] * 200, note=[f"n{n}" for n in range(400)]
     ).to_csv(tmp_path / "log.csv", index=False)
     with pytest.raises(GuessError, match=message):
+        draft(tmp_path, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"item": "items"}])
+def test_items_that_are_objects_are_told(tmp_path, options):
+    cells = [f"[{{'id': {n % 9}, 'qty': 1}}]" for n in range(60)]
+    pd.DataFrame({"user": range(60), "items": cells}).to_csv(tmp_path / "log.csv", index=False)
+    with pytest.raises(GuessError, match="(--item COLUMN|must name a column of ids).* has objects in a cell: write "):
         draft(tmp_path, **options)
 
 

@@ -19,6 +19,7 @@ from tests.guessing.small_logs import (
     ITEMS,
     TIMES,
     USERS,
+    baskets,
     drawn,
     labelled,
     log,
@@ -44,6 +45,9 @@ ORDERS = [
     {"user": {"id": user}, "lines": [{"sku": item, "qty": 1}] * 2, "at": at}
     for user, item, at in zip(USERS, ITEMS, map(str, HOURS))
 ]
+VISITS = [
+    {"user": f"u{n}", "items": ITEMS[n : n + 2 + n % 3], "timestamps": TIMES[n : n + 2 + n % 3]} for n in range(90)
+]
 
 LOGS = {
     "plain": {"log.csv": log()},
@@ -61,9 +65,18 @@ LOGS = {
             ["user", "items"], USERS, [f"{a},{b}" for a, b in zip(ITEMS, ITEMS[3:] + ITEMS[:3])], delimiter="\t"
         )
     },
+    "a cell of items": {"log.csv": baskets("items", ", ")},
+    "a cell of ids": {"log.csv": baskets("item_ids", ",")},
+    "a cell of many items": {"log.csv": baskets("products", ", ", 2_000, 8_000)},
+    "a basket": {"log.csv": baskets("basket", ",")},
     "JSON": {"log.jsonl": lines(ORDERS)},
+    "lists beside each other": {"log.jsonl": lines(VISITS)},
     "Parquet": {"log.parquet": parquet(user=USERS, item=ITEMS, ts=HOURS)},
     "genres": {"log.csv": log(), "items.csv": things(["genres"], ["a|b", "b|c", "a", "c|a|b"] * 10)},
+    "genres as objects": {
+        "log.csv": log(),
+        "items.csv": things(["genres"], [f"\"[{{'id': {n % 3}, 'name': 'a'}}, {{'id': 4}}]\"" for n in range(40)]),
+    },
     "decimal comma": priced("{},{}".format),
     "a time that is none": timed("ts", [9999999999999, *TIMES[1:]]),
     "the largest time": timed("ts", [9223372036854775807, *TIMES[1:]]),

@@ -155,6 +155,12 @@ class TestNewSpec:
         )
         assert not (tmp_path / "new.yaml").exists()
 
+    def test_a_draft_that_does_not_load_is_not_written(self, cli, data, tmp_path, monkeypatch):
+        monkeypatch.setattr("recsys_ssl.guessing.draft.to_yaml", lambda entries, heading: "version: 1\nevent: {}\n")
+        out = tmp_path / "new.yaml"
+        check_error(cli("new-spec", data, "--out", out), f"{out} is not written: ", "line:2: event: unknown key")
+        assert not out.exists()
+
 
 class TestValidateSpec:
     @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
