@@ -12,7 +12,7 @@ import pyarrow as pa
 from recsys_ssl import lists
 from recsys_ssl.logs import records
 from recsys_ssl.logs.batches import Batch, LogError, MissingColumnError, Reject
-from recsys_ssl.logs.ids import find_mixed_forms
+from recsys_ssl.logs.ids import find_mixed_forms, find_twin
 from recsys_ssl.logs.rows import find_rows
 from recsys_ssl.logs.sources import Source, check_batch, check_fields, is_json, match_files, read_source
 from recsys_ssl.logs.summary import hint_at_times
@@ -289,7 +289,9 @@ def _match_ids(log: Side, events: list[pa.Table], side: Side, tables: list[pa.Ta
         return
     table = "the table" if side.is_whole else f"the first {side.read:,} records of the table"
     where = f"{log.files[seen['_file'][unknown.first].as_py()]}:{seen['_line'][unknown.first].as_py()}"
-    example = f"{where}: {seen[column][unknown.first].as_py()!r}; the table has {known[0].as_py()!r}"
+    first = seen[column][unknown.first].as_py()
+    twin = find_twin([first], lists.one_array(known))
+    example = f"{where}: {first!r}; the table has {(twin[1] if twin else known[0].as_py())!r}"
     is_reject = side.name == "items" and side.is_whole
     effect = "" if side.name == "items" else ": such events know no feature of it"
     log.add(f"{noun} is not in {table}{effect}", (side.name, "id"), unknown.number, example, is_reject)

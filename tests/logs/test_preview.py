@@ -153,6 +153,9 @@ def test_ids_that_match_no_table(look):
     assert query == (1, "log.csv:2: 'u1'; the table has 'u9'", ("queries", "id"))
     assert sides["events"].rejected == 1  # a query without features is no reject
 
+    found = faults(look(films=FILMS.replace("f2", "F2"))["events"])
+    assert found["item is not in the table"][1] == "log.csv:3: 'f2'; the table has 'F2'"
+
 
 def test_a_table_that_matches_nothing_fails(look):
     assert will_fail(list(look(users="user\n1\n2\n").values()))
