@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from recsys_ssl.logs.batches import Batch, Reject, find_columns
 from recsys_ssl.logs.csv_blocks import parse_block
+from recsys_ssl.logs.headers import find_repeats, may_repeat
 from recsys_ssl.logs.text_blocks import Block, as_raw, decode, is_text, is_too_long, split_lines, why_unreadable
 from recsys_ssl.spec import Files
 
@@ -53,9 +54,8 @@ def read_csv(
                 continue
         found = find_columns(file, columns, names, constants)
         wanted = [names.index(name) for name in found.values()]
-        plain = not rest and not _may_hold_line(_as_line(names, files), block.data)
-        table = parse_plain(block.data, files, len(names), wanted) if plain else None
-        if table is not None:
+        table = None if rest else parse_plain(block.data, files, len(names), wanted)
+        if table is not None and not may_repeat(table, names):
             numbers = block.first + np.arange(table.num_rows)
             yield Batch(table.rename_columns(list(found)), numbers, block.rejects)
             continue
@@ -121,16 +121,6 @@ def _split_header(data: bytes, files: Files, final: bool) -> tuple[Optional[list
     except csv.Error:  # a carriage return within; the names are shown with it
         names = marked[0].split(mark)
     return _unmark([names], mark, files.delimiter)[0], 1
-
-
-def _as_line(names: Sequence[str], files: Files) -> bytes:
-    """The header as bytes, where it holds plain text only; no other block is parsed at once."""
-    return files.delimiter.join(names).encode("utf-8", "replace")
-
-
-def _may_hold_line(line: bytes, data: bytes) -> bool:
-    """Whether a line ends so; with its newline it is found faster, since that is rare."""
-    return line + b"\n" in data or data.endswith(line) or (b"\r" in data and line + b"\r\n" in data)
 
 
 # --- Rows --------------------------------------------------------------------------------------------
@@ -239,13 +229,12 @@ def _check_rows(
 ) -> tuple[list[list[str]], np.ndarray]:
     """Moves rows of the wrong width, with what is no text, or that are the header again, to `rejects`."""
     rows, starts, width = parsed.rows, parsed.starts, len(names)
-    if set(map(len, rows)) <= {width} and names not in rows and is_text(lines):
+    repeats = find_repeats(rows, names)
+    if set(map(len, rows)) <= {width} and not any(repeats) and is_text(lines):
         return rows, starts
     reasons = [
-        why_unreadable("".join(row), encoding)
-        or ("wrong number of columns" if len(row) != width else None)
-        or ("the header again" if row == names else None)
-        for row in rows
+        why_unreadable("".join(row), encoding) or ("wrong number of columns" if len(row) != width else None) or repeat
+        for row, repeat in zip(rows, repeats)
     ]
     ends = np.append(starts[1:], parsed.num_used) if len(starts) else starts
     for reason, start, end, row in zip(reasons, starts.tolist(), ends.tolist(), rows):

@@ -14,7 +14,7 @@ from recsys_ssl.logs import records
 from recsys_ssl.logs.batches import Batch, LogError, MissingColumnError, Reject
 from recsys_ssl.logs.ids import find_mixed_forms, find_twin
 from recsys_ssl.logs.rows import find_rows
-from recsys_ssl.logs.sources import Source, check_batch, check_fields, is_json, match_files, read_source
+from recsys_ssl.logs.sources import Source, check_batch, check_fields, find_header_of, is_json, match_files, read_source
 from recsys_ssl.logs.summary import hint_at_times
 from recsys_ssl.spec import FeatureSpec
 
@@ -116,7 +116,10 @@ def _preview_side(name: str, spec: FeatureSpec, data_dir: str) -> tuple[Side, li
             pass  # which reading the file tells again
     for source in sources:
         try:
-            for batch in _first_batches(source, side, spec, most):
+            for place_of_batch, batch in enumerate(_first_batches(source, side, spec, most)):
+                if place_of_batch == 0 and (header := find_header_of(name, batch, spec)):
+                    told = "the first record looks like names of columns, though header is false"
+                    side.add(told, (*place, "header"), 1, f"{source.name}: {header}", is_reject=False)
                 tables.append(_check(batch, source, side, spec))
         except LogError as error:
             side.fails = True

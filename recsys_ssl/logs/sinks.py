@@ -323,6 +323,7 @@ def _write_summary(counts: dict[str, Any], cuts: Optional[Sequence[int]], spec: 
         cuts={split: iso_time(cut) for split, cut in names.items()} if names else None,
         examples=examples,
         id_examples={name: value for name, (value,) in starting("id ").items()},
+        header_lines={side: f"{file}: {line}" for side, (file, line) in starting("header ").items()},
         twin_ids={side: list(pair) for side, pair in starting("twin ").items()},
         **{name: counts.get(name, 0) for name in numbers},
     )

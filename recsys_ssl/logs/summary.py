@@ -83,6 +83,8 @@ class IngestSummary:
     own. Those of a table are there if it lacks an id of the log."""
     twin_ids: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     """Table -> an id of the log that it does not have, and one of its own that may mean the same, as 18 and 00018."""
+    header_lines: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Table -> file and first record, where that looks like names of columns though the spec gives the names."""
     times_us: Optional[dict[str, int]] = None
     """First and last time of a positive, in microseconds since 1970."""
 
@@ -122,6 +124,11 @@ def list_warnings(summary: IngestSummary, spec: FeatureSpec) -> list[str]:
         found.append(
             f"{place} reads as if there were nothing: {_name_counts(numbers)}. The words are kept; where "
             "nothing is known, name them in `missing`, or write an empty cell or null."
+        )
+    for side, line in summary.header_lines.items():
+        found.append(
+            f"the first record of {_TABLES[side]} looks like names of columns, {line}. If it is a header, remove "
+            "header and columns from the spec, or the line from the file."
         )
     for what, number in summary.rounded_ids.items():
         side, _, noun = what.partition(": ")

@@ -93,6 +93,18 @@ class TestCsv:
         assert [row[1:] for row in rows] == [("a", "A"), ("b", "B"), ("q", "B"), ("c", "C")]
         assert [reject[:2] for reject in rejects] == [("the header again", line) for line in (3, 6, 8)]
 
+    @pytest.mark.parametrize("quoting", ["none", "minimal"])
+    def test_a_header_that_comes_again_in_another_spelling_or_order_is_rejected(self, rows_per_batch, quoting):
+        data = "q,i,time\na,A,1\nQ,I,TIME\nb,B,2\n q , i,Time\nc,C,3\ni,time,q\nq,q,q\nd,D,time\n"
+        rows, rejects = read(data, rows_per_batch=rows_per_batch, quoting=quoting)
+        assert [row[1:] for row in rows] == [("a", "A"), ("b", "B"), ("c", "C"), ("q", "q"), ("d", "D")]
+        again = "the header again"
+        assert [reject[:2] for reject in rejects] == [(again, 3), (again, 5), (f"{again}, in another order", 7)]
+
+    def test_names_of_a_letter_may_be_ids_in_another_case_or_order(self, rows_per_batch):
+        rows, rejects = read("q,i\nQ,I\ni,q\n", rows_per_batch=rows_per_batch)
+        assert ([row[1:] for row in rows], rejects) == ([("Q", "I"), ("i", "q")], [])
+
     def test_a_header_in_a_file_that_should_have_none_is_rejected(self, rows_per_batch):
         files = {"header": False, "columns": ["q", "i"]}
         rows, rejects = read('"q",i\na,A\n', rows_per_batch=rows_per_batch, **files)

@@ -147,6 +147,14 @@ def test_ids_of_another_form_are_told_with_both_forms():
     assert any("'00018'" in warning for warning in list_warnings(summary, SPEC))
 
 
+def test_a_first_record_that_looks_like_a_header_is_told():
+    summary = dataclasses.replace(GOOD, header_lines={"events": "log.csv: userId, movieId"})
+    assert list_warnings(summary, SPEC) == [
+        "the first record of the log looks like names of columns, log.csv: userId, movieId. If it is a header, remove "
+        "header and columns from the spec, or the line from the file."
+    ]
+
+
 def test_too_many_unreadable_values_are_an_error():
     values = {"items: price is not a number": 1}
     summary = dataclasses.replace(

@@ -622,6 +622,14 @@ def test_ids_that_a_table_writes_in_another_form_are_named_whatever_their_partit
     assert run.summary.queries_without_features == 3
 
 
+def test_a_header_in_a_log_that_should_have_none_is_in_the_summary(tmp_path):
+    names = EVENTS.strip().split(",")
+    spec = make_spec(events={"header": False, "columns": names})
+    log = "userId,movie,score,when\n" + "".join(f"u{n % 4},{'ABCD'[n % 4]},5,{n}\n" for n in range(20))
+    run = Run(tmp_path, spec, {"events.csv": log, "items.csv": ITEMS, "users.csv": USERS})
+    assert run.summary.header_lines == {"events": "events.csv: userId, movie, when, score"}
+
+
 # --- Errors --------------------------------------------------------------------------------------
 
 
