@@ -135,6 +135,10 @@ class TestCsv:
         rows, rejects = read("q,i\ra,A\rb,B", rows_per_batch=rows_per_batch, quoting=quoting)
         assert (rows, rejects) == ([(2, "a", "A"), (3, "b", "B")], [])
 
+    def test_carriage_returns_as_line_ends_and_newlines_in_cells(self, rows_per_batch):
+        rows, rejects = read('q,i\r"a\nb",A\rc,C\r', rows_per_batch=rows_per_batch)
+        assert (rows, rejects) == ([(2, "a\nb", "A"), (4, "c", "C")], [])
+
     def test_utf_16(self, rows_per_batch):
         assert read("q,i\né,A\n".encode("utf-16"), rows_per_batch=rows_per_batch) == ([(2, "é", "A")], [])
 
