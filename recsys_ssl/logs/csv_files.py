@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from types import MappingProxyType
 from typing import NamedTuple, Optional
@@ -22,6 +22,7 @@ from recsys_ssl.logs.text_blocks import Block, as_raw, decode, is_text, is_too_l
 from recsys_ssl.spec import Files
 
 _MAX_HEADER_LINES = 100
+_ESCAPED = r'quotation marks are broken; if \" is one within a cell, set escape: "\\"'
 _MARKS = range(0xE000, 0xF900)  # characters without a meaning of their own
 
 
@@ -60,7 +61,8 @@ def read_csv(
             yield Batch(table.rename_columns(list(found)), numbers, block.rejects)
             continue
         lines = split_lines(block.data)
-        if rest and b'"' not in block.data and not block.final and rest_length <= csv.field_size_limit():
+        goes_on = rest and b'"' not in block.data and not _ends_escaped(rest[-1], files)
+        if goes_on and not block.final and rest_length <= csv.field_size_limit():
             rest += lines  # an open cell goes on; what it held before is not parsed again for each block
             rest_length += len(block.data)
             held_rejects += block.rejects
@@ -110,14 +112,14 @@ def _split_header(data: bytes, files: Files, final: bool) -> tuple[Optional[list
     if files.quoting == "none":
         return lines[0].split(files.delimiter), 1
     marked, mark = _mark_delimiters(lines, files.delimiter)
-    reader = csv.reader((line + "\n" for line in marked), delimiter=mark, strict=True)
+    reader = csv.reader((line + "\n" for line in marked), delimiter=mark, escapechar=files.escape, strict=True)
     try:
         return _unmark([next(reader)], mark, files.delimiter)[0], reader.line_num
     except csv.Error:  # a quotation mark is not closed, or is part of a name
         if reader.line_num == len(lines) < _MAX_HEADER_LINES and not final:
             return None, 0
     try:
-        names = next(csv.reader(marked[:1], delimiter=mark))
+        names = next(csv.reader(marked[:1], delimiter=mark, escapechar=files.escape))
     except csv.Error:  # a carriage return within; the names are shown with it
         names = marked[0].split(mark)
     return _unmark([names], mark, files.delimiter)[0], 1
@@ -150,6 +152,11 @@ def _split_rows(lines: list[str], files: Files) -> _Rows:
     return _Rows(rows, kept, [], len(lines))
 
 
+def _ends_escaped(line: str, files: Files) -> bool:
+    """Whether the record may go on in the next line without an open quotation mark."""
+    return files.escape is not None and line.rstrip("\r").endswith(files.escape)
+
+
 def _mark_delimiters(lines: list[str], delimiter: str) -> tuple[list[str], str]:
     """The lines with one character for the delimiter, as csv wants it, and that character."""
     if len(delimiter) == 1:
@@ -168,30 +175,33 @@ def _unmark(rows: list[list[str]], mark: str, delimiter: str) -> list[list[str]]
 
 def _parse_quoted_rows(lines: list[str], files: Files, width: int, final: bool) -> _Rows:
     marked, mark = _mark_delimiters(lines, files.delimiter)
-    parsed = _parse_marked_rows(marked, mark, files.comment, width, final)
+    parsed = _parse_marked_rows(marked, mark, files, width, final)
     return parsed._replace(rows=_unmark(parsed.rows, mark, files.delimiter))
 
 
-def _parse_marked_rows(lines: list[str], delimiter: str, comment: Optional[str], width: int, final: bool) -> _Rows:
+def _parse_marked_rows(lines: list[str], delimiter: str, files: Files, width: int, final: bool) -> _Rows:
+    def read(lines: Iterable[str]):
+        return csv.reader(lines, delimiter=delimiter, escapechar=files.escape, strict=True)
+
     try:
-        rows = list(csv.reader(lines, delimiter=delimiter, strict=True))
+        rows = list(read(lines))
     except csv.Error:
         rows = []
     if len(rows) == len(lines):  # every record is one line
-        kept = np.flatnonzero(_is_record(lines, comment))
+        kept = np.flatnonzero(_is_record(lines, files.comment))
         return _Rows(rows if len(kept) == len(rows) else [rows[i] for i in kept.tolist()], kept, [], len(lines))
 
     # A cell holds a newline, or a quotation mark is not closed. The record that begins at `at` is believed when it
     # is one line, or when its quotes and its number of cells are right; otherwise its first line alone is rejected.
     rows, starts, rejected, at = [], [], [], 0
     terminated = [line + "\n" for line in lines]
-    is_record = _is_record(lines, comment)
+    is_record = _is_record(lines, files.comment)
     while at < len(lines):
         if not is_record[at]:
             at += 1
             continue
         begin = at
-        reader = csv.reader((terminated[i] for i in range(begin, len(lines))), delimiter=delimiter, strict=True)
+        reader = read(terminated[i] for i in range(begin, len(lines)))
         try:
             for row in reader:
                 end = begin + reader.line_num
@@ -208,12 +218,12 @@ def _parse_marked_rows(lines: list[str], delimiter: str, comment: Optional[str],
         except csv.Error as error:
             if begin + reader.line_num == len(lines) and not final:
                 break
-            rejected.append((_why_broken(error, lines[at], begin + reader.line_num == at + 1), at))
+            rejected.append((_why_broken(error, lines[at], begin + reader.line_num == at + 1, files), at))
             at += 1
     return _Rows(rows, np.array(starts, np.int64), rejected, at)
 
 
-def _why_broken(error: csv.Error, line: str, is_one_line: bool) -> str:
+def _why_broken(error: csv.Error, line: str, is_one_line: bool, files: Files) -> str:
     """What is wrong with a record that begins with the line."""
     if is_too_long(line):
         return "line is too long"
@@ -221,6 +231,8 @@ def _why_broken(error: csv.Error, line: str, is_one_line: bool) -> str:
         return "cell is too long"
     if is_one_line and "\r" in line.rstrip("\r") and "new-line character" in str(error):
         return "a carriage return stands in a cell without quotation marks"
+    if files.escape is None and '\\"' in line:
+        return _ESCAPED
     return "quotation marks are broken"
 
 

@@ -244,6 +244,7 @@ def _files_key(reason: str) -> str:
     """The key of `Files` that a fault of a line is about."""
     words = {
         "columns": "delimiter",
+        "escape": "escape",
         "quotation": "quoting",
         "UTF": "encoding",
         "encod": "encoding",

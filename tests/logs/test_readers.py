@@ -65,6 +65,19 @@ class TestCsv:
         assert rows == [(2, "a", "A"), (4, "c", "C"), (5, "d", "D"), (7, "f", "F")]
         assert rejects == [("quotation marks are broken", 3, '"b,B'), ("quotation marks are broken", 6, 'e,"E')]
 
+    def test_escaped_quotes_as_spark_writes_them(self, rows_per_batch):
+        data = 'q,x,i\nu1,"a \\"b\\" c",A\nu2,plain,B\nu3,"say ""hi""",C\n"u\\\\4","x\n\\"",D\n'
+        rows, rejects = read(data, rows_per_batch=rows_per_batch, escape="\\")
+        assert (rows, rejects) == ([(2, "u1", "A"), (3, "u2", "B"), (4, "u3", "C"), (5, "u\\4", "D")], [])
+        _, rejects = read(data[: data.index("u3")], rows_per_batch=rows_per_batch)
+        assert rejects == [
+            (r'quotation marks are broken; if \" is one within a cell, set escape: "\\"', 2, 'u1,"a \\"b\\" c",A')
+        ]
+
+    def test_an_escape_stands_for_what_follows_without_quotes_too(self, rows_per_batch):
+        rows, rejects = read("q,i\na\\,b,A\nb\\\nb,B\nc,C\n", rows_per_batch=rows_per_batch, escape="\\")
+        assert (rows, rejects) == ([(2, "a,b", "A"), (3, "b\nb", "B"), (5, "c", "C")], [])
+
     def test_quoting_none_takes_quotes_as_text(self, rows_per_batch):
         rows, rejects = read('q\ti\n"a\tA"\n', rows_per_batch=rows_per_batch, quoting="none", delimiter="\t")
         assert rows == [(2, '"a', 'A"')]
