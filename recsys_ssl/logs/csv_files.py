@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from types import MappingProxyType
@@ -15,7 +16,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 import pyarrow as pa
 
-from recsys_ssl.logs.batches import Batch, Reject, find_columns
+from recsys_ssl.logs.batches import Batch, LogError, Reject, find_columns
 from recsys_ssl.logs.csv_blocks import parse_block
 from recsys_ssl.logs.headers import find_repeats, may_repeat
 from recsys_ssl.logs.text_blocks import Block, as_raw, decode, is_text, is_too_long, split_lines, why_unreadable
@@ -23,6 +24,8 @@ from recsys_ssl.spec import Files
 
 _MAX_HEADER_LINES = 100
 _ESCAPED = r'quotation marks are broken; if \" is one within a cell, set escape: "\\"'
+_SINGLE = "a run of blanks is not one delimiter, write a single blank"
+_UNDECODED = re.compile(r"\\udc([89a-f][0-9a-f])")  # of a byte, as `repr` shows it
 _MARKS = range(0xE000, 0xF900)  # characters without a meaning of their own
 
 
@@ -53,7 +56,7 @@ def read_csv(
                 if block.final:
                     yield Batch(_to_text(columns, [[]] * len(columns)), np.zeros(0, np.int64), block.rejects)
                 continue
-        found = find_columns(file, columns, names, constants)
+        found = _find_columns(file, columns, names, constants, files)
         wanted = [names.index(name) for name in found.values()]
         table = None if rest else parse_plain(block.data, files, len(names), wanted)
         if table is not None and not may_repeat(table, names):
@@ -77,7 +80,7 @@ def read_csv(
         rejects = [*held_rejects, *block.rejects] + [
             Reject(why, file, first + i, as_raw(lines[i])) for why, i in parsed.rejected
         ]
-        rows, starts = _check_rows(parsed, lines, first, file, names, files.encoding, rejects)
+        rows, starts = _check_rows(parsed, lines, first, file, names, files, rejects)
         picked = [list(map(itemgetter(place), rows)) for place in wanted]
         yield Batch(_to_text(found, picked), first + starts, rejects)
         held_rejects = []
@@ -103,6 +106,23 @@ def _read_header(block: Block, files: Files) -> tuple[Optional[list[str]], Block
             return names, block._replace(first=block.first + i + num_lines, data=block.data[begin:])
         begin += len(raw)
     return None, block._replace(first=block.first + block.data.count(b"\n"), data=b"")
+
+
+def _find_columns(
+    file: str, columns: Mapping[str, str], names: Sequence[str], constants: Mapping[str, Optional[str]], files: Files
+) -> dict[str, str]:
+    """See `batches.find_columns`; the error says so where the header is no text or was split by single blanks."""
+    try:
+        return find_columns(file, columns, names, constants)
+    except LogError as error:
+        if why := why_unreadable("".join(names), files.encoding):
+            side = next(iter(columns.values())).partition(".")[0]
+            key = "events.encoding" if side == "events" else f"{side}.table.encoding"
+            shown = _UNDECODED.sub(r"\\x\1", str(error))
+            raise type(error)(f"{shown} The header is {why}: set {key}, e.g. to cp1252.") from None
+        if files.delimiter == " " and "" in names:
+            raise type(error)(f"{error} Between names stand several blanks: {_SINGLE}.") from None
+        raise
 
 
 def _split_header(data: bytes, files: Files, final: bool) -> tuple[Optional[list[str]], int]:
@@ -237,7 +257,7 @@ def _why_broken(error: csv.Error, line: str, is_one_line: bool, files: Files) ->
 
 
 def _check_rows(
-    parsed: _Rows, lines: list[str], first: int, file: str, names: list[str], encoding: str, rejects: list[Reject]
+    parsed: _Rows, lines: list[str], first: int, file: str, names: list[str], files: Files, rejects: list[Reject]
 ) -> tuple[list[list[str]], np.ndarray]:
     """Moves rows of the wrong width, with what is no text, or that are the header again, to `rejects`."""
     rows, starts, width = parsed.rows, parsed.starts, len(names)
@@ -245,7 +265,9 @@ def _check_rows(
     if set(map(len, rows)) <= {width} and not any(repeats) and is_text(lines):
         return rows, starts
     reasons = [
-        why_unreadable("".join(row), encoding) or ("wrong number of columns" if len(row) != width else None) or repeat
+        why_unreadable("".join(row), files.encoding)
+        or (_why_width(row, files) if len(row) != width else None)
+        or repeat
         for row, repeat in zip(rows, repeats)
     ]
     ends = np.append(starts[1:], parsed.num_used) if len(starts) else starts
@@ -255,6 +277,11 @@ def _check_rows(
             rejects.append(Reject(reason, file, first + start, as_raw(raw)))
     kept = [i for i, reason in enumerate(reasons) if not reason]
     return [rows[i] for i in kept], starts[kept]
+
+
+def _why_width(row: Sequence[str], files: Files) -> str:
+    has_runs = files.delimiter == " " and "" in row
+    return f"wrong number of columns; {_SINGLE}" if has_runs else "wrong number of columns"
 
 
 def _to_text(names: Mapping[str, str], columns: Sequence[Sequence[str]]) -> pa.Table:

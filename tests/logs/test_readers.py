@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys_ssl.logs import csv_files, parquet_files, text_blocks
+from recsys_ssl.logs.json_documents import WRITE_OBJECTS
 from recsys_ssl.logs.readers import LogError, read_batches, read_name
 from recsys_ssl.spec import Files
 
@@ -217,6 +218,25 @@ def test_blocks_of_long_lines_have_fewer_of_them(monkeypatch):
     assert max(len(block.data) for block in blocks) < 3 << 20
 
 
+def test_several_blanks_between_columns_are_told():
+    told = "a run of blanks is not one delimiter, write a single blank"
+    rows, rejects = read("q i\na A\nb   B\nc\n", delimiter=" ")
+    assert rows == [(2, "a", "A")]
+    assert [reject[:2] for reject in rejects] == [
+        (f"wrong number of columns; {told}", 3),
+        ("wrong number of columns", 4),
+    ]
+    with pytest.raises(LogError, match=f"needs column 'q'.* Between names stand several blanks: {told}"):
+        read("user  i\na  A\n", delimiter=" ")
+
+
+def test_a_header_of_another_encoding_is_told():
+    with pytest.raises(LogError) as error:
+        read("usér,i\na,A\n".encode("latin-1"))
+    assert "The file has: 'i', 'us\\xe9r'." in str(error.value)
+    assert str(error.value).endswith(" The header is not valid UTF-8: set events.encoding, e.g. to cp1252.")
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_missing_column_names_file_key_and_columns(form):
     data = "user,i\na,A\n" if form == "csv" else '{"user": "a", "i": "A"}\n'
@@ -295,7 +315,7 @@ def test_json_lines(rows_per_batch):
     assert texts == [(1, ["a\n\t🎬"], str(big)), (2, ["true"], "0.1"), (3, ["x", "1", None], None)]
     assert [reject[:2] for reject in rejects] == [
         ("not valid JSON", 5),
-        ("not a JSON object", 6),
+        (f"not a JSON object but an array. {WRITE_OBJECTS}", 6),
         ("not valid UTF-8", 7),
         ("not valid UTF-8", 8),
         ("NUL byte", 9),
