@@ -115,7 +115,7 @@ def _is_whole(number: object) -> object:
 
 def _is_mark(mark: str) -> str:
     if set(mark) & set('\n\r\0"'):
-        raise ValueError("a delimiter or comment holds no line end, NUL or quotation mark. Give another one")
+        raise ValueError("a delimiter, escape or comment holds no line end, NUL or quotation mark. Give another one")
     return mark
 
 
@@ -151,6 +151,10 @@ class Files(_Strict):
     columns: Optional[list[str]] = Field(default=None, description="Column names of a CSV file without header.")
     quoting: Literal["minimal", "none"] = Field(
         default="minimal", description="`none`: quotation marks are ordinary characters (most TSV logs)."
+    )
+    escape: Optional[Annotated[_Mark, Field(max_length=1)]] = Field(
+        default=None,
+        description="Takes the meaning from a quotation mark behind it, as Spark's backslash; doubled marks stay read.",
     )
     comment: Optional[Annotated[_Mark, Field(max_length=1)]] = Field(
         default=None, description="CSV lines that start with this character are skipped."
@@ -188,6 +192,12 @@ class Files(_Strict):
     def _is_readable(self):
         if self.comment is not None and self.comment in self.delimiter:
             raise ValueError(f"comment and delimiter must differ. Received both: {self.comment!r}. Change one.")
+        if self.escape is not None and (self.escape in self.delimiter or self.escape == self.comment):
+            raise ValueError(
+                f"escape must differ from delimiter and comment. Received twice: {self.escape!r}. Change one."
+            )
+        if self.escape is not None and self.quoting == "none":
+            raise ValueError("escape is for quotation marks, which quoting: none makes plain text. Remove one of them.")
         columns = self.columns or []
         if len(set(columns)) < len(columns) or "" in columns:
             raise ValueError("columns must have names, each its own. Name those too that no feature reads.")

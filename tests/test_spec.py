@@ -224,6 +224,13 @@ BY_SCAFFOLD = {"kind": "item_group", "column": "scaffold"}
         ({"events__timestamp": {"column": "t", "format": "%Y-%m-%d %Q"}}, "'%Y-%m-%d %Q' is no strptime format"),
         ({"events__timestamp": {"column": "t", "format": "%Y-%m-%d %d"}}, "is no strptime format"),
         ({"events__decimal": ",", "events__thousands": ","}, "decimal and thousands must differ"),
+        ({"events__escape": ","}, "escape must differ from delimiter and comment. Received twice: ','"),
+        ({"events__escape": "#", "events__comment": "#"}, "escape must differ from delimiter and comment"),
+        ({"events__escape": '"'}, "a delimiter, escape or comment holds no line end, NUL or quotation mark"),
+        (
+            {"events__escape": "\\", "events__quoting": "none"},
+            "escape is for quotation marks, which quoting: none makes",
+        ),
         ({"events__explode": {"column": "item", "into": ["a"]}}, "into and part_separator belong together"),
         (
             {"events__explode": {"column": "c", "into": ["a", "a"], "part_separator": "-"}},

@@ -1,7 +1,7 @@
 """CSV: a block of lines to columns at once, where each line provably is one record and nothing needs care.
 
-What is provable is cheap to see in the bytes. Whatever else a log may hold (quotation marks, comments, blank lines,
-what is no text, a wrong number of cells) is left to the reader of lines, which says what is wrong and where.
+What is provable is cheap to see in the bytes. Whatever else a log may hold (quotation marks, escapes, comments, blank
+lines, what is no text, a wrong number of cells) is left to the reader of lines, which says what is wrong and where.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ def parse_block(data: bytes, files: Files, width: int, wanted: Sequence[int]) ->
     if not data or not _has_plain_marks(files):
         return None
     if b"\0" in data or (files.quoting == "minimal" and b'"' in data) or not _has_plain_lines(data, files):
+        return None
+    if files.escape is not None and files.escape.encode() in data:
         return None
     if not _is_utf8(data) or len(data) > _MAX_BYTES or data.startswith(codecs.BOM_UTF8):  # pyarrow would take it off
         return None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from types import MappingProxyType
 from typing import NamedTuple, Optional
@@ -15,12 +16,16 @@ from typing import NamedTuple, Optional
 import numpy as np
 import pyarrow as pa
 
-from recsys_ssl.logs.batches import Batch, Reject, find_columns
+from recsys_ssl.logs.batches import Batch, LogError, Reject, find_columns
 from recsys_ssl.logs.csv_blocks import parse_block
+from recsys_ssl.logs.headers import find_repeats, may_repeat
 from recsys_ssl.logs.text_blocks import Block, as_raw, decode, is_text, is_too_long, split_lines, why_unreadable
 from recsys_ssl.spec import Files
 
 _MAX_HEADER_LINES = 100
+_ESCAPED = r'quotation marks are broken; if \" is one within a cell, set escape: "\\"'
+_SINGLE = "a run of blanks is not one delimiter, write a single blank"
+_UNDECODED = re.compile(r"\\udc([89a-f][0-9a-f])")  # of a byte, as `repr` shows it
 _MARKS = range(0xE000, 0xF900)  # characters without a meaning of their own
 
 
@@ -51,16 +56,16 @@ def read_csv(
                 if block.final:
                     yield Batch(_to_text(columns, [[]] * len(columns)), np.zeros(0, np.int64), block.rejects)
                 continue
-        found = find_columns(file, columns, names, constants)
+        found = _find_columns(file, columns, names, constants, files)
         wanted = [names.index(name) for name in found.values()]
-        plain = not rest and not _may_hold_line(_as_line(names, files), block.data)
-        table = parse_plain(block.data, files, len(names), wanted) if plain else None
-        if table is not None:
+        table = None if rest else parse_plain(block.data, files, len(names), wanted)
+        if table is not None and not may_repeat(table, names):
             numbers = block.first + np.arange(table.num_rows)
             yield Batch(table.rename_columns(list(found)), numbers, block.rejects)
             continue
         lines = split_lines(block.data)
-        if rest and b'"' not in block.data and not block.final and rest_length <= csv.field_size_limit():
+        goes_on = rest and b'"' not in block.data and not _ends_escaped(rest[-1], files)
+        if goes_on and not block.final and rest_length <= csv.field_size_limit():
             rest += lines  # an open cell goes on; what it held before is not parsed again for each block
             rest_length += len(block.data)
             held_rejects += block.rejects
@@ -75,7 +80,7 @@ def read_csv(
         rejects = [*held_rejects, *block.rejects] + [
             Reject(why, file, first + i, as_raw(lines[i])) for why, i in parsed.rejected
         ]
-        rows, starts = _check_rows(parsed, lines, first, file, names, files.encoding, rejects)
+        rows, starts = _check_rows(parsed, lines, first, file, names, files, rejects)
         picked = [list(map(itemgetter(place), rows)) for place in wanted]
         yield Batch(_to_text(found, picked), first + starts, rejects)
         held_rejects = []
@@ -103,6 +108,23 @@ def _read_header(block: Block, files: Files) -> tuple[Optional[list[str]], Block
     return None, block._replace(first=block.first + block.data.count(b"\n"), data=b"")
 
 
+def _find_columns(
+    file: str, columns: Mapping[str, str], names: Sequence[str], constants: Mapping[str, Optional[str]], files: Files
+) -> dict[str, str]:
+    """See `batches.find_columns`; the error says so where the header is no text or was split by single blanks."""
+    try:
+        return find_columns(file, columns, names, constants)
+    except LogError as error:
+        if why := why_unreadable("".join(names), files.encoding):
+            side = next(iter(columns.values())).partition(".")[0]
+            key = "events.encoding" if side == "events" else f"{side}.table.encoding"
+            shown = _UNDECODED.sub(r"\\x\1", str(error))
+            raise type(error)(f"{shown} The header is {why}: set {key}, e.g. to cp1252.") from None
+        if files.delimiter == " " and "" in names:
+            raise type(error)(f"{error} Between names stand several blanks: {_SINGLE}.") from None
+        raise
+
+
 def _split_header(data: bytes, files: Files, final: bool) -> tuple[Optional[list[str]], int]:
     """The names and their lines; None and 0 where a quoted name goes on beyond the data."""
     raws = [raw for raw, _ in zip(io.BytesIO(data), range(_MAX_HEADER_LINES))]
@@ -110,27 +132,17 @@ def _split_header(data: bytes, files: Files, final: bool) -> tuple[Optional[list
     if files.quoting == "none":
         return lines[0].split(files.delimiter), 1
     marked, mark = _mark_delimiters(lines, files.delimiter)
-    reader = csv.reader((line + "\n" for line in marked), delimiter=mark, strict=True)
+    reader = csv.reader((line + "\n" for line in marked), delimiter=mark, escapechar=files.escape, strict=True)
     try:
         return _unmark([next(reader)], mark, files.delimiter)[0], reader.line_num
     except csv.Error:  # a quotation mark is not closed, or is part of a name
         if reader.line_num == len(lines) < _MAX_HEADER_LINES and not final:
             return None, 0
     try:
-        names = next(csv.reader(marked[:1], delimiter=mark))
+        names = next(csv.reader(marked[:1], delimiter=mark, escapechar=files.escape))
     except csv.Error:  # a carriage return within; the names are shown with it
         names = marked[0].split(mark)
     return _unmark([names], mark, files.delimiter)[0], 1
-
-
-def _as_line(names: Sequence[str], files: Files) -> bytes:
-    """The header as bytes, where it holds plain text only; no other block is parsed at once."""
-    return files.delimiter.join(names).encode("utf-8", "replace")
-
-
-def _may_hold_line(line: bytes, data: bytes) -> bool:
-    """Whether a line ends so; with its newline it is found faster, since that is rare."""
-    return line + b"\n" in data or data.endswith(line) or (b"\r" in data and line + b"\r\n" in data)
 
 
 # --- Rows --------------------------------------------------------------------------------------------
@@ -160,6 +172,11 @@ def _split_rows(lines: list[str], files: Files) -> _Rows:
     return _Rows(rows, kept, [], len(lines))
 
 
+def _ends_escaped(line: str, files: Files) -> bool:
+    """Whether the record may go on in the next line without an open quotation mark."""
+    return files.escape is not None and line.rstrip("\r").endswith(files.escape)
+
+
 def _mark_delimiters(lines: list[str], delimiter: str) -> tuple[list[str], str]:
     """The lines with one character for the delimiter, as csv wants it, and that character."""
     if len(delimiter) == 1:
@@ -178,30 +195,33 @@ def _unmark(rows: list[list[str]], mark: str, delimiter: str) -> list[list[str]]
 
 def _parse_quoted_rows(lines: list[str], files: Files, width: int, final: bool) -> _Rows:
     marked, mark = _mark_delimiters(lines, files.delimiter)
-    parsed = _parse_marked_rows(marked, mark, files.comment, width, final)
+    parsed = _parse_marked_rows(marked, mark, files, width, final)
     return parsed._replace(rows=_unmark(parsed.rows, mark, files.delimiter))
 
 
-def _parse_marked_rows(lines: list[str], delimiter: str, comment: Optional[str], width: int, final: bool) -> _Rows:
+def _parse_marked_rows(lines: list[str], delimiter: str, files: Files, width: int, final: bool) -> _Rows:
+    def read(lines: Iterable[str]):
+        return csv.reader(lines, delimiter=delimiter, escapechar=files.escape, strict=True)
+
     try:
-        rows = list(csv.reader(lines, delimiter=delimiter, strict=True))
+        rows = list(read(lines))
     except csv.Error:
         rows = []
     if len(rows) == len(lines):  # every record is one line
-        kept = np.flatnonzero(_is_record(lines, comment))
+        kept = np.flatnonzero(_is_record(lines, files.comment))
         return _Rows(rows if len(kept) == len(rows) else [rows[i] for i in kept.tolist()], kept, [], len(lines))
 
     # A cell holds a newline, or a quotation mark is not closed. The record that begins at `at` is believed when it
     # is one line, or when its quotes and its number of cells are right; otherwise its first line alone is rejected.
     rows, starts, rejected, at = [], [], [], 0
     terminated = [line + "\n" for line in lines]
-    is_record = _is_record(lines, comment)
+    is_record = _is_record(lines, files.comment)
     while at < len(lines):
         if not is_record[at]:
             at += 1
             continue
         begin = at
-        reader = csv.reader((terminated[i] for i in range(begin, len(lines))), delimiter=delimiter, strict=True)
+        reader = read(terminated[i] for i in range(begin, len(lines)))
         try:
             for row in reader:
                 end = begin + reader.line_num
@@ -218,12 +238,12 @@ def _parse_marked_rows(lines: list[str], delimiter: str, comment: Optional[str],
         except csv.Error as error:
             if begin + reader.line_num == len(lines) and not final:
                 break
-            rejected.append((_why_broken(error, lines[at], begin + reader.line_num == at + 1), at))
+            rejected.append((_why_broken(error, lines[at], begin + reader.line_num == at + 1, files), at))
             at += 1
     return _Rows(rows, np.array(starts, np.int64), rejected, at)
 
 
-def _why_broken(error: csv.Error, line: str, is_one_line: bool) -> str:
+def _why_broken(error: csv.Error, line: str, is_one_line: bool, files: Files) -> str:
     """What is wrong with a record that begins with the line."""
     if is_too_long(line):
         return "line is too long"
@@ -231,21 +251,24 @@ def _why_broken(error: csv.Error, line: str, is_one_line: bool) -> str:
         return "cell is too long"
     if is_one_line and "\r" in line.rstrip("\r") and "new-line character" in str(error):
         return "a carriage return stands in a cell without quotation marks"
+    if files.escape is None and '\\"' in line:
+        return _ESCAPED
     return "quotation marks are broken"
 
 
 def _check_rows(
-    parsed: _Rows, lines: list[str], first: int, file: str, names: list[str], encoding: str, rejects: list[Reject]
+    parsed: _Rows, lines: list[str], first: int, file: str, names: list[str], files: Files, rejects: list[Reject]
 ) -> tuple[list[list[str]], np.ndarray]:
     """Moves rows of the wrong width, with what is no text, or that are the header again, to `rejects`."""
     rows, starts, width = parsed.rows, parsed.starts, len(names)
-    if set(map(len, rows)) <= {width} and names not in rows and is_text(lines):
+    repeats = find_repeats(rows, names)
+    if set(map(len, rows)) <= {width} and not any(repeats) and is_text(lines):
         return rows, starts
     reasons = [
-        why_unreadable("".join(row), encoding)
-        or ("wrong number of columns" if len(row) != width else None)
-        or ("the header again" if row == names else None)
-        for row in rows
+        why_unreadable("".join(row), files.encoding)
+        or (_why_width(row, files) if len(row) != width else None)
+        or repeat
+        for row, repeat in zip(rows, repeats)
     ]
     ends = np.append(starts[1:], parsed.num_used) if len(starts) else starts
     for reason, start, end, row in zip(reasons, starts.tolist(), ends.tolist(), rows):
@@ -254,6 +277,11 @@ def _check_rows(
             rejects.append(Reject(reason, file, first + start, as_raw(raw)))
     kept = [i for i, reason in enumerate(reasons) if not reason]
     return [rows[i] for i in kept], starts[kept]
+
+
+def _why_width(row: Sequence[str], files: Files) -> str:
+    has_runs = files.delimiter == " " and "" in row
+    return f"wrong number of columns; {_SINGLE}" if has_runs else "wrong number of columns"
 
 
 def _to_text(names: Mapping[str, str], columns: Sequence[Sequence[str]]) -> pa.Table:

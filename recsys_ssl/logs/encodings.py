@@ -50,7 +50,8 @@ def read_utf8(reads: Iterator[bytes], file: str, encoding: str) -> Iterator[byte
 
     A byte order mark goes before the encoding that was asked for; others stand at line starts where files were put
     together. Bytes that the encoding does not have become bytes
-    that are no UTF-8 either. Line ends that are only `\r` in the first 64 KiB become `\n` in all of the file.
+    that are no UTF-8 either. Line ends that are only `\r` in the first 64 KiB, but for what stands between quotation
+    marks, become `\n` in all of the file.
 
     Args:
         reads: may end with a `DamageError`, which is passed on.
@@ -70,9 +71,18 @@ def read_utf8(reads: Iterator[bytes], file: str, encoding: str) -> Iterator[byte
     else:
         texts = _join_head(_transcode(_prepend(head, reads), marked))
     first = next(texts, b"")
-    has_returns_only = b"\r" in first[:_HEAD_BYTES] and b"\n" not in first[:_HEAD_BYTES]
+    has_returns_only = _has_returns_only(first[:_HEAD_BYTES])
     whole = _prepend(first, texts)
     yield from _without_marks(text.replace(b"\r", b"\n") if has_returns_only else text for text in whole)
+
+
+def _has_returns_only(head: bytes) -> bool:
+    """Whether lines end with carriage returns; a newline may then stand between quotation marks."""
+    if b"\r" not in head or b"\n" not in head:
+        return b"\r" in head
+    parts = head.split(b'"')
+    outside = b"".join(parts[::2])
+    return len(parts) > 2 and b"\r" in outside and b"\n" not in outside
 
 
 def _without_marks(texts: Iterator[bytes]) -> Iterator[bytes]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Optional
 
 import numpy as np
 import pyarrow as pa
@@ -86,6 +87,29 @@ def find_mixed_forms(counts: Mapping[str, int], noun: str) -> list[tuple[int, st
         for odd, (plain, told) in _FORMS.items()
         if counts.get(f"{odd} {noun} id") and counts.get(f"{plain} {noun} id")
     ]
+
+
+def find_twin(unknown: Sequence[str], known: pa.Array) -> Optional[tuple[str, str]]:
+    """One of the ids that a table has not, and how the table writes it; None when it has no other form of any.
+
+    Forms differ by leading zeros, case, quotation marks, blanks around them, or as 12.0 and 12.
+    """
+    if not unknown or not len(known):
+        return None
+    forms = _unify(pa.array(unknown, TEXT))
+    found = known.filter(pc.is_in(_unify(known), forms))
+    if not len(found):
+        return None
+    twin = pc.min(found).as_py()
+    (form,) = _unify(pa.array([twin], TEXT)).to_pylist()
+    return min(other for other, unified in zip(unknown, forms.to_pylist()) if unified == form), twin
+
+
+def _unify(ids: pa.Array) -> pa.Array:
+    """The ids in a form that is alike for all ways to write one."""
+    bare = pc.utf8_trim_whitespace(pc.utf8_trim(pc.utf8_trim_whitespace(ids), characters="'\"`"))
+    whole = pc.replace_substring_regex(bare, r"^([+-]?\d+)\.0+$", r"\1")
+    return pc.utf8_lower(pc.replace_substring_regex(whole, "^0+(.)", r"\1"))
 
 
 def count_null_words(text: pa.Array, name: str) -> dict[str, int]:

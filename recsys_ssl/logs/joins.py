@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional
 
 import apache_beam as beam
@@ -12,12 +12,14 @@ import pyarrow.compute as pc
 
 from recsys_ssl.lists import one_array
 from recsys_ssl.logs import records, timeline
+from recsys_ssl.logs.ids import find_twin
 from recsys_ssl.logs.rows import find_rows, hash_ids
 from recsys_ssl.logs.sources import concat, partition_by, reject_rows, tag_rejects
 from recsys_ssl.logs.values import TEXT
 from recsys_ssl.spec import FeatureSpec, Split
 
 _EVENT_COLUMNS = ["query_id", "item_id", "timestamp_us"]
+_MOST_UNKNOWN = 100  # ids, of which another form is looked for
 
 
 class NumberItems(beam.PTransform):
@@ -56,7 +58,7 @@ class JoinItems(beam.PTransform):
     Returns:
         records: (partition of the query, positives with item_row, with `keeps_disliked` _kind, and for a split by
         groups of items _group uint64, the hash of the item's group). impressions: (partition of the item, row within
-        it and number). rejects: events whose item is not in the catalogue. counts.
+        it and number). rejects: events whose item is not in the catalogue. unknown: lists of some such items. counts.
     """
 
     def __init__(self, offsets, names: Sequence[str], keeps_disliked: bool = False):
@@ -68,7 +70,7 @@ class JoinItems(beam.PTransform):
             groups
             | beam.CoGroupByKey()
             | beam.ParDo(_JoinItems(self._names, self._keeps_disliked), self._offsets).with_outputs(
-                "impressions", "rejects", "counts", main="records"
+                "impressions", "rejects", "unknown", "counts", main="records"
             )
         )
 
@@ -87,6 +89,7 @@ class _JoinItems(beam.DoFn):
         kind = events["_kind"].to_numpy()
         unknown = events.filter(pa.array((row < 0) & (kind != records.DISLIKED)))
         yield from tag_rejects("events", reject_rows(unknown, "item not in the table", self._names, _EVENT_COLUMNS))
+        yield from _tag_unknown(unknown["item_id"])
         shown = row[(row >= 0) & (kind == records.IMPRESSION)]
         yield beam.pvalue.TaggedOutput("counts", {"impressions": len(shown)})
         if len(shown):
@@ -108,7 +111,7 @@ class OrderEvents(beam.PTransform):
 
     Returns:
         records: (events with _query and _query_row, query table). rejects: events whose query is no item, when it
-        has to be one. counts.
+        has to be one. unknown: lists of some queries that the query table does not have. counts.
     """
 
     def __init__(self, offsets, spec: FeatureSpec, names: Sequence[str]):
@@ -120,7 +123,7 @@ class OrderEvents(beam.PTransform):
             groups
             | beam.CoGroupByKey()
             | beam.ParDo(_OrderEvents(self._spec, self._names), self._offsets).with_outputs(
-                "rejects", "counts", main="records"
+                "rejects", "unknown", "counts", main="records"
             )
         )
 
@@ -150,6 +153,9 @@ class _OrderEvents(beam.DoFn):
             queries = None
         ordered, duplicates = timeline.order_events(events, self._spec.events.deduplicate)
         yield beam.pvalue.TaggedOutput("counts", self._count(ordered, duplicates))
+        if self._spec.queries.table:
+            chosen = ordered.filter(pa.array(timeline.is_chosen(ordered)))
+            yield from _tag_unknown(_without_record(chosen)["query_id"])
         if ordered.num_rows:
             yield partition, ordered, queries
 
@@ -161,9 +167,57 @@ class _OrderEvents(beam.DoFn):
             bounds = pc.min_max(ordered["timestamp_us"]).as_py()
             counts |= {"first_us": (bounds["min"],), "minus_last_us": (-bounds["max"],)}
         if self._spec.queries.table:
-            missing = ordered.filter(pc.equal(ordered["_query_row"], -1))
+            missing = _without_record(ordered)
             counts["queries_without_features"] = pc.count_distinct(missing["_query"]).as_py()
+            known = pc.min(ordered["query_id"].filter(pc.greater_equal(ordered["_query_row"], 0))).as_py()
+            counts |= {} if known is None else {"id queries: known": (known,)}
         return counts
+
+
+def _without_record(ordered: pa.Table) -> pa.Table:
+    return ordered.filter(pc.equal(ordered["_query_row"], -1))
+
+
+# --- Ids that a table does not have --------------------------------------------------------------------
+
+
+class FindTwins(beam.PTransform):
+    """Looks in a table for another form of ids of the log that it does not have; see `ids.find_twin`.
+
+    Takes {"unknown": lists of ids, "table": (partition, table)}.
+
+    Args:
+        side: `items` or `queries`.
+
+    Returns:
+        Dicts "id SIDE: WHAT" -> (id,): `unknown` the first of the log, `table` the first of the table; and
+        "twin SIDE" -> (id of the log, id of the table).
+    """
+
+    def __init__(self, side: str):
+        super().__init__()
+        self._side = side
+
+    def expand(self, found):
+        unknown = beam.pvalue.AsSingleton(found["unknown"] | beam.CombineGlobally(_least_ids))
+        return found["table"] | beam.FlatMap(_find_twins, unknown, self._side)
+
+
+def _tag_unknown(ids: pa.ChunkedArray) -> Iterator[beam.pvalue.TaggedOutput]:
+    if len(ids):
+        yield beam.pvalue.TaggedOutput("unknown", sorted(ids.unique().to_pylist())[:_MOST_UNKNOWN])
+
+
+def _least_ids(parts: Iterable[list[str]]) -> list[str]:
+    return sorted({each for part in parts for each in part})[:_MOST_UNKNOWN]
+
+
+def _find_twins(element: tuple[int, pa.Table], unknown: list[str], side: str) -> Iterator[dict[str, tuple]]:
+    ids = one_array(element[1]["_id"])
+    if unknown and len(ids):
+        found = {f"id {side}: unknown": (unknown[0],), f"id {side}: table": (pc.min(ids).as_py(),)}
+        twin = find_twin(unknown, ids)
+        yield found | ({f"twin {side}": twin} if twin else {})
 
 
 class FindCutTimes(beam.PTransform):

@@ -13,6 +13,7 @@ from recsys_ssl.logs.batches import LogError, Reject
 from recsys_ssl.logs.compression import DamageError
 from recsys_ssl.logs.text_blocks import as_raw, decode
 
+WRITE_OBJECTS = 'Write each record as an object, as pandas does with orient="records"'
 MAX_BYTES = 512 << 20  # of a document, which is held as text
 
 Chunk = tuple[list[str], np.ndarray, list[Reject]]
@@ -130,6 +131,8 @@ def _find_array(text: str, file: str, records: Optional[str]) -> int:
     value, _ = _DECODER.raw_decode(text, _skip(text, 0))
     found = ", ".join(list(_list_arrays(value))[:10])
     advice = f"Set records to one of: {found}." if found else "It has no array of objects; check the file."
+    if not found and isinstance(value, dict) and any(map(_holds_arrays, value.values())):
+        advice = f"Its rows are arrays. {WRITE_OBJECTS}."
     where = f"records names {records!r}, which" if records else "the document"
     raise LogError(f"{file}: {where} is no array of records. {advice}")
 
@@ -165,6 +168,10 @@ def _read_key(text: str, at: int) -> tuple[str, int]:
     if text[at : at + 1] != ":":
         raise json.JSONDecodeError("Expecting ':' delimiter", text, at)
     return key, _skip(text, at + 1)
+
+
+def _holds_arrays(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], list)
 
 
 def _list_arrays(value: object, prefix: str = "", depth: int = 4) -> Iterator[str]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from recsys_ssl import lists
 from recsys_ssl.logs.batches import Batch, LogError, Reject, find_columns
-from recsys_ssl.logs.json_documents import Chunk, check_single, read_document, split_document
+from recsys_ssl.logs.json_documents import WRITE_OBJECTS, Chunk, check_single, read_document, split_document
 from recsys_ssl.logs.text_blocks import UNREADABLE, Block, as_raw, is_text, split_lines, why_unreadable
 from recsys_ssl.logs.values import PLAIN, TEXT, marks_of, to_written
 from recsys_ssl.spec import Files
@@ -82,7 +82,7 @@ def _read_records(
     for texts, numbers, rejects in chunks:
         try:
             records = [decoder.decode(text) for text in texts]
-            reasons = [None if isinstance(record, dict) else "not a JSON object" for record in records]
+            reasons = [_why_no_object(record) for record in records]
             if not is_text(texts):
                 raise ValueError
         except (ValueError, RecursionError):
@@ -198,7 +198,13 @@ def _decode_json(text: str, encoding: str, decoder: json.JSONDecoder) -> tuple[o
         record = decoder.decode(text)
     except (ValueError, RecursionError):
         return None, "not valid JSON"
-    return record, None if isinstance(record, dict) else "not a JSON object"
+    return record, _why_no_object(record)
+
+
+def _why_no_object(record: object) -> Optional[str]:
+    if isinstance(record, list) and record:
+        return f"not a JSON object but an array. {WRITE_OBJECTS}"
+    return None if isinstance(record, dict) else "not a JSON object"
 
 
 def _group_by_form(columns: Sequence[list], num_records: int) -> list[np.ndarray]:

@@ -12,9 +12,9 @@ import pyarrow as pa
 from recsys_ssl import lists
 from recsys_ssl.logs import records
 from recsys_ssl.logs.batches import Batch, LogError, MissingColumnError, Reject
-from recsys_ssl.logs.ids import find_mixed_forms
+from recsys_ssl.logs.ids import find_mixed_forms, find_twin
 from recsys_ssl.logs.rows import find_rows
-from recsys_ssl.logs.sources import Source, check_batch, check_fields, is_json, match_files, read_source
+from recsys_ssl.logs.sources import Source, check_batch, check_fields, find_header_of, is_json, match_files, read_source
 from recsys_ssl.logs.summary import hint_at_times
 from recsys_ssl.spec import FeatureSpec
 
@@ -116,7 +116,10 @@ def _preview_side(name: str, spec: FeatureSpec, data_dir: str) -> tuple[Side, li
             pass  # which reading the file tells again
     for source in sources:
         try:
-            for batch in _first_batches(source, side, spec, most):
+            for place_of_batch, batch in enumerate(_first_batches(source, side, spec, most)):
+                if place_of_batch == 0 and (header := find_header_of(name, batch, spec)):
+                    told = "the first record looks like names of columns, though header is false"
+                    side.add(told, (*place, "header"), 1, f"{source.name}: {header}", is_reject=False)
                 tables.append(_check(batch, source, side, spec))
         except LogError as error:
             side.fails = True
@@ -244,6 +247,7 @@ def _files_key(reason: str) -> str:
     """The key of `Files` that a fault of a line is about."""
     words = {
         "columns": "delimiter",
+        "escape": "escape",
         "quotation": "quoting",
         "UTF": "encoding",
         "encod": "encoding",
@@ -292,7 +296,9 @@ def _match_ids(log: Side, events: list[pa.Table], side: Side, tables: list[pa.Ta
         return
     table = "the table" if side.is_whole else f"the first {side.read:,} records of the table"
     where = f"{log.files[seen['_file'][unknown.first].as_py()]}:{seen['_line'][unknown.first].as_py()}"
-    example = f"{where}: {seen[column][unknown.first].as_py()!r}; the table has {known[0].as_py()!r}"
+    first = seen[column][unknown.first].as_py()
+    twin = find_twin([first], lists.one_array(known))
+    example = f"{where}: {first!r}; the table has {(twin[1] if twin else known[0].as_py())!r}"
     is_reject = side.name == "items" and side.is_whole
     effect = "" if side.name == "items" else ": such events know no feature of it"
     log.add(f"{noun} is not in {table}{effect}", (side.name, "id"), unknown.number, example, is_reject)

@@ -268,7 +268,7 @@ def _merge_counts(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _write_summary(counts: dict[str, Any], cuts: Optional[Sequence[int]], spec: FeatureSpec, directory: str) -> None:
-    def starting(prefix: str) -> dict[str, int]:
+    def starting(prefix: str) -> dict[str, Any]:
         return {name.removeprefix(prefix): counts[name] for name in sorted(counts) if name.startswith(prefix)}
 
     def held_out(what: str) -> dict[str, int]:
@@ -322,6 +322,9 @@ def _write_summary(counts: dict[str, Any], cuts: Optional[Sequence[int]], spec: 
         cuts_us=names,
         cuts={split: iso_time(cut) for split, cut in names.items()} if names else None,
         examples=examples,
+        id_examples={name: value for name, (value,) in starting("id ").items()},
+        header_lines={side: f"{file}: {line}" for side, (file, line) in starting("header ").items()},
+        twin_ids={side: list(pair) for side, pair in starting("twin ").items()},
         **{name: counts.get(name, 0) for name in numbers},
     )
     artifacts.write_text(os.path.join(directory, SUMMARY_FILE), summary.to_json(), _BEAM_FILES)

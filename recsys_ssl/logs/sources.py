@@ -15,6 +15,7 @@ from recsys_ssl.lists import one_array
 from recsys_ssl.logs import records
 from recsys_ssl.logs.batches import MissingColumnError
 from recsys_ssl.logs.elements import source_columns
+from recsys_ssl.logs.headers import find_header
 from recsys_ssl.logs.paths import Found, find_files
 from recsys_ssl.logs.readers import Batch, Reject, read_batches, read_name
 from recsys_ssl.logs.rows import hash_ids, split_by
@@ -169,6 +170,12 @@ def _read(
         yield from read_batches(stream, source.name, files, columns, rows_per_batch, constants)
 
 
+def find_header_of(side: str, batch: Batch, spec: FeatureSpec) -> Optional[str]:
+    """What looks like names of columns in the first batch of a file without header; see `headers.find_header`."""
+    files = _files_of(side, spec)
+    return find_header(batch, files.columns) if files is not None and files.columns else None
+
+
 def check_batch(batch: Batch, source: Source, side: str, spec: FeatureSpec) -> records.Checked:
     """Checks the records of a file of a side; see `records.check_events` and `records.check_table`."""
     if side == "events":
@@ -246,7 +253,11 @@ class _ReadRecords(beam.DoFn):
 
     def process(self, source):
         is_log, key = self._side == "events", "item_id" if self._side == "events" else "_id"
+        is_first = True
         for batch in read_source(source, self._side, self._spec, self._rows):
+            if is_first and (header := find_header_of(self._side, batch, self._spec)):
+                yield beam.pvalue.TaggedOutput("counts", {f"header {self._side}": (source.name, header)})
+            is_first = False
             checked = check_batch(batch, source, self._side, self._spec)
             read = len(batch.lines) + len(batch.rejects)
             counts = {f"{self._side}_read": read, "ignored": checked.ignored}

@@ -77,6 +77,14 @@ class IngestSummary:
     """Table and kind of id -> number of ids of digits only, where others are of `whole_float_ids`."""
     unpadded_ids: dict[str, int] = dataclasses.field(default_factory=dict)
     """Table and kind of id -> number of ids without blanks around them, where others are of `padded_ids`."""
+    id_examples: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Table and what it is an example of -> the first id: "items: unknown" and "queries: unknown" of the log's ids
+    that the table does not have, "queries: known" of those that it has, "items: table" and "queries: table" of its
+    own. Those of a table are there if it lacks an id of the log."""
+    twin_ids: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    """Table -> an id of the log that it does not have, and one of its own that may mean the same, as 18 and 00018."""
+    header_lines: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Table -> file and first record, where that looks like names of columns though the spec gives the names."""
     times_us: Optional[dict[str, int]] = None
     """First and last time of a positive, in microseconds since 1970."""
 
@@ -117,6 +125,11 @@ def list_warnings(summary: IngestSummary, spec: FeatureSpec) -> list[str]:
             f"{place} reads as if there were nothing: {_name_counts(numbers)}. The words are kept; where "
             "nothing is known, name them in `missing`, or write an empty cell or null."
         )
+    for side, line in summary.header_lines.items():
+        found.append(
+            f"the first record of {_TABLES[side]} looks like names of columns, {line}. If it is a header, remove "
+            "header and columns from the spec, or the line from the file."
+        )
     for what, number in summary.rounded_ids.items():
         side, _, noun = what.partition(": ")
         found.append(
@@ -136,6 +149,7 @@ def list_warnings(summary: IngestSummary, spec: FeatureSpec) -> list[str]:
         )
     if summary.rejected.get("item not in the table") or summary.queries_without_features:
         found += _hint_at_ids(summary)
+    found += _tell_unknown_queries(summary)
     return found + _hint_at_unit(summary, spec)
 
 
@@ -166,7 +180,8 @@ def _list_mixed_forms(summary: IngestSummary) -> list[str]:
 
 
 def _hint_at_ids(summary: IngestSummary) -> list[str]:
-    """Why ids of the log may not be those of a table: 12.0 or a blank in one, 12 in the other, or several in a cell."""
+    """Why ids of the log may not be those of a table: 12.0, a blank, a zero, quotation marks or capitals in one, not in
+    the other, or several in a cell."""
     found = []
     oddities = [
         (summary.whole_float_ids, "end in .0", "12.0 and 12"),
@@ -181,10 +196,38 @@ def _hint_at_ids(summary: IngestSummary) -> list[str]:
                     f"{log or table:,} {noun}s of {_TABLES[here]} {odd} and none of {_TABLES[there]} does: {pair} are "
                     "different ids. Write them alike."
                 )
+    for side, noun in (("items", "item"), ("queries", "query")):
+        twin = summary.twin_ids.get(side)
+        if twin and not any(f"{noun} ids of" in hint for hint in found):
+            found.append(
+                f"The log has {noun} id {twin[0]!r} and {_TABLES[side]} {twin[1]!r}: these are different ids. If they "
+                "mean the same, write them alike."
+            )
     example = summary.examples.get("events: item not in the table", "")
     if several := re.search(r'"item_id": "([^"]*[^\s"][ ,;|]+[^\s"][^"]*)"', example):
         found.append(f"If {several[1]!r} are several ids, events.explode makes a record of each.")
     return found
+
+
+def _show_ids(summary: IngestSummary, side: str) -> list[str]:
+    """How ids look that a table does not have, and those that it has."""
+    unknown, known = (summary.id_examples.get(f"{side}: {what}") for what in ("unknown", "table"))
+    if unknown is None or known is None:
+        return []
+    return [f"The log has {unknown!r}, which {_TABLES[side]} does not have; it has e.g. {known!r}."]
+
+
+def _tell_unknown_queries(summary: IngestSummary) -> list[str]:
+    """What to say where most queries have no record in the query table."""
+    number, total, ids = summary.queries_without_features, summary.num_queries, summary.id_examples
+    if 2 * number <= total or number == total:
+        return []
+    examples = f", e.g. {ids['queries: unknown']!r}" if "queries: unknown" in ids else ""
+    examples += f"; one that is there is {ids['queries: known']!r}" if "queries: known" in ids else ""
+    return [
+        f"{number:,} of the {total:,} queries of the log ({number / total:.1%}) are not in the query table{examples}. "
+        "No feature of the table is known of them: check queries.id and how the ids are written."
+    ]
 
 
 def _hint_at_unit(summary: IngestSummary, spec: FeatureSpec) -> list[str]:
@@ -277,7 +320,9 @@ def check_summary(summary: IngestSummary, spec: FeatureSpec) -> None:
             raise LogError(
                 f"{number:,} of {read:,} records of {name} ({number / read:.1%}) were rejected; "
                 f"max_rejected_share is {spec.max_rejected_share:.1%}.\n"
-                + "\n".join([*lines, *_hint_at_ids(summary)])
+                + "\n".join(
+                    [*lines, *(_show_ids(summary, "items") if source == "events" else []), *_hint_at_ids(summary)]
+                )
                 + "\nMend the data or the spec, or raise max_rejected_share."
             )
     if not summary.positives:
@@ -291,6 +336,7 @@ def check_summary(summary: IngestSummary, spec: FeatureSpec) -> None:
                 [
                     f"none of the {summary.num_queries:,} queries of the log is in the query table, so that no feature "
                     "would be known.",
+                    *_show_ids(summary, "queries"),
                     *_hint_at_ids(summary),
                     "Write the ids alike in both, correct queries.id, or remove queries.table from the spec.",
                 ]

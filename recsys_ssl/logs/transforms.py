@@ -20,7 +20,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from recsys_ssl.artifacts import SUMMARY_FILE
 from recsys_ssl.logs import timeline
-from recsys_ssl.logs.joins import FindCutTimes, JoinItems, NumberItems, OrderEvents
+from recsys_ssl.logs.joins import FindCutTimes, FindTwins, JoinItems, NumberItems, OrderEvents
 from recsys_ssl.logs.readers import LogError
 from recsys_ssl.logs.sinks import WriteCatalogue, WriteInteractions, WriteRejected, WriteSummary, delete_outputs
 from recsys_ssl.logs.sources import CollectIds, DeduplicateTable, ReadRecords, find_sources
@@ -127,7 +127,12 @@ def attach_ingest(
     stages = [*read.values(), joined, ordered]
     rejects = [stage.rejects for stage in (*stages, *tables.values())] | "Rejects" >> beam.Flatten()
     rejected = rejects | WriteRejected(rejected_dir, config.num_partitions, config.rows_per_batch)
-    counts = [*(stage.counts for stage in (*stages, written)), stored, rejected]
+    unknown = {"items": joined.unknown, "queries": ordered.unknown}
+    twins = [
+        {"unknown": unknown[side], "table": table.records} | f"FindTwinsOf{side.capitalize()}" >> FindTwins(side)
+        for side, table in tables.items()
+    ]
+    counts = [*(stage.counts for stage in (*stages, written)), stored, rejected, *twins]
     counts | "Counts" >> beam.Flatten() | WriteSummary(cuts, spec, interactions_dir)
 
 

@@ -50,6 +50,7 @@ PLAIN = {
 NOT_PLAIN = {
     "nothing": (b"", {}),
     "quote": (b'a,"A"\n', {}),
+    "escape": (b"a,A\\B\n", {"escape": "\\"}),
     "comment": (b"a,A\n#,B\n", {"comment": "#"}),
     "comment first": (b"#,A\n", {"comment": "#"}),
     "NUL": (b"a,A\0\n", {}),
@@ -160,10 +161,12 @@ def logs(draw):
         at = draw(st.integers(0, len(data)))
         data = data[:at] + draw(ODD_BYTES) + data[at:]
     named = {} if header else {"header": False, "columns": list(names)}
+    quoting = draw(st.sampled_from(["minimal", "none"]))
     files = Files(
         paths=["x"],
         delimiter=delimiter,
-        quoting=draw(st.sampled_from(["minimal", "none"])),
+        quoting=quoting,
+        escape=draw(st.sampled_from([None, "\\"])) if quoting == "minimal" and delimiter != "\\" else None,
         comment=draw(st.sampled_from([None, None, *(mark for mark in '#a"é' if mark not in delimiter)])),
         encoding=encoding,
         **named,

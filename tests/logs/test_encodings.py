@@ -94,6 +94,15 @@ def test_lines_that_end_with_carriage_returns_only():
     assert read(long, size=1000) == long.replace(b"\r", b"\n")
 
 
+def test_newlines_between_quotation_marks_are_no_line_ends_of_a_file_with_carriage_returns():
+    assert read(b'q,i\r"a\nb",A\r') == b'q,i\n"a\nb",A\n'
+    assert read(b'q,i\r"a ""x""\n b",A\rc,"\n') == b'q,i\n"a ""x""\n b",A\nc,"\n'
+    assert read(b'q,i\n"a\rb",A\n') == b'q,i\n"a\rb",A\n'
+    assert read(b'q,"i\r"\na,A\n') == b'q,"i\r"\na,A\n'
+    assert read(b'q,i\r\n"a\nb",A\r\n') == b'q,i\r\n"a\nb",A\r\n'
+    assert read(b'q,i"\r\na,A\r\n') == b'q,i"\r\na,A\r\n'  # a mark that is text
+
+
 def test_damage_comes_after_the_bytes_before_it():
     def reads():
         yield "q,é\n".encode("utf-16")

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsys_ssl.logs.ids import count_odd_ids, count_plain_ids, find_mixed_forms, read_ids
+from recsys_ssl.logs.ids import count_odd_ids, count_plain_ids, find_mixed_forms, find_twin, read_ids
 
 MERGED = "query id is a float from 2^{} on, where ids merge"
 
@@ -79,3 +79,26 @@ def test_ids_of_one_side_in_two_forms_are_found():
         counts = count_odd_ids(ids, "item") | count_plain_ids(ids, "item")
         assert [number for number, _ in find_mixed_forms(counts, "item")] == numbers
         assert find_mixed_forms(counts, "query") == []
+
+
+@pytest.mark.parametrize(
+    ("log", "table"),
+    [
+        ("18", "00018"),
+        ("00018", "18"),
+        ("i18", "I18"),
+        ("i18", "'i18'"),
+        ('" I18"', "i18"),
+        ("18.0", "18"),
+        ("0", "00"),
+    ],
+)
+def test_the_other_form_of_an_id_is_found(log, table):
+    assert find_twin(["x", log], pa.array(["a", table], pa.large_string())) == (log, table)
+
+
+def test_ids_that_differ_have_no_other_form():
+    table = pa.array(["180", "i1", "10", ""], pa.large_string())
+    assert find_twin(["18", "i10", "1"], table) is None
+    assert find_twin([], table) is None
+    assert find_twin(["18"], pa.array([], pa.large_string())) is None

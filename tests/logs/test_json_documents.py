@@ -49,7 +49,7 @@ def test_one_odd_record_is_one_reject():
     assert rejects == [
         ("not a JSON object", 1),
         ("not a JSON object", 1),
-        ("not a JSON object", 1),
+        (f"not a JSON object but an array. {json_documents.WRITE_OBJECTS}", 1),
         ("not valid JSON", 2),
         ("not valid UTF-8", 2),
         ("'q' is an object or a list of lists", 2),
@@ -117,6 +117,11 @@ PRETTY = '{\n  "q": "a"\n}\n{\n  "q": "b"\n}\n'
         ('{"a": {"b": 1}}', {"records": "a.b"}, "records names 'a.b', which is no array of records"),
         ('[{"q": "a", "i": 1}]\n[{"q": "a", "i": 1}]', {}, "log.json:2: after the document something follows"),
         ('[{"q": "a"}]', {}, "log.json: events.item_id needs column 'i'. The file has: 'q'"),
+        (
+            '{"columns": ["q", "i"], "data": [["a", 1]]}',
+            {},
+            'Its rows are arrays. Write.*pandas does with orient="records"',
+        ),
         ("[" * 100_000, {}, "nested too deep"),
         ('[{"q": "a"}]', {"format": "jsonl"}, "Received: one JSON document.*Set format: json"),
         ('[\n{"q": "a"}\n]', {"format": "jsonl"}, "Received: one JSON document.*Set format: json"),
@@ -127,6 +132,16 @@ def test_what_is_no_such_document_is_told(text, files, match):
     with pytest.raises(LogError, match=match) as error:
         read(text, **files)
     assert "\n" not in str(error.value)
+
+
+def test_records_that_are_arrays_are_told_to_be_objects():
+    told = 'not a JSON object but an array. Write each record as an object, as pandas does with orient="records"'
+    for text, files in (
+        ('[["a", 1]]', {}),
+        ('{"columns": ["q", "i"], "data": [["a", 1]]}', {"records": "data"}),
+        ('["a", 1]', {"format": "jsonl"}),
+    ):
+        assert read(text, **files) == ([], [(told, 1)])
 
 
 def test_an_empty_document_has_no_record():

@@ -153,6 +153,17 @@ def test_ids_that_match_no_table(look):
     assert query == (1, "log.csv:2: 'u1'; the table has 'u9'", ("queries", "id"))
     assert sides["events"].rejected == 1  # a query without features is no reject
 
+    found = faults(look(films=FILMS.replace("f2", "F2"))["events"])
+    assert found["item is not in the table"][1] == "log.csv:3: 'f2'; the table has 'F2'"
+
+
+def test_a_header_in_a_file_that_should_have_none_is_told(look):
+    spec = SPEC.replace("users.csv]}", "users.csv], header: false, columns: [user]}")
+    side = look(users="userId\nu1\nu2\n", spec=spec)["queries"]
+    told = "the first record looks like names of columns, though header is false"
+    assert faults(side) == {told: (1, "users.csv: userId", ("queries", "table", "header"))}
+    assert faults(look(users="u1\nu2\n", spec=spec)["queries"]) == {}
+
 
 def test_a_table_that_matches_nothing_fails(look):
     assert will_fail(list(look(users="user\n1\n2\n").values()))

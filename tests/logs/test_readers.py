@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys_ssl.logs import csv_files, parquet_files, text_blocks
+from recsys_ssl.logs.json_documents import WRITE_OBJECTS
 from recsys_ssl.logs.readers import LogError, read_batches, read_name
 from recsys_ssl.spec import Files
 
@@ -65,6 +66,19 @@ class TestCsv:
         assert rows == [(2, "a", "A"), (4, "c", "C"), (5, "d", "D"), (7, "f", "F")]
         assert rejects == [("quotation marks are broken", 3, '"b,B'), ("quotation marks are broken", 6, 'e,"E')]
 
+    def test_escaped_quotes_as_spark_writes_them(self, rows_per_batch):
+        data = 'q,x,i\nu1,"a \\"b\\" c",A\nu2,plain,B\nu3,"say ""hi""",C\n"u\\\\4","x\n\\"",D\n'
+        rows, rejects = read(data, rows_per_batch=rows_per_batch, escape="\\")
+        assert (rows, rejects) == ([(2, "u1", "A"), (3, "u2", "B"), (4, "u3", "C"), (5, "u\\4", "D")], [])
+        _, rejects = read(data[: data.index("u3")], rows_per_batch=rows_per_batch)
+        assert rejects == [
+            (r'quotation marks are broken; if \" is one within a cell, set escape: "\\"', 2, 'u1,"a \\"b\\" c",A')
+        ]
+
+    def test_an_escape_stands_for_what_follows_without_quotes_too(self, rows_per_batch):
+        rows, rejects = read("q,i\na\\,b,A\nb\\\nb,B\nc,C\n", rows_per_batch=rows_per_batch, escape="\\")
+        assert (rows, rejects) == ([(2, "a,b", "A"), (3, "b\nb", "B"), (5, "c", "C")], [])
+
     def test_quoting_none_takes_quotes_as_text(self, rows_per_batch):
         rows, rejects = read('q\ti\n"a\tA"\n', rows_per_batch=rows_per_batch, quoting="none", delimiter="\t")
         assert rows == [(2, '"a', 'A"')]
@@ -92,6 +106,18 @@ class TestCsv:
         rows, rejects = read(data, rows_per_batch=rows_per_batch, quoting=quoting)
         assert [row[1:] for row in rows] == [("a", "A"), ("b", "B"), ("q", "B"), ("c", "C")]
         assert [reject[:2] for reject in rejects] == [("the header again", line) for line in (3, 6, 8)]
+
+    @pytest.mark.parametrize("quoting", ["none", "minimal"])
+    def test_a_header_that_comes_again_in_another_spelling_or_order_is_rejected(self, rows_per_batch, quoting):
+        data = "q,i,time\na,A,1\nQ,I,TIME\nb,B,2\n q , i,Time\nc,C,3\ni,time,q\nq,q,q\nd,D,time\n"
+        rows, rejects = read(data, rows_per_batch=rows_per_batch, quoting=quoting)
+        assert [row[1:] for row in rows] == [("a", "A"), ("b", "B"), ("c", "C"), ("q", "q"), ("d", "D")]
+        again = "the header again"
+        assert [reject[:2] for reject in rejects] == [(again, 3), (again, 5), (f"{again}, in another order", 7)]
+
+    def test_names_of_a_letter_may_be_ids_in_another_case_or_order(self, rows_per_batch):
+        rows, rejects = read("q,i\nQ,I\ni,q\n", rows_per_batch=rows_per_batch)
+        assert ([row[1:] for row in rows], rejects) == ([("Q", "I"), ("i", "q")], [])
 
     def test_a_header_in_a_file_that_should_have_none_is_rejected(self, rows_per_batch):
         files = {"header": False, "columns": ["q", "i"]}
@@ -122,6 +148,10 @@ class TestCsv:
     def test_carriage_returns_only(self, rows_per_batch, quoting):
         rows, rejects = read("q,i\ra,A\rb,B", rows_per_batch=rows_per_batch, quoting=quoting)
         assert (rows, rejects) == ([(2, "a", "A"), (3, "b", "B")], [])
+
+    def test_carriage_returns_as_line_ends_and_newlines_in_cells(self, rows_per_batch):
+        rows, rejects = read('q,i\r"a\nb",A\rc,C\r', rows_per_batch=rows_per_batch)
+        assert (rows, rejects) == ([(2, "a\nb", "A"), (4, "c", "C")], [])
 
     def test_utf_16(self, rows_per_batch):
         assert read("q,i\né,A\n".encode("utf-16"), rows_per_batch=rows_per_batch) == ([(2, "é", "A")], [])
@@ -186,6 +216,25 @@ def test_blocks_of_long_lines_have_fewer_of_them(monkeypatch):
     firsts = np.cumsum([1, *(block.data.count(b"\n") for block in blocks[:-1])])
     assert [block.first for block in blocks] == firsts.tolist()
     assert max(len(block.data) for block in blocks) < 3 << 20
+
+
+def test_several_blanks_between_columns_are_told():
+    told = "a run of blanks is not one delimiter, write a single blank"
+    rows, rejects = read("q i\na A\nb   B\nc\n", delimiter=" ")
+    assert rows == [(2, "a", "A")]
+    assert [reject[:2] for reject in rejects] == [
+        (f"wrong number of columns; {told}", 3),
+        ("wrong number of columns", 4),
+    ]
+    with pytest.raises(LogError, match=f"needs column 'q'.* Between names stand several blanks: {told}"):
+        read("user  i\na  A\n", delimiter=" ")
+
+
+def test_a_header_of_another_encoding_is_told():
+    with pytest.raises(LogError) as error:
+        read("usér,i\na,A\n".encode("latin-1"))
+    assert "The file has: 'i', 'us\\xe9r'." in str(error.value)
+    assert str(error.value).endswith(" The header is not valid UTF-8: set events.encoding, e.g. to cp1252.")
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
@@ -266,7 +315,7 @@ def test_json_lines(rows_per_batch):
     assert texts == [(1, ["a\n\t🎬"], str(big)), (2, ["true"], "0.1"), (3, ["x", "1", None], None)]
     assert [reject[:2] for reject in rejects] == [
         ("not valid JSON", 5),
-        ("not a JSON object", 6),
+        (f"not a JSON object but an array. {WRITE_OBJECTS}", 6),
         ("not valid UTF-8", 7),
         ("not valid UTF-8", 8),
         ("NUL byte", 9),

@@ -118,6 +118,43 @@ def test_rejected_items_of_ids_as_floats_say_so():
     assert ".0 and none" not in str(error.value)
 
 
+def test_a_query_table_that_knows_few_queries_is_told_with_an_id_of_each_side():
+    examples = {"queries: unknown": "u7", "queries: known": "u1", "queries: table": "U9"}
+    few = dataclasses.replace(GOOD, num_queries=40, queries_without_features=39, id_examples=examples)
+    assert list_warnings(few, WITH_USERS) == [
+        "39 of the 40 queries of the log (97.5%) are not in the query table, e.g. 'u7'; one that is there is 'u1'. No "
+        "feature of the table is known of them: check queries.id and how the ids are written.",
+    ]
+    half = dataclasses.replace(few, queries_without_features=20)
+    assert list_warnings(half, WITH_USERS) == []
+    none = dataclasses.replace(few, queries_read=9, queries_without_features=40)
+    with pytest.raises(LogError, match="The log has 'u7', which the query table does not have; it has e.g. 'U9'"):
+        check_summary(none, WITH_USERS)
+
+
+def test_ids_of_another_form_are_told_with_both_forms():
+    summary = dataclasses.replace(
+        GOOD,
+        rejected={"item not in the table": 50},
+        examples={"events: item not in the table": "log.csv:2: x"},
+        id_examples={"items: unknown": "18", "items: table": "00017"},
+        twin_ids={"items": ["18", "00018"]},
+    )
+    with pytest.raises(LogError) as error:
+        check_summary(summary, SPEC)
+    assert "The log has '18', which the item table does not have; it has e.g. '00017'.\n" in str(error.value)
+    assert "The log has item id '18' and the item table '00018': these are different ids." in str(error.value)
+    assert any("'00018'" in warning for warning in list_warnings(summary, SPEC))
+
+
+def test_a_first_record_that_looks_like_a_header_is_told():
+    summary = dataclasses.replace(GOOD, header_lines={"events": "log.csv: userId, movieId"})
+    assert list_warnings(summary, SPEC) == [
+        "the first record of the log looks like names of columns, log.csv: userId, movieId. If it is a header, remove "
+        "header and columns from the spec, or the line from the file."
+    ]
+
+
 def test_too_many_unreadable_values_are_an_error():
     values = {"items: price is not a number": 1}
     summary = dataclasses.replace(

@@ -175,6 +175,13 @@ def test_every_example_of_a_small_log(tmp_path):
         num_queries=3,
         items_without_train=1,
         examples=summary.examples,
+        id_examples={
+            "items: unknown": "Z",
+            "items: table": "A",
+            "queries: unknown": "u3",
+            "queries: known": "u1",
+            "queries: table": "u1",
+        },
         times_us={"first": 10_000_000, "last": 70_000_000},
     )
     assert summary.examples["events: item not in the table"].startswith("events.csv:14: ")
@@ -605,6 +612,22 @@ def test_odd_ids_and_types_are_counted_once(tmp_path):
     assert run.summary.respelt_types == {"Click": 10}
     assert run.summary.ignored_types == {"hover": 10}
     assert run.summary.positives == 20
+
+
+def test_ids_that_a_table_writes_in_another_form_are_named_whatever_their_partition(tmp_path):
+    log = EVENTS + "".join(f"u{n % 4},{item},5,{n}\n" for n, item in enumerate("AAAABBBBCCCCDDDDAAab"))
+    run = Run(tmp_path, make_spec(), {"events.csv": log, "items.csv": ITEMS, "users.csv": "user,age\nu0,3\nU1,4\n"})
+    assert run.summary.rejected == {"item not in the table": 2}
+    assert run.summary.twin_ids == {"items": ["a", "A"], "queries": ["u1", "U1"]}
+    assert run.summary.queries_without_features == 3
+
+
+def test_a_header_in_a_log_that_should_have_none_is_in_the_summary(tmp_path):
+    names = EVENTS.strip().split(",")
+    spec = make_spec(events={"header": False, "columns": names})
+    log = "userId,movie,score,when\n" + "".join(f"u{n % 4},{'ABCD'[n % 4]},5,{n}\n" for n in range(20))
+    run = Run(tmp_path, spec, {"events.csv": log, "items.csv": ITEMS, "users.csv": USERS})
+    assert run.summary.header_lines == {"events": "events.csv: userId, movie, when, score"}
 
 
 # --- Errors --------------------------------------------------------------------------------------
