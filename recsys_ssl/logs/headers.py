@@ -42,15 +42,12 @@ def find_repeats(rows: Sequence[Sequence[str]], names: Sequence[str]) -> list[Op
 
 def may_repeat(table: pa.Table, names: Sequence[str]) -> bool:
     """Whether a row of some of the columns may be of the header; faster than `find_repeats`."""
-    folded = _fold(names)
-    fold = _is_plain(folded)
-    words, rows = (
-        pa.array([name.encode("utf-8", "replace").decode() for name in (folded if fold else names)], TEXT),
-        table,
-    )
+    folds, rows = _is_plain(_fold(names)), table
+    words = [name.encode("utf-8", "replace").decode() for name in (_fold(names) if folds else names)]
     for name in table.column_names:
         cells = one_array(rows[name])
-        rows = rows.filter(pc.is_in(pc.utf8_trim_whitespace(pc.utf8_lower(cells)) if fold else cells, words))
+        folded = pc.utf8_trim_whitespace(pc.utf8_lower(cells)) if folds else cells
+        rows = rows.filter(pc.is_in(folded, pa.array(words, TEXT)))
         if not rows.num_rows:
             return False
     return table.num_columns > 0

@@ -149,18 +149,20 @@ ODD_BYTES = st.sampled_from(
 def logs(draw):
     """The bytes of a file, and the settings to read it."""
     width, is_odd = draw(st.integers(1, 4)), draw(st.booleans())
-    names, delimiter = "qixy"[:width], draw(st.sampled_from([*",,,\t;| #\\¦", "::", "ab", "||"]))
+    names = draw(st.sampled_from([list("qixy"), ["user", "Item", "x", "y"]]))[:width]
+    delimiter = draw(st.sampled_from([*",,,\t;| #\\¦", "::", "ab", "||"]))
     encoding, header = draw(st.sampled_from(["utf-8", "latin-1", "utf-16", "shift_jis"])), draw(st.booleans())
-    cells = st.lists(PLAIN_CELLS, min_size=width, max_size=width) | st.just(list(names))  # the header again
+    cells = st.lists(PLAIN_CELLS, min_size=width, max_size=width) | st.just(names)
+    cells |= st.permutations([name.upper() for name in names])  # the header again, maybe in another order
     if is_odd:
         cells |= st.lists(ODD_CELLS, max_size=4)
-    rows = [list(names)] * header + draw(st.lists(cells, max_size=12))
+    rows = [names] * header + draw(st.lists(cells, max_size=12))
     newline, end = draw(st.sampled_from(["\n", "\r\n"])), draw(st.sampled_from(["\n", "", "\r\n", "\r", "\n\n"]))
     data = (newline.join(delimiter.join(row) for row in rows) + end).encode(encoding, "replace")
     if is_odd:
         at = draw(st.integers(0, len(data)))
         data = data[:at] + draw(ODD_BYTES) + data[at:]
-    named = {} if header else {"header": False, "columns": list(names)}
+    named = {} if header else {"header": False, "columns": names}
     quoting = draw(st.sampled_from(["minimal", "none"]))
     files = Files(
         paths=["x"],
