@@ -169,7 +169,7 @@ def logs(draw):
         delimiter=delimiter,
         quoting=quoting,
         escape=draw(st.sampled_from([None, "\\"])) if quoting == "minimal" and delimiter != "\\" else None,
-        comment=draw(st.sampled_from([None, None, *(mark for mark in '#a"é' if mark not in delimiter)])),
+        comment=draw(st.sampled_from([None, None, *(mark for mark in "#aé" if mark not in delimiter)])),
         encoding=encoding,
         **named,
     )
