@@ -11,10 +11,9 @@ from typing import NamedTuple, Optional
 import numpy as np
 import pandas as pd
 
-from recsys_ssl.encoders.molecule.files import check_distinct, read_header
+from recsys_ssl.encoders.molecule.files import check_distinct, read_header, read_table_lines
 from recsys_ssl.encoders.molecule.graph import MoleculeGraph
 from recsys_ssl.encoders.molecule.smiles import Rejection, featurise_all
-from recsys_ssl.encoders.molecule.text_files import read_lines
 
 MAX_REJECTED_SHARE = 0.05
 """More rows than this that give no molecule are an error: then it is the wrong column, not a bad row."""
@@ -89,7 +88,7 @@ def _read_frame(path: str | os.PathLike, column: str) -> pd.DataFrame:
     if not names:
         return pd.DataFrame()
     try:
-        frame = pd.read_csv(io.StringIO("".join(read_lines(path))), sep=delimiter, dtype=str)
+        frame = pd.read_csv(io.StringIO("".join(read_table_lines(path))), sep=delimiter, dtype=str)
         if len(frame) and not isinstance(
             frame.index, pd.RangeIndex
         ):  # pandas takes what the header does not name for an index

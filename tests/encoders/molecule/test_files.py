@@ -193,10 +193,29 @@ def test_a_long_file_is_read_to_its_end(tmp_path):
     assert read(tmp_path, "C" * (1 << 17)) == ["C" * (1 << 17)]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("# c\nname,smiles\nCO,CCO\nNO,CCN\n", ["CCO", "CCN"]),
+        ('# smiles, by "hand, of\n\n# two; lines\nname;smiles\nCO;CCO\nNO;CCN\n', ["CCO", "CCN"]),
+        ("# c\n#name,smiles\nCO,CCO\n", ["CCO"]),
+        ("# c\nethanol,CCO\nethane,CC\n", ["", "CCO", "CC"]),
+        ("#smiles\nCCO,1\nCC,2\n", ["CCO", "CC"]),
+        ("#SMILES ID\nCCO 1,2-ethanediol\nCC 2\n", ["CCO", "CC"]),
+        ("# c\nCCO\nCC\n", ["#", "CCO", "CC"]),
+    ],
+    ids=["one", "several", "above a header with a mark", "no header", "header", "header of words", "no table"],
+)
+def test_comments_above_a_table_are_no_header(tmp_path, text, expected):
+    assert read(tmp_path, text) == expected
+
+
 def test_the_header_of_a_table(tmp_path):
     for delimiter in (",", ";", "\t"):
         (tmp_path / "a.csv").write_text(f'id{delimiter}"y, of {delimiter}"{delimiter}mol\n1{delimiter}2{delimiter}C\n')
         assert read_header(tmp_path / "a.csv", "mol") == (delimiter, ["id", f"y, of {delimiter}".strip(), "mol"])
+    (tmp_path / "a.csv").write_text("# c\nid,mol\n1,C\n")
+    assert read_header(tmp_path / "a.csv", "mol") == (",", ["id", "mol"])
     (tmp_path / "a.csv").write_text("")
     assert read_header(tmp_path / "a.csv", "mol") == (",", [])
 

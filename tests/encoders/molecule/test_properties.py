@@ -106,6 +106,12 @@ def test_columns_without_a_name_are_no_repetition(path):
     assert read_properties(path, "mol", ["y"]).targets.tolist() == [[1.0]]
 
 
+def test_comments_above_the_header_are_skipped(path):
+    path.write_text("# one, two, three\n\n# c\nmol,y\nCCO,1\n")
+    table = read_properties(path, "mol", ["y"])
+    assert (table.rows.tolist(), table.texts, table.targets.tolist()) == ([0], ["CCO"], [[1.0]])
+
+
 def test_molecules_alone(path):
     path.write_text(CSV)
     table = read_properties(path, "mol", [])
