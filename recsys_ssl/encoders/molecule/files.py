@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Optional
 
 from recsys_ssl.encoders.molecule.smiles import MoleculeError, parse
-from recsys_ssl.encoders.molecule.text_files import read_head, read_lines
+from recsys_ssl.encoders.molecule.text_files import are_selfies, check_smiles, read_head, read_lines
 
 _DELIMITERS = (",", ";", "\t")
 _DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", None: "blanks"}
@@ -140,7 +140,10 @@ def find_layout(path: str | os.PathLike, column: Optional[str] = None) -> Layout
     lines = _read_table_head(path)[:_SAMPLE_LINES]
     if not lines:
         return Layout(None, 0, 1, False)
-    return _find_named(lines, column, path) if column is not None else _find_smiles(lines, path)
+    layout = _find_named(lines, column, path) if column is not None else _find_smiles(lines, path)
+    rows = [_split(line, layout.delimiter) for line in lines[layout.has_header :]]
+    check_smiles([row[layout.column] for row in rows if layout.column < len(row)], path)
+    return layout
 
 
 def _find_named(lines: Sequence[str], column: str, path: str | os.PathLike) -> Layout:
@@ -194,11 +197,12 @@ def _by_blanks(lines: Sequence[str], place: int, path: str | os.PathLike) -> Lay
 def _by_content(lines: Sequence[str], path: str | os.PathLike) -> Layout:
     delimiter, num_columns = _guess_delimiter(lines)
     rows = [_split(line, delimiter) for line in lines]
-    shares = []
-    for place in range(num_columns):
-        texts = [row[place] for row in rows if place < len(row)]
-        shares.append(sum(map(_is_molecule, texts)) / len(rows))
-    likely = [place for place, share in enumerate(shares) if share >= 0.5]
+    columns = [[row[place] for row in rows if place < len(row)] for place in range(num_columns)]
+    selfies = [place for place, texts in enumerate(columns) if are_selfies(texts)]
+    shares = [sum(map(_is_molecule, texts)) / len(rows) for texts in columns]
+    likely = [place for place, share in enumerate(shares) if share >= 0.5 and place not in selfies]
+    if selfies and (not likely or any("selfies" in name.lower() for name in rows[0])):
+        likely = selfies[:1]  # an error of its own
     if len(likely) > 1:
         raise ValueError(
             "a file without a header that names SMILES must have one column of them. Received: columns "

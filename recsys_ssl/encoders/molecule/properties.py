@@ -14,6 +14,7 @@ import pandas as pd
 from recsys_ssl.encoders.molecule.files import check_distinct, read_header, read_table_lines
 from recsys_ssl.encoders.molecule.graph import MoleculeGraph
 from recsys_ssl.encoders.molecule.smiles import Rejection, featurise_all
+from recsys_ssl.encoders.molecule.text_files import check_smiles
 
 MAX_REJECTED_SHARE = 0.05
 """More rows than this that give no molecule are an error: then it is the wrong column, not a bad row."""
@@ -66,6 +67,7 @@ def read_properties(
     columns = [_read_numbers(frame[name], name) for name in names]
     targets = np.stack(columns, axis=1) if columns else np.zeros([len(frame), 0], np.float32)
     smiles = frame[smiles_column].fillna("").tolist()
+    check_smiles(smiles, path)
     results = list(featurise_all(smiles, workers))
     rejections = [result for result in results if isinstance(result, Rejection)]
     if len(rejections) > MAX_REJECTED_SHARE * len(frame):

@@ -12,7 +12,7 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, cast
 
 from recsys_ssl.file_kinds import HEAD_BYTES, KINDS, find_kind
@@ -42,7 +42,18 @@ _TEXTS = [
     (re.compile(r'\A\s*(\{|\[\s*[{"])'), "a JSON file", "Write it as CSV, e.g. by pandas"),
     (re.compile(r"^(M  END|\$\$\$\$|.{30,39}V[23]000)\s*$", re.MULTILINE), "an SD or MOL file", _AS_SMILES),
     (re.compile(r"^@<TRIPOS>", re.MULTILINE), "a MOL2 file", _AS_SMILES),
+    (
+        re.compile(r"\A\s*\d+[ \t]*(\r\n|\r|\n).*(\r\n|\r|\n)[ \t]*[A-Z][a-z]?([ \t]+-?\d*\.\d+(e-?\d+)?){3}\s", re.I),
+        "an XYZ file",
+        "Write its molecules as SMILES, e.g. by Open Babel's `obabel`",
+    ),
 ]
+_SELFIES = re.compile(r"(\[[^\]\s]*\]){2,}")
+# What SMILES in brackets rarely have, and what SELFIES rarely have: there `[OH]` is `[OH1]` or `[O]`.
+_OF_SELFIES, _OF_SMILES = (
+    re.compile(r"\[([CNOSPFI]|Cl|Br|[=#/\\].*?|(Branch|Ring).*?)\]"),
+    re.compile(r"\[[A-Z]?[a-z]?H[2-9]?\]"),
+)
 
 
 def read_head(path: str | os.PathLike) -> list[str]:
@@ -89,6 +100,18 @@ def read_lines(path: str | os.PathLike) -> Iterator[str]:
                 yield line
         except _DAMAGE as error:
             raise _damaged(path, f"after line {number:,}", error) from error
+
+
+def are_selfies(texts: Sequence[str]) -> bool:
+    """Whether most of the texts are SELFIES, which are SMILES too, of radicals: `[C][C][O]`."""
+    found = [_SELFIES.fullmatch(text) and _OF_SELFIES.search(text) and not _OF_SMILES.search(text) for text in texts]
+    return 2 * sum(map(bool, found)) > len(found)
+
+
+def check_smiles(texts: Sequence[str], path: str | os.PathLike) -> None:
+    """Raises ValueError when most of the texts of a file are SELFIES."""
+    if are_selfies(texts):
+        raise _error(path, "SELFIES", "Write its molecules as SMILES, e.g. by `decoder` of the package selfies")
 
 
 # What reads a packed file.

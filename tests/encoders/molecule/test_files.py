@@ -210,6 +210,11 @@ def test_comments_above_a_table_are_no_header(tmp_path, text, expected):
     assert read(tmp_path, text) == expected
 
 
+def test_smiles_beside_selfies_are_read(tmp_path):
+    assert read(tmp_path, "selfies,smiles\n[C][O],CO\n") == ["CO"]
+    assert read(tmp_path, "[C][O],CO\n[C][C],CC\n") == ["CO", "CC"]
+
+
 def test_the_header_of_a_table(tmp_path):
     for delimiter in (",", ";", "\t"):
         (tmp_path / "a.csv").write_text(f'id{delimiter}"y, of {delimiter}"{delimiter}mol\n1{delimiter}2{delimiter}C\n')
@@ -283,6 +288,12 @@ $$$$
         (SDF.replace("\n", "\r\n").encode(), "an SD or MOL file"),
         (("1\n\n\n" + SDF[SDF.index("  3  2") :].split("\nM  END")[0]).encode(), "an SD or MOL file"),
         (b"# made by hand\n@<TRIPOS>MOLECULE\n", "a MOL2 file"),
+        (b"3\nwater, made by hand\nO 0.0 0.0 0.0\nH 0.76 -0.59 1e0\n", "an XYZ file. Write its molecules as SMILES"),
+        (b" 12\r\n\r\n  Cl   -1.5 .25 1.0e-05\r\n", "an XYZ file"),
+        (b"[C][C][O]\n[C][C]\n", "SELFIES. Write its molecules as SMILES, e.g. by `decoder`"),
+        (b"selfies\n[C][=C][Branch1][C][O][C]\n[C][NH1][C]\n[C][C][C]\n", "SELFIES"),
+        (b"name,selfies\nCO,[C][=O]\nNO,[C][Ring1]\nwater,[O][C]\n", "SELFIES"),
+        (b"smiles,y\n[C][C][O],1\n", "SELFIES"),
         (b"CC\x00\x01\x02\x00\x00\nCC\n", "a binary file"),
     ],
 )
@@ -331,7 +342,19 @@ def test_archives_that_are_not_one_text_are_told(tmp_path, content, message):
         read(tmp_path, content)
 
 
-@pytest.mark.parametrize("text", ["[Na+].[Cl-]\n", "PAR1,CCO\nBZhx,CC\n", "[2H]C\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[Na+].[Cl-]\n",
+        "PAR1,CCO\nBZhx,CC\n",
+        "[2H]C\n",
+        "[C]\n",
+        "[2H][2H]\n",
+        "[Cl][CH2][OH]\n",
+        "[C][C]\nCC\nCO\n",
+        "1\nCCO 0.5 0.5 0.5\n",
+    ],
+)
 def test_what_begins_like_another_file_is_read(tmp_path, text):
     assert len(read(tmp_path, text)) == text.count("\n")
 

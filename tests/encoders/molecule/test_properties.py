@@ -66,6 +66,7 @@ def test_rows_without_a_molecule_are_told(tmp_path):
         ("mol,y\nCCO,1\nCC,2,3\n", ("mol", ["y"]), "as many cells as its header. .*Expected 2 fields in line 3, saw 3"),
         ("mol;y\nCCO;0,5\n", ("mol", ["y"]), "Received: '0,5' in row 0"),
         ("PK\x03\x04", ("mol", ["y"]), "a ZIP archive that cannot be read"),
+        ("mol,y\n[C][O],1\n", ("mol", ["y"]), "SELFIES. Write its molecules as SMILES"),
     ],
     ids=[
         "column",
@@ -83,6 +84,7 @@ def test_rows_without_a_molecule_are_told(tmp_path):
         "too many cells later",
         "decimal comma",
         "zip",
+        "SELFIES",
     ],
 )
 def test_bad_tables(path, text, columns, message):
