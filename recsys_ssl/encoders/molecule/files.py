@@ -67,7 +67,12 @@ def read_smiles(path: str | os.PathLike, column: Optional[str] = None) -> Iterat
         elif layout.column and len(cells) != layout.num_columns:
             yield ",".join([*cells, ""])
         else:
-            yield "".join(cells[layout.column].split(maxsplit=1)[:1])
+            yield cut_smiles(cells[layout.column])
+
+
+def cut_smiles(cell: str) -> str:
+    """The SMILES of a cell, up to the first blank: names follow it, or ChemAxon's extension, `CCO |^1:0|`."""
+    return "".join(cell.split(maxsplit=1)[:1])
 
 
 def read_header(path: str | os.PathLike, column: str) -> tuple[str, list[str]]:
@@ -246,7 +251,7 @@ def _rank(name: str) -> Optional[int]:
 
 def _is_molecule(text: str) -> bool:
     try:
-        parse("".join(text.split(maxsplit=1)[:1]))
+        parse(cut_smiles(text))
     except MoleculeError:
         return False
     return True

@@ -11,7 +11,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 import pandas as pd
 
-from recsys_ssl.encoders.molecule.files import check_distinct, read_header, read_table_lines
+from recsys_ssl.encoders.molecule.files import check_distinct, cut_smiles, read_header, read_table_lines
 from recsys_ssl.encoders.molecule.graph import MoleculeGraph
 from recsys_ssl.encoders.molecule.smiles import Rejection, featurise_all
 from recsys_ssl.encoders.molecule.text_files import check_smiles
@@ -66,7 +66,7 @@ def read_properties(
         )
     columns = [_read_numbers(frame[name], name) for name in names]
     targets = np.stack(columns, axis=1) if columns else np.zeros([len(frame), 0], np.float32)
-    smiles = frame[smiles_column].fillna("").tolist()
+    smiles = [cut_smiles(cell) for cell in frame[smiles_column].fillna("")]
     check_smiles(smiles, path)
     results = list(featurise_all(smiles, workers))
     rejections = [result for result in results if isinstance(result, Rejection)]

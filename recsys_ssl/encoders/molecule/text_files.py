@@ -43,17 +43,17 @@ _TEXTS = [
     (re.compile(r"^(M  END|\$\$\$\$|.{30,39}V[23]000)\s*$", re.MULTILINE), "an SD or MOL file", _AS_SMILES),
     (re.compile(r"^@<TRIPOS>", re.MULTILINE), "a MOL2 file", _AS_SMILES),
     (
-        re.compile(r"\A\s*\d+[ \t]*(\r\n|\r|\n).*(\r\n|\r|\n)[ \t]*[A-Z][a-z]?([ \t]+-?\d*\.\d+(e-?\d+)?){3}\s", re.I),
+        re.compile(
+            r"\A\s*\d+[ \t]*(\r\n|\r|\n).*(\r\n|\r|\n)[ \t]*[A-Z][a-z]?([ \t]+-?\d*\.\d+(e[-+]?\d+)?){3}\s", re.I
+        ),
         "an XYZ file",
         "Write its molecules as SMILES, e.g. by Open Babel's `obabel`",
     ),
 ]
 _SELFIES = re.compile(r"(\[[^\]\s]*\]){2,}")
-# What SMILES in brackets rarely have, and what SELFIES rarely have: there `[OH]` is `[OH1]` or `[O]`.
-_OF_SELFIES, _OF_SMILES = (
-    re.compile(r"\[([CNOSPFI]|Cl|Br|[=#/\\].*?|(Branch|Ring).*?)\]"),
-    re.compile(r"\[[A-Z]?[a-z]?H[2-9]?\]"),
-)
+_OF_SELFIES = re.compile(r"\[([CNOSPFI]|Cl|Br|[=#/\\].*?|(Branch|Ring).*?)\]")
+# SELFIES write `[OH1]` or `[O]`.
+_OF_BRACKETED_SMILES = re.compile(r"\[[A-Z]?[a-z]?H[2-9]?\]")
 
 
 def read_head(path: str | os.PathLike) -> list[str]:
@@ -104,7 +104,10 @@ def read_lines(path: str | os.PathLike) -> Iterator[str]:
 
 def are_selfies(texts: Sequence[str]) -> bool:
     """Whether most of the texts are SELFIES, which are SMILES too, of radicals: `[C][C][O]`."""
-    found = [_SELFIES.fullmatch(text) and _OF_SELFIES.search(text) and not _OF_SMILES.search(text) for text in texts]
+    found = [
+        _SELFIES.fullmatch(text) and _OF_SELFIES.search(text) and not _OF_BRACKETED_SMILES.search(text)
+        for text in texts
+    ]
     return 2 * sum(map(bool, found)) > len(found)
 
 

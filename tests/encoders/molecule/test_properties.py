@@ -114,6 +114,13 @@ def test_comments_above_the_header_are_skipped(path):
     assert (table.rows.tolist(), table.texts, table.targets.tolist()) == ([0], ["CCO"], [[1.0]])
 
 
+def test_what_follows_a_smiles_is_none_of_it(path):
+    path.write_text("mol,y\nCCO |^1:0|,1\n CC ethane,2\n")
+    table = read_properties(path, "mol", ["y"])
+    assert table.texts == ["CCO", "CC"]
+    np.testing.assert_array_equal(table.contents[0].atoms, featurise("CCO").atoms)
+
+
 def test_molecules_alone(path):
     path.write_text(CSV)
     table = read_properties(path, "mol", [])
