@@ -128,7 +128,8 @@ def predict(
 
 def _check_targets(targets: list[str]) -> None:
     """Raises ValueError when two columns of predictions.csv would have one name."""
-    columns = Counter([_ROW, _PART, _TEXT, *targets, *map(_name_predicted, targets)])
+    names = [target.strip() for target in targets]
+    columns = Counter([_ROW, _PART, _TEXT, *names, *map(_name_predicted, names)])
     twice = [name for name, count in columns.items() if count > 1]
     if twice:
         raise ValueError(

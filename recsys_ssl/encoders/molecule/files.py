@@ -145,7 +145,7 @@ def find_layout(path: str | os.PathLike, column: Optional[str] = None) -> Layout
     lines = _read_table_head(path)[:_SAMPLE_LINES]
     if not lines:
         return Layout(None, 0, 1, False)
-    layout = _find_named(lines, column, path) if column is not None else _find_smiles(lines, path)
+    layout = _find_named(lines, column.strip(), path) if column is not None else _find_smiles(lines, path)
     rows = [_split(line, layout.delimiter) for line in lines[layout.has_header :]]
     check_smiles([row[layout.column] for row in rows if layout.column < len(row)], path)
     return layout
@@ -265,7 +265,7 @@ def _read_rows(lines: Iterable[str], delimiter: Optional[str], path: str | os.Pa
         for line in lines:
             yield [_SEPARATOR.split(line.strip(), maxsplit=1)[0].strip('"')]
         return
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
         yield from reader
     except csv.Error as error:
@@ -277,5 +277,5 @@ def _read_rows(lines: Iterable[str], delimiter: Optional[str], path: str | os.Pa
 
 def _split(line: str, delimiter: Optional[str]) -> list[str]:
     """The cells of one line, without quotes and blanks around them."""
-    cells = line.split() if delimiter is None else next(csv.reader([line], delimiter=delimiter))
+    cells = line.split() if delimiter is None else next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))
     return [cell.strip() for cell in cells]

@@ -42,7 +42,8 @@ def read_properties(
 ) -> PropertyTable:
     """Reads SMILES and targets of a CSV file, plain or gzipped; columns are parted by commas, semicolons or tabs.
 
-    All molecules are in memory, about 1 kB each, and the text of the file while it is read.
+    Blanks around names of columns do not count. All molecules are in memory, about 1 kB each, and the text of the file
+    while it is read.
 
     Args:
         target_columns: none for molecules alone; None takes all columns but that of the SMILES.
@@ -55,8 +56,12 @@ def read_properties(
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"a table of molecules must be a CSV file. Received: {str(path)!r}. Check the path.")
+    smiles_column = smiles_column.strip()
     frame = _read_frame(path, smiles_column)
-    names = [name for name in frame.columns if name != smiles_column] if target_columns is None else [*target_columns]
+    if target_columns is None:
+        names = [name for name in frame.columns if name != smiles_column]
+    else:
+        names = [name.strip() for name in target_columns]
     missing = [name for name in (smiles_column, *names) if name not in frame]
     nothing = not names and target_columns is None
     if missing or nothing or len(set(names)) < len(names) or not len(frame):
@@ -90,7 +95,9 @@ def _read_frame(path: str | os.PathLike, column: str) -> pd.DataFrame:
     if not names:
         return pd.DataFrame()
     try:
-        frame = pd.read_csv(io.StringIO("".join(read_table_lines(path))), sep=delimiter, dtype=str)
+        frame = pd.read_csv(
+            io.StringIO("".join(read_table_lines(path))), sep=delimiter, skipinitialspace=True, dtype=str
+        )
         if len(frame) and not isinstance(
             frame.index, pd.RangeIndex
         ):  # pandas takes what the header does not name for an index
@@ -100,7 +107,7 @@ def _read_frame(path: str | os.PathLike, column: str) -> pd.DataFrame:
             f"rows of a table must have as many cells as its header. Received: {str(path)!r}: {str(error).strip()}. "
             "Mend the row; put text with a delimiter into quotes."
         ) from error
-    return frame
+    return frame.rename(columns=str.strip)
 
 
 def _read_numbers(column: pd.Series, name: str) -> np.ndarray:

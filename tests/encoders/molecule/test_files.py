@@ -67,6 +67,7 @@ def read(tmp_path, text, column=None, encoding="utf-8"):
         ("id,smiles\n1,\n2,  CCO \n3\n", ["", "CCO", "3,"]),
         ("id,smiles\n1,2-ethanediol,OCCO\n2,CC\n", ["1,2-ethanediol,OCCO,", "CC"]),
         ("smiles,id\nCC,1,more\nCCO\n", ["CC", "CCO"]),
+        ('id, " smiles "\n1, "CCO"\n', ["CCO"]),
     ],
     ids=[
         "quotes",
@@ -89,6 +90,7 @@ def read(tmp_path, text, column=None, encoding="utf-8"):
         "no cell",
         "too many cells",
         "too many cells after the first",
+        "blanks before quotes",
     ],
 )
 def test_a_header_names_the_column(tmp_path, text, expected, line_end):

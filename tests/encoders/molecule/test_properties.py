@@ -121,6 +121,15 @@ def test_what_follows_a_smiles_is_none_of_it(path):
     np.testing.assert_array_equal(table.contents[0].atoms, featurise("CCO").atoms)
 
 
+@pytest.mark.parametrize("header", ["mol, y", " mol ,y ", '"mol", "y"', '" mol "; " y"', "mol\t y"])
+def test_blanks_around_names_do_not_count(path, header):
+    delimiter = next(mark for mark in ",;\t" if mark in header)
+    path.write_text(f'{header}\n"CCO"{delimiter} "1"\nCC{delimiter} 2\n')
+    for target in ("y", " y"):
+        table = read_properties(path, "mol", [target])
+        assert (table.texts, table.names, table.targets.tolist()) == (["CCO", "CC"], ["y"], [[1.0], [2.0]])
+
+
 def test_molecules_alone(path):
     path.write_text(CSV)
     table = read_properties(path, "mol", [])
