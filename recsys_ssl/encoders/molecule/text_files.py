@@ -180,11 +180,12 @@ def _find_encoding(head: bytes) -> str:
         return "utf-8-sig"
     if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return "utf-32"
-    # Half of the bytes of SMILES in UTF-16 are zero, with or without a mark at the beginning.
+    # The two bytes of a mark begin other text too, but that has no zeros; in UTF-16 each line end has one.
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and 0 in head:
+        return "utf-16"
+    # Half of the bytes of SMILES in UTF-16 are zero.
     zeros_before, zeros_behind = head[0::2].count(0), head[1::2].count(0)
     if max(zeros_before, zeros_behind) > 0.2 * len(head) > 10 * min(zeros_before, zeros_behind):
-        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            return "utf-16"
         return "utf-16-be" if zeros_before else "utf-16-le"
     return "utf-8"
 

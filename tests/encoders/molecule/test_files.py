@@ -241,6 +241,13 @@ def test_big_endian_with_a_mark(tmp_path):
     assert read(tmp_path, b"\xfe\xff" + "CCO\nCC\n".encode("utf-16-be")) == ["CCO", "CC"]
 
 
+@pytest.mark.parametrize(("mark", "encoding"), [(b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be")])
+def test_a_mark_tells_utf16_whatever_the_script(tmp_path, mark, encoding):
+    text = f"smiles,備考\nCCO,{'乙醇' * 50}\nCC,{'乙烷' * 50}\n"
+    assert text.encode(encoding).count(0) < 0.1 * len(text.encode(encoding))
+    assert read(tmp_path, mark + text.encode(encoding)) == ["CCO", "CC"]
+
+
 def test_a_column_can_have_a_name_in_latin1(tmp_path):
     assert read(tmp_path, "id,molécule\n1,CCO\n", column="molécule", encoding="latin-1") == ["CCO"]
     assert read(tmp_path, "id,molécule\n1,CCO\n", column="molécule") == ["CCO"]
