@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Optional, TypeVar, Union, cast
 
@@ -261,6 +261,20 @@ def reading(path: PathLike, advice: Optional[str] = None) -> Iterator[None]:
         raise DamagedError(
             f"{os.fspath(path)} is damaged, or not whole. Received: {told.rstrip('.')}. {advice or _make_again(path)}"
         ) from error
+
+
+def read_fields(path: PathLike, names: Sequence[str]) -> dict[str, Any]:
+    """The fields of a JSON file, `names` among them.
+
+    Raises:
+        DamagedError: it is no JSON, or a field is missing.
+    """
+    with reading(path):
+        facts = json.loads(Path(path).read_text(encoding="utf-8"))
+        missing = [name for name in names if name not in facts] if isinstance(facts, dict) else names
+        if missing:
+            raise ValueError(f"no {', '.join(missing)} in it")
+    return facts
 
 
 def _is_of_the_system(error: Exception) -> bool:

@@ -456,3 +456,16 @@ def test_a_worker_that_writes_to_the_local_disk_loads_neither_tensorflow_nor_bea
         "sys.exit(bool({'tensorflow', 'apache_beam'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- Fields ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["{}", "null", "[]", "3", '"kind"', '{"kind": "x"}', '{"kind": ', ""])
+def test_a_file_without_its_fields_is_damaged(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(artifacts.DamagedError, match=r"a\.json is damaged, .*\. Delete ") as told:
+        artifacts.read_fields(tmp_path / "a.json", ("kind", "task"))
+    assert "\n" not in str(told.value)
+    (tmp_path / "a.json").write_text('{"kind": "x", "task": null, "more": 1}')
+    assert artifacts.read_fields(tmp_path / "a.json", ("kind", "task")) == {"kind": "x", "task": None, "more": 1}

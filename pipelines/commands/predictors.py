@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -20,6 +21,9 @@ from recsys_ssl.artifacts import REJECTED_FILE
 
 if TYPE_CHECKING:
     from recsys_ssl.evaluation.prediction import Task
+
+# Columns of the tables that are written, besides those of the targets.
+_ROW, _PART, _TEXT = "row", "part", "text"
 
 
 class TaskName(str, Enum):
@@ -56,6 +60,7 @@ def finetune(
     --target logSolubility --workdir build/esol[/dim]
     """
     with session(workdir, "finetune", is_alone=True) as (_, lines):
+        _check_targets(target)
         lines.start("Load TensorFlow")
         from recsys_ssl import kinds
         from recsys_ssl.encoders import store
@@ -109,7 +114,7 @@ def predict(
         lines.finish()
         lines.start(f"predict {kind.value}")
         predictions = training.predict(kind.value, stored.model, table.contents)
-        columns = {"row": table.rows, "text": table.texts}
+        columns = {_ROW: table.rows, _TEXT: table.texts}
         columns |= {name: predictions[:, i] for i, name in enumerate(stored.targets)}
         _write_csv(columns, to)
         rejected = to.with_name(f"{to.name}.rejected.jsonl")
@@ -119,6 +124,23 @@ def predict(
         console.print(f"{'predictions':<24} {plain(str(to))}", highlight=False, soft_wrap=True)
         if table.rejections:
             console.print(f"{'rejected':<24} {plain(str(rejected))}", highlight=False, soft_wrap=True)
+
+
+def _check_targets(targets: list[str]) -> None:
+    """Raises ValueError when two columns of predictions.csv would have one name."""
+    names = [target.strip() for target in targets]
+    columns = Counter([_ROW, _PART, _TEXT, *names, *map(_name_predicted, names)])
+    twice = [name for name, count in columns.items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"each --target must be given once, and be none of {_ROW}, {_PART}, {_TEXT} and 'X (predicted)' beside X: "
+            f"predictions.csv has columns of these names. Received: {', '.join(map(repr, twice))}. Rename the column "
+            "in the data, or leave it out."
+        )
+
+
+def _name_predicted(target: str) -> str:
+    return f"{target} (predicted)"
 
 
 def _guess_task(targets) -> Task:
@@ -166,9 +188,9 @@ def _write_predictions(table, parts, predictions, path: Path) -> None:
     part_of = np.empty(len(table.rows), object)
     for part, rows in parts._asdict().items():
         part_of[rows] = part
-    columns = {"row": table.rows, "part": part_of, "text": table.texts}
+    columns = {_ROW: table.rows, _PART: part_of, _TEXT: table.texts}
     columns |= {name: table.targets[:, i] for i, name in enumerate(table.names)}
-    columns |= {f"{name} (predicted)": predictions[:, i] for i, name in enumerate(table.names)}
+    columns |= {_name_predicted(name): predictions[:, i] for i, name in enumerate(table.names)}
     _write_csv(columns, path)
 
 

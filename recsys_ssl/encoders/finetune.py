@@ -312,13 +312,13 @@ def load_predictor(directory: str | os.PathLike, kind: str) -> StoredPredictor:
             f"a predictor must have {_CONFIG_FILE}. Received: {str(directory)!r}. "
             f"Name the directory predictor/ of a finished `recsys-ssl finetune {kind}`."
         )
-    with artifacts.reading(path), open(path, encoding="utf-8") as file:
-        facts = json.load(file)
+    facts = artifacts.read_fields(path, ("kind", "encoder", "finetune", "task", "targets", "column"))
     if facts["kind"] != kind:
         raise ValueError(f"the predictor must be one of kind {kind}. Received: {facts['kind']!r} in {directory}.")
-    config = kinds.load(kind, "settings").FinetuneConfig(**facts["finetune"])
     module: PredictModule = kinds.load(kind, "predict")
-    model = module.restore(facts["encoder"], len(facts["targets"]), facts["task"], config)
+    with artifacts.reading(path):
+        config = kinds.load(kind, "settings").FinetuneConfig(**facts["finetune"])
+        model = module.restore(facts["encoder"], len(facts["targets"]), facts["task"], config)
     with artifacts.reading(directory):
         tf.train.Checkpoint(model=model).read(os.path.join(directory, _WEIGHTS_FILE)).assert_consumed()
     return StoredPredictor(model, facts["task"], facts["targets"], facts["column"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,7 +47,9 @@ def load(directory: str | os.PathLike, kind: str | None = None):
     """
     directory = Path(directory)
     facts = _read_facts(directory, kind)
-    encoder = kinds.load(facts["kind"], "encoder").restore(facts["encoder"])
+    module = kinds.load(facts["kind"], "encoder")
+    with artifacts.reading(directory / _CONFIG_FILE):
+        encoder = module.restore(facts["encoder"])
     with artifacts.reading(directory / _WEIGHTS_FILE), np.load(directory / _WEIGHTS_FILE) as stored:
         weights = [stored[f"arr_{i}"] for i in range(len(stored.files))]
     if [weight.shape for weight in weights] != [weight.shape for weight in encoder.weights]:
@@ -76,7 +77,9 @@ def read_pretraining(directory: str | os.PathLike) -> Any:
         FileNotFoundError: there is none.
     """
     facts = _read_facts(Path(directory), None)
-    return kinds.load(facts["kind"], "settings").PretrainConfig(**facts["pretrain"])
+    module = kinds.load(facts["kind"], "settings")
+    with artifacts.reading(Path(directory) / _CONFIG_FILE):
+        return module.PretrainConfig(**facts["pretrain"])
 
 
 def _read_facts(directory: Path, kind: str | None) -> dict[str, Any]:
@@ -85,11 +88,10 @@ def _read_facts(directory: Path, kind: str | None) -> dict[str, Any]:
             f"an encoder must have {_CONFIG_FILE} and {_WEIGHTS_FILE}. Received: {str(directory)!r}. "
             f"Name the directory encoder/ of a finished `recsys-ssl pretrain {kind or 'KIND'}`."
         )
-    with artifacts.reading(directory / _CONFIG_FILE):
-        facts = json.loads((directory / _CONFIG_FILE).read_text(encoding="utf-8"))
-    if kind is not None and facts.get("kind") != kind:
+    facts = artifacts.read_fields(directory / _CONFIG_FILE, ("kind", "encoder", "pretrain"))
+    if kind is not None and facts["kind"] != kind:
         raise ValueError(
-            f"the encoder must be one of kind {kind}. Received: {facts.get('kind')!r} in {str(directory)!r}. "
+            f"the encoder must be one of kind {kind}. Received: {facts['kind']!r} in {str(directory)!r}. "
             "Name another directory."
         )
     return facts

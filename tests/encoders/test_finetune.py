@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from recsys_ssl.artifacts import DamagedError
 from recsys_ssl.encoders.finetune import finetune as finetune_kind
 from recsys_ssl.encoders.finetune import load_predictor, predict, save_predictor
 from recsys_ssl.encoders.molecule.grover import GTransformer
@@ -244,4 +245,10 @@ class TestErrors:
 
     def test_a_directory_without_a_predictor(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="Name the directory predictor/ of a finished `recsys-ssl finetune"):
+            load_predictor(tmp_path, "molecule")
+
+    @pytest.mark.parametrize("text", ["{}", "null", '{"kind": "molecule"}'])
+    def test_a_predictor_without_its_settings_is_an_error_that_names_the_file(self, tmp_path, text):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(DamagedError, match=r"config\.json is damaged, or not whole"):
             load_predictor(tmp_path, "molecule")

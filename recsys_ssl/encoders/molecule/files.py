@@ -7,6 +7,8 @@ Which column it is, and what separates columns, is told
    before `smi`, `mol`, `structure` and `molecule`; of equals the first;
 3. else by the first hundred lines: the only column half of whose texts or more give a molecule. Two such columns are an
    error, since names can be SMILES by chance (`CO`, `NO`); where there is none, the first is read.
+
+Lines above a table that begin with `#` count as empty, see `count_comments`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Optional
 
 from recsys_ssl.encoders.molecule.smiles import MoleculeError, parse
-from recsys_ssl.encoders.molecule.text_files import read_head, read_lines
+from recsys_ssl.encoders.molecule.text_files import are_selfies, check_smiles, read_head, read_lines
 
 _DELIMITERS = (",", ";", "\t")
 _DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", None: "blanks"}
@@ -55,7 +57,7 @@ def read_smiles(path: str | os.PathLike, column: Optional[str] = None) -> Iterat
     """
     layout = find_layout(path, column)
     has_passed = not layout.has_header
-    for cells in _read_rows(read_lines(path), layout.delimiter, path):
+    for cells in _read_rows(read_table_lines(path), layout.delimiter, path):
         is_empty = not any(cell.strip() for cell in cells)
         if not has_passed:
             has_passed = not is_empty  # lines before a header are none of its table
@@ -65,7 +67,12 @@ def read_smiles(path: str | os.PathLike, column: Optional[str] = None) -> Iterat
         elif layout.column and len(cells) != layout.num_columns:
             yield ",".join([*cells, ""])
         else:
-            yield "".join(cells[layout.column].split(maxsplit=1)[:1])
+            yield cut_smiles(cells[layout.column])
+
+
+def cut_smiles(cell: str) -> str:
+    """The SMILES of a cell, up to the first blank: names follow it, or ChemAxon's extension, `CCO |^1:0|`."""
+    return "".join(cell.split(maxsplit=1)[:1])
 
 
 def read_header(path: str | os.PathLike, column: str) -> tuple[str, list[str]]:
@@ -74,10 +81,50 @@ def read_header(path: str | os.PathLike, column: str) -> tuple[str, list[str]]:
     Raises:
         FileNotFoundError, ValueError: see `read_smiles`.
     """
-    lines = read_head(path)
+    lines = _read_table_head(path)
     headers = [(delimiter, _split(lines[0], delimiter)) for delimiter in _DELIMITERS] if lines else [(",", [])]
     delimiter, names = max(headers, key=lambda header: (column in header[1], len(header[1])))
     return delimiter, names
+
+
+def read_table_lines(path: str | os.PathLike) -> Iterator[str]:
+    """Lines as `read_lines`, those of comments above the table empty, so that the numbers of the others are kept."""
+    num_left = count_comments(read_head(path))
+    for line in read_lines(path):
+        is_comment = num_left > 0 and bool(line.strip())
+        num_left -= is_comment
+        yield "\n" if is_comment else line
+
+
+def count_comments(lines: Sequence[str]) -> int:
+    """How many of the first lines are comments: they begin with `#`, and a table is below.
+
+    The last one is a header if it has as many columns as the table or names SMILES (`#smiles`), unless a header that
+    says `smiles` follows.
+
+    Args:
+        lines: the first ones of a file that are not empty.
+    """
+    num_marked = 0
+    while num_marked < len(lines) and lines[num_marked].startswith("#"):
+        num_marked += 1
+    table = lines[num_marked : num_marked + 2]
+    if not num_marked or not table:
+        return 0
+    delimiter = max(_DELIMITERS, key=lambda delimiter: min(len(_split(line, delimiter)) for line in table))
+    names, *rows = [_split(line, delimiter) for line in table]
+    if len(names) == 1 or any(len(row) != len(names) for row in rows):
+        return 0
+    if any(_rank(name) in (0, 1) for name in names):
+        return num_marked
+    marked = _split(lines[num_marked - 1], delimiter)
+    is_header = len(marked) == len(names) or _find_name([*marked, *lines[num_marked - 1].split()]) is not None
+    return num_marked - is_header
+
+
+def _read_table_head(path: str | os.PathLike) -> list[str]:
+    lines = read_head(path)
+    return lines[count_comments(lines) :]
 
 
 def check_distinct(names: Iterable[str], path: str | os.PathLike) -> None:
@@ -95,10 +142,13 @@ def check_distinct(names: Iterable[str], path: str | os.PathLike) -> None:
 
 def find_layout(path: str | os.PathLike, column: Optional[str] = None) -> Layout:
     """Arguments and errors as `read_smiles`."""
-    lines = read_head(path)[:_SAMPLE_LINES]
+    lines = _read_table_head(path)[:_SAMPLE_LINES]
     if not lines:
         return Layout(None, 0, 1, False)
-    return _find_named(lines, column, path) if column is not None else _find_smiles(lines, path)
+    layout = _find_named(lines, column.strip(), path) if column is not None else _find_smiles(lines, path)
+    rows = [_split(line, layout.delimiter) for line in lines[layout.has_header :]]
+    check_smiles([row[layout.column] for row in rows if layout.column < len(row)], path)
+    return layout
 
 
 def _find_named(lines: Sequence[str], column: str, path: str | os.PathLike) -> Layout:
@@ -152,11 +202,12 @@ def _by_blanks(lines: Sequence[str], place: int, path: str | os.PathLike) -> Lay
 def _by_content(lines: Sequence[str], path: str | os.PathLike) -> Layout:
     delimiter, num_columns = _guess_delimiter(lines)
     rows = [_split(line, delimiter) for line in lines]
-    shares = []
-    for place in range(num_columns):
-        texts = [row[place] for row in rows if place < len(row)]
-        shares.append(sum(map(_is_molecule, texts)) / len(rows))
-    likely = [place for place, share in enumerate(shares) if share >= 0.5]
+    columns = [[row[place] for row in rows if place < len(row)] for place in range(num_columns)]
+    selfies = [place for place, texts in enumerate(columns) if are_selfies(texts)]
+    shares = [sum(map(_is_molecule, texts)) / len(rows) for texts in columns]
+    likely = [place for place, share in enumerate(shares) if share >= 0.5 and place not in selfies]
+    if selfies and (not likely or any("selfies" in name.lower() for name in rows[0])):
+        likely = selfies[:1]  # an error of its own
     if len(likely) > 1:
         raise ValueError(
             "a file without a header that names SMILES must have one column of them. Received: columns "
@@ -200,7 +251,7 @@ def _rank(name: str) -> Optional[int]:
 
 def _is_molecule(text: str) -> bool:
     try:
-        parse("".join(text.split(maxsplit=1)[:1]))
+        parse(cut_smiles(text))
     except MoleculeError:
         return False
     return True
@@ -214,7 +265,7 @@ def _read_rows(lines: Iterable[str], delimiter: Optional[str], path: str | os.Pa
         for line in lines:
             yield [_SEPARATOR.split(line.strip(), maxsplit=1)[0].strip('"')]
         return
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
         yield from reader
     except csv.Error as error:
@@ -226,5 +277,5 @@ def _read_rows(lines: Iterable[str], delimiter: Optional[str], path: str | os.Pa
 
 def _split(line: str, delimiter: Optional[str]) -> list[str]:
     """The cells of one line, without quotes and blanks around them."""
-    cells = line.split() if delimiter is None else next(csv.reader([line], delimiter=delimiter))
+    cells = line.split() if delimiter is None else next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))
     return [cell.strip() for cell in cells]

@@ -11,10 +11,10 @@ from typing import NamedTuple, Optional
 import numpy as np
 import pandas as pd
 
-from recsys_ssl.encoders.molecule.files import check_distinct, read_header
+from recsys_ssl.encoders.molecule.files import check_distinct, cut_smiles, read_header, read_table_lines
 from recsys_ssl.encoders.molecule.graph import MoleculeGraph
 from recsys_ssl.encoders.molecule.smiles import Rejection, featurise_all
-from recsys_ssl.encoders.molecule.text_files import read_lines
+from recsys_ssl.encoders.molecule.text_files import check_smiles
 
 MAX_REJECTED_SHARE = 0.05
 """More rows than this that give no molecule are an error: then it is the wrong column, not a bad row."""
@@ -42,7 +42,8 @@ def read_properties(
 ) -> PropertyTable:
     """Reads SMILES and targets of a CSV file, plain or gzipped; columns are parted by commas, semicolons or tabs.
 
-    All molecules are in memory, about 1 kB each, and the text of the file while it is read.
+    Blanks around names of columns do not count. All molecules are in memory, about 1 kB each, and the text of the file
+    while it is read.
 
     Args:
         target_columns: none for molecules alone; None takes all columns but that of the SMILES.
@@ -55,8 +56,12 @@ def read_properties(
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"a table of molecules must be a CSV file. Received: {str(path)!r}. Check the path.")
+    smiles_column = smiles_column.strip()
     frame = _read_frame(path, smiles_column)
-    names = [name for name in frame.columns if name != smiles_column] if target_columns is None else [*target_columns]
+    if target_columns is None:
+        names = [name for name in frame.columns if name != smiles_column]
+    else:
+        names = [name.strip() for name in target_columns]
     missing = [name for name in (smiles_column, *names) if name not in frame]
     nothing = not names and target_columns is None
     if missing or nothing or len(set(names)) < len(names) or not len(frame):
@@ -66,7 +71,8 @@ def read_properties(
         )
     columns = [_read_numbers(frame[name], name) for name in names]
     targets = np.stack(columns, axis=1) if columns else np.zeros([len(frame), 0], np.float32)
-    smiles = frame[smiles_column].fillna("").tolist()
+    smiles = [cut_smiles(cell) for cell in frame[smiles_column].fillna("")]
+    check_smiles(smiles, path)
     results = list(featurise_all(smiles, workers))
     rejections = [result for result in results if isinstance(result, Rejection)]
     if len(rejections) > MAX_REJECTED_SHARE * len(frame):
@@ -89,7 +95,9 @@ def _read_frame(path: str | os.PathLike, column: str) -> pd.DataFrame:
     if not names:
         return pd.DataFrame()
     try:
-        frame = pd.read_csv(io.StringIO("".join(read_lines(path))), sep=delimiter, dtype=str)
+        frame = pd.read_csv(
+            io.StringIO("".join(read_table_lines(path))), sep=delimiter, skipinitialspace=True, dtype=str
+        )
         if len(frame) and not isinstance(
             frame.index, pd.RangeIndex
         ):  # pandas takes what the header does not name for an index
@@ -99,7 +107,7 @@ def _read_frame(path: str | os.PathLike, column: str) -> pd.DataFrame:
             f"rows of a table must have as many cells as its header. Received: {str(path)!r}: {str(error).strip()}. "
             "Mend the row; put text with a delimiter into quotes."
         ) from error
-    return frame
+    return frame.rename(columns=str.strip)
 
 
 def _read_numbers(column: pd.Series, name: str) -> np.ndarray:

@@ -12,7 +12,7 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, cast
 
 from recsys_ssl.file_kinds import HEAD_BYTES, KINDS, find_kind
@@ -42,7 +42,18 @@ _TEXTS = [
     (re.compile(r'\A\s*(\{|\[\s*[{"])'), "a JSON file", "Write it as CSV, e.g. by pandas"),
     (re.compile(r"^(M  END|\$\$\$\$|.{30,39}V[23]000)\s*$", re.MULTILINE), "an SD or MOL file", _AS_SMILES),
     (re.compile(r"^@<TRIPOS>", re.MULTILINE), "a MOL2 file", _AS_SMILES),
+    (
+        re.compile(
+            r"\A\s*\d+[ \t]*(\r\n|\r|\n).*(\r\n|\r|\n)[ \t]*[A-Z][a-z]?([ \t]+-?\d*\.\d+(e[-+]?\d+)?){3}\s", re.I
+        ),
+        "an XYZ file",
+        "Write its molecules as SMILES, e.g. by Open Babel's `obabel`",
+    ),
 ]
+_SELFIES = re.compile(r"(\[[^\]\s]*\]){2,}")
+_OF_SELFIES = re.compile(r"\[([CNOSPFI]|Cl|Br|[=#/\\].*?|(Branch|Ring).*?)\]")
+# SELFIES write `[OH1]` or `[O]`.
+_OF_BRACKETED_SMILES = re.compile(r"\[[A-Z]?[a-z]?H[2-9]?\]")
 
 
 def read_head(path: str | os.PathLike) -> list[str]:
@@ -89,6 +100,21 @@ def read_lines(path: str | os.PathLike) -> Iterator[str]:
                 yield line
         except _DAMAGE as error:
             raise _damaged(path, f"after line {number:,}", error) from error
+
+
+def are_selfies(texts: Sequence[str]) -> bool:
+    """Whether most of the texts are SELFIES, which are SMILES too, of radicals: `[C][C][O]`."""
+    found = [
+        _SELFIES.fullmatch(text) and _OF_SELFIES.search(text) and not _OF_BRACKETED_SMILES.search(text)
+        for text in texts
+    ]
+    return 2 * sum(map(bool, found)) > len(found)
+
+
+def check_smiles(texts: Sequence[str], path: str | os.PathLike) -> None:
+    """Raises ValueError when most of the texts of a file are SELFIES."""
+    if are_selfies(texts):
+        raise _error(path, "SELFIES", "Write its molecules as SMILES, e.g. by `decoder` of the package selfies")
 
 
 # What reads a packed file.
@@ -154,11 +180,12 @@ def _find_encoding(head: bytes) -> str:
         return "utf-8-sig"
     if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return "utf-32"
-    # Half of the bytes of SMILES in UTF-16 are zero, with or without a mark at the beginning.
+    # The two bytes of a mark begin other text too, but that has no zeros; in UTF-16 each line end has one.
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and 0 in head:
+        return "utf-16"
+    # Half of the bytes of SMILES in UTF-16 are zero.
     zeros_before, zeros_behind = head[0::2].count(0), head[1::2].count(0)
     if max(zeros_before, zeros_behind) > 0.2 * len(head) > 10 * min(zeros_before, zeros_behind):
-        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            return "utf-16"
         return "utf-16-be" if zeros_before else "utf-16-le"
     return "utf-8"
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tf_keras as keras
 
+from recsys_ssl.artifacts import DamagedError
 from recsys_ssl.encoders import store
 from recsys_ssl.encoders.molecule.contexts import ContextVocabulary
 from recsys_ssl.encoders.molecule.embed import Embedder
@@ -92,6 +93,15 @@ def test_rejected_smiles_are_an_error_or_listed(encoder):
 def test_no_encoder_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="an encoder must have config.json"):
         store.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "null", '{"kind": "molecule", "encoder": null, "pretrain": {}}'], ids=str)
+def test_settings_that_are_none_are_an_error_that_names_the_file(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    (tmp_path / "weights.npz").touch()
+    for kind in ("molecule", None):
+        with pytest.raises(DamagedError, match=r"config\.json is damaged, or not whole"):
+            store.load(tmp_path, kind)
 
 
 def test_weights_of_another_encoder_are_an_error(stored, tmp_path):

@@ -67,6 +67,7 @@ def read(tmp_path, text, column=None, encoding="utf-8"):
         ("id,smiles\n1,\n2,  CCO \n3\n", ["", "CCO", "3,"]),
         ("id,smiles\n1,2-ethanediol,OCCO\n2,CC\n", ["1,2-ethanediol,OCCO,", "CC"]),
         ("smiles,id\nCC,1,more\nCCO\n", ["CC", "CCO"]),
+        ('id, " smiles "\n1, "CCO"\n', ["CCO"]),
     ],
     ids=[
         "quotes",
@@ -89,6 +90,7 @@ def read(tmp_path, text, column=None, encoding="utf-8"):
         "no cell",
         "too many cells",
         "too many cells after the first",
+        "blanks before quotes",
     ],
 )
 def test_a_header_names_the_column(tmp_path, text, expected, line_end):
@@ -193,10 +195,34 @@ def test_a_long_file_is_read_to_its_end(tmp_path):
     assert read(tmp_path, "C" * (1 << 17)) == ["C" * (1 << 17)]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("# c\nname,smiles\nCO,CCO\nNO,CCN\n", ["CCO", "CCN"]),
+        ('# smiles, by "hand, of\n\n# two; lines\nname;smiles\nCO;CCO\nNO;CCN\n', ["CCO", "CCN"]),
+        ("# c\n#name,smiles\nCO,CCO\n", ["CCO"]),
+        ("# c\nethanol,CCO\nethane,CC\n", ["", "CCO", "CC"]),
+        ("#smiles\nCCO,1\nCC,2\n", ["CCO", "CC"]),
+        ("#SMILES ID\nCCO 1,2-ethanediol\nCC 2\n", ["CCO", "CC"]),
+        ("# c\nCCO\nCC\n", ["#", "CCO", "CC"]),
+    ],
+    ids=["one", "several", "above a header with a mark", "no header", "header", "header of words", "no table"],
+)
+def test_comments_above_a_table_are_no_header(tmp_path, text, expected):
+    assert read(tmp_path, text) == expected
+
+
+def test_smiles_beside_selfies_are_read(tmp_path):
+    assert read(tmp_path, "selfies,smiles\n[C][O],CO\n") == ["CO"]
+    assert read(tmp_path, "[C][O],CO\n[C][C],CC\n") == ["CO", "CC"]
+
+
 def test_the_header_of_a_table(tmp_path):
     for delimiter in (",", ";", "\t"):
         (tmp_path / "a.csv").write_text(f'id{delimiter}"y, of {delimiter}"{delimiter}mol\n1{delimiter}2{delimiter}C\n')
         assert read_header(tmp_path / "a.csv", "mol") == (delimiter, ["id", f"y, of {delimiter}".strip(), "mol"])
+    (tmp_path / "a.csv").write_text("# c\nid,mol\n1,C\n")
+    assert read_header(tmp_path / "a.csv", "mol") == (",", ["id", "mol"])
     (tmp_path / "a.csv").write_text("")
     assert read_header(tmp_path / "a.csv", "mol") == (",", [])
 
@@ -213,6 +239,13 @@ def test_encodings(tmp_path, text, encoding):
 
 def test_big_endian_with_a_mark(tmp_path):
     assert read(tmp_path, b"\xfe\xff" + "CCO\nCC\n".encode("utf-16-be")) == ["CCO", "CC"]
+
+
+@pytest.mark.parametrize(("mark", "encoding"), [(b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be")])
+def test_a_mark_tells_utf16_whatever_the_script(tmp_path, mark, encoding):
+    text = f"smiles,備考\nCCO,{'乙醇' * 50}\nCC,{'乙烷' * 50}\n"
+    assert text.encode(encoding).count(0) < 0.1 * len(text.encode(encoding))
+    assert read(tmp_path, mark + text.encode(encoding)) == ["CCO", "CC"]
 
 
 def test_a_column_can_have_a_name_in_latin1(tmp_path):
@@ -264,6 +297,12 @@ $$$$
         (SDF.replace("\n", "\r\n").encode(), "an SD or MOL file"),
         (("1\n\n\n" + SDF[SDF.index("  3  2") :].split("\nM  END")[0]).encode(), "an SD or MOL file"),
         (b"# made by hand\n@<TRIPOS>MOLECULE\n", "a MOL2 file"),
+        (b"3\nwater, made by hand\nO 0.0 0.0 0.0\nH 0.76 -0.59 1e0\n", "an XYZ file. Write its molecules as SMILES"),
+        (b" 12\r\n\r\n  Cl   -1.5 .25 1.0e-05\r\n", "an XYZ file"),
+        (b"[C][C][O]\n[C][C]\n", "SELFIES. Write its molecules as SMILES, e.g. by `decoder`"),
+        (b"selfies\n[C][=C][Branch1][C][O][C]\n[C][NH1][C]\n[C][C][C]\n", "SELFIES"),
+        (b"name,selfies\nCO,[C][=O]\nNO,[C][Ring1]\nwater,[O][C]\n", "SELFIES"),
+        (b"smiles,y\n[C][C][O],1\n", "SELFIES"),
         (b"CC\x00\x01\x02\x00\x00\nCC\n", "a binary file"),
     ],
 )
@@ -312,7 +351,19 @@ def test_archives_that_are_not_one_text_are_told(tmp_path, content, message):
         read(tmp_path, content)
 
 
-@pytest.mark.parametrize("text", ["[Na+].[Cl-]\n", "PAR1,CCO\nBZhx,CC\n", "[2H]C\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[Na+].[Cl-]\n",
+        "PAR1,CCO\nBZhx,CC\n",
+        "[2H]C\n",
+        "[C]\n",
+        "[2H][2H]\n",
+        "[Cl][CH2][OH]\n",
+        "[C][C]\nCC\nCO\n",
+        "1\nCCO 0.5 0.5 0.5\n",
+    ],
+)
 def test_what_begins_like_another_file_is_read(tmp_path, text):
     assert len(read(tmp_path, text)) == text.count("\n")
 

@@ -66,6 +66,7 @@ def test_rows_without_a_molecule_are_told(tmp_path):
         ("mol,y\nCCO,1\nCC,2,3\n", ("mol", ["y"]), "as many cells as its header. .*Expected 2 fields in line 3, saw 3"),
         ("mol;y\nCCO;0,5\n", ("mol", ["y"]), "Received: '0,5' in row 0"),
         ("PK\x03\x04", ("mol", ["y"]), "a ZIP archive that cannot be read"),
+        ("mol,y\n[C][O],1\n", ("mol", ["y"]), "SELFIES. Write its molecules as SMILES"),
     ],
     ids=[
         "column",
@@ -83,6 +84,7 @@ def test_rows_without_a_molecule_are_told(tmp_path):
         "too many cells later",
         "decimal comma",
         "zip",
+        "SELFIES",
     ],
 )
 def test_bad_tables(path, text, columns, message):
@@ -104,6 +106,28 @@ def test_tables_of_any_delimiter_and_encoding_are_read_alike(path, delimiter, en
 def test_columns_without_a_name_are_no_repetition(path):
     path.write_text(",mol,y,,\n0,CCO,1,,\n")
     assert read_properties(path, "mol", ["y"]).targets.tolist() == [[1.0]]
+
+
+def test_comments_above_the_header_are_skipped(path):
+    path.write_text("# one, two, three\n\n# c\nmol,y\nCCO,1\n")
+    table = read_properties(path, "mol", ["y"])
+    assert (table.rows.tolist(), table.texts, table.targets.tolist()) == ([0], ["CCO"], [[1.0]])
+
+
+def test_what_follows_a_smiles_is_none_of_it(path):
+    path.write_text("mol,y\nCCO |^1:0|,1\n CC ethane,2\n")
+    table = read_properties(path, "mol", ["y"])
+    assert table.texts == ["CCO", "CC"]
+    np.testing.assert_array_equal(table.contents[0].atoms, featurise("CCO").atoms)
+
+
+@pytest.mark.parametrize("header", ["mol, y", " mol ,y ", '"mol", "y"', '" mol "; " y"', "mol\t y"])
+def test_blanks_around_names_do_not_count(path, header):
+    delimiter = next(mark for mark in ",;\t" if mark in header)
+    path.write_text(f'{header}\n"CCO"{delimiter} "1"\nCC{delimiter} 2\n')
+    for target in ("y", " y"):
+        table = read_properties(path, "mol", [target])
+        assert (table.texts, table.names, table.targets.tolist()) == (["CCO", "CC"], ["y"], [[1.0], [2.0]])
 
 
 def test_molecules_alone(path):

@@ -115,8 +115,13 @@ def test_what_is_not_finite_is_an_error_and_nothing_is_saved(cli, encoder, tmp_p
         (["--target", "size", "--set", "finetune.epoch=3"], "unknown setting finetune.epoch. Use one of: seed, epochs"),
         (["--target", "size", "--split", "date"], "--split must be one of balanced, deterministic, random. "),
         (["--target", "size", "--set", "finetune.epochs=0"], "finetune.epochs must be at least 1. Received: 0"),
+        (["--target", "size", "--target", "row"], "be none of row, part, text and"),
+        (["--target", "text"], "of these names. Received: 'text'. Rename"),
+        (["--target", "part"], "of these names. Received: 'part'. Rename"),
+        (["--target", "y", "--target", "y (predicted)"], "of these names. Received: 'y (predicted)'. Rename"),
+        (["--target", "size", "--target", "size"], "each --target must be given once"),
     ],
-    ids=["column", "task", "key", "split", "value"],
+    ids=["column", "task", "key", "split", "value", "row", "text", "part", "predicted", "twice"],
 )
 def test_a_mistake_is_one_message(cli, encoder, data, tmp_path, options, message):
     named = ["--model", encoder, "--data", data, "--column", "smiles", "--workdir", tmp_path / "work"]
