@@ -311,8 +311,12 @@ def whole_directory(path: PathLike, keep_older: bool = False) -> Iterator[Path]:
 
     Args:
         keep_older: whether a directory that is there already stays, as for several makers of the same.
+
+    Raises:
+        NotADirectoryError: see `require_place`.
     """
     path = Path(path)
+    require_place(path)
     unfinished = Path(unfinished_name(path))
     unfinished.mkdir(parents=True)
     try:
@@ -321,6 +325,16 @@ def whole_directory(path: PathLike, keep_older: bool = False) -> Iterator[Path]:
     finally:
         # What failed, or what the new directory changed places with.
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def require_place(path: PathLike) -> None:
+    """Raises NotADirectoryError where `whole_directory` could not put a directory at the end of the work."""
+    path = Path(path)
+    if path.is_symlink():  # to whatever: no directory changes places with a link
+        raise NotADirectoryError(f"{path} must be a directory. Received: a link. Move it away.")
+    for place in (path, *path.parents):
+        if place.is_file():
+            raise NotADirectoryError(f"{place} must be a directory. Received: a file. Move it away.")
 
 
 def copy_dir(source: PathLike, target: PathLike) -> None:

@@ -372,10 +372,18 @@ class TestWholeDirectory:
 
     def test_a_file_in_its_place_stays(self, tmp_path):
         (tmp_path / "model").write_text("mine")
-        with pytest.raises(NotADirectoryError), artifacts.whole_directory(tmp_path / "model") as unfinished:
-            fill(unfinished, "x")
+        for path in (tmp_path / "model", tmp_path / "model" / "towers"):
+            told = pytest.raises(NotADirectoryError, match=f"^{tmp_path}/model must be a directory. Received: a file")
+            with told, artifacts.whole_directory(path):
+                pytest.fail("told before the work")
         assert (tmp_path / "model").read_text() == "mine"
         assert names(tmp_path) == ["model"]
+
+    def test_a_link_in_its_place_stays(self, tmp_path):
+        (tmp_path / "model").symlink_to(tmp_path)
+        with pytest.raises(NotADirectoryError, match="Received: a link"), artifacts.whole_directory(tmp_path / "model"):
+            pytest.fail("told before the work")
+        assert (tmp_path / "model").is_symlink()
 
     @pytest.mark.parametrize("older", [False, True], ids=["nothing-before", "older-directory"])
     def test_of_writers_at_once_one_directory_is_whole(self, tmp_path, monkeypatch, older):
