@@ -18,6 +18,7 @@ from rich.status import Status
 from rich.table import Table
 
 from pipelines.progress import PROGRESS
+from pipelines.workdir import own_names
 from recsys_ssl.text import make_visible
 
 _QUIET = {
@@ -40,8 +41,8 @@ def make_console(stream: Optional[IO[str]] = None) -> Console:
 
 
 def plain(text: str, keep: str = "") -> str:
-    """Text of a log, a file or an error as rich prints it: no markup, and no command to the terminal."""
-    return escape(make_visible(text, keep))
+    """Text of a log, a file or an error as rich prints it: no markup, no command to the terminal, no name of a link."""
+    return escape(make_visible(own_names(text), keep))
 
 
 def show_table(

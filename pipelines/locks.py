@@ -26,6 +26,7 @@ def locked(workdir: Path, command: str, part: str | None = None) -> Iterator[Non
 
     Raises:
         LockedError: another command is at work there.
+        ValueError: the lock is a directory.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -48,7 +49,10 @@ def keep_free(directory: Path, stack: contextlib.ExitStack) -> bool:
 
 
 def _take(stack: contextlib.ExitStack, path: Path, command: str, kind: int) -> None:
-    file = stack.enter_context(path.open("a+", encoding="utf-8"))
+    try:
+        file = stack.enter_context(path.open("a+", encoding="utf-8"))
+    except IsADirectoryError:
+        raise ValueError(f"{path} must be a file, which commands lock. Received: a directory. Move it away.") from None
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -138,14 +138,15 @@ def check(stage: Stage, at: At, spec: FeatureSpec, given: Mapping[str, Mapping[s
     """Holds what a stage reads, and what that was made of, against the spec, the settings given and each other.
 
     Raises:
-        FileNotFoundError: a part that it reads is not there, or not whole.
+        FileNotFoundError: a part that it reads is not there, or not finished.
+        DamagedError: a file of such a part is missing, or has another size than when it was made.
         ValueError: one was made with another spec, with other settings than those given, or from other parts than
             those that are there now. The first of them in the order of the stages is named.
     """
     present = {}
     for name in stage.reads:
         try:
-            present[name] = artifacts.read_manifest(at(name))
+            present[name] = artifacts.read_whole(at(name))
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"`recsys-ssl {stage.command}` needs {name}, finished. There is none in {at()}. "
@@ -200,8 +201,8 @@ def check_places(spec: FeatureSpec, recommender_dir: str, interactions_dir: str,
     """Holds a recommender and the log that it is asked about against the spec and each other.
 
     Raises:
-        ValueError: one is outdated, they were made with another spec, what only reports read apart, or the log is not
-            the one that it learnt.
+        ValueError: one is damaged or outdated, they were made with another spec, what only reports read apart, or the
+            log is not the one that it learnt.
     """
     found = {}
     for name, directory in (
@@ -230,10 +231,10 @@ def _read_present(directory: str) -> Manifest | None:
     """The manifest of a part; None where it has none.
 
     Raises:
-        ValueError: the part is outdated.
+        ValueError: the part is damaged or outdated.
     """
     try:
-        return artifacts.read_manifest(directory)
+        return artifacts.read_whole(directory)
     except FileNotFoundError:
         path = os.path.join(directory, artifacts.OUTDATED_FILE)
         if not os.path.exists(path):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from absl import logging as absl_logging
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
+from pipelines.components.publish import PUBLISHED
 from pipelines.config import RunConfig
 from pipelines.console import StageLines
 from pipelines.retrieval import create_pipeline
@@ -27,6 +28,8 @@ def run_pipeline(
     A run that was killed goes on at the component that was running; training goes on at its last checkpoint.
     """
     check_metadata(os.path.join(workdir, "tfx", artifacts.METADATA_FILE))
+    for name in PUBLISHED:
+        artifacts.require_place(os.path.join(workdir, name))
     with _follow(lines):
         LocalDagRunner().run(create_pipeline(spec, data_dir, workdir, config, beam_args))
 

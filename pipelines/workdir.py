@@ -6,6 +6,7 @@ import contextlib
 import glob
 import hashlib
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -25,8 +26,7 @@ def without_glob(workdir: str | os.PathLike) -> Path:
         return Path(workdir)
     os.makedirs(target, exist_ok=True)
     _remove_dead_links()
-    name = hashlib.sha256(target.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    link = f"{_links()}{name}"
+    link = _link_to(target)
     try:
         os.symlink(target, link)
     except FileExistsError:
@@ -36,6 +36,20 @@ def without_glob(workdir: str | os.PathLike) -> Path:
                 "--workdir without * ? [ and backslash."
             ) from None
     return Path(link)
+
+
+def own_names(text: str) -> str:
+    """Text in which working directories have the names that the user gave them, in place of those of links."""
+
+    def name(link: re.Match[str]) -> str:
+        target = os.readlink(link[0]) if os.path.islink(link[0]) else ""
+        return target if link[0] == _link_to(target) else link[0]
+
+    return re.sub(f"{re.escape(_links())}[0-9a-f]{{16}}", name, text)
+
+
+def _link_to(target: str) -> str:
+    return f"{_links()}{hashlib.sha256(os.fsencode(target)).hexdigest()[:16]}"
 
 
 def _links() -> str:

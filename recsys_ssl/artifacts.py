@@ -286,21 +286,29 @@ def _is_of_the_system(error: Exception) -> bool:
 
 
 def _make_again(path: PathLike) -> str:
-    for parent in Path(path).absolute().parents:
-        store = parent / METADATA_FILE
-        if store.is_file():
-            return f"Delete {store} and run the same command again: training goes on at its checkpoints."
+    if store := _find_store(path):
+        return f"Delete {store} and run the same command again: training goes on at its checkpoints."
     return f"Delete {os.fspath(path)} and run the command that makes it again."
+
+
+def _find_store(path: PathLike) -> Optional[Path]:
+    """The metadata of the artifact store that a path lies in."""
+    stores = (parent / METADATA_FILE for parent in Path(path).absolute().parents)
+    return next((store for store in stores if store.is_file()), None)
 
 
 def load_saved_model(directory: PathLike):
     """A SavedModel.
 
+    TensorFlow reads a vocabulary that is cut off as a shorter one, so the sizes of its manifest count where it has one.
+
     Raises:
-        DamagedError: it cannot be read.
+        DamagedError: it cannot be read, or is not whole.
     """
     import tensorflow as tf
 
+    with contextlib.suppress(FileNotFoundError):
+        read_whole(directory)
     with reading(directory):
         return tf.saved_model.load(os.fspath(directory))
 
@@ -317,8 +325,12 @@ def whole_directory(path: PathLike, keep_older: bool = False) -> Iterator[Path]:
 
     Args:
         keep_older: whether a directory that is there already stays, as for several makers of the same.
+
+    Raises:
+        NotADirectoryError: see `require_place`.
     """
     path = Path(path)
+    require_place(path)
     unfinished = Path(unfinished_name(path))
     unfinished.mkdir(parents=True)
     try:
@@ -327,6 +339,16 @@ def whole_directory(path: PathLike, keep_older: bool = False) -> Iterator[Path]:
     finally:
         # What failed, or what the new directory changed places with.
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def require_place(path: PathLike) -> None:
+    """Raises NotADirectoryError where `whole_directory` could not put a directory at the end of the work."""
+    path = Path(path)
+    if path.is_symlink():  # to whatever: no directory changes places with a link
+        raise NotADirectoryError(f"{path} must be a directory. Received: a link. Move it away.")
+    for place in (path, *path.parents):
+        if place.is_file():
+            raise NotADirectoryError(f"{place} must be a directory. Received: a file. Move it away.")
 
 
 def copy_dir(source: PathLike, target: PathLike) -> None:
@@ -379,6 +401,8 @@ class Manifest:
         settings: the part of the settings that the stage reads.
         code: hash of the sources that made it, see `pipelines.source_code`.
         inputs: name -> digest, of the data for ingestion, else of the manifests of all stages before.
+        files: path within the output -> bytes. It tells of damages only and is no part of the digest; None in manifests
+            of earlier versions, and where TensorFlow writes.
     """
 
     stage: str
@@ -386,15 +410,28 @@ class Manifest:
     settings: dict[str, Any]
     code: str
     inputs: dict[str, str]
+    files: Optional[dict[str, int]] = dataclasses.field(default=None, compare=False)
 
     @property
     def digest(self) -> str:
-        return digest(json.dumps(dataclasses.asdict(self), sort_keys=True))
+        facts = dataclasses.asdict(self)
+        del facts["files"]
+        return digest(json.dumps(facts, sort_keys=True))
 
     def write(self, *directories: PathLike) -> None:
         """Signs outputs, after all that they hold was written."""
         for directory in directories:
-            write_text(os.path.join(directory, MANIFEST_FILE), to_json(self))
+            signed = dataclasses.replace(self, files=_list_sizes(directory))
+            write_text(os.path.join(directory, MANIFEST_FILE), to_json(signed))
+
+
+def _list_sizes(directory: PathLike) -> Optional[dict[str, int]]:
+    """The bytes of all files below a directory of the local disk, without its manifest."""
+    if "://" in os.fspath(directory):
+        return None
+    files = (path for path in sorted(Path(directory).rglob("*")) if path.is_file() and not is_unfinished(path))
+    sizes = {path.relative_to(directory).as_posix(): path.stat().st_size for path in files}
+    return {name: size for name, size in sizes.items() if name not in (MANIFEST_FILE, OUTDATED_FILE)}
 
 
 def digest(text: str) -> str:
@@ -417,6 +454,37 @@ def read_manifest(directory: PathLike) -> Manifest:
         raise ValueError(f"{path} is damaged. Delete {os.fspath(directory)} and write it again.") from error
 
 
+def read_whole(directory: PathLike) -> Manifest:
+    """What made an output, of which every file is there as it was written; others may have been added.
+
+    Raises:
+        FileNotFoundError: it has no manifest: it is not there, or not whole.
+        DamagedError: a file is missing, or has another size.
+        ValueError: the manifest is damaged.
+    """
+    manifest = read_manifest(directory)
+    if "://" in os.fspath(directory):
+        return manifest
+    for name, size in (manifest.files or {}).items():
+        path = os.path.join(directory, name)
+        try:
+            found = os.stat(path).st_size
+        except (FileNotFoundError, NotADirectoryError):
+            raise DamagedError(f"{path} is missing. {_run_again(directory, manifest)}") from None
+        if found != size:
+            raise DamagedError(
+                f"{path} is damaged, or not whole. Received: {found:,} bytes of {size:,}. "
+                f"{_run_again(directory, manifest)}"
+            )
+    return manifest
+
+
+def _run_again(directory: PathLike, manifest: Manifest) -> str:
+    if _find_store(directory):
+        return _make_again(directory)
+    return f"Run `recsys-ssl {manifest.stage}` again."
+
+
 def derive_manifest(
     stage: str, spec: Union[str, dict[str, Any]], settings: Any, code: str, inputs: Mapping[str, PathLike]
 ) -> Manifest:
@@ -426,12 +494,15 @@ def derive_manifest(
         spec: as JSON, or as it is in a manifest.
         settings: a dataclass, or a dict.
         inputs: name -> directory. One without a manifest counts by its absence.
+
+    Raises:
+        DamagedError: an input is not whole, see `read_whole`.
     """
     settings = settings if isinstance(settings, dict) else dataclasses.asdict(settings)
     digests: dict[str, str] = {}
     for name, directory in inputs.items():
         try:
-            manifest = read_manifest(directory)
+            manifest = read_whole(directory)
         except FileNotFoundError:
             continue
         digests |= {**manifest.inputs, name: manifest.digest}

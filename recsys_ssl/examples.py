@@ -6,6 +6,7 @@ record becomes a Python object on the way.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from collections.abc import Iterator, Sequence
@@ -93,5 +94,23 @@ def read_batches(paths: Sequence[str], batch_size: int = 4096, schema=None) -> I
     """
     decoder = example_coder.ExamplesToRecordBatchDecoder(schema.SerializeToString() if schema else None)
     records = tf.data.TFRecordDataset(list(paths), compression_type="GZIP").batch(batch_size)
-    for serialized in records.as_numpy_iterator():
-        yield decoder.DecodeBatch(list(serialized))
+    with reading_shards(paths):
+        for serialized in records.as_numpy_iterator():
+            yield decoder.DecodeBatch(list(serialized))
+
+
+@contextlib.contextmanager
+def reading_shards(paths: Sequence[str]) -> Iterator[None]:
+    """TensorFlow's error at damaged records, which names no file, becomes one that does.
+
+    Raises:
+        DamagedError: a shard cannot be read to its end.
+    """
+    try:
+        yield
+    except tf.errors.DataLossError:
+        for path in paths:
+            with artifacts.reading(path):
+                for _ in tf.data.TFRecordDataset(path, compression_type="GZIP").batch(4096):
+                    pass
+        raise

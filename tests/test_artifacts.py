@@ -128,6 +128,23 @@ class TestDamage:
         with pytest.raises(artifacts.DamagedError, match="model is damaged"):
             artifacts.load_saved_model(tmp_path / "model")
 
+    def test_a_saved_model_with_a_vocabulary_that_is_cut_off_is_not_loaded(self, tmp_path):
+        import tensorflow as tf
+
+        vocabulary, module = tmp_path / "item", tf.Module()
+        vocabulary.write_text("1\n2\n")
+        module.asset = tf.saved_model.Asset(str(vocabulary))
+        tf.saved_model.save(module, str(tmp_path / "model"))
+        artifacts.Manifest("run", {}, {}, "", {}).write(tmp_path / "model")
+        artifacts.copy_dir(tmp_path / "model", tmp_path / "copy")
+        artifacts.load_saved_model(tmp_path / "copy")
+        os.truncate(tmp_path / "copy" / "assets" / "item", 2)
+        told = pytest.raises(
+            artifacts.DamagedError, match=r"assets/item is damaged.* 2 bytes of 4\. Run `recsys-ssl run`"
+        )
+        with told:
+            artifacts.load_saved_model(tmp_path / "copy")
+
 
 def test_names_of_what_is_being_written_can_be_told_and_undone(tmp_path):
     unfinished = artifacts.unfinished_name(tmp_path / "a.b")
@@ -355,10 +372,18 @@ class TestWholeDirectory:
 
     def test_a_file_in_its_place_stays(self, tmp_path):
         (tmp_path / "model").write_text("mine")
-        with pytest.raises(NotADirectoryError), artifacts.whole_directory(tmp_path / "model") as unfinished:
-            fill(unfinished, "x")
+        for path in (tmp_path / "model", tmp_path / "model" / "towers"):
+            told = pytest.raises(NotADirectoryError, match=f"^{tmp_path}/model must be a directory. Received: a file")
+            with told, artifacts.whole_directory(path):
+                pytest.fail("told before the work")
         assert (tmp_path / "model").read_text() == "mine"
         assert names(tmp_path) == ["model"]
+
+    def test_a_link_in_its_place_stays(self, tmp_path):
+        (tmp_path / "model").symlink_to(tmp_path)
+        with pytest.raises(NotADirectoryError, match="Received: a link"), artifacts.whole_directory(tmp_path / "model"):
+            pytest.fail("told before the work")
+        assert (tmp_path / "model").is_symlink()
 
     @pytest.mark.parametrize("older", [False, True], ids=["nothing-before", "older-directory"])
     def test_of_writers_at_once_one_directory_is_whole(self, tmp_path, monkeypatch, older):

@@ -1,3 +1,4 @@
+import gzip
 import os
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import pytest
 import tensorflow as tf
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from recsys_ssl import artifacts
 from recsys_ssl.examples import CATALOGUE_SPLIT, list_shards, read_batches, split_dir, write_shard
+from recsys_ssl.training.data import count_examples
 
 COLUMNS = {
     "item_id": ([[b"a"], [b"\xf0\x9f\x8d\xb0\tcake\n"], [b""]], pa.large_binary()),
@@ -144,3 +147,14 @@ def test_an_interrupted_write_leaves_the_earlier_shard_whole(tmp_path, monkeypat
 def test_an_empty_shard_has_no_records(tmp_path):
     path = write_shard(make_batch({"item_row": ([], pa.int64())}), tmp_path, "train", "part-0")
     assert list(read_batches([path])) == []
+
+
+@pytest.mark.parametrize("read", [lambda paths: list(read_batches(paths)), count_examples], ids=["batches", "counting"])
+def test_a_damaged_shard_is_named_in_one_line(tmp_path, read):
+    whole, damaged = (write_shard(make_batch(), tmp_path, "train", name) for name in ("a", "b"))
+    Path(damaged).write_bytes(gzip.compress(gzip.decompress(Path(damaged).read_bytes())[:-5]))
+    with pytest.raises(artifacts.DamagedError) as told:
+        read([whole, damaged])
+    assert str(told.value).startswith(f"{damaged} is damaged, or not whole. Received: ")
+    assert str(told.value).endswith(f"Delete {damaged} and run the command that makes it again.")
+    assert "\n" not in str(told.value)

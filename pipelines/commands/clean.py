@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -19,8 +20,9 @@ def clean(
 
     [dim]recsys-ssl clean --workdir build/demo --dry-run[/dim]
     """
-    if not workdir.is_dir():
-        fail(f"--workdir must be a directory. Received: {str(workdir)!r}. Check the path.")
+    if not os.path.isdir(workdir):  # which raises nothing at a name that is too long
+        name = str(workdir) if len(str(workdir)) <= 200 else f"{str(workdir)[:97]}..."
+        fail(f"--workdir must be a directory. Received: {name!r}. Check the path.")
     from pipelines.leftovers import cancel_executions, find_leftovers, remove
 
     with readable(), locked(workdir, "clean"), find_leftovers(workdir) as (leftovers, at_work):

@@ -78,9 +78,11 @@ def _make_dir(path: Path, workdir: Path) -> None:
 def _no_workdir(workdir: Path, error: OSError) -> str:
     why = str(error.strerror or error)
     for path in (workdir, *workdir.parents):
-        if path.is_symlink() and not path.exists():
+        # Unlike Path's, these functions raise nothing at a name that is too long.
+        if os.path.islink(path) and not os.path.exists(path):
             why = f"{path} is a link to what is not there"
-    return f"--workdir must be a directory that can be written to. Received: {str(workdir)!r}: {why}."
+    name = str(workdir) if error.errno != errno.ENAMETOOLONG else f"{str(workdir)[:97]}..."
+    return f"--workdir must be a directory that can be written to. Received: {name!r}: {why}."
 
 
 @contextlib.contextmanager
@@ -96,6 +98,8 @@ def _as_workdir(path: Path) -> Path:
     if re.match(r"[a-z][a-z0-9+.-]*:/", str(path)):
         fail(f"--workdir must be a directory of this machine. Received: {str(path)!r}. Mount it, or copy it later.")
     try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            path.lstat()
         return without_glob(path)
     except OSError as error:
         fail(_no_workdir(path, error))

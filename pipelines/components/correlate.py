@@ -21,7 +21,7 @@ def CorrelateFeatures(  # noqa: N802
     code: Parameter[str],
 ):
     """Encoded catalogue -> mutual information between its features."""
+    manifest = artifacts.derive_manifest("run", spec, {}, code, {"encoded-catalogue": encoded_catalogue.uri})
     feature_spec = FeatureSpec.from_json(spec)
     correlate_features(feature_spec, encoded_catalogue.uri, correlations.uri, json.loads(beam_args))
-    inputs = {"encoded-catalogue": encoded_catalogue.uri}
-    artifacts.derive_manifest("run", spec, {}, code, inputs).write(correlations.uri)
+    manifest.write(correlations.uri)

@@ -24,6 +24,8 @@ def EmbedArm(  # noqa: N802
     code: Parameter[str],
 ):
     """Towers -> embeddings of the catalogue and of the test split's queries."""
+    inputs = {"interactions": interactions.uri, "catalogue": catalogue.uri, "towers": towers.uri}
+    manifest = artifacts.derive_manifest("run", spec, {}, code, inputs)
     embed_arm(
         FeatureSpec.from_json(spec),
         towers.uri,
@@ -33,5 +35,4 @@ def EmbedArm(  # noqa: N802
         os.path.join(embeddings.uri, "queries"),
         json.loads(beam_args),
     )
-    inputs = {"interactions": interactions.uri, "catalogue": catalogue.uri, "towers": towers.uri}
-    artifacts.derive_manifest("run", spec, {}, code, inputs).write(embeddings.uri)
+    manifest.write(embeddings.uri)

@@ -31,6 +31,8 @@ def EvaluateArms(  # noqa: N802
     code: Parameter[str],
 ):
     """Embeddings of both arms -> A/B report; its decision blesses the treatment's recommender or not."""
+    read = {"control": control.uri, "treatment": treatment.uri, "index": index.uri}
+    manifest = artifacts.derive_manifest("run", spec, json.loads(config), code, read)
     result = evaluate_run(
         FeatureSpec.from_json(spec),
         ArmDirs(os.path.join(control.uri, "items"), os.path.join(control.uri, "queries")),
@@ -40,8 +42,7 @@ def EvaluateArms(  # noqa: N802
         report.uri,
         from_json(EvaluationConfig, config),
     )
-    read = {"control": control.uri, "treatment": treatment.uri, "index": index.uri}
-    artifacts.derive_manifest("run", spec, json.loads(config), code, read).write(report.uri)
+    manifest.write(report.uri)
     blessed = bool(result["verdict"]["blessed"])
     # What Pusher and the resolver of the latest blessed model read.
     blessing.set_int_custom_property("blessed", int(blessed))

@@ -26,12 +26,11 @@ def IndexItems(  # noqa: N802
     code: Parameter[str],
 ):
     """Embeddings -> ScaNN index and the servable SavedModels."""
+    embedded = artifacts.read_manifest(embeddings.uri)
+    inputs = {"towers": towers.uri, "embeddings": embeddings.uri}
+    manifest = artifacts.derive_manifest("run", embedded.spec, json.loads(config), code, inputs)
     # Where Pusher looks for a SavedModel inside its artifact.
     scann_model, exact_model = map(path_utils.serving_model_dir, (recommender.uri, brute_force_recommender.uri))
     items, queries = os.path.join(embeddings.uri, "items"), os.path.join(embeddings.uri, "queries")
     index_arm(towers.uri, items, queries, index.uri, scann_model, exact_model, from_json(IndexConfig, config))
-    embedded = artifacts.read_manifest(embeddings.uri)
-    inputs = {"towers": towers.uri, "embeddings": embeddings.uri}
-    artifacts.derive_manifest("run", embedded.spec, json.loads(config), code, inputs).write(
-        index.uri, scann_model, exact_model
-    )
+    manifest.write(index.uri, scann_model, exact_model)

@@ -11,6 +11,9 @@ from pipelines.components.artifacts import Correlations, Rejected, Report, Scann
 from recsys_ssl.artifacts import copy_dir
 from recsys_ssl.serving.queries import Places
 
+PUBLISHED = "report", "index", "correlations", "recommender", "recommender-brute-force", "rejected"
+"""Directories of the working directory that hold copies."""
+
 
 @component
 def PublishResults(  # noqa: N802
@@ -29,14 +32,8 @@ def PublishResults(  # noqa: N802
 
     `run_id` changes with every run, so that the copies are made even when everything else came from the cache.
     """
-    published = {
-        "report": report.uri,
-        "index": index.uri,
-        "correlations": correlations.uri,
-        "recommender": path_utils.serving_model_dir(recommender.uri),
-        "recommender-brute-force": path_utils.serving_model_dir(brute_force_recommender.uri),
-        "rejected": rejected.uri,
-    }
-    for name, source in published.items():
+    models = map(path_utils.serving_model_dir, (recommender.uri, brute_force_recommender.uri))
+    sources = report.uri, index.uri, correlations.uri, *models, rejected.uri
+    for name, source in zip(PUBLISHED, sources, strict=True):
         copy_dir(source, os.path.join(workdir, name))
     Places(interactions.uri, catalogue.uri, os.path.join(workdir, "recommender")).write(workdir)

@@ -31,6 +31,12 @@ def TrainTowers(  # noqa: N802
     code: Parameter[str],
 ):
     """Encoded interactions and catalogue -> SavedModel of both towers; resumes from `checkpoint_dir`."""
+    read = {
+        "encoded-interactions": encoded_interactions.uri,
+        "encoded-catalogue": encoded_catalogue.uri,
+        "correlations": correlations.uri,
+    }
+    manifest = artifacts.derive_manifest("run", spec, json.loads(config), code, read)
     inputs = TrainInputs(
         encoded_interactions.uri,
         encoded_catalogue.uri,
@@ -40,9 +46,4 @@ def TrainTowers(  # noqa: N802
     )
     train_config = from_json(TrainConfig, config)
     train_arm(FeatureSpec.from_json(spec), train_config, inputs, towers.uri, checkpoint_dir, run.uri)
-    read = {
-        "encoded-interactions": encoded_interactions.uri,
-        "encoded-catalogue": encoded_catalogue.uri,
-        "correlations": correlations.uri,
-    }
-    artifacts.derive_manifest("run", spec, json.loads(config), code, read).write(towers.uri)
+    manifest.write(towers.uri)

@@ -25,6 +25,9 @@ def TransformFeatures(  # noqa: N802
     code: Parameter[str],
 ):
     """Raw features -> integer codes, with the TensorFlow Transform graphs that code them."""
+    manifest = artifacts.derive_manifest(
+        "run", spec, {}, code, {"interactions": interactions.uri, "catalogue": catalogue.uri}
+    )
     transform_features(
         FeatureSpec.from_json(spec),
         interactions.uri,
@@ -34,9 +37,6 @@ def TransformFeatures(  # noqa: N802
         encoded_interactions.uri,
         encoded_catalogue.uri,
         json.loads(beam_args),
-    )
-    manifest = artifacts.derive_manifest(
-        "run", spec, {}, code, {"interactions": interactions.uri, "catalogue": catalogue.uri}
     )
     made = query_transform, item_transform, encoded_interactions, encoded_catalogue
     manifest.write(*(artifact.uri for artifact in made))

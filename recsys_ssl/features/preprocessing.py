@@ -268,7 +268,8 @@ class _TransformShard(beam.DoFn):
     def process(self, element):
         path, split = element
         records = tf.data.TFRecordDataset(path, compression_type="GZIP").batch(_RECORDS_PER_BATCH)
-        batches = [_to_record_batch(self._transform(serialized)) for serialized in records]
+        with examples.reading_shards([path]):
+            batches = [_to_record_batch(self._transform(serialized)) for serialized in records]
         table = pa.Table.from_batches(batches).combine_chunks()
         shard = os.path.basename(path).removesuffix(".tfrecord.gz")
         yield examples.write_shard(table.to_batches()[0], self._out_dir, split, shard)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from recsys_ssl import seeds
+from recsys_ssl import examples, seeds
 from recsys_ssl.features.batch import FeatureBatch, FeatureLayout, batch_from_sparse
 
 
@@ -27,7 +27,8 @@ class Interactions(NamedTuple):
 def count_examples(shards: Sequence[str]) -> int:
     """The number of records, by one pass over the compressed files."""
     records = tf.data.TFRecordDataset(list(shards), compression_type="GZIP", num_parallel_reads=2)
-    return int(records.batch(4096).reduce(tf.constant(0, tf.int64), lambda n, batch: n + tf.size(batch, tf.int64)))
+    with examples.reading_shards(shards):
+        return int(records.batch(4096).reduce(tf.constant(0, tf.int64), lambda n, batch: n + tf.size(batch, tf.int64)))
 
 
 def stream(

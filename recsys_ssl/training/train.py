@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ from recsys_ssl.models.popularity import PopularityPrior
 from recsys_ssl.models.two_tower import TwoTower
 from recsys_ssl.spec import Feature, FeatureSpec, TextFeature
 from recsys_ssl.training.config import TrainConfig
-from recsys_ssl.training.data import count_examples, stream
+from recsys_ssl.training.data import Interactions, count_examples, stream
 from recsys_ssl.training.export import export_towers
 from recsys_ssl.training.regularizers import REGULARIZERS
 from recsys_ssl.training.step import TrainStep
@@ -124,10 +124,14 @@ def fit(
             first_step,
         )
 
+    def make_batches(first_step: int) -> Iterator[Interactions]:
+        with examples.reading_shards(train_shards):
+            yield from make_dataset(first_step)
+
     outcome = run_steps(
         step,
         model,
-        lambda first_step: iter(make_dataset(first_step)),
+        make_batches,
         step.compile(make_dataset(0).element_spec),
         lambda: {score: validator.recall_at(model, k)},
         Schedule(

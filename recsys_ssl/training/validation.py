@@ -58,7 +58,8 @@ class Validator:
         self._same_as_items = spec.queries.same_as_items
         shards = examples.list_shards(interactions_dir, split)
         records = tf.data.TFRecordDataset(shards, compression_type="GZIP")
-        serialized = np.concatenate(list(records.batch(_BLOCK).as_numpy_iterator()))
+        with examples.reading_shards(shards):
+            serialized = np.concatenate(list(records.batch(_BLOCK).as_numpy_iterator()))
         repeats = _find_repeats(spec, serialized)
         chosen = _choose_events(spec, serialized, repeats, num_rankings, seed)
         self.task = _make_task(spec, serialized[chosen], repeats[chosen], catalogue.num_items)

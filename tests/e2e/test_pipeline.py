@@ -23,6 +23,7 @@ import recsys_ssl
 from recsys_ssl.datasets.simulate import Simulation, simulate
 from recsys_ssl.evaluation.queries import build_task
 from recsys_ssl.examples import list_shards, read_batches
+from recsys_ssl.serving.queries import Places
 from recsys_ssl.spec_files import load_spec
 
 # In the order of the runner.
@@ -226,19 +227,19 @@ print(json.dumps(answers))
 
 def test_both_recommenders_agree_in_a_fresh_process_and_with_the_report(story, resumed):
     """Raw features in: the served ranks give the Recall@10 that the evaluation computed from embeddings."""
-    places = json.loads((story.workdir / "places.json").read_text())
-    assert Path(places["recommender_dir"]) == story.workdir / "recommender"
+    places = Places.read(str(story.workdir))
+    assert Path(places.recommender_dir) == story.workdir / "recommender"
     (embeddings,) = sorted((story.workdir / "tfx" / "Embed.treatment" / "embeddings").iterdir())
     task = build_task(embeddings / "queries", load_spec(story.spec), SIMULATION.num_items)
     ids = [
         i
-        for batch in read_batches(list_shards(places["catalogue_dir"], "catalogue"))
+        for batch in read_batches(list_shards(places.catalogue_dir, "catalogue"))
         for i in batch["item_id"].to_pylist()
     ]
     ids = np.array([values[0].decode() for values in ids], object)
     assert set(HARD_IDS.values()) <= set(ids)
 
-    events = [batch.to_pylist() for batch in read_batches(list_shards(places["interactions_dir"], "test"))]
+    events = [batch.to_pylist() for batch in read_batches(list_shards(places.interactions_dir, "test"))]
     events = [event for batch in events for event in batch]
     events = [events[row] for row in task.event_rows]
     features = {

@@ -1,5 +1,6 @@
 """A part of a working directory is whole and fits the command that reads it, or the command says what to run again."""
 
+import json
 import os
 from pathlib import Path
 
@@ -275,3 +276,37 @@ def test_a_damaged_manifest_says_what_to_delete(made, at):
     Path(at("catalogue", "manifest.json")).write_text('{"stage": "inge')
     with pytest.raises(ValueError, match=r"catalogue/manifest\.json is damaged\. Delete .*/catalogue "):
         check(TRANSFORM, at, make_spec())
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda path: os.truncate(path, 0), r"part is damaged, or not whole\. Received: 0 bytes of 1\."),
+        (os.remove, r"part is missing\."),
+    ],
+    ids=["cut", "missing"],
+)
+class TestDamage:
+    @pytest.mark.parametrize("stage", [TRANSFORM, INDEX["control"], EVALUATE], ids=lambda stage: stage.command)
+    def test_a_part_with_a_damaged_file_is_not_read(self, made, at, stage, damage, told):
+        damage(at("catalogue", "part"))
+        with pytest.raises(artifacts.DamagedError, match=rf"catalogue/{told} Run `recsys-ssl ingest` again\."):
+            check(stage, at, make_spec())
+        check(TRAIN["control"], at, make_spec())  # which does not read it
+
+    @pytest.mark.parametrize("part", ["treatment/recommender", "interactions", "catalogue"])
+    def test_a_recommender_is_not_asked(self, made, at, part, damage, told):
+        damage(at(part, "part"))
+        with pytest.raises(artifacts.DamagedError, match=rf"{part}/{told} Run `recsys-ssl "):
+            check_places(make_spec(), at("treatment", "recommender"), at("interactions"), at("catalogue"))
+
+
+def test_files_that_were_added_and_manifests_without_files_are_no_damage(made, at):
+    Path(at("catalogue", "added")).touch()
+    path = Path(at("interactions", artifacts.MANIFEST_FILE))
+    older = json.loads(path.read_text())
+    assert older.pop("files") == {"part": 1}
+    path.write_text(json.dumps(older))
+    os.truncate(at("interactions", "part"), 0)
+    for stage in manifests.STAGES:
+        check(stage, at, make_spec())

@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from pipelines.runner import check_metadata
+from pipelines.runner import check_metadata, run_pipeline
 from recsys_ssl.artifacts import DamagedError
 
 
@@ -30,3 +30,9 @@ def test_metadata_that_are_cut_off_are_to_be_deleted(metadata, size):
     os.truncate(metadata, size)
     with pytest.raises(DamagedError, match=rf"is damaged.*Delete {metadata} and run the same command again"):
         check_metadata(str(metadata))
+
+
+def test_a_file_where_a_copy_will_be_is_told_before_the_work(tmp_path):
+    (tmp_path / "report").write_text("mine")
+    with pytest.raises(NotADirectoryError, match="report must be a directory. Received: a file"):
+        run_pipeline(None, "", str(tmp_path), None, [], None)

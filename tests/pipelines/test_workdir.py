@@ -5,6 +5,7 @@ import tempfile
 
 import pytest
 
+from pipelines.console import plain
 from pipelines.workdir import without_glob
 
 
@@ -46,3 +47,12 @@ def test_links_to_what_is_gone_are_removed_and_others_stay(tmp_path):
     third = without_glob(tmp_path / "third*")
     assert set((tmp_path / "tmp").iterdir()) == {kept, third, others}
     assert not gone.is_symlink()
+
+
+def test_people_read_the_name_that_they_gave(tmp_path):
+    link, other = without_glob(tmp_path / "a*"), without_glob(tmp_path / "b*")
+    assert plain(f"{link}/report and {other}") == f"{tmp_path}/a*/report and {tmp_path}/b*"
+    other.unlink()
+    other.symlink_to(tmp_path)
+    for text in (f"{other}/report", f"{tmp_path}/tmp/recsys-ssl-notes"):
+        assert plain(text) == text

@@ -245,8 +245,19 @@ def test_without_titles_ids_are_shown(places, asked):
 def test_places_are_written_and_read(tmp_path):
     with pytest.raises(FileNotFoundError, match="Finish `recsys-ssl run`"):
         Places.read(str(tmp_path))
-    places = Places("a", "b", "c")
-    places.write(str(tmp_path))
-    assert Places.read(str(tmp_path)) == places
-    names = {"interactions_dir": "a", "catalogue_dir": "b", "recommender_dir": "c"}
-    assert json.loads((tmp_path / "places.json").read_text()) == names
+    work, moved = tmp_path / "work", tmp_path / "moved"
+    places = Places(f"{work}/tfx/a/1", f"{work}/b", f"{tmp_path}/elsewhere/c")
+    places.write(str(work))
+    assert Places.read(str(work)) == places
+    names = {"interactions_dir": "tfx/a/1", "catalogue_dir": "b", "recommender_dir": f"{tmp_path}/elsewhere/c"}
+    assert json.loads((work / "places.json").read_text()) == names
+    work.rename(moved)
+    assert Places.read(str(moved)) == Places(f"{moved}/tfx/a/1", f"{moved}/b", f"{tmp_path}/elsewhere/c")
+
+
+def test_places_of_an_earlier_version_begin_where_the_command_was_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "work" / "a").mkdir(parents=True)
+    names = {"interactions_dir": "work/a", "catalogue_dir": f"{tmp_path}/work/b", "recommender_dir": "c"}
+    (tmp_path / "work" / "places.json").write_text(json.dumps(names))
+    assert Places.read("work") == Places("work/a", f"{tmp_path}/work/b", "work/c")

@@ -269,6 +269,21 @@ class TestErrors:
         result = cli("ingest", spec, "--data", tmp_path, "--workdir", spec)
         check_error(result, "--workdir must be a directory", str(spec))
 
+    @pytest.mark.parametrize(
+        ("command", "below"), [("ingest", ""), ("ingest", "none/"), ("report", ""), ("clean", ""), ("clean", "none/")]
+    )
+    def test_a_working_directory_whose_name_is_too_long(self, cli, spec, tmp_path, command, below):
+        arguments = [spec, "--data", tmp_path] if command == "ingest" else []
+        result = cli(command, *arguments, "--workdir", f"{tmp_path}/{below}{'w' * 300}")
+        check_error(result, "--workdir must be a directory")
+        assert "w" * 100 not in result.output
+        assert len(result.output.strip().splitlines()) == 1
+
+    def test_a_lock_that_is_a_directory(self, cli, spec, tmp_path):
+        (tmp_path / "work" / "lock").mkdir(parents=True)
+        result = cli("ingest", spec, "--data", tmp_path, "--workdir", tmp_path / "work")
+        check_error(result, f"{tmp_path}/work/lock must be a file, which commands lock. Received: a directory.")
+
     @pytest.mark.parametrize("command", ["train", "index"])
     def test_an_unknown_arm(self, cli, spec, tmp_path, command):
         result = cli(command, spec, "--workdir", tmp_path, "--arm", "placebo")
