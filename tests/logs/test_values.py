@@ -131,6 +131,15 @@ def test_words_for_nothing_are_null_whatever_the_type(zero_and_one):
     assert as_text(pc.list_flatten(found["l"])).to_pylist() == [None, "1"]
 
 
+@pytest.mark.parametrize("width", [np.float16, np.float32, np.float64])
+def test_words_for_nothing_are_those_of_the_width_of_a_float(width):
+    values = pa.array(np.array([0.1, -1, 0.7, 2.5, np.nan, np.inf], width))
+    table = pa.table({"n": values, "l": pa.ListArray.from_arrays([0, 2, 2, 2, 2, 2, 6], values)})
+    found = without_words(table, ["0.1", "-1.0", " 7e-1 ", "unknown", "nan", "1e999"])
+    assert as_text(found["n"]).to_pylist() == [None, None, None, "2.5", None, "inf"]
+    assert as_text(pc.list_flatten(found["l"])).to_pylist() == [None, None, None, "2.5", None, "inf"]
+
+
 @pytest.mark.parametrize("cells", [["3.4e38", "-3.4e38", "3.5e38", "-1e300"], [3.4e38, -3.4e38, 3.5e38, -1e300]])
 def test_a_number_that_32_bits_cannot_hold_is_none(cells):
     """It would be infinite in the examples."""
