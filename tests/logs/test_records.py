@@ -132,11 +132,14 @@ def test_a_number_of_a_table_that_cannot_be_read_is_a_missing_value():
 @pytest.mark.parametrize(
     "fields", [{"kind": "categorical", "multi_valued": True}, {"kind": "dense", "dim": 2}], ids=["categorical", "dense"]
 )
-def test_a_list_that_was_shortened_is_no_value(fields):
-    table = spec(features=[{"name": "f", **fields}])
-    result = check(table, q=["a", "b"], i=["A", "B"], f=["[1 2]", "[1 2 ... 8 9]"])
+def test_a_list_that_was_shortened_or_holds_lists_is_no_value(fields):
+    features = [{"name": "f", "separator": ",", **fields}]
+    result = check(spec(features=features), q=list("abc"), i=list("ABC"), f=["[1 2]", "[1 2 ... 8 9]", "[[1, 2]]"])
     assert [[float(value) for value in values] for values in result.table["f"].to_pylist()] == [[1.0, 2.0]]
-    assert [(reject.reason.partition(":")[0], reject.line) for reject in result.rejects] == [("f is not complete", 3)]
+    assert [(reject.reason[:13], reject.line) for reject in result.rejects] == [
+        ("f is not comp", 3),
+        ("f is not a li", 4),
+    ]
 
 
 def test_a_rejected_time_beyond_those_of_python_can_be_written():
