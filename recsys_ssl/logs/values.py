@@ -17,6 +17,8 @@ from recsys_ssl.spec import Files
 TEXT = pa.large_string()
 WRITTEN = pa.struct([("text", TEXT), ("is_number", pa.bool_())])
 """Cells of a format whose numbers are no text, as they stand there: which of them `Marks` do not concern."""
+EXACT_BITS = {16: 11, 32: 24, 64: 53}
+"""A float of so many bits knows each integer below 2 to the power of this; above, neighbours are one."""
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 # --- Text ------------------------------------------------------------------------------------------
