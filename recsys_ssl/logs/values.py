@@ -27,7 +27,8 @@ _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 def as_text(column: lists.Column) -> pa.Array:
     """[num_records] large_string; null stays null, NaN is null, a whole float is written as an integer.
 
-    Lists have no text: null, see `holds_list`.
+    A moment has one text whatever the unit and zone of its column: in UTC, without zeros behind its fraction. Lists
+    have no text: null, see `holds_list`.
     """
     array = _decoded(column)
     if is_list(array.type):
@@ -38,6 +39,11 @@ def as_text(column: lists.Column) -> pa.Array:
         return _decimal_text(array)
     if pa.types.is_duration(array.type):
         return _float_text(_to_float64(array))
+    if pa.types.is_timestamp(array.type) or pa.types.is_time(array.type):
+        if getattr(array.type, "tz", None) is not None:
+            array = array.cast(pa.timestamp(array.type.unit, "UTC"))
+        # By the unit of the file a moment has 0, 3, 6 or 9 digits behind the second.
+        return pc.replace_substring_regex(array.cast(TEXT), r"(?:\.0+|(\.\d*[1-9])0+)(Z?)$", r"\1\2")
     if pa.types.is_fixed_size_binary(array.type) or pa.types.is_binary(array.type):
         array = array.cast(pa.large_binary())
     return array if array.type == TEXT else array.cast(TEXT)
