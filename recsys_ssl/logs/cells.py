@@ -15,10 +15,13 @@ import pyarrow.compute as pc
 
 from recsys_ssl import lists
 from recsys_ssl.logs.batches import is_list
+from recsys_ssl.logs.nesting import is_nested, is_tuple
 from recsys_ssl.logs.values import TEXT, WRITTEN, as_text, find_numbers, is_empty, is_text, to_numpy, to_written
 
 _JSON = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
-_LIST = r"(?s)^\s*\[.*\]\s*$"
+# What may be a list, and what of it may be one that is not known.
+_LIST = r"(?s)^\s*(?:\[.*\]|[({].*['\":\[({].*[)}]|[A-Za-z_][\w.]*\(.*[\[({].*\))\s*$"
+_SUSPECT = r"(?s)^\s*(?:\[.*(?:\.\.\.|['\"\[({]).*\]|\{.*[:\[({].*\}|\(.*[\[({].*\)|[A-Za-z_][\w.]*\(.*[\[({].*\))\s*$"
 # An element of a list as Python and NumPy write it, what of it is a quoted text, and the comma after it.
 _ELEMENT = re.compile(
     r"""(?s)\s*(?P<value>(?P<quoted>[uUbB]?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"))|[^\s'",\[\]]+)(?P<comma>\s*,)?"""
@@ -27,6 +30,7 @@ _BARE = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf|nan|None
 
 _SHORTENED = "not complete: `...` stands for some of its list, as NumPy prints long ones; write the list as JSON"
 _UNREADABLE = "not a list that can be read: a comma is missing between its texts; write the list as JSON"
+_NESTED = "not a list of values but of objects or lists; write the values as JSON, or lines of JSON and name the field"
 
 
 def to_elements(
@@ -63,8 +67,8 @@ def read_parts(column: lists.Column, separator: Optional[str]) -> tuple[pa.Array
     """The texts of a column, [sum of lengths], and how many each record has; an empty text has one empty part.
 
     The parts of a text lose the blanks around them; a text that is a list, as `["a", "b"]`, `['a', 'b']` or NumPy's
-    `['a' 'b']`, gives its values, and none where `find_broken_lists` tells why not. The values of a column of lists
-    stay as they are.
+    `['a' 'b']`, or a tuple or set of texts, gives its values, and none where `find_broken_lists` tells why not. The
+    values of a column of lists stay as they are.
     """
     if not is_list(column.type):
         text = pc.fill_null(as_text(column), "")
@@ -96,12 +100,15 @@ def _read_list(text: str, separator: Optional[str]) -> Optional[list[Optional[st
     """The values of a list in text; None where it is none, as `[live]|[demo]`."""
     try:
         values = _JSON.decode(text.strip())
-        if not any(isinstance(value, (list, dict)) for value in values):
+        if isinstance(values, list) and not any(isinstance(value, (list, dict)) for value in values):
             return [None if value is None else str(value) for value in values]
-        return None
     except (ValueError, RecursionError):
         pass
+    if is_nested(text):
+        return []
     inner = text.strip()[1:-1]
+    if not text.strip().startswith("["):
+        return [_read_element(element) for element in _split_elements(inner) or ()] if is_tuple(text) else None
     elements = _split_elements(inner)
     if elements is not None and _why_broken(elements):
         return []
@@ -117,20 +124,24 @@ def _read_list(text: str, separator: Optional[str]) -> Optional[list[Optional[st
 
 def find_broken_lists(column: lists.Column) -> list[tuple[np.ndarray, str]]:
     """Masks [num_records] and reasons of texts that are lists of which not every value is known; they give none."""
-    if not (is_text(column.type) or pa.types.is_dictionary(column.type)):
+    if not (is_text(column.type) or pa.types.is_dictionary(column.type) or column.type == WRITTEN):
         return []
     text = pc.fill_null(as_text(column), "")
-    suspect = to_numpy(pc.match_substring_regex(text, r"(?s)^\s*\[.*(?:\.\.\.|['\"]).*\]\s*$"))
+    suspect = to_numpy(pc.match_substring_regex(text, _SUSPECT))
     if not suspect.any():
         return []
     encoded = text.filter(pa.array(suspect)).dictionary_encode()
     whys = np.array([_why_no_list(value) or "" for value in encoded.dictionary.to_pylist()], object)
     reasons = np.full(len(text), "", object)
     reasons[suspect] = whys[encoded.indices.to_numpy(zero_copy_only=False)]
-    return [(reasons == why, why) for why in (_SHORTENED, _UNREADABLE) if (reasons == why).any()]
+    return [(reasons == why, why) for why in (_SHORTENED, _UNREADABLE, _NESTED) if (reasons == why).any()]
 
 
 def _why_no_list(text: str) -> Optional[str]:
+    if is_nested(text):
+        return _NESTED
+    if not text.strip().startswith("["):
+        return None
     try:
         _JSON.decode(text.strip())
         return None

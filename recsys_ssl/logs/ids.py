@@ -10,10 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_ssl import lists
-from recsys_ssl.logs.values import TEXT, as_text, holds_list, is_empty, to_numpy
+from recsys_ssl.logs.values import EXACT_BITS, TEXT, as_text, holds_list, is_empty, to_numpy
 
-# A float of so many bits knows each integer below 2 to the power of this; above, neighbours are one.
-_EXACT_BITS = {16: 11, 32: 24, 64: 53}
 # What programs write where nothing is known. It may be a name, so it stays an id, and is counted.
 _NULL_WORDS = ["null", "nan", "none", "na", "n/a", "#n/a", "<na>", "nat", "nil", "undefined", "(null)"]
 _NULL_SPELLINGS = sorted(
@@ -40,7 +38,7 @@ def read_ids(column: lists.Column, noun: str) -> tuple[pa.Array, list[tuple[np.n
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
     if pa.types.is_floating(array.type):
-        bits = _EXACT_BITS[array.type.bit_width]
+        bits = EXACT_BITS[array.type.bit_width]
         size = np.abs(array.to_numpy(zero_copy_only=False).astype(np.float64))  # NaN where there is none
         faults.append((size >= 2.0**bits, f"{noun} id is a float from 2^{bits} on, where ids merge"))
     return text, faults

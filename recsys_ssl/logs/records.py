@@ -28,7 +28,9 @@ from recsys_ssl.logs.values import (
     holds_list,
     is_empty,
     marks_of,
+    round_like,
     show_text,
+    spell_like,
     to_numpy,
 )
 from recsys_ssl.spec import ColumnFeature, ContentFeature, Feature, FeatureSpec
@@ -165,16 +167,18 @@ def _label(columns: pa.Table, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray
     label, marks = spec.events.label, marks_of(spec.events)
     faults: Faults = []
     kind, weight = np.full(columns.num_rows, POSITIVE, np.int8), np.ones(columns.num_rows)
-    if label.column:
+    if label.column and label.threshold is not None:
         value, missing, bad = as_float(columns[label.column], marks)
         faults += explain_numbers(columns[label.column], missing | bad, "label is not a number", marks, "events")
-        kind[~(value >= label.threshold)] = DISLIKED if spec.evaluation.mask_disliked else 0
+        kind[~(value >= round_like(label.threshold, columns[label.column]))] = (
+            DISLIKED if spec.evaluation.mask_disliked else 0
+        )
     if label.event_type:
         column = columns[label.event_type]
         event_type = as_text(column)
         faults += [(holds_list(column), "event type is not one value"), (is_empty(event_type), "event type is empty")]
         positive = label.positive or {}
-        names = [*positive, *label.impressions]
+        names = spell_like([*positive, *label.impressions], column)
         kinds = np.array([0] + [POSITIVE] * len(positive) + [IMPRESSION] * len(label.impressions), np.int8)
         weights = np.array([0.0, *positive.values()] + [1.0] * len(label.impressions))
         found = 1 + _find_types(event_type, names)
@@ -208,7 +212,7 @@ def _count_types(columns: pa.Table, kind: np.ndarray, sound: np.ndarray, spec: F
     if not label.event_type:
         return {}
     event_type = as_text(columns[label.event_type])
-    spelt = {*(label.positive or {}), *label.impressions}
+    spelt = spell_like([*(label.positive or {}), *label.impressions], columns[label.event_type])
     notes: dict[str, int] = {}
     for word, mask in (("ignored", sound & (kind == 0)), ("read", sound & (kind > 0))):
         counts = event_type.filter(pa.array(mask)).value_counts().to_pylist() if mask.any() else []

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from recsys_ssl import lists
 from recsys_ssl.logs.batches import is_list
-from recsys_ssl.logs.values import TEXT, as_text, parse_floats, to_numpy
+from recsys_ssl.logs.values import EXACT_BITS, TEXT, as_text, parse_floats, to_numpy
 from recsys_ssl.spec import Timestamp
 
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -62,8 +62,18 @@ def as_microseconds(column: lists.Column, timestamp: Timestamp) -> tuple[np.ndar
     times = _parse(text, timestamp)
     beyond = (times == _NO_TIME) | (times >= _LAST_US)
     return _without_faults(
-        times, [*_find_form(text, times == _NO_FORM, timestamp), *_find_unit(text, beyond, timestamp)]
+        times,
+        [*_find_merged(array), *_find_form(text, times == _NO_FORM, timestamp), *_find_unit(text, beyond, timestamp)],
     )
+
+
+def _find_merged(array: pa.Array) -> Faults:
+    """The reason of numbers that a float of 32 or 16 bits holds only as the nearest one that it knows."""
+    if not pa.types.is_floating(array.type) or pa.types.is_float64(array.type):
+        return []
+    bits = EXACT_BITS[array.type.bit_width]
+    size = np.abs(array.to_numpy(zero_copy_only=False).astype(np.float64))  # NaN where there is none
+    return [(size >= 2.0**bits, f"timestamp is a float from 2^{bits} on, where times merge; write int64 or float64")]
 
 
 def _without_faults(times: np.ndarray, faults: Faults) -> tuple[np.ndarray, Faults]:

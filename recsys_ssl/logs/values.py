@@ -17,6 +17,8 @@ from recsys_ssl.spec import Files
 TEXT = pa.large_string()
 WRITTEN = pa.struct([("text", TEXT), ("is_number", pa.bool_())])
 """Cells of a format whose numbers are no text, as they stand there: which of them `Marks` do not concern."""
+EXACT_BITS = {16: 11, 32: 24, 64: 53}
+"""A float of so many bits knows each integer below 2 to the power of this; above, neighbours are one."""
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 # --- Text ------------------------------------------------------------------------------------------
@@ -25,7 +27,8 @@ _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 def as_text(column: lists.Column) -> pa.Array:
     """[num_records] large_string; null stays null, NaN is null, a whole float is written as an integer.
 
-    Lists have no text: null, see `holds_list`.
+    A moment has one text whatever the unit and zone of its column: in UTC, without zeros behind its fraction. Lists
+    have no text: null, see `holds_list`.
     """
     array = _decoded(column)
     if is_list(array.type):
@@ -36,6 +39,11 @@ def as_text(column: lists.Column) -> pa.Array:
         return _decimal_text(array)
     if pa.types.is_duration(array.type):
         return _float_text(_to_float64(array))
+    if pa.types.is_timestamp(array.type) or pa.types.is_time(array.type):
+        if getattr(array.type, "tz", None) is not None:
+            array = array.cast(pa.timestamp(array.type.unit, "UTC"))
+        # By the unit of the file a moment has 0, 3, 6 or 9 digits behind the second.
+        return pc.replace_substring_regex(array.cast(TEXT), r"(?:\.0+|(\.\d*[1-9])0+)(Z?)$", r"\1\2")
     if pa.types.is_fixed_size_binary(array.type) or pa.types.is_binary(array.type):
         array = array.cast(pa.large_binary())
     return array if array.type == TEXT else array.cast(TEXT)
@@ -85,7 +93,8 @@ def _without_words(column: lists.Column, words: pa.Array) -> pa.Array:
     if is_list(array.type):
         values, lengths = lists.flatten(array, TEXT)
         return lists.from_flat(_without_words(values, words), lengths)
-    found = pc.is_in(pc.utf8_trim_whitespace(pc.fill_null(as_text(array), "")), pc.utf8_trim_whitespace(words))
+    texts = pa.array(spell_like(pc.utf8_trim_whitespace(words).to_pylist(), array), TEXT)
+    found = pc.is_in(pc.utf8_trim_whitespace(pc.fill_null(as_text(array), "")), texts)
     if not pc.any(found).as_py():
         return array
     rows = pa.array(np.arange(len(array)), mask=to_numpy(found))
@@ -116,9 +125,23 @@ def _decoded(column: lists.Column) -> pa.Array:
     return array.cast(array.type.value_type) if pa.types.is_dictionary(array.type) else array
 
 
+def spell_like(words: Sequence[str], column: lists.Column) -> list[str]:
+    """Words of a spec as `as_text` writes them; in a column of floats -1.0 is -1, and 0.1 is one of the column's width.
+
+    Other words, and those for any other column, stay as they are.
+    """
+    kind = _value_type(column)
+    if not pa.types.is_floating(kind):
+        return list(words)
+    with np.errstate(over="ignore"):
+        numbers = parse_floats(pa.array(words, TEXT)).astype(kind.to_pandas_dtype())
+    texts = as_text(pa.array(numbers)).to_pylist()
+    return [text if np.isfinite(number) else word for word, number, text in zip(words, numbers, texts)]
+
+
 def _float_text(array: pa.Array) -> pa.Array:
     if pa.types.is_float16(array.type):
-        array = pa.array(array.to_numpy(zero_copy_only=False).astype(np.float32))  # the other has no text
+        array = _widen_halves(array)
     values = array.to_numpy(zero_copy_only=False).astype(np.float64)  # null becomes NaN
     whole = (values == np.floor(values)) & (np.abs(values) < 2.0**63)
     text = array.filter(pa.array(~whole)).cast(TEXT)
@@ -127,6 +150,13 @@ def _float_text(array: pa.Array) -> pa.Array:
     order[np.flatnonzero(~whole)] = np.arange(len(text))
     order[np.flatnonzero(whole)] = len(text) + np.arange(len(integers))
     return pa.concat_arrays([text, integers]).take(pa.array(order, mask=np.isnan(values)))
+
+
+def _widen_halves(array: pa.Array) -> pa.Array:
+    """Halves, which have no text in Arrow, as the float32 that has the shortest text of each."""
+    halves = array.to_numpy(zero_copy_only=False).astype(np.float16)
+    distinct, place = np.unique(halves, return_inverse=True)
+    return pa.array(np.array([float(str(half)) for half in distinct], np.float32)[place])
 
 
 def _decimal_text(array: pa.Array) -> pa.Array:
@@ -195,6 +225,19 @@ def as_float(column: lists.Column, marks: Marks = PLAIN) -> tuple[np.ndarray, np
             values[cells] = parse_floats(text.filter(pa.array(cells)), written, booleans=True)
     bad = ~missing & ~(np.abs(values) <= _MAX_FLOAT32)
     return np.where(bad, np.nan, values), missing, bad
+
+
+def round_like(number: float, column: lists.Column) -> float:
+    """A number of a spec as a column of floats holds it: 0.7 of 32 bits is less than 0.7 of 64 bits."""
+    kind = _value_type(column)
+    if not pa.types.is_floating(kind):
+        return number
+    with np.errstate(over="ignore"):
+        return float(kind.to_pandas_dtype()(number))
+
+
+def _value_type(column: lists.Column) -> pa.DataType:
+    return column.type.value_type if pa.types.is_dictionary(column.type) else column.type
 
 
 def _to_float64(array: pa.Array) -> pa.Array:

@@ -117,6 +117,14 @@ def test_a_list_that_was_shortened_is_a_reject_of_its_line():
     assert [(line, reason.partition(":")[0]) for reason, line in rejects] == [(2, "items is not complete")]
 
 
+def test_objects_in_text_are_a_reject_of_their_line():
+    data = "user;items\nu1;[{'id': 1, 'name': 'x'}]\nu2;('a', 'b')\n"
+    rows, rejects = read(data, ["user", "items"], delimiter=";", explode={"column": "items", "separator": ","})
+    assert rows == [(3, 0, "u2", "a"), (3, 1, "u2", "b")]
+    told = "items is not a list of values but of objects or lists"
+    assert [(line, reason.partition(";")[0]) for reason, line in rejects] == [(2, told)]
+
+
 def test_a_part_may_have_the_name_of_the_exploded_column():
     explode = {"column": "item", "separator": "|", "into": ["item", "n"], "part_separator": ":"}
     rows, rejects = read("user,item\nu1,a:1|b:2\nu2,c\n", ["user", "item", "n"], explode=explode)

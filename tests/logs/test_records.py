@@ -49,6 +49,33 @@ def test_threshold():
     assert result.rejects[1].record == {"q": "d", "i": "D", "r": "x"}
 
 
+def check_typed(spec, **columns):
+    """`check` of columns that have types; query and item ids are added."""
+    num_records = len(next(iter(columns.values())))
+    ids = pa.array([f"n{row}" for row in range(num_records)])
+    return records.check_events(
+        Batch(pa.table({"q": ids, "i": ids, **columns}), np.arange(num_records), []), "", 0, spec
+    )
+
+
+@pytest.mark.parametrize("width", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("threshold", [0.1, 0.7, 1.1, 3.3, 4.0])
+def test_feedback_that_equals_the_threshold_is_positive_in_any_width(width, threshold):
+    equal = width(threshold)
+    feedback = pa.array(np.array([equal, np.nextafter(equal, width(9)), np.nextafter(equal, width(0))]))
+    for column in (feedback, feedback if width == np.float16 else feedback.dictionary_encode()):
+        result = check_typed(spec(label={"column": "s", "threshold": threshold}), s=column)
+        assert (result.table["query_id"].to_pylist(), result.ignored) == (["n0", "n1"], 1)
+
+
+@pytest.mark.parametrize("width", [np.float16, np.float32, np.float64])
+def test_event_types_that_are_floats(width):
+    label = {"event_type": "e", "positive": {"1.0": 2.0, "0.70": 3.0}, "impressions": ["buy"]}
+    result = check_typed(spec(label=label), e=pa.array(np.array([1, 0.7, 3], width)))
+    assert result.table["example_weight"].to_pylist() == [2.0, 3.0]
+    assert [note for note in result.notes if "query" not in note and "item" not in note] == ["ignored: 3"]
+
+
 def test_event_types_with_weights_and_impressions():
     label = {"event_type": "e", "positive": {"buy": 3.0, "click": 1.0}, "impressions": ["view"]}
     result = check(
@@ -105,11 +132,14 @@ def test_a_number_of_a_table_that_cannot_be_read_is_a_missing_value():
 @pytest.mark.parametrize(
     "fields", [{"kind": "categorical", "multi_valued": True}, {"kind": "dense", "dim": 2}], ids=["categorical", "dense"]
 )
-def test_a_list_that_was_shortened_is_no_value(fields):
-    table = spec(features=[{"name": "f", **fields}])
-    result = check(table, q=["a", "b"], i=["A", "B"], f=["[1 2]", "[1 2 ... 8 9]"])
+def test_a_list_that_was_shortened_or_holds_lists_is_no_value(fields):
+    features = [{"name": "f", "separator": ",", **fields}]
+    result = check(spec(features=features), q=list("abc"), i=list("ABC"), f=["[1 2]", "[1 2 ... 8 9]", "[[1, 2]]"])
     assert [[float(value) for value in values] for values in result.table["f"].to_pylist()] == [[1.0, 2.0]]
-    assert [(reject.reason.partition(":")[0], reject.line) for reject in result.rejects] == [("f is not complete", 3)]
+    assert [(reject.reason[:13], reject.line) for reject in result.rejects] == [
+        ("f is not comp", 3),
+        ("f is not a li", 4),
+    ]
 
 
 def test_a_rejected_time_beyond_those_of_python_can_be_written():

@@ -212,6 +212,17 @@ def test_parquet_without_a_time():
     ]
 
 
+@pytest.mark.parametrize(("width", "bits"), [(np.float16, 11), (np.float32, 24)])
+def test_times_of_floats_that_merge_are_refused(width, bits):
+    array = pa.array(np.array([2**bits - 1, 2**bits, 2**bits + 1, np.nan], width))
+    found, faults = times.as_microseconds(array, Timestamp(column="t", unit="s"))
+    assert found.tolist() == [(2**bits - 1) * 10**6, 0, 0, 0]
+    mask, why = faults[0]
+    assert why == f"timestamp is a float from 2^{bits} on, where times merge; write int64 or float64"
+    assert mask.tolist() == [False, True, True, False]
+    assert read_times(pa.array([1600000001.0, 1600000060.0]), "s")[0] == [1600000001 * 10**6, 1600000060 * 10**6]
+
+
 def test_a_list_is_no_time():
     _, faults = times.as_microseconds(column([["1"], []], pa.large_list(pa.large_string())), Timestamp(column="t"))
     assert [next(why for mask, why in faults if mask[row]) for row in range(2)] == [
