@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from recsys_ssl import artifacts, lists
 from recsys_ssl.logs.batches import is_list
-from recsys_ssl.logs.features import check_feature, count_words, explain_numbers, read_content
+from recsys_ssl.logs.features import check_feature, count_words, explain_numbers, explain_words, read_content
 from recsys_ssl.logs.ids import count_odd_ids, count_plain_ids, read_ids
 from recsys_ssl.logs.readers import Batch, Reject
 from recsys_ssl.logs.rows import find_rows
@@ -168,11 +168,11 @@ def _label(columns: pa.Table, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray
     faults: Faults = []
     kind, weight = np.full(columns.num_rows, POSITIVE, np.int8), np.ones(columns.num_rows)
     if label.column and label.threshold is not None:
-        value, missing, bad = as_float(columns[label.column], marks)
-        faults += explain_numbers(columns[label.column], missing | bad, "label is not a number", marks, "events")
-        kind[~(value >= round_like(label.threshold, columns[label.column]))] = (
-            DISLIKED if spec.evaluation.mask_disliked else 0
-        )
+        column = columns[label.column]
+        value, missing, bad = as_float(column, marks)
+        faults += explain_words(column, bad, label.column)
+        faults += explain_numbers(column, missing | bad, "label is not a number", marks, "events")
+        kind[~(value >= round_like(label.threshold, column))] = DISLIKED if spec.evaluation.mask_disliked else 0
     if label.event_type:
         column = columns[label.event_type]
         event_type = as_text(column)

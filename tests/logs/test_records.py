@@ -36,7 +36,7 @@ def test_threshold():
         spec(label={"column": "r", "threshold": 4.0}),
         q=["a", "b", "c", "d", "", "f"],
         i=["A", "B", "C", "D", "E", None],
-        r=["4", "3.9", "", "x", "5", "5"],
+        r=["4", "3.9", "", "4x", "5", "5"],
     )
     assert result.table["query_id"].to_pylist() == ["a"]
     assert result.ignored == 1
@@ -46,7 +46,21 @@ def test_threshold():
         ("query id is empty", 6),
         ("item id is empty", 7),
     ]
-    assert result.rejects[1].record == {"q": "d", "i": "D", "r": "x"}
+    assert result.rejects[1].record == {"q": "d", "i": "D", "r": "4x"}
+
+
+@pytest.mark.parametrize(
+    ("word", "positive"),
+    [("t", "t"), ("F", "t"), (" yes ", "yes"), ("No", "yes"), ("n", "y"), ("off", "on"), ("liked", "WORD")]
+    + [(word, None) for word in ("", "NULL", "n/a", "-", "inf", "31,59", "5 stars")],
+)
+def test_a_label_that_is_a_word_is_told_what_reads_words(word, positive):
+    result = check(spec(label={"column": "r", "threshold": 1.0}), q=["a", "b"], i=["A", "B"], r=["true", word])
+    assert result.table["query_id"].to_pylist() == ["a"]
+    told = f'label is not a number but a word; write label.event_type: r with positive: {{"{positive}": 1.0}}'
+    assert [reject.reason.startswith("label is not a number") for reject in result.rejects] == [True]
+    assert [reject.reason == told for reject in result.rejects] == [positive is not None]
+    assert [" word" in reject.reason for reject in result.rejects] == [positive is not None]
 
 
 def check_typed(spec, **columns):
