@@ -1,5 +1,6 @@
 """Checks of records: what is kept, what is ignored and what is rejected."""
 
+import io
 import json
 import math
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from recsys_ssl.logs import records, values
-from recsys_ssl.logs.readers import Batch
+from recsys_ssl.logs.readers import Batch, read_batches
 from recsys_ssl.spec import FeatureSpec, NumericFeature
 
 
@@ -154,6 +155,26 @@ def test_a_list_that_was_shortened_or_holds_lists_is_no_value(fields):
         ("f is not comp", 3),
         ("f is not a li", 4),
     ]
+
+
+@pytest.mark.parametrize("rows_per_batch", [1, 1000])
+def test_lists_beside_the_exploded_one_are_told(rows_per_batch):
+    log = spec(
+        explode={"column": "i", "separator": "|"},
+        timestamp={"column": "t", "unit": "s"},
+        weight="w",
+        features=[{"name": "f", "kind": "categorical", "multi_valued": True, "separator": "|"}],
+    )
+    data = "q,i,t,w,f\nu1,a|b,1|2,1,x|y\nu2,a|b,1|2|3,1,x|y\nu3,a|b,1,1|2,x\nu4,a|b,1,1,x|y\nu5,a,x,1,x\n"
+    batches = read_batches(
+        io.BytesIO(data.encode()), "log.csv", log.events, records.event_columns(log), rows_per_batch=rows_per_batch
+    )
+    results = [records.check_events(batch, "log.csv", 0, log) for batch in batches]
+    told = "holds as many values as i has elements; put both under one object, or write one record a line"
+    found = [(reject.reason, reject.line) for result in results for reject in result.rejects]
+    time = "timestamp is not a number (s since 1970); set timestamp.unit or timestamp.format"
+    assert found == [(f"t {told}", 2)] * 2 + [(time, 3)] * 2 + [(f"w {told}", 4)] * 2 + [(time, 6)]
+    assert [line for result in results for line in result.table["_line"].to_pylist()] == [5, 5]
 
 
 def test_a_rejected_time_beyond_those_of_python_can_be_written():
