@@ -41,6 +41,8 @@ class Batch(NamedTuple):
     rejects: list[Reject]
     places: Optional[np.ndarray] = None
     """[num_records] int32, the place of each record among those of its line; None where a line is one record."""
+    num_elements: Optional[np.ndarray] = None
+    """[num_records] int64, the number of elements of the cell that a record is of; None without `explode`."""
 
 
 def find_columns(

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from recsys_ssl import lists
 from recsys_ssl.logs.batches import Batch, Reject
 from recsys_ssl.logs.cells import find_broken_lists, to_elements
+from recsys_ssl.logs.times import Faults
 from recsys_ssl.logs.values import WRITTEN, as_text, is_empty, is_text, show_text, to_numpy
 from recsys_ssl.spec import Explode
 
@@ -50,6 +51,7 @@ def explode_cells(
     owners, firsts = lists.owners(lengths), np.cumsum(lengths) - lengths
     for begin in range(0, max(len(owners), 1), rows_per_batch):
         rows = owners[begin : begin + rows_per_batch]
+        num_elements = lengths[rows]
         lines, places = batch.lines[rows], (begin + np.arange(len(rows)) - firsts[rows]).astype(np.int32)
         elements = {name: cell.slice(begin, rows_per_batch) for name, cell in zip(names, cells)}
         # A whole cell is never written for each of its elements.
@@ -64,10 +66,28 @@ def explode_cells(
             why = f"an element of {explode.column} does not have {len(explode.into)} parts"
             rejects += _reject(exploded, lines, np.where(whole, "", why), file)
             exploded, lines, places = exploded.filter(pa.array(whole)), lines[whole], places[whole]
+            num_elements = num_elements[whole]
             others = [name for name in exploded.column_names if name not in parts]
             exploded = pa.table({**{name: exploded[name] for name in others}, **parts})
-        yield Batch(exploded.select(list(columns)), lines, batch.rejects + rejects, places)
+        yield Batch(exploded.select(list(columns)), lines, batch.rejects + rejects, places, num_elements)
         batch, rejects = batch._replace(rejects=[]), []
+
+
+def find_others(batch: Batch, name: str, bad: Faults, explode: Explode | None) -> Faults:
+    """The reason of values, bad as they are, that are lists of as many values as the exploded cell of their line."""
+    found = np.logical_or.reduce([mask for mask, _ in bad]) if bad else np.zeros(0, bool)
+    if explode is None or batch.num_elements is None or _is_element(name, explode) or not found.any():
+        return []
+    # The records of a line have one cell, which is split once.
+    rows = np.flatnonzero(found)
+    _, first, line = np.unique(batch.lines[rows], return_index=True, return_inverse=True)
+    own, lengths = (
+        to_elements(batch.columns[name].take(pa.array(rows[first])), explode.separator)[1],
+        batch.num_elements,
+    )
+    found[rows] = (own[line] == lengths[rows]) & (lengths[rows] > 1)
+    told = f"{name} holds as many values as {explode.column} has elements"
+    return [(found, f"{told}; put both under one object, or write one record a line")]
 
 
 def _is_element(column: str, explode: Explode) -> bool:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from recsys_ssl import kinds, lists
 from recsys_ssl.logs.batches import is_list
 from recsys_ssl.logs.cells import find_broken_lists, split_cells, to_elements
-from recsys_ssl.logs.ids import count_null_words
+from recsys_ssl.logs.ids import count_null_words, is_null_word
 from recsys_ssl.logs.times import Faults
 from recsys_ssl.logs.values import PLAIN, TEXT, Marks, as_float, as_text, find_marks, is_empty, to_numpy
 from recsys_ssl.spec import (
@@ -124,6 +124,23 @@ def explain_numbers(
     is_word = to_numpy(pc.match_substring_regex(words, r"^[^\d]+$")) & ~np.isin(words.to_pylist(), ["inf", "-inf"])
     faults.insert(0, (widen(is_word), f"{reason} but a word; name it in {files}.missing if it means unknown"))
     return faults
+
+
+def explain_words(column: pa.ChunkedArray, bad: np.ndarray, label_column: str) -> Faults:
+    """The reasons of labels that are words, with the options of the spec that read them; none for words for nothing."""
+    if not bad.any() or is_list(column.type):
+        return []
+    words = pc.utf8_lower(pc.utf8_trim_whitespace(pc.fill_null(as_text(column), "")))
+    is_word = bad & to_numpy(pc.match_substring_regex(words, r"^[^\d]*\p{L}[^\d]*$")) & ~is_null_word(words)
+    is_word &= ~to_numpy(pc.is_in(words, pa.array(["inf", "-inf"], TEXT)))
+    told = f"label is not a number but a word; write label.event_type: {label_column} with positive"
+    faults = [(is_word, f'{told}: {{"WORD": 1.0}}')]
+    for pair in _YES_AND_NO:
+        faults.insert(0, (is_word & to_numpy(pc.is_in(words, pa.array(pair, TEXT))), f'{told}: {{"{pair[0]}": 1.0}}'))
+    return faults
+
+
+_YES_AND_NO = [("t", "f"), ("y", "n"), ("yes", "no"), ("on", "off")]
 
 
 def _feature_reason(feature: TableFeature) -> str:

@@ -115,3 +115,8 @@ def count_null_words(text: pa.Array, name: str) -> dict[str, int]:
     words = text.filter(pc.is_in(text, pa.array(_NULL_SPELLINGS, TEXT)))
     found = words.value_counts().to_pylist() if len(words) else []
     return {f"word {name}: {word['values']}": word["counts"] for word in found}
+
+
+def is_null_word(text: pa.Array) -> np.ndarray:
+    """[num_texts] bool, whether a text in small letters is a word for nothing."""
+    return to_numpy(pc.is_in(text, pa.array(_NULL_WORDS, TEXT)))

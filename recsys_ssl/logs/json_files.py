@@ -95,6 +95,11 @@ def _read_records(
         for column, values in zip(columns, picked):
             if _has(dict, values) or (_has(list, values) and any(map(_is_nested, values))):
                 nested = f"{column!r} is an object or a list of lists"
+                if files.explode is not None and column == files.explode.column:
+                    nested += (
+                        f"; explode makes records of values, or of objects whose fields the spec names, as "
+                        f"{column}.id: write pairs as such objects"
+                    )
                 reasons = [why or (nested if _is_nested(value) else None) for why, value in zip(reasons, values)]
                 values[:] = [None if _is_nested(value) else value for value in values]
         reasons = _find_lone_surrogates(picked, reasons)

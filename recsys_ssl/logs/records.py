@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from recsys_ssl import artifacts, lists
 from recsys_ssl.logs.batches import is_list
-from recsys_ssl.logs.features import check_feature, count_words, explain_numbers, read_content
+from recsys_ssl.logs.elements import find_others
+from recsys_ssl.logs.features import check_feature, count_words, explain_numbers, explain_words, read_content
 from recsys_ssl.logs.ids import count_odd_ids, count_plain_ids, read_ids
 from recsys_ssl.logs.readers import Batch, Reject
 from recsys_ssl.logs.rows import find_rows
@@ -95,14 +96,15 @@ def check_events(batch: Batch, file: str, file_index: int, spec: FeatureSpec) ->
     columns, events, marks = batch.columns, spec.events, marks_of(spec.events)
     query_id, faults = read_ids(columns[events.query_id], "query")
     item_id, item_faults = read_ids(columns[events.item_id], "item")
-    faults += item_faults
+    faults = find_others(batch, events.query_id, faults, events.explode) + faults
+    faults += find_others(batch, events.item_id, item_faults, events.explode) + item_faults
     if spec.queries.same_as_items:
         faults.append((to_numpy(pc.equal(query_id, item_id)), "query equals item"))
     timestamp_us = np.zeros(len(query_id), np.int64)
     if events.timestamp:
         timestamp_us, time_faults = as_microseconds(columns[events.timestamp.column], events.timestamp)
-        faults += time_faults
-    kind, weight, label_faults = _label(columns, spec)
+        faults += find_others(batch, events.timestamp.column, time_faults, events.explode) + time_faults
+    kind, weight, label_faults = _label(batch, spec)
     faults += label_faults
     features = {}
     for feature in spec.event_features:
@@ -162,20 +164,22 @@ def known_items(batch: Batch, sound: np.ndarray, file: str, file_index: int, spe
     return checked._replace(table=checked.table.take(pa.array(np.sort(first))))
 
 
-def _label(columns: pa.Table, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray, Faults]:
+def _label(batch: Batch, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray, Faults]:
     """[num_records] int8 kind (0 = ignored), [num_records] float64 example weight, and the faults found."""
-    label, marks = spec.events.label, marks_of(spec.events)
+    columns, label, marks = batch.columns, spec.events.label, marks_of(spec.events)
     faults: Faults = []
     kind, weight = np.full(columns.num_rows, POSITIVE, np.int8), np.ones(columns.num_rows)
     if label.column and label.threshold is not None:
-        value, missing, bad = as_float(columns[label.column], marks)
-        faults += explain_numbers(columns[label.column], missing | bad, "label is not a number", marks, "events")
-        kind[~(value >= round_like(label.threshold, columns[label.column]))] = (
-            DISLIKED if spec.evaluation.mask_disliked else 0
-        )
+        column = columns[label.column]
+        value, missing, bad = as_float(column, marks)
+        faults += find_others(batch, label.column, [(bad, "")], spec.events.explode)
+        faults += explain_words(column, bad, label.column)
+        faults += explain_numbers(column, missing | bad, "label is not a number", marks, "events")
+        kind[~(value >= round_like(label.threshold, column))] = DISLIKED if spec.evaluation.mask_disliked else 0
     if label.event_type:
         column = columns[label.event_type]
         event_type = as_text(column)
+        faults += find_others(batch, label.event_type, [(holds_list(column), "")], spec.events.explode)
         faults += [(holds_list(column), "event type is not one value"), (is_empty(event_type), "event type is empty")]
         positive = label.positive or {}
         names = spell_like([*positive, *label.impressions], column)
@@ -186,6 +190,7 @@ def _label(columns: pa.Table, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray
     if spec.events.weight:
         column = columns[spec.events.weight]
         value, missing, bad = as_float(column, marks)
+        faults += find_others(batch, spec.events.weight, [(bad, "")], spec.events.explode)
         faults += explain_numbers(column, missing | bad | (value < 0), "weight is not a number >= 0", marks, "events")
         weight = weight * np.where(np.isfinite(value), value, 0.0)
     return kind, weight, faults

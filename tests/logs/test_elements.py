@@ -77,6 +77,19 @@ def test_one_object_in_place_of_a_list_is_one_record():
     assert (sorted(rows), rejects) == ([(1, 0, "u1", "a"), (2, 0, "u2", "b")], [])
 
 
+@pytest.mark.parametrize(
+    "items", [[["a", 1], ["b", 2]], [{"id": "a"}], {"id": "a"}], ids=["pairs", "objects", "object"]
+)
+def test_a_list_of_pairs_or_objects_is_told_what_explode_takes(items):
+    data = json.dumps({"user": "u1", "items": items}) + "\n"
+    rows, rejects = read(data, ["user", "items"], format="jsonl", explode={"column": "items"})
+    told = (
+        "'items' is an object or a list of lists; explode makes records of values, or of objects whose fields the spec "
+        "names, as items.id: write pairs as such objects"
+    )
+    assert (rows, rejects) == ([], [(told, 1)])
+
+
 def to_parquet(records):
     stream = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(records), stream)

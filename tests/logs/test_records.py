@@ -1,5 +1,6 @@
 """Checks of records: what is kept, what is ignored and what is rejected."""
 
+import io
 import json
 import math
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from recsys_ssl.logs import records, values
-from recsys_ssl.logs.readers import Batch
+from recsys_ssl.logs.readers import Batch, read_batches
 from recsys_ssl.spec import FeatureSpec, NumericFeature
 
 
@@ -36,7 +37,7 @@ def test_threshold():
         spec(label={"column": "r", "threshold": 4.0}),
         q=["a", "b", "c", "d", "", "f"],
         i=["A", "B", "C", "D", "E", None],
-        r=["4", "3.9", "", "x", "5", "5"],
+        r=["4", "3.9", "", "4x", "5", "5"],
     )
     assert result.table["query_id"].to_pylist() == ["a"]
     assert result.ignored == 1
@@ -46,7 +47,21 @@ def test_threshold():
         ("query id is empty", 6),
         ("item id is empty", 7),
     ]
-    assert result.rejects[1].record == {"q": "d", "i": "D", "r": "x"}
+    assert result.rejects[1].record == {"q": "d", "i": "D", "r": "4x"}
+
+
+@pytest.mark.parametrize(
+    ("word", "positive"),
+    [("t", "t"), ("F", "t"), (" yes ", "yes"), ("No", "yes"), ("n", "y"), ("off", "on"), ("liked", "WORD")]
+    + [(word, None) for word in ("", "NULL", "n/a", "-", "inf", "31,59", "5 stars")],
+)
+def test_a_label_that_is_a_word_is_told_what_reads_words(word, positive):
+    result = check(spec(label={"column": "r", "threshold": 1.0}), q=["a", "b"], i=["A", "B"], r=["true", word])
+    assert result.table["query_id"].to_pylist() == ["a"]
+    told = f'label is not a number but a word; write label.event_type: r with positive: {{"{positive}": 1.0}}'
+    assert [reject.reason.startswith("label is not a number") for reject in result.rejects] == [True]
+    assert [reject.reason == told for reject in result.rejects] == [positive is not None]
+    assert [" word" in reject.reason for reject in result.rejects] == [positive is not None]
 
 
 def check_typed(spec, **columns):
@@ -140,6 +155,26 @@ def test_a_list_that_was_shortened_or_holds_lists_is_no_value(fields):
         ("f is not comp", 3),
         ("f is not a li", 4),
     ]
+
+
+@pytest.mark.parametrize("rows_per_batch", [1, 1000])
+def test_lists_beside_the_exploded_one_are_told(rows_per_batch):
+    log = spec(
+        explode={"column": "i", "separator": "|"},
+        timestamp={"column": "t", "unit": "s"},
+        weight="w",
+        features=[{"name": "f", "kind": "categorical", "multi_valued": True, "separator": "|"}],
+    )
+    data = "q,i,t,w,f\nu1,a|b,1|2,1,x|y\nu2,a|b,1|2|3,1,x|y\nu3,a|b,1,1|2,x\nu4,a|b,1,1,x|y\nu5,a,x,1,x\n"
+    batches = read_batches(
+        io.BytesIO(data.encode()), "log.csv", log.events, records.event_columns(log), rows_per_batch=rows_per_batch
+    )
+    results = [records.check_events(batch, "log.csv", 0, log) for batch in batches]
+    told = "holds as many values as i has elements; put both under one object, or write one record a line"
+    found = [(reject.reason, reject.line) for result in results for reject in result.rejects]
+    time = "timestamp is not a number (s since 1970); set timestamp.unit or timestamp.format"
+    assert found == [(f"t {told}", 2)] * 2 + [(time, 3)] * 2 + [(f"w {told}", 4)] * 2 + [(time, 6)]
+    assert [line for result in results for line in result.table["_line"].to_pylist()] == [5, 5]
 
 
 def test_a_rejected_time_beyond_those_of_python_can_be_written():

@@ -659,7 +659,7 @@ def test_unusable_input_is_a_readable_error(tmp_path, files, match):
 
 def test_every_broken_record_is_counted_and_written_before_the_run_fails(tmp_path):
     good = "".join(f"u{n % 5},{'ABCD'[n % 4]},5,{n}\n" for n in range(100))
-    bad = '"u1,A,5,1\n' + "u\0,A,5,1\n" + "u1,A,5,1,9\n" + "u1,A,5,-3\n" + "u1,A,good,1\n"
+    bad = '"u1,A,5,1\n' + "u\0,A,5,1\n" + "u1,A,5,1,9\n" + "u1,A,5,-3\n" + "u1,A,5x,1\n"
     odd = '"tab\there",A,5,1\n"two\nlines",B,5,2\n🎬,C,5,3\n'
     lost = "".join(f"{n},A,5,1\n" for n in np.random.default_rng(0).integers(10**9, size=1_000))
     text = (EVENTS + good + bad + odd).encode() + b"\xff,A,5,1\n" + lost.encode()
