@@ -97,10 +97,9 @@ def read_table_lines(path: str | os.PathLike) -> Iterator[str]:
 
 
 def count_comments(lines: Sequence[str]) -> int:
-    """How many of the first lines are comments: they begin with `#`, and a table is below.
+    """How many of the first lines are comments: they begin with `#`, and a header that says smiles or a table is below.
 
-    The last one is a header if it has as many columns as the table or names SMILES (`#smiles`), unless a header that
-    says `smiles` follows.
+    Above a table without such a header the last one is its header if it has as many columns or names SMILES: `#smiles`.
 
     Args:
         lines: the first ones of a file that are not empty.
@@ -111,12 +110,13 @@ def count_comments(lines: Sequence[str]) -> int:
     table = lines[num_marked : num_marked + 2]
     if not num_marked or not table:
         return 0
+    headers = [_split(table[0], delimiter) for delimiter in _DELIMITERS] + [table[0].split()[:1]]
+    if any(_rank(name) in (0, 1) for names in headers for name in names):
+        return num_marked
     delimiter = max(_DELIMITERS, key=lambda delimiter: min(len(_split(line, delimiter)) for line in table))
     names, *rows = [_split(line, delimiter) for line in table]
     if len(names) == 1 or any(len(row) != len(names) for row in rows):
         return 0
-    if any(_rank(name) in (0, 1) for name in names):
-        return num_marked
     marked = _split(lines[num_marked - 1], delimiter)
     is_header = len(marked) == len(names) or _find_name([*marked, *lines[num_marked - 1].split()]) is not None
     return num_marked - is_header

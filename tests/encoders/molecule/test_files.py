@@ -205,8 +205,20 @@ def test_a_long_file_is_read_to_its_end(tmp_path):
         ("#smiles\nCCO,1\nCC,2\n", ["CCO", "CC"]),
         ("#SMILES ID\nCCO 1,2-ethanediol\nCC 2\n", ["CCO", "CC"]),
         ("# c\nCCO\nCC\n", ["#", "CCO", "CC"]),
+        ('# c\nname,smiles\n"two\nlines",CC\n', ["CC"]),
+        ("# c\nsmiles name\nCC ethane\n", ["CC"]),
     ],
-    ids=["one", "several", "above a header with a mark", "no header", "header", "header of words", "no table"],
+    ids=[
+        "one",
+        "several",
+        "above a header with a mark",
+        "no header",
+        "header",
+        "header of words",
+        "no table",
+        "lines in quotes",
+        "blanks",
+    ],
 )
 def test_comments_above_a_table_are_no_header(tmp_path, text, expected):
     assert read(tmp_path, text) == expected
