@@ -34,6 +34,8 @@ def TrainTowers(  # noqa: N802
     read = {
         "encoded-interactions": encoded_interactions.uri,
         "encoded-catalogue": encoded_catalogue.uri,
+        "query-transform": query_transform.uri,
+        "item-transform": item_transform.uri,
         "correlations": correlations.uri,
     }
     manifest = artifacts.derive_manifest("run", spec, json.loads(config), code, read)
