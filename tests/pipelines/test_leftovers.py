@@ -53,8 +53,8 @@ def work(tmp_path):
     store = MetadataStore(config)
     kind = store.put_artifact_type(mlmd.ArtifactType(name="Examples"))
     # Before the directory was moved.
-    ingested = "/before/work/tfx/IngestLogs/interactions/1"
-    pending = "/before/work/tfx/TransformFeatures/encoded_catalogue/2"
+    ingested = "/before/out/tfx/IngestLogs/interactions/1"
+    pending = "/before/out/tfx/TransformFeatures/encoded_catalogue/2"
     store.put_artifacts(
         [
             mlmd.Artifact(type_id=kind, uri=ingested, state=mlmd.Artifact.LIVE),

@@ -258,6 +258,6 @@ def test_places_are_written_and_read(tmp_path):
 def test_places_of_an_earlier_version_begin_where_the_command_was_given(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "work" / "a").mkdir(parents=True)
-    names = {"interactions_dir": "work/a", "catalogue_dir": f"{tmp_path}/work/b", "recommender_dir": "c"}
+    names = {"interactions_dir": "work/a", "catalogue_dir": f"{tmp_path / 'work' / 'b'}", "recommender_dir": "c"}
     (tmp_path / "work" / "places.json").write_text(json.dumps(names))
-    assert Places.read("work") == Places("work/a", f"{tmp_path}/work/b", "work/c")
+    assert Places.read("work") == Places("work/a", f"{tmp_path / 'work' / 'b'}", "work/c")

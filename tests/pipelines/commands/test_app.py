@@ -282,7 +282,7 @@ class TestErrors:
     def test_a_lock_that_is_a_directory(self, cli, spec, tmp_path):
         (tmp_path / "work" / "lock").mkdir(parents=True)
         result = cli("ingest", spec, "--data", tmp_path, "--workdir", tmp_path / "work")
-        check_error(result, f"{tmp_path}/work/lock must be a file, which commands lock. Received: a directory.")
+        check_error(result, f"{tmp_path / 'work' / 'lock'} must be a file, which commands lock. Received: a directory.")
 
     @pytest.mark.parametrize("command", ["train", "index"])
     def test_an_unknown_arm(self, cli, spec, tmp_path, command):
