@@ -29,6 +29,7 @@ GROUND = (
     "seeds",
     "settings",
     "loop",
+    "ials",
 )
 # What the packages of recsys_ssl may import of those before them, besides the ground: a package, or one module of it.
 SIBLINGS = {
