@@ -27,6 +27,7 @@ class State(Protocol):
 
 _EARLIER = 0.8
 _GAIN = 0.01
+_LATEST = "latest"
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def run_steps(
     kept = tf.train.Checkpoint(model=model)
     advice = f"Delete {directory} and run the same command again; it trains from the beginning."
     with artifacts.reading(directory, advice):
-        latest = tf.train.CheckpointManager(checkpoint, os.path.join(directory, "latest"), max_to_keep=1)
+        latest = tf.train.CheckpointManager(checkpoint, os.path.join(directory, _LATEST), max_to_keep=1)
         best = tf.train.CheckpointManager(kept, os.path.join(directory, "best"), max_to_keep=1)
         latest.restore_or_initialize()
 
@@ -161,6 +162,11 @@ def run_steps(
         examples_per_second=speed,
         seconds=seconds,
     )
+
+
+def has_begun(directory: str | os.PathLike) -> bool:
+    """Whether `run_steps` would go on from a checkpoint there, whatever weights the model starts with."""
+    return tf.train.latest_checkpoint(os.path.join(directory, _LATEST)) is not None
 
 
 def _is_stale(now: int, best_step: int, schedule: Schedule) -> bool:

@@ -26,6 +26,7 @@ GROUND = (
     "text",
     "artifacts",
     "examples",
+    "pairs",
     "seeds",
     "settings",
     "loop",

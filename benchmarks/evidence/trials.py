@@ -211,13 +211,14 @@ def _recalls(ranks: np.ndarray) -> dict[str, float | None]:
 
 def _run_baseline(trial: Trial, prepared: Prepared) -> dict[str, Any]:
     from recsys_ssl.baselines import collaborative as baselines
+    from recsys_ssl.pairs import read_pairs
     from recsys_ssl.training.config import TrainConfig
     from recsys_ssl.training.train import build_model
     from recsys_ssl.training.validation import Validator
 
     inputs = prepared.inputs
     catalogue = build_model(prepared.spec, TrainConfig(), inputs)[1]
-    train = baselines.read_pairs(inputs.interactions_dir, "train")
+    train = read_pairs(inputs.interactions_dir, "train")
 
     def rank(split: str) -> tuple[RankingTask, np.ndarray]:
         task = Validator(prepared.spec, inputs.interactions_dir, catalogue, None, 0, split=split).task

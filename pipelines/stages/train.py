@@ -39,7 +39,7 @@ def train_arm(
             f"{figures['examples_per_second']:,.0f} examples/s"
         )
 
-    result = train(spec, config, inputs, towers_dir, checkpoint_dir, log_dir, report)
+    result = train(spec, config, inputs, towers_dir, checkpoint_dir, log_dir, report, PROGRESS.info)
     cautions = list_cautions(asked, config, result)
     artifacts.write_text(Path(towers_dir, artifacts.TRAIN_CAUTIONS_FILE), artifacts.to_json(cautions))
     artifacts.write_text(settings_path, artifacts.to_json(config))

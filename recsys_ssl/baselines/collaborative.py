@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -30,46 +29,14 @@ from recsys_ssl.baselines.lightgcn import fit_lightgcn
 from recsys_ssl.baselines.settings import complete
 from recsys_ssl.evaluation.queries import RankingTask
 from recsys_ssl.evaluation.ranking import Ranked, rank, rank_by_popularity, rank_by_scores
+from recsys_ssl.pairs import Pairs
 from recsys_ssl.spec import FeatureSpec
 
 _LAST = -1e9  # the score of an item that must come last; far below what any baseline yields
 _BLOCK = 2048
 
 
-# --- Training positives and profiles --------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """The positive events of a split: 16 bytes each, besides the ids."""
-
-    query_codes: np.ndarray
-    """[num_events] int64 index into `query_ids`."""
-    item_rows: np.ndarray
-    """[num_events] int64 catalogue rows."""
-    query_ids: np.ndarray
-    """[num_queries] bytes, distinct; some may have no event when the events are a sample."""
-
-    def to_matrix(self, num_items: int) -> sp.csr_matrix:
-        """[num_queries, num_items] float32: 1 where the query has the item as a positive, once or more often."""
-        shape = (len(self.query_ids), num_items)
-        matrix = sp.csr_matrix((np.ones(len(self.item_rows), np.float32), (self.query_codes, self.item_rows)), shape)
-        matrix.data[:] = 1.0
-        return matrix
-
-
-def read_pairs(interactions_dir: str, split: str) -> Pairs:
-    """Reads the queries and items of a split of encoded (or raw) interactions, in file order."""
-    ids, rows = [], []
-    for batch in examples.read_batches(examples.list_shards(interactions_dir, split)):
-        ids.append(lists.flatten(lists.column(batch, "query_id"), pa.large_binary())[0])
-        rows.append(lists.flat(batch, "item_row", pa.int64())[0])
-    encoded = pa.chunked_array(ids).combine_chunks().dictionary_encode()
-    return Pairs(
-        query_codes=encoded.indices.to_numpy().astype(np.int64),
-        item_rows=np.concatenate(rows),
-        query_ids=encoded.dictionary.to_numpy(zero_copy_only=False),
-    )
+# --- Profiles -------------------------------------------------------------------------------------------
 
 
 def build_profiles(

@@ -195,6 +195,14 @@ class Catalogue:
             num_records=tf.size(rows, tf.int64),
         )
 
+    def read_codes(self, slot: int) -> np.ndarray:
+        """[num_items] int64 code of the one value that each item has of a feature; -1 where it has none."""
+        splits, slots, codes = (part.numpy() for part in (self._splits, self._slots, self._codes))
+        found = np.full(self.num_items, -1, np.int64)
+        own = np.flatnonzero(slots == slot)
+        found[np.searchsorted(splits, own, side="right") - 1] = codes[own]
+        return found
+
     def encode_some(self, name: str, embed: Callable[[Any], tf.Tensor], most: int) -> tf.Tensor | None:
         """Vectors of the content of at most so many items, spread evenly over the catalogue; None where none has any.
 

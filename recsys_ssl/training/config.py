@@ -16,6 +16,7 @@ SslTowers = Literal["item", "both"]
 Schedule = Literal["constant", "linear"]
 Correlation = Literal["raw", "normalised"]
 LogQ = Literal["none", "exact", "streaming"]
+StartIds = Literal["random", "factors"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,26 @@ class SslConfig:
 
 
 @dataclass(frozen=True)
+class StartConfig:
+    """Where the embeddings of ids start; content features start at random either way.
+
+    Attributes:
+        ids: `factors` of a matrix factorisation of the training positives (iALS), or `random`. Where items have no id
+            feature there is nothing to start.
+        alpha, regularization, frequency_exponent, iterations: of the factorisation, see `ials.Settings`.
+    """
+
+    ids: StartIds = "random"
+    alpha: float = 5.0
+    regularization: float = 30.0
+    frequency_exponent: float = 0.0
+    iterations: int = 15
+
+    def __post_init__(self):
+        _check(self, "train.start", choices={"ids": StartIds})
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Settings of one training run; the defaults did well on the logs of docs/evidence.
 
@@ -71,6 +92,7 @@ class TrainConfig:
         logq: sampling-bias correction: `none`, `exact` counts or the `streaming` estimate.
         mixed_negatives: items drawn uniformly from the catalogue as further candidates of the main softmax.
         popularity_prior: weight of log p(item) in the score (`models.popularity`); 0: the towers learn popularity too.
+        start: where embeddings of ids begin.
         ssl: what the treatment has and the control has not.
         encoder: kind of content -> settings of its encoder, those of the kind's EncoderConfig.
         eval_every: steps between validations; also the checkpoint interval.
@@ -94,6 +116,7 @@ class TrainConfig:
     logq: LogQ = "exact"
     mixed_negatives: int = 0
     popularity_prior: float = 0.5
+    start: StartConfig = field(default_factory=StartConfig)
     ssl: SslConfig = field(default_factory=SslConfig)
     encoder: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     eval_every: int = 100
@@ -138,17 +161,19 @@ class TrainConfig:
 
 _AT_LEAST_1 = (
     *("batch_size", "feature_dim", "embedding_dim", "shuffle_buffer", "validation_queries"),
-    *("steps", "eval_every", "patience"),
+    *("steps", "eval_every", "patience", "iterations"),
 )
 # Far above what helps, and below what takes the memory of a host at once.
 _AT_MOST = {
     **dict.fromkeys(("batch_size", "mixed_negatives"), 1_000_000),
     **dict.fromkeys(("feature_dim", "embedding_dim"), 65_536),
     **dict.fromkeys(("shuffle_buffer", "validation_queries"), 100_000_000),
+    "iterations": 10_000,
+    "frequency_exponent": 2,
 }
-_POSITIVE = ("learning_rate", "initial_accumulator", "temperature")
+_POSITIVE = ("learning_rate", "initial_accumulator", "temperature", "alpha", "regularization")
 _RATES = ("value_dropout", "feature_dropout", "unknown_query_rate", "mask_rate")
-_NOT_NEGATIVE = ("seed", "weight", "alignment_weight", "mixed_negatives", "popularity_prior")
+_NOT_NEGATIVE = ("seed", "weight", "alignment_weight", "mixed_negatives", "popularity_prior", "frequency_exponent")
 
 
 def _check(config: Any, section: str, choices: Mapping[str, Any]) -> None:

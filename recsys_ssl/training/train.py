@@ -20,7 +20,7 @@ from recsys_ssl.features.batch import Catalogue, lay_out
 from recsys_ssl.features.correlations import Correlations
 from recsys_ssl.features.encoding import EncodedFeature, read_encoding
 from recsys_ssl.features.schema import is_multi_valued
-from recsys_ssl.loop import Outcome, Progress, Schedule, run_steps
+from recsys_ssl.loop import Outcome, Progress, Schedule, has_begun, run_steps
 from recsys_ssl.models import sampling
 from recsys_ssl.models.popularity import PopularityPrior
 from recsys_ssl.models.two_tower import TwoTower
@@ -29,6 +29,7 @@ from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.training.data import Interactions, count_examples, stream
 from recsys_ssl.training.export import export_towers
 from recsys_ssl.training.regularizers import REGULARIZERS
+from recsys_ssl.training.start import News, start_ids
 from recsys_ssl.training.step import TrainStep
 from recsys_ssl.training.validation import Validator, name_recall
 
@@ -55,6 +56,7 @@ def train(
     checkpoint_dir: str,
     log_dir: str | None = None,
     progress: Progress | None = None,
+    tell: News | None = None,
 ) -> Outcome:
     """Fits the two towers and exports them.
 
@@ -63,7 +65,7 @@ def train(
 
     The other arguments and what is raised are those of `fit`.
     """
-    fitted = fit(spec, config, inputs, checkpoint_dir, log_dir, progress)
+    fitted = fit(spec, config, inputs, checkpoint_dir, log_dir, progress, tell)
     export_towers(fitted.model, spec, inputs.query_transform_dir, inputs.item_transform_dir, export_dir)
     return fitted.outcome
 
@@ -83,6 +85,7 @@ def fit(
     checkpoint_dir: str,
     log_dir: str | None = None,
     progress: Progress | None = None,
+    tell: News | None = None,
 ) -> Fitted:
     """Trains the two towers and returns the best of them by validation Recall@k, see `metrics.choose_k`.
 
@@ -93,6 +96,7 @@ def fit(
     Args:
         checkpoint_dir: stable over restarts; a subdirectory is taken by fingerprint of spec, settings and inputs.
         log_dir: receives TensorBoard events; None writes none.
+        tell: hears what is done before the first step.
 
     Raises:
         ValueError: the loss is not finite.
@@ -110,6 +114,9 @@ def fit(
     # --- Model -----------------------------------------------------------------------------------
     mutual_information = read_mutual_information(config, inputs, model.item_layout.features)
     step = TrainStep(model, catalogue, config, spec.queries.same_as_items, mutual_information)
+    directory = os.path.join(checkpoint_dir, _fingerprint(spec, config, inputs, mutual_information))
+    if not has_begun(directory):
+        start_ids(model, catalogue, spec, config.start, config.seed, inputs.interactions_dir, tell)
 
     # --- Loop ------------------------------------------------------------------------------------
     def make_dataset(first_step: int) -> tf.data.Dataset:
@@ -143,7 +150,7 @@ def fit(
             advice="Lower train.learning_rate.",
             patience=config.patience,
         ),
-        os.path.join(checkpoint_dir, _fingerprint(spec, config, inputs, mutual_information)),
+        directory,
         log_dir,
         progress,
     )

@@ -8,11 +8,12 @@ from implicit.cpu.als import AlternatingLeastSquares
 
 from recsys_ssl import examples
 from recsys_ssl.baselines import collaborative as baselines
-from recsys_ssl.baselines.collaborative import BASELINES, Pairs, build_profiles, read_pairs
+from recsys_ssl.baselines.collaborative import BASELINES, build_profiles
 from recsys_ssl.baselines.settings import DEFAULTS, GRIDS, complete
 from recsys_ssl.evaluation.queries import RankingTask
 from recsys_ssl.features.batch import Catalogue, lay_out
 from recsys_ssl.features.encoding import read_encoding
+from recsys_ssl.pairs import Pairs, read_pairs
 from recsys_ssl.spec import Evaluation
 from recsys_ssl.training.validation import Validator
 
@@ -63,20 +64,7 @@ def random_matrix(num_queries, num_items, seed=0):
     return matrix
 
 
-# --- Pairs and profiles -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("split", ["train", "eval", "test"])
-def test_pairs_are_the_events_in_file_order(shop, split):
-    pairs = read_pairs(shop.encoded.interactions, split)
-    assert pairs.item_rows.tolist() == [event["item_row"][0] for event in shop.events[split]]
-    assert pairs.query_ids[pairs.query_codes].tolist() == [event["query_id"][0] for event in shop.events[split]]
-    assert len(set(pairs.query_ids)) == len(pairs.query_ids)
-
-
-def test_a_repeated_pair_counts_once_in_the_matrix():
-    pairs = Pairs(np.array([0, 0, 1]), np.array([2, 2, 0]), np.array([b"a", b"b", b"c"], object))
-    assert pairs.to_matrix(3).toarray().tolist() == [[0, 0, 1], [1, 0, 0], [0, 0, 0]]
+# --- Profiles -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("group_by", ["event", "query"])
