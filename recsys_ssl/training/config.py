@@ -27,7 +27,8 @@ class SslConfig:
         regularizer: `cfm`, `rfm`, `rfm_no_complement`, `cfm_no_dropout` and `dropout_only` are the paper's
             self-supervised variants; `feature_dropout`, `spread_out` and `spread_out_square` its baselines;
             `item_masks` hides other features of every item, and `masked_spread_out` contrasts such a view with the
-            whole items, which spread out. `item_masks` did best in docs/evidence.
+            whole items, which spread out. `across_towers` hides nothing: where queries are items, both towers'
+            vectors of an item must find each other.
         towers: towers of the two views: the `item` tower for both (the paper's), or `both`: one view through the
             query tower, one through the item tower, for data sets whose queries are items.
         weight: alpha, weight of the auxiliary loss (Eq. 5).

@@ -49,6 +49,8 @@ class Regularizer:
         drops_features: whether the supervised task hides features.
         needs_correlations: whether `draw` reads the mutual information between features.
         hides_features: whether `draw` hides whole features, of which there must be two.
+        crosses_towers: whether one view goes through the query tower whatever `ssl.towers` says: where nothing is
+            hidden, only another tower makes another view.
     """
 
     loss: Optional[Literal["contrast", "spread_out", "spread_out_square", "masked_spread_out"]] = None
@@ -57,6 +59,7 @@ class Regularizer:
     drops_features: bool = False
     needs_correlations: bool = False
     hides_features: bool = False
+    crosses_towers: bool = False
 
 
 REGULARIZERS: Mapping[str, Regularizer] = MappingProxyType(
@@ -71,6 +74,7 @@ REGULARIZERS: Mapping[str, Regularizer] = MappingProxyType(
         "item_masks": Regularizer("contrast", _draw_per_item, hides_features=True),
         "masked_spread_out": Regularizer("masked_spread_out", _draw_per_item, hides_features=True),
         "dropout_only": Regularizer("contrast"),
+        "across_towers": Regularizer("contrast", drops_values=False, crosses_towers=True),
         "feature_dropout": Regularizer(drops_features=True),
         "spread_out": Regularizer("spread_out"),
         "spread_out_square": Regularizer("spread_out_square"),

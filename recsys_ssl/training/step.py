@@ -143,6 +143,11 @@ class TrainStep(tf.Module):
 
     def _check_regularizer(self, mutual_information: np.ndarray | None) -> None:
         name, row, num_slots = self._config.ssl.regularizer, self._regularizer, self.model.item_layout.num_slots
+        if row.crosses_towers and not self._same_as_items:
+            raise ValueError(
+                f"train.ssl.regularizer={name!r} needs queries that are items. Received: queries.same_as_items=false. "
+                "Choose another, e.g. item_masks."
+            )
         if self._config.ssl.towers == "both" and not self._same_as_items:
             raise ValueError(
                 "train.ssl.towers=both needs queries that are items. Received: queries.same_as_items=false. "
@@ -175,7 +180,7 @@ class TrainStep(tf.Module):
         visible = self._draw_visible(items)
         dropout = ssl.value_dropout if self._regularizer.drops_values else 0.0
         kept = views.drop_values(items, self.model.item_layout, dropout, 2, self._seed(TrainStream.VALUE_DROPOUT))
-        if ssl.towers == "both":
+        if ssl.towers == "both" or self._regularizer.crosses_towers:
             first = self.model.embed_queries(items, visible[:1], kept[:, :1], self._encode_masked(0))
             second = self.model.embed_items(items, visible[1:], kept[:, 1:], self._encode_masked(1))
         else:

@@ -211,9 +211,23 @@ def test_whole_items_spread_out_and_a_masked_view_finds_its_own(monkeypatch, mak
     np.testing.assert_allclose(figures["auxiliary_loss"], expected, rtol=1e-4)
 
 
-def test_both_towers_need_queries_that_are_items(make_step):
+@pytest.mark.parametrize("ssl_towers", ["item", "both"])
+def test_across_towers_contrasts_the_two_vectors_of_whole_items(monkeypatch, make_step, slow_towers, ssl_towers):
+    settings = {"ssl_regularizer": "across_towers", "ssl_towers": ssl_towers, "ssl_value_dropout": 0.9}
+    step, towers = make_step(same_as_items=True, **settings), Towers(make_step(same_as_items=True), slow_towers)
+    gathered = Spy(monkeypatch, step._catalogue, "gather")
+    figures = step.take(make_batch())
+    (items,) = towers.embed_items(gathered.arguments[-1][0].numpy())
+    expected = contrast(towers.embed_queries(gathered.results[-1]), items, 0.3)
+    np.testing.assert_allclose(figures["auxiliary_loss"], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"regularizer": "item_masks", "towers": "both"}, {"regularizer": "across_towers"}]
+)
+def test_both_towers_need_queries_that_are_items(make_step, settings):
     with pytest.raises(ValueError, match="same_as_items"):
-        make_step(ssl_regularizer="item_masks", ssl_towers="both")
+        make_step(**{f"ssl_{name}": value for name, value in settings.items()})
 
 
 def test_the_learning_rate_falls_to_zero_or_stays(make_step):
