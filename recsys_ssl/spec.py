@@ -7,15 +7,12 @@ about the model. It is strict: an unknown key, a wrong type or a contradiction i
 
 from __future__ import annotations
 
-import codecs
 import re
-from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Annotated, Final, Literal, Optional
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from recsys_ssl.spec_features import STRICT
 from recsys_ssl.spec_features import VOCABULARY_FEATURES as VOCABULARY_FEATURES
 from recsys_ssl.spec_features import CategoricalFeature as CategoricalFeature
 from recsys_ssl.spec_features import ColumnFeature as ColumnFeature
@@ -25,8 +22,11 @@ from recsys_ssl.spec_features import Feature as Feature
 from recsys_ssl.spec_features import IdFeature as IdFeature
 from recsys_ssl.spec_features import ItemSequenceFeature as ItemSequenceFeature
 from recsys_ssl.spec_features import NumericFeature as NumericFeature
+from recsys_ssl.spec_features import StrictModel
 from recsys_ssl.spec_features import TableFeature as TableFeature
 from recsys_ssl.spec_features import TextFeature as TextFeature
+from recsys_ssl.spec_records import Explode as Explode
+from recsys_ssl.spec_records import Files as Files
 
 SPEC_VERSION: Final = 1
 
@@ -50,8 +50,6 @@ INPUTS_OF_RECOMMEND = frozenset({"k", "exclude", "self"})
 
 _Share = Annotated[float, Field(ge=0.0, le=1.0)]
 _MAX_WEIGHT = 1e6
-# Wildcards of a path; far more would take a matcher minutes for a single name.
-_MAX_STARS = 12
 
 
 class _PlacedError(ValueError):
@@ -62,155 +60,16 @@ class _PlacedError(ValueError):
         self.keys = keys
 
 
-class _Strict(BaseModel):
-    model_config = STRICT
-
-
-# --- Files ---------------------------------------------------------------------------------------
-
-
-class Explode(_Strict):
-    """A column whose cell holds several records: each element of a list, or part of a text, is a record of its own."""
-
-    column: str
-    separator: Optional[Annotated[str, Field(min_length=1)]] = Field(
-        default=None, description="Separates the elements of a text; lists of JSON and Parquet need none."
-    )
-    into: Optional[Annotated[list[str], Field(min_length=1)]] = Field(
-        default=None,
-        description="Columns that the parts of an element become; when absent it takes the column's place.",
-    )
-    part_separator: Optional[Annotated[str, Field(min_length=1)]] = Field(
-        default=None, description="Separates the parts of an element; only the first part may hold it."
-    )
-
-    @model_validator(mode="after")
-    def _parts_go_with_names(self):
-        if (self.into is None) != (self.part_separator is None):
-            raise ValueError("into and part_separator belong together. Give both or neither.")
-        if self.into is not None and len(set(self.into)) < len(self.into):
-            raise ValueError(f"into names each part once. Received: {self.into}.")
-        return self
-
-    def serves(self, columns: Iterable[str]) -> bool:
-        """Whether one of the columns is of an element: itself, a part of it or a field of it."""
-        made = {self.column, *(self.into or [])}
-        return any(column in made or column.startswith(f"{self.column}.") for column in columns)
-
-
-def _stays_inside(path: str) -> str:
-    parts = path.split("/")
-    if not path.strip() or path.startswith("/") or ".." in parts or "://" in path or "\0" in path:
-        raise ValueError(
-            "a path must stay within the data directory. Write it relative to that directory, without `..`"
-        )
-    return path
-
-
 def _is_whole(number: object) -> object:
     if isinstance(number, (bool, float)):  # true and 1.0 are equal to 1
         raise ValueError("this must be a whole number. Write it as one")
     return number
 
 
-def _is_mark(mark: str) -> str:
-    if set(mark) & set('\n\r\0"'):
-        raise ValueError("a delimiter, escape or comment holds no line end, NUL or quotation mark. Give another one")
-    return mark
-
-
-def _is_encoding(name: str) -> str:
-    try:
-        codecs.getincrementaldecoder(name)
-        sound = "user,1\n".encode(name).decode(name) == "user,1\n"
-    except (LookupError, UnicodeError, TypeError, ValueError):
-        sound = False
-    if not sound or codecs.lookup(name).name in _NO_ENCODINGS:
-        raise ValueError("this is no text encoding that Python knows. Use e.g. utf-8, cp1252, utf-16 or shift_jis")
-    return name
-
-
-_NO_ENCODINGS = ("idna", "punycode", "unicode-escape", "unicode_escape", "raw-unicode-escape", "raw_unicode_escape")
-_Mark = Annotated[str, Field(min_length=1), AfterValidator(_is_mark)]
-
-
-class Files(_Strict):
-    """Where records lie and how to read them; compression is found by the first bytes of a file."""
-
-    paths: list[Annotated[str, AfterValidator(_stays_inside)]] = Field(
-        min_length=1, description="Files, directories or globs, relative to the data directory."
-    )
-    format: Literal["csv", "jsonl", "json", "parquet"] = Field(
-        default="csv", description="`jsonl`: an object a line; `json`: one document with an array of objects."
-    )
-    records: Optional[Annotated[str, Field(min_length=1)]] = Field(
-        default=None, description="Dotted path of the array in a `json` document; the document itself when absent."
-    )
-    delimiter: _Mark = Field(default=",", description="One or more characters between the cells of a CSV line.")
-    header: bool = Field(default=True, description="Whether the first CSV line names the columns.")
-    columns: Optional[list[str]] = Field(default=None, description="Column names of a CSV file without header.")
-    quoting: Literal["minimal", "none"] = Field(
-        default="minimal", description="`none`: quotation marks are ordinary characters (most TSV logs)."
-    )
-    escape: Optional[Annotated[_Mark, Field(max_length=1)]] = Field(
-        default=None,
-        description="Takes the meaning from a quotation mark behind it, as Spark's backslash; doubled marks stay read.",
-    )
-    comment: Optional[Annotated[_Mark, Field(max_length=1)]] = Field(
-        default=None, description="CSV lines that start with this character are skipped."
-    )
-    encoding: Annotated[str, AfterValidator(_is_encoding)] = Field(
-        default="utf-8", description="Any of Python's; a byte order mark in a file goes first."
-    )
-    file_column: Optional[Annotated[str, Field(min_length=1)]] = Field(
-        default=None, description="A further column: the file's name without directories and suffixes."
-    )
-    decimal: Literal[".", ","] = Field(default=".", description="Decimal mark of numbers that are text.")
-    thousands: Optional[Literal[",", ".", " ", "'"]] = Field(
-        default=None, description="Separates the thousands of numbers that are text."
-    )
-    missing: list[str] = Field(default=[], description="Cells that mean unknown, in whatever column.")
-    explode: Optional[Explode] = Field(default=None, description="A column that holds several records in one cell.")
-
-    @model_validator(mode="after")
-    def _marks_differ(self):
-        if self.decimal == self.thousands:
-            raise ValueError(f"decimal and thousands must differ. Received both: {self.decimal!r}.")
-        return self
-
-    @model_validator(mode="after")
-    def _columns_match_header(self):
-        if self.format == "csv" and not self.header and not self.columns:
-            raise ValueError("a CSV file without header needs its columns. Set columns: [name, ...].")
-        if self.columns is not None and (self.header or self.format != "csv"):
-            raise ValueError("columns may only be given for CSV with header: false. Remove columns or the header.")
-        if self.records is not None and self.format != "json":
-            raise ValueError("records says where the array of a JSON document is. Set format: json or remove it.")
-        return self
-
-    @model_validator(mode="after")
-    def _is_readable(self):
-        if self.comment is not None and self.comment in self.delimiter:
-            raise ValueError(f"comment and delimiter must differ. Received both: {self.comment!r}. Change one.")
-        if self.escape is not None and (self.escape in self.delimiter or self.escape == self.comment):
-            raise ValueError(
-                f"escape must differ from delimiter and comment. Received twice: {self.escape!r}. Change one."
-            )
-        if self.escape is not None and self.quoting == "none":
-            raise ValueError("escape is for quotation marks, which quoting: none makes plain text. Remove one of them.")
-        columns = self.columns or []
-        if len(set(columns)) < len(columns) or "" in columns:
-            raise ValueError("columns must have names, each its own. Name those too that no feature reads.")
-        for path in self.paths:
-            if len(re.findall(r"\*+", path)) > _MAX_STARS:
-                raise ValueError(f"a path has at most {_MAX_STARS} `*`. Received: {path!r}. Name directories.")
-        return self
-
-
 # --- Log, tables, split ----------------------------------------------------------------------------
 
 
-class Timestamp(_Strict):
+class Timestamp(StrictModel):
     column: str
     unit: Literal["s", "ms", "us", "ns", "iso8601"] = Field(
         default="s", description="Unit of a number since 1970, or ISO 8601 text (read as UTC when it names no zone)."
@@ -236,7 +95,7 @@ class Timestamp(_Strict):
         return self
 
 
-class Label(_Strict):
+class Label(StrictModel):
     """Which events are positive. With neither column nor event_type every event is."""
 
     column: Optional[str] = Field(default=None, description="Numeric feedback, e.g. a rating.")
@@ -285,7 +144,7 @@ class Events(Files):
     )
 
 
-class Items(_Strict):
+class Items(StrictModel):
     """The catalogue. Without `table` it holds every item id of the log, and no other feature unless `from_events`."""
 
     table: Optional[Files] = None
@@ -297,16 +156,16 @@ class Items(_Strict):
     features: list[Feature] = Field(min_length=1)
 
 
-class Queries(_Strict):
+class Queries(StrictModel):
     """Features of the query; `same_as_items` when queries are themselves items (page to page, app to app)."""
 
     same_as_items: bool = False
     table: Optional[Files] = None
     id: str = Field(default="query_id", description="Column of the table that identifies the query.")
-    features: list[Feature] = []
+    features: list[Feature] = Field(default=[])
 
 
-class Split(_Strict):
+class Split(StrictModel):
     """Shares of the positive events, by one global time line; the other kinds are for a log without time."""
 
     kind: Literal["time", "random", "item_group"] = Field(
@@ -330,7 +189,7 @@ class Split(_Strict):
         return self
 
 
-class Evaluation(_Strict):
+class Evaluation(StrictModel):
     mask_seen: bool = Field(
         default=True,
         description="Leave the query's earlier positives out of its ranking, and held-out repeats of them out of the "
@@ -353,7 +212,7 @@ class Evaluation(_Strict):
         return self.mask_seen or self.mask_disliked
 
 
-class FeatureSpec(_Strict):
+class FeatureSpec(StrictModel):
     """Everything the stages need to know about one data set."""
 
     version: Annotated[Literal[1], BeforeValidator(_is_whole)] = SPEC_VERSION

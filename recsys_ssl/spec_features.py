@@ -8,8 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recsys_ssl.kinds import KINDS, PLANNED
 
-STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-"""Of every part of a spec: what it does not know is an error, and it never changes."""
+
+class StrictModel(BaseModel):
+    """A part of a spec: what it does not know is an error, and it never changes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
 
 _Name = Annotated[
     str,
@@ -20,10 +24,8 @@ _Buckets = Annotated[int, Field(ge=1, le=1_000_000)]
 _VocabularySize = Annotated[int, Field(ge=1, le=100_000_000)]
 
 
-class _AnyFeature(BaseModel):
+class _AnyFeature(StrictModel):
     """What the stages ask of a feature, whatever its kind."""
-
-    model_config = STRICT
 
     is_content: ClassVar[bool] = False
     """Whether values are content for an encoder, packed at ingestion."""

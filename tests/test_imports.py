@@ -19,6 +19,7 @@ GROUND = (
     "kinds",
     "yaml_text",
     "spec_features",
+    "spec_records",
     "spec",
     "spec_files",
     "lists",
