@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
-from typing import Annotated, Final, Literal, Optional
+from typing import Annotated, Any, Final, Literal, Optional
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from recsys_ssl.spec_features import VOCABULARY_FEATURES as VOCABULARY_FEATURES
 from recsys_ssl.spec_features import CategoricalFeature as CategoricalFeature
@@ -27,6 +27,7 @@ from recsys_ssl.spec_features import TableFeature as TableFeature
 from recsys_ssl.spec_features import TextFeature as TextFeature
 from recsys_ssl.spec_records import Explode as Explode
 from recsys_ssl.spec_records import Files as Files
+from recsys_ssl.spec_records import Paths
 
 SPEC_VERSION: Final = 1
 
@@ -52,8 +53,12 @@ _Share = Annotated[float, Field(ge=0.0, le=1.0)]
 _MAX_WEIGHT = 1e6
 
 
-class _PlacedError(ValueError):
-    """A contradiction of the whole spec that one of its keys can tell."""
+class PlacedError(ValueError):
+    """A contradiction of a part of the spec that one of its keys can tell.
+
+    Attributes:
+        keys: those that lead there from the part.
+    """
 
     def __init__(self, keys: list[str | int], message: str):
         super().__init__(message)
@@ -166,15 +171,26 @@ class Queries(StrictModel):
 
 
 class Split(StrictModel):
-    """Shares of the positive events, by one global time line; the other kinds are for a log without time."""
+    """What is held out of the positive events: shares by one global time line, by a hash, or files of their own."""
 
-    kind: Literal["time", "random", "item_group"] = Field(
+    kind: Literal["time", "random", "item_group", "given"] = Field(
         default="time",
         description="`random`: each (query, item) by a hash; `item_group`: all events of the items of a group by a "
-        "hash of the group, so that each test item is new. The shares are then those of the groups.",
+        "hash of the group, so that each test item is new. The shares are then those of the groups. `given`: by files, "
+        "events.paths being those of training.",
     )
-    validation: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
+    validation: Annotated[float, Field(ge=0.0, lt=0.5)] = Field(
+        default=0.1,
+        description="Of a `given` split a share of the training events, each (query, item) by the hash; there 0 holds "
+        "none out, and training keeps its last step.",
+    )
     test: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
+    validation_paths: Optional[Paths] = Field(
+        default=None, description="Files of the validation events, in place of a share (`given` only)."
+    )
+    test_paths: Optional[Paths] = Field(
+        default=None, description="Files of the test events, read as those of events.paths (`given` only)."
+    )
     seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of the hash.")
     column: Optional[str] = Field(
         default=None,
@@ -182,11 +198,38 @@ class Split(StrictModel):
         "one group.",
     )
 
+    @property
+    def has_validation(self) -> bool:
+        return self.validation > 0.0 or self.validation_paths is not None
+
     @model_validator(mode="after")
-    def _column_goes_with_groups(self):
+    def _keys_go_with_kind(self):
         if (self.kind == "item_group") != (self.column is not None):
             raise ValueError("column and kind: item_group belong together. Give both or neither.")
+        if (self.kind == "given") != (self.test_paths is not None):
+            raise PlacedError(["kind"], "test_paths and kind: given belong together. Give both or neither.")
+        if self.kind != "given":
+            if self.validation_paths is not None:
+                raise PlacedError(["validation_paths"], "only a given split has files. Set kind: given or remove them.")
+            if not self.validation:
+                raise PlacedError(["validation"], "only a given split may hold out nothing for validation. Raise it.")
+            return self
+        # A share that files take the place of is in the way only where somebody asked for it.
+        if "test" in self.model_fields_set:
+            raise PlacedError(["test"], "test_paths take the place of a share. Remove one of test and test_paths.")
+        if self.validation_paths is not None and "validation" in self.model_fields_set:
+            message = "validation_paths take the place of a share. Remove one of validation and validation_paths."
+            raise PlacedError(["validation"], message)
         return self
+
+    @model_serializer(mode="wrap")
+    def _leave_out_shares(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without files that are not given, and without shares that files take the place of: nobody asked for these."""
+        written = write(self)
+        for share in ("validation", "test"):
+            paths = f"{share}_paths"
+            del written[paths if written[paths] is None else share]
+        return written
 
 
 class Evaluation(StrictModel):
@@ -229,6 +272,11 @@ class FeatureSpec(StrictModel):
     def query_features(self) -> tuple[Feature, ...]:
         """The features of the query tower: its table's and the event's own."""
         return (*self.queries.features, *self.events.features)
+
+    @property
+    def has_order(self) -> bool:
+        """Whether what a query did is in an order of its own: that of time, of given splits, or of both."""
+        return self.events.timestamp is not None or self.split.kind == "given"
 
     @property
     def event_features(self) -> tuple[TableFeature, ...]:
@@ -275,11 +323,11 @@ class FeatureSpec(StrictModel):
             reserved = sorted(set(names) & (RESERVED_NAMES | (INPUTS_OF_RECOMMEND if as_query else {"self"})))
             if reserved:
                 message = f"{side} feature names {reserved} are reserved. Rename them and set their column."
-                raise _PlacedError(self._keys_of(side, reserved[0]), message)
+                raise PlacedError(self._keys_of(side, reserved[0]), message)
             if len({name.lower() for name in names}) < len(names):  # each names the file of its vocabulary
                 alike = sorted({name for name in names if [other.lower() for other in names].count(name.lower()) > 1})
                 message = f"{side} feature names must differ in more than case. Received: {alike}. Rename one."
-                raise _PlacedError(self._keys_of(side, alike[0]), message)
+                raise PlacedError(self._keys_of(side, alike[0]), message)
         if any(isinstance(f, ItemSequenceFeature) for f in (*self.items.features, *self.events.features)):
             raise ValueError("an item_sequence is a feature of queries. Move it to queries.features.")
         for feature in self.query_features:
@@ -317,7 +365,7 @@ class FeatureSpec(StrictModel):
                     )
         if self.split.kind == "time" and self.events.timestamp is None:
             raise ValueError("a time split needs events.timestamp. Name the column or set split.kind: random.")
-        if self.split.kind != "time" and self.events.timestamp is not None:
+        if self.split.kind not in ("time", "given") and self.events.timestamp is not None:
             raise ValueError(
                 f"a log with time is split by time, or the test leaks. Remove split.kind: {self.split.kind}."
             )
@@ -338,7 +386,7 @@ class FeatureSpec(StrictModel):
             raise ValueError(f"items.title must name an item feature. Received: {self.items.title!r}.")
         for keys, files, columns in self._list_reads():
             if files is not None and files.explode is not None and not files.explode.serves(columns):
-                raise _PlacedError(
+                raise PlacedError(
                     [*keys, "explode", "column"],
                     f"explode makes a record of each element of {files.explode.column!r}, of which nothing is read: "
                     "each record would only be repeated. Read the column or one of `into`, or remove explode.",

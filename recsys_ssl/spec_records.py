@@ -44,12 +44,14 @@ class Explode(StrictModel):
         return any(column in made or column.startswith(f"{self.column}.") for column in columns)
 
 
-def _stays_inside(path: str) -> str:
+def _is_path(path: str) -> str:
     parts = path.split("/")
     if not path.strip() or path.startswith("/") or ".." in parts or "://" in path or "\0" in path:
         raise ValueError(
             "a path must stay within the data directory. Write it relative to that directory, without `..`"
         )
+    if len(re.findall(r"\*+", path)) > _MAX_STARS:
+        raise ValueError(f"a path has at most {_MAX_STARS} `*`. Name directories")
     return path
 
 
@@ -72,14 +74,14 @@ def _is_encoding(name: str) -> str:
 
 _NO_ENCODINGS = ("idna", "punycode", "unicode-escape", "unicode_escape", "raw-unicode-escape", "raw_unicode_escape")
 _Mark = Annotated[str, Field(min_length=1), AfterValidator(_is_mark)]
+Paths = Annotated[list[Annotated[str, AfterValidator(_is_path)]], Field(min_length=1)]
+"""Files, directories or globs, relative to the data directory."""
 
 
 class Files(StrictModel):
     """Where records lie and how to read them; compression is found by the first bytes of a file."""
 
-    paths: list[Annotated[str, AfterValidator(_stays_inside)]] = Field(
-        min_length=1, description="Files, directories or globs, relative to the data directory."
-    )
+    paths: Paths = Field(description="Files, directories or globs, relative to the data directory.")
     format: Literal["csv", "jsonl", "json", "parquet"] = Field(
         default="csv", description="`jsonl`: an object a line; `json`: one document with an array of objects."
     )
@@ -141,7 +143,4 @@ class Files(StrictModel):
         columns = self.columns or []
         if len(set(columns)) < len(columns) or "" in columns:
             raise ValueError("columns must have names, each its own. Name those too that no feature reads.")
-        for path in self.paths:
-            if len(re.findall(r"\*+", path)) > _MAX_STARS:
-                raise ValueError(f"a path has at most {_MAX_STARS} `*`. Received: {path!r}. Name directories.")
         return self

@@ -121,6 +121,7 @@ TABLE = {"paths": ["t.csv"]}
 MOLECULE = {"name": "structure", "kind": "molecule"}
 TAG = {"name": "tag", "kind": "categorical"}
 BY_SCAFFOLD = {"kind": "item_group", "column": "scaffold"}
+GIVEN = {"kind": "given", "test_paths": ["t.csv"]}
 
 
 @pytest.mark.parametrize(
@@ -186,6 +187,18 @@ BY_SCAFFOLD = {"kind": "item_group", "column": "scaffold"}
         ({"events__timestamp": None}, "a time split needs events.timestamp"),
         ({"split": {"kind": "random"}}, "a log with time is split by time, or the test leaks"),
         ({"split": BY_SCAFFOLD, "items__table": TABLE}, "or the test leaks. Remove split.kind: item_group"),
+        ({"split": {"kind": "given"}}, r"^:\d+: split.kind: test_paths and kind: given belong together"),
+        ({"split": {"test_paths": ["t.csv"]}}, r"^:\d+: split.kind: test_paths and kind: given belong together"),
+        ({"split": {"validation_paths": ["v.csv"]}}, "split.validation_paths: only a given split has files. Set kind"),
+        ({"split": {"validation": 0}}, "split.validation: only a given split may hold out nothing for validation"),
+        ({"split": GIVEN | {"test": 0.1}}, "split.test: test_paths take the place of a share. Remove one of"),
+        (
+            {"split": GIVEN | {"validation": 0.1, "validation_paths": ["v.csv"]}},
+            "split.validation: validation_paths take the place of a share. Remove one of",
+        ),
+        ({"split": GIVEN | {"test_paths": []}}, "split.test_paths: List should have at least 1 item"),
+        ({"split": GIVEN | {"test_paths": ["../t.csv"]}}, r"split.test_paths.0: a path must stay within"),
+        ({"split": GIVEN | {"column": "scaffold"}}, "column and kind: item_group belong together"),
         ({"split": {"kind": "item_group"}}, "column and kind: item_group belong together"),
         ({"split": {"column": "scaffold"}}, "column and kind: item_group belong together"),
         ({"events__timestamp": None, "split": BY_SCAFFOLD}, "an item_group split needs items.table"),
@@ -277,6 +290,23 @@ def test_a_contradiction_is_refused(tmp_path, changes, message):
 )
 def test_each_column_that_is_read_may_be_exploded(tmp_path, changes):
     load_text(tmp_path, changed(SMALL, **changes))
+
+
+@pytest.mark.parametrize("timestamp", [{"column": "time"}, None], ids=["with time", "without"])
+@pytest.mark.parametrize(
+    ("keys", "has_validation"),
+    [({}, True), ({"validation": 0.05}, True), ({"validation": 0}, False), ({"validation_paths": ["v.csv"]}, True)],
+    ids=["share of the default", "share", "none", "files"],
+)
+def test_a_split_may_be_given_by_files(tmp_path, keys, has_validation, timestamp):
+    spec = load_text(tmp_path, changed(SMALL, split=GIVEN | keys, events__timestamp=timestamp))
+    assert (spec.split.test_paths, spec.split.has_validation) == (["t.csv"], has_validation)
+    assert FeatureSpec.from_json(spec.to_json()) == spec
+
+
+def test_a_spec_as_json_says_nothing_of_files_that_are_not_given(tmp_path):
+    split = json.loads(load_text(tmp_path, SMALL).to_json())["split"]
+    assert split == {"kind": "time", "validation": 0.1, "test": 0.1, "seed": 0, "column": None}
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED_NAMES))

@@ -113,7 +113,7 @@ def test_a_binary_file_is_one_line(tmp_path):
         ("name: shop", f"name: {'a' * 101}", ":1: name: String should have at most 100 characters"),
         ("{name: device,", f"{{name: {'d' * 101}, column: device,", ":15: .*at most 100 characters"),
         ('"\\t"', '"\\t"\n  comment: "\\t"', ":3: events: comment and delimiter must differ"),
-        ("[events-*.csv.gz]", f"['{'*a' * 30}']", ":3: events: a path has at most 12 `[*]`"),
+        ("[events-*.csv.gz]", f"['{'*a' * 30}']", ":4: events.paths.0: a path has at most 12 `[*]`"),
         ("slices: [device]", "slices: [device, device]", ":1: spec: evaluation.slices names each feature once"),
         ("kind: dense", 'kind: "\\e[31m\\u202e"', r":27: .*'\\u202e\\x1b|:27: .*\\x1b\[31m\\u202e"),
         ("test: 0.1", "test: 0.1, seed: 99999999999999999999", ":36: split.seed: "),

@@ -98,8 +98,8 @@ def catalogue_batch(
 
 def _history(events: pa.Table, rows: np.ndarray, length: int) -> pa.LargeListArray:
     chosen = timeline.is_chosen(events)
-    query, times = (events[name].to_numpy()[chosen] for name in ("_query", "timestamp_us"))
-    starts, ends = (bounds[(np.cumsum(chosen) - 1)[rows]] for bounds in timeline.find_history(query, times, length))
+    query, moments = events["_query"].to_numpy()[chosen], timeline.moments(events)[chosen]
+    starts, ends = (bounds[(np.cumsum(chosen) - 1)[rows]] for bounds in timeline.find_history(query, moments, length))
     items = events["item_id"].take(pa.array(np.flatnonzero(chosen)[timeline.ranges(starts, ends)]))
     return lists.from_flat(items, ends - starts, _BYTES)
 
@@ -110,9 +110,9 @@ def _seen(events: pa.Table, split: np.ndarray, which: int, spec: FeatureSpec) ->
     item_row, num_held_out = events["item_row"].to_numpy(), int(np.count_nonzero(split == which))
     lengths, rows = np.zeros(num_held_out, np.int64), np.zeros(0, np.int64)
     if spec.evaluation.masks:
-        times = events["timestamp_us"].to_numpy() if spec.events.timestamp else None
+        moments = timeline.moments(events) if spec.has_order else None
         masked = spec.evaluation.mask_seen | ~timeline.is_chosen(events)
-        lengths, rows = timeline.find_seen(events["_query"].to_numpy(), item_row, times, split, which, masked)
+        lengths, rows = timeline.find_seen(events["_query"].to_numpy(), item_row, moments, split, which, masked)
     if spec.queries.same_as_items:  # a page is no answer to itself
         owner = np.concatenate([lists.owners(lengths), np.arange(num_held_out)])
         own = events["query_row"].to_numpy()[split == which]

@@ -14,7 +14,7 @@ from recsys_ssl.lists import one_array
 from recsys_ssl.logs import records, timeline
 from recsys_ssl.logs.ids import find_twin
 from recsys_ssl.logs.rows import find_rows, hash_ids
-from recsys_ssl.logs.sources import concat, partition_by, reject_rows, tag_rejects
+from recsys_ssl.logs.sources import Source, concat, partition_by, reject_rows, tag_rejects
 from recsys_ssl.logs.values import TEXT
 from recsys_ssl.spec import FeatureSpec, Split
 
@@ -106,6 +106,8 @@ class _JoinItems(beam.DoFn):
 class OrderEvents(beam.PTransform):
     """Brings the events of each query together, in order of time, without duplicates, with the query's record.
 
+    Where the split is given by files, it comes before the time, and the events have it as _split.
+
     Takes {"events": (partition of the query, table), "queries": (partition, table)}; the latter is the catalogue
     when queries are items, and is absent when there is no query table.
 
@@ -114,23 +116,22 @@ class OrderEvents(beam.PTransform):
         has to be one. unknown: lists of some queries that the query table does not have. counts.
     """
 
-    def __init__(self, offsets, spec: FeatureSpec, names: Sequence[str]):
+    def __init__(self, offsets, spec: FeatureSpec, sources: Sequence[Source]):
         super().__init__()
-        self._offsets, self._spec, self._names = offsets, spec, list(names)
+        self._offsets, self._orderer = offsets, _OrderEvents(spec, sources)
 
     def expand(self, groups):
         return (
             groups
             | beam.CoGroupByKey()
-            | beam.ParDo(_OrderEvents(self._spec, self._names), self._offsets).with_outputs(
-                "rejects", "unknown", "counts", main="records"
-            )
+            | beam.ParDo(self._orderer, self._offsets).with_outputs("rejects", "unknown", "counts", main="records")
         )
 
 
 class _OrderEvents(beam.DoFn):
-    def __init__(self, spec: FeatureSpec, names: list[str]):
-        self._spec, self._names = spec, names
+    def __init__(self, spec: FeatureSpec, sources: Sequence[Source]):
+        self._spec, self._names = spec, [source.name for source in sources]
+        self._splits = np.array([source.split for source in sources], np.int8)
 
     def process(self, element, offsets):
         partition, groups = element
@@ -151,6 +152,8 @@ class _OrderEvents(beam.DoFn):
             events = events.drop(["_query_row"]).filter(pa.array(known))
             events = events.append_column("query_row", pa.array(row[known] + offsets[partition]))
             queries = None
+        if self._spec.split.kind == "given":
+            events = events.append_column("_split", pa.array(self._split(events)))
         ordered, duplicates = timeline.order_events(events, self._spec.events.deduplicate)
         yield beam.pvalue.TaggedOutput("counts", self._count(ordered, duplicates))
         if self._spec.queries.table:
@@ -158,6 +161,13 @@ class _OrderEvents(beam.DoFn):
             yield from _tag_unknown(_without_record(chosen)["query_id"])
         if ordered.num_rows:
             yield partition, ordered, queries
+
+    def _split(self, events: pa.Table) -> np.ndarray:
+        share = self._spec.split
+        query_ids, item_ids = one_array(events["query_id"]), one_array(events["item_id"])
+        of_file = self._splits[events["_file"].to_numpy()]
+        validation = 0.0 if share.validation_paths else share.validation
+        return timeline.split_by_file(of_file, query_ids, item_ids, validation, share.seed)
 
     def _count(self, ordered: pa.Table, duplicates: int) -> dict[str, int | tuple[int]]:
         ordered = ordered.filter(pa.array(timeline.is_chosen(ordered)))

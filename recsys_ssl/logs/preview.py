@@ -24,6 +24,7 @@ TABLE_RECORDS = 200_000
 """Of an item or query table: its ids must be known to say which of the log's are not."""
 _LEAST, _MOST = 100, 5_000
 _LONGEST_VALUE = 60
+_SPLITS = ("of training", "of validation", "of the test")
 
 Key = tuple[Union[str, int], ...]
 """Keys of the spec from its top, as ("events", "timestamp")."""
@@ -102,7 +103,8 @@ def _preview_side(name: str, spec: FeatureSpec, data_dir: str) -> tuple[Side, li
         sources = match_files(name, spec, data_dir)
     except LogError as error:
         side.fails = True
-        side.add(str(error), (*place, "paths"), is_reject=False)
+        split: Key = tuple(str(error).partition(":")[0].split("."))
+        side.add(str(error), split if split[0] == "split" else (*place, "paths"), is_reject=False)
         return side, []
     side.files = [source.name for source in sources]
     most = min(_MOST, max(_LEAST, LOG_RECORDS // len(sources))) if name == "events" else TABLE_RECORDS
@@ -163,10 +165,12 @@ def _check(batch: Batch, source: Source, side: Side, spec: FeatureSpec) -> pa.Ta
         _add_note(side, note, number)
     if side.name == "events":
         kinds = checked.table["_kind"].to_numpy()
+        positives = int((kinds == records.POSITIVE).sum())
         for word, number in (
-            ("positives", int((kinds == records.POSITIVE).sum())),
+            ("positives", positives),
             ("impressions", int((kinds == records.IMPRESSION).sum())),
             ("ignored", checked.ignored),
+            *([(_SPLITS[source.split], positives)] if spec.split.kind == "given" else []),
         ):
             side.counts[word] = side.counts.get(word, 0) + number
     names = ["query_id", "item_id", "timestamp_us", "_file", "_line"] if side.name == "events" else ["_id"]

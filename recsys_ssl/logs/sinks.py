@@ -80,7 +80,7 @@ class WriteInteractions(beam.PTransform):
     Takes (partition, ordered events, query table or None).
 
     Args:
-        cuts: side input, see `joins.FindCutTimes`; None for a split by a hash.
+        cuts: side input, see `joins.FindCutTimes`; None for a split by another rule.
         offsets: side input, see `joins.NumberItems`.
 
     Returns:
@@ -103,12 +103,17 @@ class _WriteInteractions(beam.DoFn):
     def process(self, element, cuts, offsets):
         partition, events, queries = element
         split = np.where(timeline.is_chosen(events), self._split(events, cuts), timeline.NEITHER)
-        counts, shard = {}, _shard_name(partition, len(offsets) - 1)
+        counts: dict[str, int | tuple[int]] = {}
+        shard = _shard_name(partition, len(offsets) - 1)
         for which, name in enumerate(INTERACTION_SPLITS):
-            counts[name] = int((split == which).sum())
-            if counts[name]:
+            of_split = split == which
+            counts[name] = int(of_split.sum())
+            if of_split.any():
                 batch = interaction_batch(events, queries, split, which, self._spec)
                 write_shard(batch, self._directory, name, shard)
+                if self._spec.split.kind == "given" and self._spec.events.timestamp:  # of tuples the least is kept
+                    times = events["timestamp_us"].to_numpy()[of_split]
+                    counts |= {f"first {name}": (int(times.min()),), f"minus last {name}": (-int(times.max()),)}
             if which != timeline.TRAIN:
                 counts |= {f"held out {name}: {what}": number for what, number in self._count(events, split, which)}
         if (split == timeline.NEITHER).any():
@@ -121,11 +126,11 @@ class _WriteInteractions(beam.DoFn):
 
     def _count(self, events: pa.Table, split: np.ndarray, which: int) -> Iterable[tuple[str, int]]:
         """Names and numbers of `timeline.HeldOut`."""
-        times = events["timestamp_us"].to_numpy() if self._spec.events.timestamp else None
+        moments = timeline.moments(events) if self._spec.has_order else None
         query, item_row = (events[name].to_numpy() for name in ("_query", "item_row"))
         rules = self._spec.evaluation
         found = timeline.count_held_out(
-            query, item_row, times, split, which, rules.group_by == "event", rules.mask_seen
+            query, item_row, moments, split, which, rules.group_by == "event", rules.mask_seen
         )
         return found._asdict().items()
 
@@ -133,6 +138,8 @@ class _WriteInteractions(beam.DoFn):
         share = self._spec.split
         if share.kind == "time":
             return timeline.split_by_time(events["timestamp_us"].to_numpy(), cuts or ())  # no cuts: no events
+        if share.kind == "given":
+            return events["_split"].to_numpy()
         if share.kind == "item_group":
             return timeline.split_by_group(events["_group"].to_numpy(), share.validation, share.test, share.seed)
         query_ids, item_ids = one_array(events["query_id"]), one_array(events["item_id"])
@@ -319,6 +326,12 @@ def _write_summary(counts: dict[str, Any], cuts: Optional[Sequence[int]], spec: 
         held_out_queries=held_out("queries"),
         queries_without_history=held_out("without_history"),
         split_kind=spec.split.kind,
+        split_times_us={
+            split: {"first": counts[f"first {split}"][0], "last": -counts[f"minus last {split}"][0]}
+            for split in INTERACTION_SPLITS
+            if f"first {split}" in counts
+        }
+        or None,
         cuts_us=names,
         cuts={split: iso_time(cut) for split, cut in names.items()} if names else None,
         examples=examples,

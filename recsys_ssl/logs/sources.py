@@ -13,12 +13,13 @@ from apache_beam.io.filesystems import FileSystems
 
 from recsys_ssl.lists import one_array
 from recsys_ssl.logs import records
-from recsys_ssl.logs.batches import MissingColumnError
+from recsys_ssl.logs.batches import LogError, MissingColumnError
 from recsys_ssl.logs.elements import source_columns
 from recsys_ssl.logs.headers import find_header
 from recsys_ssl.logs.paths import Found, find_files
 from recsys_ssl.logs.readers import Batch, Reject, read_batches, read_name
 from recsys_ssl.logs.rows import hash_ids, split_by
+from recsys_ssl.logs.timeline import EVAL, TEST, TRAIN
 from recsys_ssl.logs.values import marks_of
 from recsys_ssl.spec import FeatureSpec, Files
 
@@ -35,6 +36,8 @@ class Source(NamedTuple):
     path: str
     name: str
     """Relative to the data directory; what rejects and messages call it."""
+    split: int = TRAIN
+    """Of a log whose split is given by files: the one that its records belong to, see `timeline`."""
 
 
 def find_sources(spec: FeatureSpec, data_dir: str, rows_per_batch: int) -> dict[str, list[Source]]:
@@ -43,7 +46,8 @@ def find_sources(spec: FeatureSpec, data_dir: str, rows_per_batch: int) -> dict[
     Reads the first records of each side, so that a plain mistake shows before any worker starts.
 
     Raises:
-        LogError: a path matches no file, or the first file of a side lacks a column; of JSON, see `check_fields`.
+        LogError: a path matches no file, or the first file of a side, or of a given split, lacks a column; of JSON, see
+            `check_fields`.
     """
     sources = {}
     for side in _SIDES:
@@ -53,7 +57,8 @@ def find_sources(spec: FeatureSpec, data_dir: str, rows_per_batch: int) -> dict[
             if is_json(side, spec):
                 check_fields(found, side, spec, rows_per_batch)
             else:
-                next(read_source(found[0], side, spec, rows_per_batch), None)
+                for first in {source.split: source for source in reversed(found)}.values():
+                    next(read_source(first, side, spec, rows_per_batch), None)
     return sources
 
 
@@ -102,10 +107,13 @@ def _occurs(
 def match_files(side: str, spec: FeatureSpec, data_dir: str) -> list[Source]:
     """The files of `events`, `items` or `queries`, none of a side that the spec does not have.
 
+    Of a given split the files of training come first, then those of validation and of the test.
+
     Raises:
-        LogError: see `paths.find_files`.
+        LogError: see `paths.find_files`; or two splits have the same file.
     """
-    return [Source(place, file.path, file.name) for place, file in enumerate(_find(side, spec, data_dir))]
+    found = _find(side, spec, data_dir)
+    return [Source(place, file.path, file.name, split) for place, (file, split) in enumerate(found)]
 
 
 def list_versions(spec: FeatureSpec, data_dir: str) -> list[tuple[str, int, float]]:
@@ -114,14 +122,35 @@ def list_versions(spec: FeatureSpec, data_dir: str) -> list[tuple[str, int, floa
     Raises:
         LogError: see `paths.find_files`.
     """
-    found = [file for side in _SIDES for file in _find(side, spec, data_dir)]
+    found = [file for side in _SIDES for file, _ in _find(side, spec, data_dir)]
     return sorted({(file.name, file.num_bytes, file.changed) for file in found})
 
 
-def _find(side: str, spec: FeatureSpec, data_dir: str) -> list[Found]:
+def _find(side: str, spec: FeatureSpec, data_dir: str) -> list[tuple[Found, int]]:
+    """The files of a side, each with its split."""
     files = _files_of(side, spec)
-    key = "events.paths" if side == "events" else f"{side}.table.paths"
-    return find_files(files.paths, data_dir, key) if files else []
+    if files is None:
+        return []
+    if side != "events":
+        return [(file, TRAIN) for file in find_files(files.paths, data_dir, f"{side}.table.paths")]
+    keys = (
+        ("events.paths", files.paths, TRAIN),
+        ("split.validation_paths", spec.split.validation_paths, EVAL),
+        ("split.test_paths", spec.split.test_paths, TEST),
+    )
+    found: list[tuple[Found, int]] = []
+    for key, paths, split in keys:
+        of_split = find_files(paths or [], data_dir, key)
+        others = {file.path: other for file, other in found}
+        twice = next((file for file in of_split if file.path in others), None)
+        if twice is not None:
+            other = keys[others[twice.path]][0]
+            raise LogError(
+                f"{key}: a file is of one split. Received: {twice.name!r}, which {other} names, too. Remove it from "
+                "one of them."
+            )
+        found += [(file, split) for file in of_split]
+    return found
 
 
 def _files_of(side: str, spec: FeatureSpec) -> Optional[Files]:

@@ -44,7 +44,7 @@ class IngestSummary:
     """Those that had chosen nothing before their first event of the split."""
     split_kind: str
     """`time`: by the cuts; in a log without time `random`: by a seeded hash of (query, item), or `item_group`: by one
-    of the item's group."""
+    of the item's group; `given`: by files, and maybe by the hash of (query, item)."""
     cuts_us: Optional[dict[str, int]]
     """Split -> its first microsecond since 1970."""
     cuts: Optional[dict[str, str]]
@@ -87,6 +87,8 @@ class IngestSummary:
     """Table -> file and first record, where that looks like names of columns though the spec gives the names."""
     times_us: Optional[dict[str, int]] = None
     """First and last time of a positive, in microseconds since 1970."""
+    split_times_us: Optional[dict[str, dict[str, int]]] = None
+    """The same of each split that is given by files, where the log has time."""
 
     def to_json(self) -> str:
         return artifacts.to_json(self)
@@ -343,9 +345,12 @@ def check_summary(summary: IngestSummary, spec: FeatureSpec) -> None:
             )
         )
     empty = [split for split, size in summary.splits.items() if not size]
+    if not spec.split.has_validation:
+        empty.remove("eval")
     if empty:
+        advice = "files, or another share" if spec.split.kind == "given" else "events, or other shares or times"
         raise LogError(
             f"every split needs an event. {summary.positives:,} positive events left {' and '.join(empty)} empty "
-            f"({summary.split_kind} split). Use more events, or other shares or times."
+            f"({summary.split_kind} split). Use {'other' if spec.split.kind == 'given' else 'more'} {advice}."
             + "".join(f"\n{hint}" for hint in _hint_at_unit(summary, spec))
         )

@@ -21,17 +21,19 @@ TRAIN, EVAL, TEST = 0, 1, 2
 NEITHER = -1
 """In place of a split: what a query rated low, which rankings leave out."""
 _NEVER = np.iinfo(np.int64).max
+_BITS_OF_TIME = 54  # the year 2100 in microseconds needs 52
 
 # --- Order -----------------------------------------------------------------------------------------
 
 
 def order_events(events: pa.Table, deduplicate: str) -> tuple[pa.Table, int]:
-    """Sorts the events of some queries by (query, time, place in the log) and drops the duplicates.
+    """Sorts the events of some queries by (query, moment, place in the log) and drops the duplicates.
 
     Args:
-        events: columns query_id, item_row, timestamp_us, _file, _line, maybe _place and _kind; all of each query.
+        events: columns query_id, item_row, timestamp_us, _file, _line, maybe _place, _kind and _split (see `moments`);
+            all of each query.
         deduplicate: `event`: identical (query, item, time) once; `pair`: each (query, item) once, the first. What was
-            rated low is no duplicate of a positive.
+            rated low is no duplicate of a positive, nor are events of two given splits.
 
     Returns:
         The events with the column _query int64 (0, 1, ... in order of id), and the number of duplicate positives.
@@ -44,15 +46,16 @@ def order_events(events: pa.Table, deduplicate: str) -> tuple[pa.Table, int]:
     keys = pd.DataFrame(
         {
             "query": rank[encoded.indices.to_numpy()],
-            "time": events["timestamp_us"].to_numpy(),
+            "moment": moments(events),
             "item": events["item_row"].to_numpy(),
             "chosen": is_chosen(events),
+            "split": events["_split"].to_numpy() if "_split" in events.column_names else 0,
         }
     )
     places = [events[name].to_numpy() for name in reversed(order_of(events))]
-    order = np.lexsort((*places, keys["time"], keys["query"]))
+    order = np.lexsort((*places, keys["moment"], keys["query"]))
     keys = keys.iloc[order]
-    same = ["query", "item"] if deduplicate == "pair" else ["query", "item", "time"]
+    same = ["query", "item", "split" if deduplicate == "pair" else "moment"]
     kept = ~keys.duplicated(same if keys["chosen"].all() else [*same, "chosen"]).to_numpy()
     ordered = events.take(pa.array(order[kept]))
     num_duplicates = int((~kept & keys["chosen"]).sum())
@@ -64,6 +67,17 @@ def is_chosen(events: pa.Table) -> np.ndarray:
     if "_kind" not in events.column_names:
         return np.ones(events.num_rows, bool)
     return events["_kind"].to_numpy() == POSITIVE
+
+
+def moments(events: pa.Table) -> np.ndarray:
+    """[num_events] int64 that order what a query did: the times, and where the split is given (_split), that first.
+
+    All of an earlier split is then before an event, whatever its time, as it is before the model that is tested.
+    """
+    times = events["timestamp_us"].to_numpy()
+    if "_split" not in events.column_names:
+        return times
+    return (events["_split"].to_numpy().astype(np.int64) << _BITS_OF_TIME) + times
 
 
 def chosen_times(events: pa.Table) -> np.ndarray:
@@ -229,6 +243,19 @@ def split_by_group(groups: np.ndarray, validation: float, test: float, seed: int
     return _split_by_share(mix_hashes(groups, np.uint64(0), seed), validation, test)
 
 
+def split_by_file(
+    split: np.ndarray, query_ids: pa.Array, item_ids: pa.Array, validation: float, seed: int
+) -> np.ndarray:
+    """[num_events] int8 split of a log whose files are of one split each.
+
+    Args:
+        split: [num_events] int8, that of each event's file.
+        validation: share of the TRAIN events that becomes EVAL, by the hash of `split_by_hash`; 0: none does.
+    """
+    drawn = split_by_hash(query_ids, item_ids, validation, 0.0, seed) == EVAL
+    return np.where(drawn & (split == TRAIN), np.int8(EVAL), split)
+
+
 def _split_by_share(hashes: np.ndarray, validation: float, test: float) -> np.ndarray:
     share = hashes / 2.0**64
     return np.where(share < test, TEST, np.where(share < test + validation, EVAL, TRAIN)).astype(np.int8)
@@ -238,8 +265,8 @@ def _split_by_share(hashes: np.ndarray, validation: float, test: float) -> np.nd
 # Radix selection: a time is three digits of 18 bits. Each pass counts one digit among the times that begin with
 # the digits found so far, and so finds the next digit of each cut.
 
-_BITS = 18
-NUM_PASSES = 3  # 54 bits; the year 2100 in microseconds needs 52
+_BITS = _BITS_OF_TIME // 3
+NUM_PASSES = 3
 
 
 class Search(NamedTuple):

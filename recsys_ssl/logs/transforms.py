@@ -116,10 +116,15 @@ def attach_ingest(
         by_query["queries"] = catalogue
     elif "queries" in tables:
         by_query["queries"] = tables["queries"].records
-    ordered: beam.pvalue.DoOutputsTuple = by_query | OrderEvents(offsets, spec, names["events"])
+    ordered: beam.pvalue.DoOutputsTuple = by_query | OrderEvents(offsets, spec, sources["events"])
 
-    times = ordered.records | "Times" >> beam.Map(lambda element: timeline.chosen_times(element[1]))
-    cuts = beam.pvalue.AsSingleton(times | FindCutTimes(spec.split))
+    cuts = beam.pvalue.AsSingleton(
+        ordered.records
+        | "Times" >> beam.Map(lambda element: timeline.chosen_times(element[1]))
+        | FindCutTimes(spec.split)
+        if spec.split.kind == "time"
+        else pipeline | "NoCuts" >> beam.Create([None])
+    )
     written = ordered.records | WriteInteractions(cuts, offsets, spec, interactions_dir)
     counted = {"items": catalogue, "train": written.train_counts, "impressions": joined.impressions}
     stored = counted | WriteCatalogue(offsets, spec, catalogue_dir)
