@@ -37,7 +37,8 @@ class Schedule:
     Attributes:
         steps: the most steps.
         eval_every: steps between validations, each of which ends with a checkpoint.
-        score: the figure of a validation that decides which weights are the best.
+        score: the figure of a validation that decides which weights are the best; None: there is no validation, and
+            the last weights are kept.
         larger_is_better: whether a larger score is.
         patience: validations without a better score after which the run ends; None: it never ends early.
         examples_per_step: for the speed.
@@ -46,7 +47,7 @@ class Schedule:
 
     steps: int
     eval_every: int
-    score: str
+    score: str | None
     larger_is_better: bool
     examples_per_step: int
     advice: str
@@ -57,10 +58,10 @@ class Schedule:
 class Outcome:
     """What a finished run reports; speed and `seconds` count this process only."""
 
-    score: str
-    """The figure that `best_score` is of."""
+    score: str | None
+    """The figure that `best_score` is of; both are None where there was no validation, and `best_step` is the last."""
     best_step: int
-    best_score: float
+    best_score: float | None
     last_step: int
     still_improves: bool
     """Whether more steps would probably give a better score: the last validation of all steps is the best, and more
@@ -82,6 +83,8 @@ def run_steps(
     progress: Progress | None = None,
 ) -> Outcome:
     """Trains to the last step, or until the score has stopped getting better, and leaves the best weights in `model`.
+
+    Without a score every step is taken, and the last weights are left.
 
     A run that finds a checkpoint in `directory` goes on from it. It ends like one that was never interrupted if batches
     and draws are functions of the seed and the step.
@@ -126,12 +129,11 @@ def run_steps(
         if not math.isfinite(figures["loss"]):
             raise ValueError(f"the loss must be finite. Received: {figures} at step {now}. {schedule.advice}")
         figures |= validate()
-        if not math.isfinite(figures[schedule.score]):
-            raise ValueError(
-                f"{schedule.score} must be finite. Received: {figures[schedule.score]} at step {now}. {schedule.advice}"
-            )
-        if sign * figures[schedule.score] > sign * float(best_score):
-            best_score.assign(figures[schedule.score])
+        score = figures[schedule.score] if schedule.score else sign * now  # without a validation the last is the best
+        if not math.isfinite(score):
+            raise ValueError(f"{schedule.score} must be finite. Received: {score} at step {now}. {schedule.advice}")
+        if sign * score > sign * float(best_score):
+            best_score.assign(score)
             best_step.assign(now)
             best.save(now)
         if now <= _EARLIER * schedule.steps:
@@ -152,12 +154,13 @@ def run_steps(
         tf.train.Checkpoint(model=model).restore(best.latest_checkpoint).expect_partial()
     speed = (now - first_step) * schedule.examples_per_step / seconds
     gain, earlier = sign * (float(best_score) - float(earlier_score)), float(earlier_score)
+    rises = int(best_step) == schedule.steps and math.isfinite(earlier) and gain > _GAIN * abs(earlier)
     return Outcome(
         score=schedule.score,
         best_step=int(best_step),
-        best_score=float(best_score),
+        best_score=float(best_score) if schedule.score else None,
         last_step=now,
-        still_improves=int(best_step) == schedule.steps and math.isfinite(earlier) and gain > _GAIN * abs(earlier),
+        still_improves=rises and schedule.score is not None,
         examples_per_step=schedule.examples_per_step,
         examples_per_second=speed,
         seconds=seconds,

@@ -202,6 +202,11 @@ class Split(StrictModel):
     def has_validation(self) -> bool:
         return self.validation > 0.0 or self.validation_paths is not None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The splits of the interactions, in order: `train`, `eval` where there is a validation, `test`."""
+        return ("train", "eval", "test") if self.has_validation else ("train", "test")
+
     @model_validator(mode="after")
     def _keys_go_with_kind(self):
         if (self.kind == "item_group") != (self.column is not None):

@@ -89,6 +89,18 @@ def test_a_larger_score_may_be_the_better_one(tmp_path):
     assert done.place == pytest.approx(places(10)[10])
 
 
+@pytest.mark.parametrize("larger_is_better", [False, True])
+def test_without_a_score_every_step_is_taken_and_the_last_weights_are_kept(tmp_path, larger_is_better):
+    changes = {"score": None, "patience": 1, "larger_is_better": larger_is_better}
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, end=6, **changes)
+    done = run(tmp_path, **changes)
+    assert (done.firsts, done.place) == ([4], pytest.approx(places(10)[10]))
+    outcome = done.outcome
+    assert (outcome.score, outcome.best_score, outcome.best_step, outcome.last_step) == (None, None, 10, 10)
+    assert not outcome.still_improves
+
+
 @pytest.mark.parametrize(
     ("scores", "larger_is_better", "improves"),
     [

@@ -32,9 +32,10 @@ def IngestLogs(  # noqa: N802  (components are named as classes)
 
     When ingestion fails, TFX deletes the outputs; `rejected_copy` keeps the rejected records all the same.
     """
+    feature_spec = FeatureSpec.from_json(spec)
     try:
         ingest_logs(
-            FeatureSpec.from_json(spec),
+            feature_spec,
             data_dir,
             interactions.uri,
             catalogue.uri,
@@ -48,5 +49,5 @@ def IngestLogs(  # noqa: N802  (components are named as classes)
     manifest = artifacts.derive_manifest("run", spec, json.loads(config), code, {})
     manifest.inputs["data"] = artifacts.digest(data_fingerprint)
     manifest.write(interactions.uri, catalogue.uri)
-    describe_examples(interactions, examples.INTERACTION_SPLITS)
+    describe_examples(interactions, feature_spec.split.names)
     describe_examples(catalogue, [examples.CATALOGUE_SPLIT])

@@ -28,8 +28,9 @@ def TransformFeatures(  # noqa: N802
     manifest = artifacts.derive_manifest(
         "run", spec, {}, code, {"interactions": interactions.uri, "catalogue": catalogue.uri}
     )
+    feature_spec = FeatureSpec.from_json(spec)
     transform_features(
-        FeatureSpec.from_json(spec),
+        feature_spec,
         interactions.uri,
         catalogue.uri,
         query_transform.uri,
@@ -40,5 +41,5 @@ def TransformFeatures(  # noqa: N802
     )
     made = query_transform, item_transform, encoded_interactions, encoded_catalogue
     manifest.write(*(artifact.uri for artifact in made))
-    describe_examples(encoded_interactions, examples.INTERACTION_SPLITS)
+    describe_examples(encoded_interactions, feature_spec.split.names)
     describe_examples(encoded_catalogue, [examples.CATALOGUE_SPLIT])

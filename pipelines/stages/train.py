@@ -33,9 +33,9 @@ def train_arm(
     artifacts.delete_file(settings_path)
 
     def report(step: int, steps: int, figures: dict[str, float]) -> None:
-        name, recall = read_recall(figures)
+        recall = "{} {:.4f}  ".format(*read_recall(figures)) if spec.split.has_validation else ""
         PROGRESS.info(
-            f"step {step:,}/{steps:,}  loss {figures['loss']:.3f}  {name} {recall:.4f}  "
+            f"step {step:,}/{steps:,}  loss {figures['loss']:.3f}  {recall}"
             f"{figures['examples_per_second']:,.0f} examples/s"
         )
 
@@ -44,10 +44,10 @@ def train_arm(
     artifacts.write_text(Path(towers_dir, artifacts.TRAIN_CAUTIONS_FILE), artifacts.to_json(cautions))
     artifacts.write_text(settings_path, artifacts.to_json(config))
     artifacts.write_text(Path(log_dir, artifacts.TRAIN_RESULT_FILE), artifacts.to_json(result))
-    name, recall = read_recall({result.score: result.best_score})
-    PROGRESS.info(
-        f"{config.ssl.regularizer}: best {name} {recall:.4f} at step {result.best_step:,} of {result.last_step:,}"
-    )
+    best = "no validation, the last weights"
+    if result.score is not None and result.best_score is not None:
+        best = "best {} {:.4f}".format(*read_recall({result.score: result.best_score}))
+    PROGRESS.info(f"{config.ssl.regularizer}: {best} at step {result.best_step:,} of {result.last_step:,}")
     for caution in cautions:
         PROGRESS.warning(caution)
     return result
@@ -94,7 +94,7 @@ def list_cautions(asked: TrainConfig, config: TrainConfig, result: Outcome) -> l
             f"each batch holds all {result.examples_per_step:,} examples of the train split, which are fewer than "
             f"train.batch_size={config.batch_size}."
         )
-    if result.still_improves and result.best_score < 1.0:
+    if result.still_improves and result.score is not None and result.best_score is not None and result.best_score < 1.0:
         cautions.append(
             f"{read_recall({result.score: result.best_score})[0]} still rises at the last of {result.last_step:,} "
             f"steps. More may give a better model: --set train.steps={2 * result.last_step}."

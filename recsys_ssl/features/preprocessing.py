@@ -78,7 +78,7 @@ def transform(
     write_encoding(query_transform_dir, _query_encoding(spec, query_transform_dir, item_transform_dir))
 
     interaction_shards = [
-        (path, split) for split in examples.INTERACTION_SPLITS for path in examples.list_shards(interactions_dir, split)
+        (path, split) for split in spec.split.names for path in examples.list_shards(interactions_dir, split)
     ]
     with beam.Pipeline(options=beam_options) as pipeline:
         _ = (

@@ -149,8 +149,8 @@ def _look_up(spec: FeatureSpec, interactions_dir: str, key: bytes) -> _Asked:
         event = max(held_out, key=_time_of)
         chosen = _to_values(event.get(sequences[0].name)) if sequences else None
         return _Asked(query_id, event, event.get("seen_rows", []), chosen)
-    events = [event for split in ("train", "eval") for event in _read_events(interactions_dir, split, key)]
-    events.sort(key=_time_of)
+    before = (_read_events(interactions_dir, split, key) for split in spec.split.names[:-1])
+    events = [event for of_split in before for event in sorted(of_split, key=_time_of)]
     if not events:
         of_id = {f.name: [key] for f in spec.query_features if isinstance(f, ColumnFeature) and _is_id(spec, f)}
         return _Asked(query_id, of_id, [], [], is_known=False)

@@ -71,7 +71,7 @@ def train(
 
 
 class Fitted(NamedTuple):
-    """A trained model, with the weights of the best validation, and the catalogue that it reads."""
+    """A trained model, with the weights of the best validation, or the last, and the catalogue that it reads."""
 
     model: TwoTower
     catalogue: Catalogue
@@ -88,6 +88,8 @@ def fit(
     tell: News | None = None,
 ) -> Fitted:
     """Trains the two towers and returns the best of them by validation Recall@k, see `metrics.choose_k`.
+
+    Where the split holds out no validation, those of the last step.
 
     A run that finds a checkpoint of the same settings and data in `checkpoint_dir` goes on from it and ends with
     the same metrics as one that was never interrupted: batches, masks and samples are functions of the seed
@@ -107,9 +109,10 @@ def fit(
     num_examples = count_examples(train_shards)
     batch_size = min(config.batch_size, num_examples)
     model, catalogue = build_model(spec, config, inputs)
-    validator = Validator(spec, inputs.interactions_dir, catalogue, config.validation_queries, config.seed)
-    k = choose_k(catalogue.num_items)
-    score = name_recall(k)
+    k, score, validator = choose_k(catalogue.num_items), None, None
+    if spec.split.has_validation:
+        score = name_recall(k)
+        validator = Validator(spec, inputs.interactions_dir, catalogue, config.validation_queries, config.seed)
 
     # --- Model -----------------------------------------------------------------------------------
     mutual_information = read_mutual_information(config, inputs, model.item_layout.features)
@@ -135,12 +138,15 @@ def fit(
         with examples.reading_shards(train_shards):
             yield from make_dataset(first_step)
 
+    def validate() -> dict[str, float]:
+        return {score: validator.recall_at(model, k)} if score and validator else {}
+
     outcome = run_steps(
         step,
         model,
         make_batches,
         step.compile(make_dataset(0).element_spec),
-        lambda: {score: validator.recall_at(model, k)},
+        validate,
         Schedule(
             steps=config.steps,
             eval_every=config.eval_every,
@@ -229,7 +235,7 @@ def _fingerprint(
 ) -> str:
     """Names a run by what it is made of: settings, what it reads, and a pre-trained encoder."""
     shards = examples.list_shards(inputs.catalogue_dir, examples.CATALOGUE_SPLIT)
-    for split in ("train", "eval"):
+    for split in spec.split.names[:-1]:
         shards += examples.list_shards(inputs.interactions_dir, split)
     contents = [(os.path.basename(path), _hash_file(path)) for path in shards]
     facts = [

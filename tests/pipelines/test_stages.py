@@ -31,6 +31,8 @@ def work(tmp_path, monkeypatch):
     def train_nothing(spec, config, inputs, towers_dir, *rest):
         if config.seed == 666:
             raise KeyboardInterrupt
+        if config.seed == 8:  # no validation is held out
+            return Outcome(None, 20, None, 20, False, 16, 1.0, 2.0)
         return Outcome("validation_recall_at_50", 10, 0.25, 20, config.seed == 7, 16, 1.0, 2.0)
 
     told = []
@@ -187,3 +189,11 @@ def test_the_result_of_a_training_names_its_score(work, tmp_path):
     work.train("control")
     result = json.loads(Path(tmp_path, "control", "run", artifacts.TRAIN_RESULT_FILE).read_text())
     assert (result["score"], result["best_score"]) == ("validation_recall_at_50", 0.25)
+
+
+def test_a_training_without_validation_says_that_the_last_weights_are_kept(work, tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        work.train("control", "train.seed=8")
+    assert "none: no validation, the last weights at step 20 of 20" in caplog.messages
+    result = json.loads(Path(tmp_path, "control", "run", artifacts.TRAIN_RESULT_FILE).read_text())
+    assert (result["score"], result["best_score"], result["best_step"]) == (None, None, 20)

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from recsys_ssl.evaluation.metrics import recall
 from recsys_ssl.evaluation.ranking import rank_by_popularity
+from recsys_ssl.spec import Split
 from recsys_ssl.training.step import TrainStep
 from recsys_ssl.training.train import build_model, fit
 from recsys_ssl.training.validation import Validator
@@ -86,6 +87,24 @@ def script_steps(monkeypatch):
         monkeypatch.setattr(TrainStep, "compile", compile_nothing)
 
     return script
+
+
+def test_without_a_validation_no_held_out_event_is_read_and_the_last_weights_are_kept(
+    shop, shop_inputs, make_config, script_steps, tmp_path
+):
+    script_steps(1.0)
+    split = Split(kind="given", test_paths=["test.csv"], validation=0.0)
+    spec = shop.spec.model_copy(update={"split": split})
+    target = tmp_path / "interactions" / "Split-train"
+    target.parent.mkdir()
+    target.symlink_to(Path(shop_inputs.interactions_dir) / "Split-train")
+    inputs = dataclasses.replace(shop_inputs, interactions_dir=str(target.parent))
+    told = []
+    config = make_config(steps=25, eval_every=10, patience=1)
+    outcome = fit(spec, config, inputs, str(tmp_path), progress=lambda *news: told.append(news)).outcome
+    assert [now for now, _, _ in told] == [10, 20, 25]
+    assert all("loss" in figures and not any("validation" in name for name in figures) for *_, figures in told)
+    assert (outcome.score, outcome.best_score, outcome.best_step, outcome.last_step) == (None, None, 25, 25)
 
 
 # --- Repeating and resuming ---------------------------------------------------------------------------
