@@ -92,11 +92,11 @@ def forget(trial: Trial) -> Trial:
 
 
 def compare(committed: Trial, found: Trial) -> Iterator[str]:
-    """What differs, each as a text."""
+    """What differs, each as a text; figures that the committed trial did not have are not compared."""
     before, now = (dict(_flatten({name: getattr(trial, name) for name in OUTCOME})) for trial in (committed, found))
-    for name in sorted({*before, *now}):
-        if before.get(name) != now.get(name):
-            yield f"{name} {before.get(name)}, now {now.get(name)}"
+    for name in sorted(before):
+        if before[name] != now.get(name):
+            yield f"{name} {before[name]}, now {now.get(name)}"
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks import records
 from benchmarks.claims import RESULTS
 from benchmarks.evidence.datasets import DATASETS, QUERIES_ARE_ITEMS, WORK, Prepared, prepare
-from recsys_ssl.evaluation.metrics import average_precision
+from recsys_ssl.evaluation.metrics import METRICS, average_precision
 from recsys_ssl.evaluation.queries import RankingTask
 from recsys_ssl.evaluation.slices import ITEM_SLICES, item_slices
 
@@ -199,6 +199,9 @@ def judge_ranks(
     for k in (10, 50):
         precision, rankings = average_precision(ranks, task.positive_offsets, k)
         metrics["all"][f"map_at_{k}"] = round(float(precision.sum() / rankings.sum()), 6)
+    for name in ("user_recall_at_20", "ndcg_at_20"):  # of each ranking, as most of the literature has it
+        values, rankings = METRICS[name](ranks, task.positive_offsets)
+        metrics["all"][name] = round(float(values.sum() / rankings.sum()), 6)
     for index, name in enumerate(ITEM_SLICES):
         own = ranks[slices == index]
         metrics[name] = {**_recalls(own), "pairs": len(own)}

@@ -42,7 +42,7 @@ def list_cautions(spec: FeatureSpec, summary: Mapping[str, Any], split: str = "t
     )
     # The features of a query that is an item are the same at its first event and at its last.
     one_by_one = spec.evaluation.group_by == "event" or spec.queries.same_as_items
-    if spec.split.kind == "time" and not one_by_one and strangers > MANY_WITHOUT_HISTORY * queries:
+    if spec.events.timestamp is not None and not one_by_one and strangers > MANY_WITHOUT_HISTORY * queries:
         advice = "Set evaluation.group_by: event in the spec, which ranks each event after those before it."
         if not spec.item_sequences:
             advice += " Give the queries an item_sequence too, or a ranking knows nothing of those events."

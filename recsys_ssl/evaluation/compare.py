@@ -137,8 +137,8 @@ def _item_slice_rows(
 
 
 def _slice_ks(task: RankingTask, config: EvaluationConfig) -> list[int]:
-    """The k of the recalls of all slices: the catalogue's, 10 where it is not larger, and the primary's if it fits."""
-    k, primary = metrics.choose_reported_k(task.num_items), _recall_k(config.primary)
+    """The k of the recalls of all slices: the catalogue's, 10 where it is not larger, a fitting pooled primary's."""
+    k, primary = metrics.choose_reported_k(task.num_items), metrics.POOLED_K.get(config.primary, 0)
     return sorted({k, min(10, k), primary if 0 < primary <= metrics.MOST_K_SHARE * task.mean_eligible else k})
 
 

@@ -21,7 +21,7 @@ from recsys_ssl.evaluation.queries import (
 )
 from recsys_ssl.evaluation.ranking import Ranked, rank, rank_by_popularity
 from recsys_ssl.evaluation.samples import pick_samples
-from recsys_ssl.spec import FeatureSpec
+from recsys_ssl.spec import FeatureSpec, Split
 
 Progress = Callable[[str, int, int], None]
 """Called with the step's name, the rankings done and the rankings in all."""
@@ -99,7 +99,7 @@ def evaluate_arms(
             "passed": True,
             "detail": f"{num_events:,} held-out events and {task.num_items:,} items agree row by row.",
         },
-        _check_time(task, summary),
+        _check_time(spec, task, summary),
         _check_index(treatment, config),
     ]
     compared = compare(task, ranked_control, ranked_treatment, popular, train_counts, checks, config)
@@ -144,10 +144,22 @@ def _step(progress: Optional[Progress], name: str):
 # --- Validity ----------------------------------------------------------------------------------------
 
 
-def _check_time(task: RankingTask, summary: Mapping[str, Any]) -> Row:
+def _check_time(spec: FeatureSpec, task: RankingTask, summary: Mapping[str, Any]) -> Row:
     name, cuts = "Training before testing", summary.get("cuts_us")
     if task.min_timestamp_us is None:
         return {"name": name, "passed": None, "detail": "The log has no time: a leak of the future cannot be excluded."}
+    if spec.split.kind == "given":
+        times = summary.get("split_times_us") or {}
+        if "train" not in times:
+            return {"name": name, "passed": None, "detail": "The times of the given splits were not given."}
+        last, in_order = times["train"]["last"], task.min_timestamp_us >= times["train"]["last"]
+        told = "" if in_order else " They overlap: the models may have learnt from the future of what they are asked."
+        return {
+            "name": name,
+            "passed": in_order or None,
+            "detail": f"The split was given. Training ends at {_date(last)}; first held-out event "
+            f"{_date(task.min_timestamp_us)}.{told}",
+        }
     if not cuts:
         return {"name": name, "passed": None, "detail": "The cut times of the split were not given."}
     train_end = min(cuts.values())
@@ -215,6 +227,8 @@ def _protocol(spec: FeatureSpec, task: RankingTask, summary: Mapping[str, Any], 
         "random": f"Random (the log has no time): validation {spec.split.validation:.0%}, test {spec.split.test:.0%}.",
         "item_group": f"By groups of items, the values of {spec.split.column} (the log has no time): validation "
         f"{spec.split.validation:.0%}, test {spec.split.test:.0%} of the groups. Every test item is new.",
+        "given": f"Given by files: training {_join(spec.events.paths)}; validation {_describe_validation(spec.split)}; "
+        f"test {_join(spec.split.test_paths)}.",
     }[spec.split.kind]
     group = {
         "query": "One ranking per query, at its first held-out event; all its held-out items are positives, each once.",
@@ -222,6 +236,8 @@ def _protocol(spec: FeatureSpec, task: RankingTask, summary: Mapping[str, Any], 
         "stay in the ranking as other items.",
     }[spec.evaluation.group_by]
     before = "the event" if spec.events.timestamp else "the split"
+    if spec.events.timestamp and spec.split.kind == "given":
+        before = "the split, and in it before the event,"
     repeats, disliked, pairs = count_repeats(summary)
     if task.masks_seen:
         repeats, pairs = task.num_repeats, task.num_repeats + task.num_pairs
@@ -247,8 +263,9 @@ def _protocol(spec: FeatureSpec, task: RankingTask, summary: Mapping[str, Any], 
         "Filter": f"{masked}.{own}",
         "Ties": "Rank = 1 + items scored higher + half of the other items scored equal; tied held-out items of one "
         "ranking take their expected places in random order.",
-        "Denominators": "Recall@k: all held-out pairs (micro). MAP@k: min(k, held-out items), mean over rankings. "
-        "NDCG@10: ideal over min(10, held-out items), mean over rankings. MRR: best held-out item, no cut-off. "
+        "Denominators": "Recall@k: all held-out pairs, pooled (micro). Recall@20 per ranking: the ranking's held-out "
+        "items, mean over rankings (macro). MAP@k: min(k, held-out items), mean over rankings. NDCG@k: ideal over "
+        "min(k, held-out items), mean over rankings. MRR: best held-out item, no cut-off. "
         "Coverage@10: items of the catalogue in any first ten.",
         "Item slices": "By training events. Head: most frequent 10% of trained items; torso: the next that hold 80% of "
         "the remaining events; tail: other trained items; cold: no training event.",
@@ -259,6 +276,18 @@ def _protocol(spec: FeatureSpec, task: RankingTask, summary: Mapping[str, Any], 
         "Most-popular": "All items by training events, the same filter: the floor that a model has to beat.",
     }
     return [{"topic": topic, "statement": statement} for topic, statement in statements.items()]
+
+
+def _describe_validation(split: Split) -> str:
+    if split.validation_paths:
+        return _join(split.validation_paths)
+    if not split.validation:
+        return "none, so that the last step of the training is kept"
+    return f"{split.validation:.0%} of the training pairs, by a hash"
+
+
+def _join(paths: Optional[Sequence[str]]) -> str:
+    return ", ".join(paths or [])
 
 
 def _date(timestamp_us: int) -> str:

@@ -30,6 +30,20 @@ def recall(ranks: np.ndarray, offsets: np.ndarray, k: int) -> Ratio:
     return _sum_per_ranking(ranks <= k, offsets), np.diff(offsets).astype(np.float64)
 
 
+def recall_per_ranking(ranks: np.ndarray, offsets: np.ndarray, k: int) -> Ratio:
+    """Returns the mean over rankings of the share of held-out items among the first k (macro).
+
+    mean_r #{i in T_r : rank(i) <= k} / |T_r|, the Recall@k of most work on collaborative filtering, a ranking being a
+    user. In [0, 1], higher is better; a ranking with more than k held-out items cannot reach 1. Undefined without a
+    ranking.
+
+    References:
+        He et al. 2020, LightGCN, arXiv:2002.02126, section 4.1.
+    """
+    hits, pairs = recall(ranks, offsets, k)
+    return hits / pairs, np.ones(len(pairs))
+
+
 def average_precision(ranks: np.ndarray, offsets: np.ndarray, k: int) -> Ratio:
     """Returns the mean over rankings of the average precision among the first k (MAP@k).
 
@@ -67,11 +81,21 @@ METRICS: Mapping[str, Callable[[np.ndarray, np.ndarray], Ratio]] = {
     "map_at_10": lambda ranks, offsets: average_precision(ranks, offsets, 10),
     "map_at_50": lambda ranks, offsets: average_precision(ranks, offsets, 50),
     "ndcg_at_10": lambda ranks, offsets: ndcg(ranks, offsets, 10),
+    "user_recall_at_20": lambda ranks, offsets: recall_per_ranking(ranks, offsets, 20),
+    "ndcg_at_20": lambda ranks, offsets: ndcg(ranks, offsets, 20),
     "mrr": reciprocal_rank,
 }
-RECALL_K: Mapping[str, int] = {"recall_at_10": 10, "recall_at_50": 50}
+POOLED_K: Mapping[str, int] = {"recall_at_10": 10, "recall_at_50": 50}
+"""The recalls of all held-out pairs, which every slice of items has too."""
+RECALL_K: Mapping[str, int] = {**POOLED_K, "user_recall_at_20": 20}
 """The metrics that say only whether an item is among the first k, so that they reach 1 when k is the catalogue."""
-_LABELS: Mapping[str, str] = {"recall": "Recall", "map": "MAP", "ndcg": "NDCG", "mrr": "MRR"}
+_LABELS: Mapping[str, str] = {
+    "recall": "Recall{}",
+    "map": "MAP{}",
+    "ndcg": "NDCG{}",
+    "user_recall": "Recall{} per ranking",
+    "mrr": "MRR{}",
+}
 _MOST_K = 50
 # Recall@k of a random order is k over the items ranked: beyond a fifth of them most of the figure says nothing of a
 # model, and with all of them it is 1 for every model.
@@ -79,9 +103,9 @@ MOST_K_SHARE = 0.2
 
 
 def label_of(metric: str) -> str:
-    """A metric's name as people read it: `recall_at_10` is Recall@10."""
+    """A metric's name as people read it: `recall_at_10` is Recall@10, `user_recall_at_20` Recall@20 per ranking."""
     name, _, k = metric.partition("_at_")
-    return f"{_LABELS[name]}@{k}" if k else _LABELS[name]
+    return _LABELS[name].format(f"@{k}" if k else "")
 
 
 def choose_k(num_items: int) -> int:
@@ -106,7 +130,7 @@ def choose_reported_k(num_items: int) -> int:
 
 def list_metrics(num_items: int) -> dict[str, Callable[[np.ndarray, np.ndarray], Ratio]]:
     """The metrics of a catalogue: METRICS, and Recall@k with the k of `choose_reported_k`."""
-    ks = sorted({choose_reported_k(num_items), *RECALL_K.values()})
+    ks = sorted({choose_reported_k(num_items), *POOLED_K.values()})
     return {**{name_recall(k): functools.partial(recall, k=k) for k in ks}, **METRICS}
 
 

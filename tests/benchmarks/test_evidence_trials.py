@@ -1,6 +1,7 @@
 """The search of settings, the file of trials, and the share of a log that is kept."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ from benchmarks.evidence.trials import (
     RECOMMENDED,
     REGULARIZERS,
     Trial,
+    judge_ranks,
     make_config,
     read_trials,
 )
 from recsys_ssl import examples
+from recsys_ssl.evaluation.queries import RankingTask
 from recsys_ssl.spec_files import load_spec
 
 # --- Search --------------------------------------------------------------------------------------------
@@ -144,3 +147,26 @@ def test_a_share_keeps_distinct_events_and_counts_them_anew(shop, tmp_path):
             read_column(root / "encoded-interactions", split, "item_row") for root in (source, tmp_path / "one")
         ]
         np.testing.assert_array_equal(*held_out)
+
+
+# --- Judging -------------------------------------------------------------------------------------------
+
+
+def test_ranks_are_judged_pooled_and_by_ranking(tmp_path):
+    """Two rankings: held-out items at ranks 1, 11 and 40, and at rank 20."""
+    task = RankingTask(
+        positive_offsets=np.array([0, 3, 4]),
+        positive_rows=np.array([0, 1, 2, 0]),
+        masked_offsets=np.zeros(3, np.int64),
+        masked_rows=np.zeros(0, np.int64),
+        cluster=np.array([0, 1]),
+        query_ids=np.array(["a", "b"]),
+        event_rows=np.array([0, 3]),
+        num_items=50,
+    )
+    ranks, places = np.array([1.0, 11.0, 40.0, 20.0]), (tmp_path / "ranks.npz", tmp_path / "task.npz")
+    found = judge_ranks(task, ranks, np.arange(50), *places)["all"]
+    assert (found["recall_at_10"], found["recall_at_50"], found["pairs"]) == (1 / 4, 1.0, 4)
+    assert found["user_recall_at_20"] == pytest.approx((2 / 3 + 1) / 2, abs=1e-6)
+    gains = (1 / math.log2(2) + 1 / math.log2(12)) / (1 / math.log2(2) + 1 / math.log2(3) + 1 / math.log2(4))
+    assert found["ndcg_at_20"] == pytest.approx((gains + 1 / math.log2(21)) / 2, abs=1e-6)

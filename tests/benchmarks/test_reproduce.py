@@ -54,6 +54,11 @@ def test_tests_that_come_out_the_same_are_identical(run, tmp_path, capsys):
     assert lines[-1] == "2 of 2 are identical"
 
 
+def test_a_metric_that_a_committed_trial_did_not_have_makes_no_difference(run):
+    more = {**METRICS, "all": {**METRICS["all"], "ndcg_at_20": 0.1}}
+    assert run([make_test("none")], lambda trial: finish(trial, metrics=more)) == 0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -138,7 +138,9 @@ def test_an_interval_needs_thirty_queries(num_queries, enough):
         (45, 0, "recall_at_50", False),
         (45, 0, "recall_at_10", False),  # 10 / 45 = 22%
         (50, 0, "recall_at_10", True),
-        *((45, 0, primary, True) for primary in ("map_at_10", "map_at_50", "ndcg_at_10", "mrr")),
+        (99, 0, "user_recall_at_20", False),
+        (100, 0, "user_recall_at_20", True),
+        *((45, 0, primary, True) for primary in ("map_at_10", "map_at_50", "ndcg_at_10", "ndcg_at_20", "mrr")),
     ],
 )
 def test_a_recall_that_looks_at_more_than_a_fifth_of_the_items_fails(num_items, num_masked, primary, passed):
@@ -159,7 +161,9 @@ def test_a_recall_that_looks_at_more_than_a_fifth_of_the_items_fails(num_items, 
         assert report["verdict"]["reasons"][1] in check["detail"]
         assert report["verdict"]["reasons"][1].startswith("Set evaluation.primary to one of ")
         assert f"of the {num_items - num_masked} items that a ranking has on average" in check["detail"]
-        fitting = [*(["recall_at_10"] if num_items >= 50 else []), "map_at_10", "map_at_50", "ndcg_at_10", "mrr"]
+        recalls = [name for name, k in metrics.RECALL_K.items() if k <= 0.2 * (num_items - num_masked)]
+        others = ["map_at_10", "map_at_50", "ndcg_at_10", "ndcg_at_20", "mrr"]
+        fitting = sorted([*recalls, *others], key=list(metrics.METRICS).index)
         assert f"Set evaluation.primary to one of {', '.join(fitting)}, before" in check["detail"]
 
 

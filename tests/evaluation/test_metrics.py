@@ -24,6 +24,8 @@ def oracle(name, rankings):
         ranks = sorted(ranks)
         hits += sum(rank <= k for rank in ranks)
         pairs += len(ranks)
+        if metric == "user_recall":
+            means.append(sum(rank <= k for rank in ranks) / len(ranks))
         if metric == "map":
             precisions = [(i + 1) / rank for i, rank in enumerate(ranks) if rank <= k]
             means.append(sum(precisions) / min(k, len(ranks)))
@@ -38,6 +40,8 @@ def oracle(name, rankings):
 def test_hand_arithmetic():
     assert value(metrics.recall(RANKS, OFFSETS, 10)) == 3 / 4
     assert value(metrics.recall(RANKS, OFFSETS, 2)) == 1 / 4
+    assert value(metrics.recall_per_ranking(RANKS, OFFSETS, 10)) == (2 / 3 + 1 / 1) / 2
+    assert value(metrics.recall_per_ranking(RANKS, OFFSETS, 2)) == (1 / 3 + 0 / 1) / 2
     assert value(metrics.average_precision(RANKS, OFFSETS, 10)) == pytest.approx(((1 / 1 + 2 / 3) / 3 + 1 / 4) / 2)
     assert value(metrics.average_precision(RANKS, OFFSETS, 2)) == pytest.approx(((1 / 1) / 2 + 0) / 2)
     ideal = 1 / math.log2(2) + 1 / math.log2(3) + 1 / math.log2(4)
@@ -68,6 +72,8 @@ def test_metrics_agree_with_scikit_learn():
         assert value(metrics.ndcg(ranks, offsets, k)) == pytest.approx(ndcg_score(held_out, scores, k=k))
         recall = recall_score(held_out.ravel(), (places <= k).ravel())
         assert value(metrics.recall(ranks, offsets, k)) == pytest.approx(recall)
+        recall = recall_score(held_out, places <= k, average="samples")
+        assert value(metrics.recall_per_ranking(ranks, offsets, k)) == pytest.approx(recall)
     # Without a cut-off all held-out items of a ranking are expected, as scikit-learn does.
     precision = label_ranking_average_precision_score(held_out, scores)
     assert value(metrics.average_precision(ranks, offsets, 90)) == pytest.approx(precision)
@@ -104,6 +110,26 @@ def test_a_better_rank_is_never_worth_less(name):
     values = [value(metrics.METRICS[name](np.array([rank, 70.0]), np.array([0, 2]))) for rank in range(1, 70)]
     assert (np.diff(values) <= 0).all()
     assert values[0] > values[-1]
+
+
+def test_labels_tell_pooled_metrics_from_those_of_each_ranking():
+    labels = [metrics.label_of(name) for name in ("recall_at_20", "user_recall_at_20", "ndcg_at_20", "mrr")]
+    assert labels == ["Recall@20", "Recall@20 per ranking", "NDCG@20", "MRR"]
+
+
+@pytest.mark.parametrize("num_items", [15, 60, 160, 1000])
+def test_each_catalogue_has_the_metrics_of_each_ranking_and_no_further_pooled_recall(num_items):
+    names = list(metrics.list_metrics(num_items))
+    ks = sorted({10, 50, metrics.choose_reported_k(num_items)})
+    assert [name for name in names if name.startswith("recall")] == [f"recall_at_{k}" for k in ks]
+    assert {"user_recall_at_20", "ndcg_at_20"} <= set(names)
+
+
+def test_one_query_with_many_items_decides_the_pooled_recall_only():
+    """Nine rankings that hit their only item, and one that misses its 91."""
+    ranks, offsets = np.concatenate([np.ones(9), np.full(91, 1000.0)]), np.append(np.arange(10), 100)
+    assert value(metrics.recall(ranks, offsets, 20)) == 9 / 100
+    assert value(metrics.recall_per_ranking(ranks, offsets, 20)) == 9 / 10
 
 
 def test_the_border_of_k_is_inside():
