@@ -301,6 +301,31 @@ def _write_chembl_targets(to: Path, source: Path | None) -> None:
     _write_csv(activities[activities["p_activity"] != ""], to / "activities.csv")
 
 
+def _write_gowalla(to: Path, source: Path | None) -> None:
+    """The lines of the published split, each a user and its places, become pairs."""
+    source = _require_source(source, "train.txt and test.txt of Gowalla, as LightGCN split it")
+    for split in ("train", "test"):
+        path = _find(source, (f"{split}.txt",))
+        try:
+            with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
+                pairs = [pair for number, line in enumerate(file, 1) for pair in _read_places(path, number, line)]
+        except _READ_ERRORS as error:
+            raise DatasetError(f"{path} cannot be read: {error}. Check the file.") from error
+        if not pairs:
+            raise DatasetError(f"{path} must hold users and their places. Received: none. Check the file.")
+        _write_csv(pd.DataFrame(pairs, columns=["user", "place"]), to / f"{split}.csv")
+
+
+def _read_places(path: Path, number: int, line: str) -> Iterator[tuple[str, str]]:
+    ids = line.split()
+    odd = next((each for each in ids if not each.isdecimal()), None)
+    if odd is not None:
+        raise DatasetError(
+            f"{path}:{number}: a line holds numbers between blanks. Received: {odd[:40]!r}. Check the file."
+        )
+    return ((ids[0], place) for place in ids[1:])
+
+
 # --- Files --------------------------------------------------------------------------------------------------
 
 _READ_ERRORS = (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error, pd.errors.ParserError)
@@ -371,4 +396,5 @@ DATASETS: dict[str, Dataset] = {
     "frappe": Dataset(("usage.csv", "apps.csv"), _write_frappe),
     "chembl-targets": Dataset(("activities.csv", "compounds.csv"), _write_chembl_targets),
     "wikispeedia": Dataset(("items.csv", "links.csv"), _write_wikispeedia),
+    "gowalla": Dataset(("train.csv", "test.csv"), _write_gowalla),
 }

@@ -71,7 +71,7 @@ def test_source_must_be_a_directory(tmp_path):
     assert not (tmp_path / "to").exists()
 
 
-@pytest.mark.parametrize("name", ["complete-journey", "frappe", "wikispeedia", "chembl-targets"])
+@pytest.mark.parametrize("name", ["complete-journey", "frappe", "wikispeedia", "chembl-targets", "gowalla"])
 def test_what_cannot_be_downloaded_asks_for_a_source(name, tmp_path):
     with pytest.raises(DatasetError, match="cannot be downloaded. Pass --source DIR with"):
         fetch(name, tmp_path)
@@ -376,3 +376,27 @@ def test_wikispeedia_decodes_names_and_joins_categories(tmp_path):
     assert list(items["categories"]) == ["Countries|Geography.Europe|Geography.Sea", "Art", ""]
     links = read(tmp_path / "to" / "links.csv")
     assert links.values.tolist() == [["\u00c5land", 'A,_"B"'], ["NA", "\u00c5land"]]
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_gowalla_becomes_pairs_of_each_split(tmp_path, suffix):
+    write(tmp_path / "source" / f"train.txt{suffix}", "0 5 3\n1 3\n2\n")
+    write(tmp_path / "source" / f"test.txt{suffix}", "0 4\n2 5 4 \n")
+    fetch("gowalla", tmp_path / "to", tmp_path / "source")
+    assert (tmp_path / "to" / "train.csv").read_text() == "user,place\n0,5\n0,3\n1,3\n"
+    assert (tmp_path / "to" / "test.csv").read_text() == "user,place\n0,4\n2,5\n2,4\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0 5\n1 -3\n", "train.txt:2: a line holds numbers between blanks. Received: '-3'. Check the file."),
+        ("0 5\nuser,place\n", "train.txt:2: a line holds numbers between blanks. Received: 'user,place'"),
+        ("0\n\n", "train.txt must hold users and their places. Received: none"),
+    ],
+)
+def test_gowalla_of_another_form_is_refused(tmp_path, text, message):
+    write(tmp_path / "source" / "train.txt", text)
+    with pytest.raises(DatasetError, match=message):
+        fetch("gowalla", tmp_path / "to", tmp_path / "source")
+    assert list((tmp_path / "to").iterdir()) == []
