@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
-from recsys_ssl.guessing.evaluation_keys import evaluation_keys, tolerance_keys, why_no_time
+from recsys_ssl.guessing.evaluation_keys import evaluation_keys, split_keys, tolerance_keys, why_no_time
 from recsys_ssl.guessing.event_keys import event_keys, log_columns, split_columns
 from recsys_ssl.guessing.file_keys import file_keys
 from recsys_ssl.guessing.habits import to_frame
@@ -74,11 +74,15 @@ def _entries(plan: Plan) -> list[Entry]:
     items = item_keys(plan, of_items)
     queries, query_features = query_keys(plan)
     read = log_columns(plan, context if plan.items else [*context, *of_items])
-    entries = [Entry("events", [*file_keys(log, read), *event_keys(plan, context)])]
+    given = log.shares if time is None else {}
+    files = log._replace(patterns=[given["train"]], why_files="to train on, by its name") if given else log
+    entries = [Entry("events", [*file_keys(files, read), *event_keys(plan, context)])]
     entries.append(Entry("items", items))
     if queries:
         entries.append(Entry("queries", queries))
-    if time is None:
+    if given:
+        entries.append(Entry("split", split_keys(given, plan)))
+    elif time is None:
         entries.append(Entry("split", {"kind": "random"}, why_no_time(plan)))
     evaluation = evaluation_keys(plan, frame, query_features, context)
     if evaluation:

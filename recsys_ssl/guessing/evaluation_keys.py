@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -71,6 +71,14 @@ def tolerance_keys(plan: Plan, frame: pd.DataFrame) -> list[Entry]:
     worst = max(lacking, key=lambda name: lacking[name].mean())
     why = f"{share:.1%} of the records seen lack a value, most often {worst}: they are left out"
     return [Entry("max_rejected_share", min(1.0, math.ceil(share * 120) / 100), why)]
+
+
+def split_keys(shares: Mapping[str, str], plan: Plan) -> list[Entry]:
+    """The keys of a split that files give, see `tables.Table.shares`."""
+    entries = [Entry("kind", "given", f"by the names of the files; {why_no_time(plan)}")]
+    if "validation" in shares:
+        entries.append(Entry("validation_paths", [shares["validation"]]))
+    return [*entries, Entry("test_paths", [shares["test"]])]
 
 
 def why_no_time(plan: Plan) -> str:

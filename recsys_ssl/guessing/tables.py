@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Optional
 from urllib.parse import unquote
 
@@ -18,8 +18,12 @@ from recsys_ssl.guessing.words import IMPRESSION_STEMS, NEGATIVE_STEMS, POSITIVE
 _DIGITS = re.compile(r"\d+")
 _MISSING_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _NO_DATA = (".yaml", ".yml", ".md", ".py", ".bak", "~", ".tmp", ".crc")
-_SHARES = {"train", "test", "valid", "validation", "val", "dev", "base"}
-"""Words of files that a split has made."""
+_SHARES = {
+    **dict.fromkeys(("train", "base"), "train"),
+    **dict.fromkeys(("valid", "validation", "val", "dev"), "validation"),
+    "test": "test",
+}
+"""Words of files that a split has made -> what the file is for."""
 _TYPES = POSITIVE_STEMS | IMPRESSION_STEMS | NEGATIVE_STEMS
 
 
@@ -42,6 +46,8 @@ class Table(NamedTuple):
     """Columns that are not in the files but in the names of their directories."""
     file_column: Optional[str] = None
     why_files: str = ""
+    shares: Mapping[str, str] = {}
+    """`train`, `test` and maybe `validation` -> the file of it, where a split has made the files."""
 
     @property
     def name(self) -> str:
@@ -209,11 +215,23 @@ def _unite_tables(tables: Sequence[Table]) -> list[Table]:
             united.append(_unite_group(group, "the same name and columns", by_type=False))
         elif all(any(stems_of(stem) & _TYPES for stem in table.stems) for table in group):
             united.append(_unite_group(group, "one file per event type", by_type=True))
-        elif all(some & _SHARES for some in words):
-            united.append(_unite_group(group, "shares of a split: the run makes its own", by_type=False))
+        elif all(some & set(_SHARES) for some in words):
+            whole = _unite_group(group, "shares of a split: the run makes its own", by_type=False)
+            united.append(whole._replace(shares=_name_shares(group)))
         else:
             united += group
     return united
+
+
+def _name_shares(group: Sequence[Table]) -> dict[str, str]:
+    """What each file of a split is for; nothing where there are several for one, or none to train on or to test."""
+    shares: dict[str, str] = {}
+    for table in group:
+        kinds = {_SHARES[word] for word in table.words if word in _SHARES}
+        if len(table.paths) > 1 or len(kinds) > 1 or kinds & set(shares):
+            return {}
+        shares[kinds.pop()] = table.patterns[0]
+    return shares if {"train", "test"} <= set(shares) else {}
 
 
 def _unite_group(group: Sequence[Table], why: str, by_type: bool) -> Table:

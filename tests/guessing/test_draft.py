@@ -481,3 +481,39 @@ def test_a_damaged_list_of_a_zip_archive(tmp_path):
     (tmp_path / "log.csv.zip").write_bytes(data[:40] + data[50:])  # places of files are then before the first byte
     with pytest.raises(GuessError, match="the zip file is damaged"):
         draft(tmp_path)
+
+
+# --- Files that a split has made ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "paths", "split"),
+    [
+        (["train", "test"], ["train.csv"], {"kind": "given", "test_paths": ["test.csv"]}),
+        (
+            ["a_train", "a_dev", "a_test"],
+            ["a_train.csv"],
+            {"kind": "given", "validation_paths": ["a_dev.csv"], "test_paths": ["a_test.csv"]},
+        ),
+        (["train", "valid"], ["train.csv", "valid.csv"], {"kind": "random"}),
+        (["u1_base", "u2_base", "u1_test", "u2_test"], ["u*_base.csv", "u*_test.csv"], {"kind": "random"}),
+    ],
+    ids=["two", "three", "no test", "folds"],
+)
+def test_files_of_a_split_without_time_give_it(tmp_path, names, paths, split):
+    log = clicks().drop(columns="time")
+    for place, name in enumerate(names):
+        log[place :: len(names)].to_csv(tmp_path / f"{name}.csv", index=False)
+    spec = draft(tmp_path)
+    assert (spec["events"]["paths"], spec["split"]) == (paths, split)
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
+    assert load_spec(tmp_path / "spec.yaml").split.kind == split["kind"]
+
+
+def test_a_log_with_time_that_a_split_has_cut_is_split_by_time(tmp_path):
+    log = clicks()
+    for name in ("train", "test"):
+        log[int(name == "test") :: 2].to_csv(tmp_path / f"{name}.csv", index=False)
+    spec = draft(tmp_path)
+    assert spec["events"]["paths"] == ["test.csv", "train.csv"]
+    assert "split" not in spec
