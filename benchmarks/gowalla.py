@@ -5,8 +5,8 @@ python -m benchmarks.gowalla towers --validate --set train.K=V   two towers on 9
 python -m benchmarks.gowalla towers --set train.K=V              two towers on all pairs, judged on the test, recorded
 
 The files must lie in `build/data/gowalla` (`recsys-ssl data gowalla --source COPY --to build/data/gowalla`). Settings
-are chosen by `--validate`, which does not read the test; `train.steps` is then the step that it found best, since
-training on all pairs has no validation and keeps its last step. Everything is made under `build/gowalla`.
+are chosen by `--validate`, `train.steps` among them, which does not read the test. The same settings are then trained
+on all pairs, without a validation, and the last step is judged. Everything is made under `build/gowalla`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Recommending to a query of the log, with a recommender that writes down what it is asked."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -145,6 +146,25 @@ def test_a_query_that_the_test_split_lacks_is_asked_for_as_after_its_last_event(
     assert (found.query_id, found.chosen_titles, found.is_known) == ("u2", ["Zoë 🍕", "One", "One"], True)
     assert asked[0].features == {"user": [["u2"]], "device": [["phone"]], "history": [["f\t0", "f1", "f1"]]}
     assert asked[0].exclude == [["f\t0", "f1"] if mask_seen else []]
+
+
+GIVEN = {"kind": "given", "test_paths": ["test.csv"]}
+
+
+@pytest.mark.parametrize(
+    ("validation", "history"), [(0.1, ["f\t0", "f1", "f2"]), (0.0, ["f\t0", "f1"])], ids=["a share", "none"]
+)
+def test_given_splits_follow_each_other_whatever_their_times(
+    tmp_path, places, asked, make_records, validation, history
+):
+    """The event of the validation is the earliest, but held out of the training; without a validation nothing is."""
+    if validation:
+        held_out = VALIDATED | {"timestamp_us": [[1]], "item_id": [[b"f2"]], "item_row": [[2]]}
+        examples.write_shard(make_records(held_out), str(tmp_path / "interactions"), "eval", "part-0")
+    else:
+        shutil.rmtree(tmp_path / "interactions" / "Split-eval")
+    recommend_to_query(make_spec(split=GIVEN | {"validation": validation}), places, "u2", 1)
+    assert asked[0].features["history"] == [history]
 
 
 def test_what_a_query_rated_low_is_left_out_and_what_it_chose_may_come_again(tmp_path, places, asked, make_records):
