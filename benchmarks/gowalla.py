@@ -108,13 +108,13 @@ def rank_towers(
     from recsys_ssl.training.train import fit
     from recsys_ssl.training.validation import Validator
 
-    def tell(step: int, steps: int, told: dict[str, float]) -> None:
+    def report(step: int, steps: int, told: dict[str, float]) -> None:
         print(
             f"step {step:,}/{steps:,}  " + "  ".join(f"{name} {value:.4g}" for name, value in told.items()), flush=True
         )
 
     inputs = list_inputs(made)
-    fitted = fit(spec, fit_regularizer(spec, config), inputs, str(checkpoints), progress=tell)
+    fitted = fit(spec, fit_regularizer(spec, config), inputs, str(checkpoints), progress=report, tell=print)
     print(f"the weights are those of step {fitted.outcome.best_step:,} of {fitted.outcome.last_step:,}")
     validator = Validator(spec, inputs.interactions_dir, fitted.catalogue, None, 0, split=split)
     return validator.task, validator.rank(fitted.model, k=1).ranks
