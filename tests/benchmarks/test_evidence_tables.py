@@ -9,8 +9,8 @@ from scipy.stats import t as student
 
 from benchmarks import claims
 from benchmarks.evidence import plots, summary, tables, tested
-from benchmarks.evidence.inference import interval_over_seeds
 from benchmarks.evidence.trials import ARMS, PAPER_BASELINES, RECOMMENDED, Trial
+from recsys_ssl.evaluation.crossed import interval_over_seeds
 from recsys_ssl.evaluation.metrics import average_precision
 from recsys_ssl.evaluation.slices import ITEM_SLICES
 from recsys_ssl.evaluation.statistics import adjust_holm
