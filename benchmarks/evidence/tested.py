@@ -132,11 +132,11 @@ def sum_by_user(path: Path, queries: Queries, recorded: Mapping[str, float]) -> 
     user, num_users = queries.user, queries.num_users
     if len(ranks) != len(user):
         raise ValueError(f"{path} must hold a rank for each of {len(user)} pairs. Received: {len(ranks)}.")
-        sums = {
-            "recall_at_50": recall_by_user(ranks, user, num_users, 50),
-            "recall_at_10": recall_by_user(ranks, user, num_users, 10),
-            "map_at_10": average_precision_by_user(ranks, queries.offsets, queries.cluster, num_users, 10),
-        }
+    sums = {
+        "recall_at_50": recall_by_user(ranks, user, num_users, 50),
+        "recall_at_10": recall_by_user(ranks, user, num_users, 10),
+        "map_at_10": average_precision_by_user(ranks, queries.offsets, queries.cluster, num_users, 10),
+    }
     for index, name in enumerate(ITEM_SLICES):
         sums[name] = recall_by_user(ranks, user, num_users, 50, slices == index)
     for name in METRICS:

@@ -53,8 +53,7 @@ def paired_rows(
         found = _over_queries(of_control[0], of_treatment[0], denominators, config)
     rows = []
     for i, (name, facts) in enumerate(zip(names, found, strict=True)):
-        weights = float(support.effective[i]), float(support.largest_share[i])
-        refusal = explain_weights(*weights) or explain_differing(float(support.differing[i]))
+        refusal = explain_refusal(support, i)
         if refusal is not None:
             facts |= dict.fromkeys(("interval", "relative_interval", "p", "standard_error"))
         rows.append(
@@ -62,8 +61,8 @@ def paired_rows(
                 "metric": name,
                 "label": metrics.label_of(name),
                 "queries": len(denominators),
-                "effective_queries": weights[0],
-                "largest_share": weights[1],
+                "effective_queries": float(support.effective[i]),
+                "largest_share": float(support.largest_share[i]),
                 "no_interval": refusal,
                 "n": int(denominators[:, i].sum()),
                 **facts,
@@ -81,11 +80,13 @@ def explain_weights(effective: float, largest_share: float) -> str | None:
     return None
 
 
-def explain_differing(differing: float) -> str | None:
-    """Why arms that agree on nearly all queries have no interval; None where one is shown. See `Support`."""
-    if differing >= MIN_DIFFERING:
-        return None
-    return f"the arms differ in as much as {differing:.0f} queries, and an interval needs {MIN_DIFFERING}"
+def explain_refusal(support: Support, column: int) -> str | None:
+    """Why a comparison that rests on so little has no interval; None where it has one."""
+    refusal = explain_weights(float(support.effective[column]), float(support.largest_share[column]))
+    if refusal is None and support.differing[column] < MIN_DIFFERING:
+        differing = f"{support.differing[column]:.0f}"
+        return f"the arms differ in as much as {differing} queries, and an interval needs {MIN_DIFFERING}"
+    return refusal
 
 
 def _by_query(task: RankingTask, names: Sequence[str], ratios: Sequence[metrics.Ratio]) -> np.ndarray:
@@ -127,7 +128,7 @@ def _over_seeds(
 ) -> list[dict[str, Any]]:
     """Of several seeds: arms [num_seeds or 1, num_queries, num_metrics]; see `crossed`."""
     return [
-        _over_seeds_of(
+        compare_over_seeds(
             control[:, :, i],
             treatment[:, :, i],
             denominators[:, i],
@@ -138,7 +139,7 @@ def _over_seeds(
     ]
 
 
-def _over_seeds_of(
+def compare_over_seeds(
     control: np.ndarray, treatment: np.ndarray, denominators: np.ndarray, effective: float, confidence: float
 ) -> dict[str, Any]:
     """Of one metric: arms [num_seeds or 1, num_queries], denominators [num_queries]."""

@@ -156,7 +156,7 @@ def test_queries_alone_would_reject_too_often():
     rejected = 0
     for _ in range(500):
         null = crossed.subtract(*simulate(rng, 0.0, num_queries=1000))
-        alone = crossed.Statistic(null.value, np.zeros(1), null.queries, null.counted)
+        alone = crossed.Statistic(null.value, np.zeros(1), null.queries, null.counted, null.effective)
         rejected += crossed.infer(null.value, alone).p_value < 0.05
     assert rejected / 500 > 0.2
 
@@ -181,13 +181,13 @@ def test_the_influence_of_a_relative_gain_is_its_derivative():
     pairs = np.full((2, 30), 2.0)
     ours, theirs = rng.random((2, 2, 30)) + 0.5
     gain = crossed.relative_gain(crossed.measure(ours, pairs), crossed.measure(theirs, pairs))
-    step, user = 1e-6, 7
+    step, query = 1e-6, 7
     weights = np.ones(30)
-    weights[user] += step
+    weights[query] += step
     moved = crossed.relative_gain(
         crossed.measure(ours * weights, pairs * weights), crossed.measure(theirs * weights, pairs * weights)
     )
-    assert gain.queries[user] == pytest.approx((moved.value - gain.value) / step, rel=1e-4)
+    assert gain.queries[query] == pytest.approx((moved.value - gain.value) / step, rel=1e-4)
 
 
 def test_a_relative_gain_over_zero_is_undefined():
