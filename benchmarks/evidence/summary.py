@@ -173,7 +173,6 @@ def _compare(
             "p": _plain(found.p_value),
             "user_error": _plain(found.query_error),
             "seed_error": _plain(found.seed_error),
-            "degrees_of_freedom": _plain(found.degrees_of_freedom),
             "relative": None if relative is None else _interval(relative),
         }
     return rows

@@ -11,7 +11,7 @@ on average never too small. The data sets, their split and the settings are take
 
 References:
     Owen 2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1(2), 386-411 (crossed random effects).
-    Welch 1947 and Satterthwaite 1946 for the degrees of freedom of a sum of variances.
+    Cochran 1964, "Approximate significance levels of the Behrens-Fisher test", Biometrics 20(1), 191-195.
 """
 
 from __future__ import annotations
@@ -19,9 +19,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.special import stdtrit
 from scipy.stats import t as student
 
 from recsys_ssl.evaluation.statistics import count_effective, standard_error
+
+_LEAST_LEVEL = 1e-300
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,6 @@ class Inference:
     query_error: float
     seed_error: float
     """0.0 when nothing depends on a seed."""
-    degrees_of_freedom: float
 
 
 # --- Statistics over seeds and queries ----------------------------------------------------------------
@@ -126,9 +129,11 @@ def relative_gain(treatment: Statistic, control: Statistic) -> Statistic | None:
 def infer(value: float, *parts: Statistic, confidence: float = 0.95) -> Inference:
     """Tests `value` against 0 and gives its interval.
 
-    SE^2 = sum over parts of (queries' SE^2 + seeds' SE^2), with Welch-Satterthwaite degrees of freedom
-    SE^4 / sum_j SE_j^4 / df_j, where df is effective queries - 1 or seeds - 1. A part with one seed has no seed
-    variance: right for deterministic arms only, so the caller must see to it that other arms have two seeds or more.
+    SE^2 = sum over parts of (queries' SE^2 + seeds' SE^2), and the interval is value -+ t' SE with Cochran's critical
+    value, the mean of Student's for each source weighted by its variance: t' = sum_j SE_j^2 t_{df_j} / SE^2, where df
+    is effective queries - 1 or seeds - 1. Welch-Satterthwaite degrees of freedom would cover too little for two or three
+    seeds, whose variance is often estimated near 0. A part with one seed has no seed variance: right for deterministic
+    arms only, so the caller must see to it that other arms have two seeds or more.
 
     Args:
         parts: what `value` is a sum of, on independent sets of queries (data sets); one, for one data set.
@@ -139,14 +144,14 @@ def infer(value: float, *parts: Statistic, confidence: float = 0.95) -> Inferenc
     freedom = np.array([[part.effective - 1.0, max(len(part.seeds) - 1, 1)] for part in parts])
     query_error, seed_error = np.sqrt(np.square(errors).sum(axis=0))
     error = np.hypot(query_error, seed_error)
-    if not error > 0.0:  # NaN, or arms that agree everywhere
+    if not error > 0.0 or (freedom[errors > 0.0] <= 0.0).any():  # NaN, one query, or arms that agree everywhere
         same = error == 0.0 and value == 0.0
-        low, high, p_value, degrees = (0.0, 0.0, 1.0, np.nan) if same else (np.nan,) * 4
+        low, high, p_value = (0.0, 0.0, 1.0) if same else (np.nan,) * 3
     else:
-        degrees = float(error**4 / (errors**4 / freedom).sum())
-        reach = float(student.ppf(0.5 + confidence / 2.0, degrees)) * error
+        weights = np.square(errors / error)
+        reach = _critical_value(1.0 - confidence, weights, freedom) * error
         low, high = value - reach, value + reach
-        p_value = float(2.0 * student.sf(abs(value) / error, degrees))
+        p_value = _find_level(abs(value) / error, weights, freedom)
     return Inference(
         value=float(value),
         low=float(low),
@@ -154,7 +159,6 @@ def infer(value: float, *parts: Statistic, confidence: float = 0.95) -> Inferenc
         p_value=p_value,
         query_error=float(query_error),
         seed_error=float(seed_error),
-        degrees_of_freedom=degrees,
     )
 
 
@@ -176,7 +180,6 @@ def infer_relative(treatment: Statistic, control: Statistic, confidence: float =
         p_value=found.p_value,
         query_error=found.query_error,
         seed_error=found.seed_error,
-        degrees_of_freedom=found.degrees_of_freedom,
     )
 
 
@@ -190,6 +193,22 @@ def interval_over_seeds(values: np.ndarray, confidence: float = 0.95) -> tuple[f
         return float(values.mean()), np.nan
     error = values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean()), float(student.ppf(0.5 + confidence / 2.0, len(values) - 1) * error)
+
+
+def _critical_value(level: float, weights: np.ndarray, freedom: np.ndarray) -> float:
+    """Cochran's, two-sided: the mean of Student's critical values over sources of variance."""
+    used = weights > 0.0
+    return float((weights[used] * -stdtrit(freedom[used], level / 2.0)).sum())
+
+
+def _find_level(statistic: float, weights: np.ndarray, freedom: np.ndarray) -> float:
+    """The level whose critical value the statistic is; 1e-300 for what is beyond all of them."""
+
+    def distance(log_level: float) -> float:
+        return _critical_value(np.exp(log_level), weights, freedom) - statistic
+
+    least = np.log(_LEAST_LEVEL)
+    return _LEAST_LEVEL if distance(least) < 0.0 else float(np.exp(brentq(distance, least, 0.0, xtol=1e-9)))
 
 
 def _query_error(part: Statistic) -> float:

@@ -338,7 +338,7 @@ def _describe_intervals(config: EvaluationConfig) -> str:
     if config.seeds > 1:
         return (
             f"{config.confidence:.0%} t-intervals over queries and {config.seeds} training seeds, which are crossed: "
-            "the variances of both are added, with Welch-Satterthwaite degrees of freedom."
+            "the variances of both are added, and Student's quantiles weighted by them (Cochran)."
         )
     return (
         f"{config.confidence:.0%} percentile intervals, paired Poisson bootstrap over queries, "

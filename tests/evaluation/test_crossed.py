@@ -57,19 +57,22 @@ def test_seeds_that_do_not_match_are_refused_and_one_seed_goes_with_any():
 # --- Inference --------------------------------------------------------------------------------------
 
 
-def test_both_sources_are_added_with_welch_satterthwaite_degrees_of_freedom():
+def test_both_sources_are_added_and_students_quantiles_weighted_by_them():
     seeds, queries = np.array([-0.02, 0.0, 0.02]), np.array([0.01, -0.01, 0.02, -0.02])
     found = crossed.infer(0.05, make_statistic(0.05, seeds, queries))
     seed_variance = (2 * 0.02**2 / 2) / 3
-    user_variance = 4 / 3 * (2 * 0.01**2 + 2 * 0.02**2)
+    query_variance = 4 / 3 * (2 * 0.01**2 + 2 * 0.02**2)
     assert found.seed_error == pytest.approx(np.sqrt(seed_variance))
-    assert found.query_error == pytest.approx(np.sqrt(user_variance))
-    error = np.sqrt(seed_variance + user_variance)
-    degrees = error**4 / (user_variance**2 / 3 + seed_variance**2 / 2)
-    assert found.degrees_of_freedom == pytest.approx(degrees)
-    assert found.p_value == pytest.approx(2 * student.sf(0.05 / error, degrees))
-    assert found.low == pytest.approx(0.05 - student.ppf(0.975, degrees) * error)
-    assert found.high == pytest.approx(0.05 + student.ppf(0.975, degrees) * error)
+    assert found.query_error == pytest.approx(np.sqrt(query_variance))
+    error = np.sqrt(seed_variance + query_variance)
+
+    def critical(level):
+        of_queries, of_seeds = student.ppf(1 - level / 2, 3), student.ppf(1 - level / 2, 2)
+        return (query_variance * of_queries + seed_variance * of_seeds) / error**2
+
+    assert found.low == pytest.approx(0.05 - critical(0.05) * error)
+    assert found.high == pytest.approx(0.05 + critical(0.05) * error)
+    assert critical(found.p_value) == pytest.approx(0.05 / error)
 
 
 def test_one_seed_leaves_the_linearised_error_over_queries():
@@ -83,7 +86,11 @@ def test_one_seed_leaves_the_linearised_error_over_queries():
     assert found.value == pytest.approx((ours - theirs).sum() / pairs.sum())
     assert found.query_error == pytest.approx(standard_error((ours - theirs)[:, None], pairs[:, None])[0])
     assert found.seed_error == 0.0
-    assert found.degrees_of_freedom == pytest.approx(pairs.sum() ** 2 / (pairs**2).sum() - 1)
+    reach = student.ppf(0.975, pairs.sum() ** 2 / (pairs**2).sum() - 1) * found.query_error
+    assert (found.low, found.high) == pytest.approx((found.value - reach, found.value + reach))
+    assert crossed.infer(0.0, difference).p_value == pytest.approx(1.0)
+    far = crossed.infer(1e6, difference)
+    assert 0.0 < far.p_value < 1e-100
 
 
 def test_queries_without_pairs_and_the_order_of_queries_do_not_matter():
@@ -94,9 +101,7 @@ def test_queries_without_pairs_and_the_order_of_queries_do_not_matter():
     padded = [np.hstack([of, np.zeros((2, 5))]) for of in (numerators, pairs)]
     wider = crossed.infer(1.0, crossed.measure(*padded))
     for other in (again, wider):
-        assert (other.query_error, other.degrees_of_freedom) == pytest.approx(
-            (found.query_error, found.degrees_of_freedom)
-        )
+        assert (other.query_error, other.high) == pytest.approx((found.query_error, found.high))
 
 
 def test_what_the_arms_share_cancels():
@@ -151,6 +156,22 @@ def test_the_interval_covers_a_planted_difference_and_the_test_keeps_its_level()
     assert 0.015 <= rejected / 1000 <= 0.07
 
 
+@pytest.mark.parametrize("num_seeds", [2, 3])
+def test_few_seeds_keep_the_level_where_they_are_most_of_the_variance(num_seeds):
+    """Two seeds often look alike by chance; degrees of freedom by Welch and Satterthwaite reject 10% here."""
+    rng = np.random.default_rng(5)
+    seeds = rng.normal(size=(1500, num_seeds))
+    queries = rng.normal(size=400)
+    queries *= 0.5 / np.sqrt(num_seeds) / np.sqrt((queries**2).sum())
+    queries -= queries.mean()
+    counted, rejected = np.ones(400, bool), 0
+    for drawn in seeds:
+        value = drawn.mean() + rng.normal() * 0.5 / np.sqrt(num_seeds)
+        found = crossed.infer(value, crossed.Statistic(value, drawn - drawn.mean(), queries, counted, 400.0))
+        rejected += found.p_value < 0.05
+    assert 0.02 < rejected / 1500 < 0.065  # binomial noise is 0.6%
+
+
 def test_queries_alone_would_reject_too_often():
     rng = np.random.default_rng(3)
     rejected = 0
@@ -171,7 +192,9 @@ def test_a_relative_gain_is_the_ratio_of_means_with_the_error_of_its_logarithm()
     assert found.value == pytest.approx(0.3 / 0.2 - 1)
     assert found.seed_error == pytest.approx(0.03 / 0.3)
     assert found.query_error == pytest.approx(2 * abs(0.02 / 0.3 - 0.01 / 0.2))
-    reach = student.ppf(0.975, found.degrees_of_freedom) * np.hypot(found.query_error, found.seed_error)
+    variances = found.query_error**2, found.seed_error**2
+    critical = np.average([student.ppf(0.975, 1), student.ppf(0.975, 1)], weights=variances)  # two queries, two seeds
+    reach = critical * np.sqrt(sum(variances))
     assert found.low == pytest.approx(1.5 * np.exp(-reach) - 1)
     assert found.high == pytest.approx(1.5 * np.exp(reach) - 1)
 
