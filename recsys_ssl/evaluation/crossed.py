@@ -131,9 +131,9 @@ def infer(value: float, *parts: Statistic, confidence: float = 0.95) -> Inferenc
 
     SE^2 = sum over parts of (queries' SE^2 + seeds' SE^2), and the interval is value -+ t' SE with Cochran's critical
     value, the mean of Student's for each source weighted by its variance: t' = sum_j SE_j^2 t_{df_j} / SE^2, where df
-    is effective queries - 1 or seeds - 1. Welch-Satterthwaite degrees of freedom would cover too little for two or three
-    seeds, whose variance is often estimated near 0. A part with one seed has no seed variance: right for deterministic
-    arms only, so the caller must see to it that other arms have two seeds or more.
+    is effective queries - 1 or seeds - 1. Welch-Satterthwaite degrees of freedom would cover too little for two or
+    three seeds, whose variance is often estimated near 0. A part with one seed has no seed variance: right for
+    deterministic arms only, so the caller must see to it that other arms have two seeds or more.
 
     Args:
         parts: what `value` is a sum of, on independent sets of queries (data sets); one, for one data set.
