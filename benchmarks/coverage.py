@@ -120,12 +120,12 @@ def draw_logs(
     return control, hit(np.minimum(1.0, shared * lifts[situation.effect])), pairs
 
 
-def find_truth(situation: Situation, num_queries: int) -> tuple[float, float]:
-    """The difference and the relative difference that intervals have to cover, from a million queries and more."""
+def find_truth(situation: Situation, num_queries: int, blocks: int = 20) -> tuple[float, float]:
+    """The difference and the relative difference that intervals have to cover, from 200,000 queries a block."""
     if situation.effect in _NULL:
         return 0.0, 0.0
     rng, sums = np.random.default_rng(1), np.zeros(3)
-    for _ in range(20):
+    for _ in range(blocks):
         sums += [part.sum() for part in draw_logs(rng, situation, num_queries, max(1, 200_000 // num_queries))]
     control, treatment, pairs = sums
     return (treatment - control) / pairs, treatment / control - 1.0

@@ -248,3 +248,20 @@ def test_the_query_is_the_unit_when_it_is_ranked_often():
 def test_the_result_is_plain_json():
     report = judge(40, 30)
     assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
+def test_a_metric_per_query_is_the_mean_over_queries_of_the_means_over_their_rankings():
+    """Of 70 queries some are ranked once and some five times."""
+    rng = np.random.default_rng(0)
+    task = make_task(200)
+    task = dataclasses.replace(task, cluster=np.sort(rng.permutation(200) % 70), query_ids=np.arange(70).astype(object))
+    arms = [make_arm(task, scale) for scale in (60, 30, 900)]
+    report = compare_once(task, *arms, COUNTS, (), CONFIG)
+    row = next(row for row in report["metrics"] if row["metric"] == "user_recall_at_20")
+    for name, arm in zip(("control", "treatment"), arms):
+        of_query = {}
+        for ranking in range(task.num_rankings):
+            ranks = arm.ranks[task.positive_offsets[ranking] : task.positive_offsets[ranking + 1]]
+            of_query.setdefault(task.cluster[ranking], []).append(np.mean(ranks <= 20))
+        assert row[name] == pytest.approx(np.mean([np.mean(values) for values in of_query.values()]))
+    assert (row["n"], row["queries"], row["effective_queries"]) == (70, 70, pytest.approx(70))
