@@ -306,9 +306,9 @@ def _protocol(spec: FeatureSpec, task: RankingTask, summary: Mapping[str, Any], 
         "Filter": f"{masked}.{own}",
         "Ties": "Rank = 1 + items scored higher + half of the other items scored equal; tied held-out items of one "
         "ranking take their expected places in random order.",
-        "Denominators": "Recall@k: all held-out pairs, pooled (micro). Recall@20 per ranking: the ranking's held-out "
-        "items, mean over rankings (macro). MAP@k: min(k, held-out items), mean over rankings. NDCG@k: ideal over "
-        "min(k, held-out items), mean over rankings. MRR: best held-out item, no cut-off. "
+        "Denominators": "Recall@k: all held-out pairs, pooled (micro). Recall@20 per query: the ranking's held-out "
+        "items, mean over the rankings of a query, then over queries (macro). MAP@k: min(k, held-out items), mean over "
+        "rankings. NDCG@k: ideal over min(k, held-out items), mean over rankings. MRR: best held-out item, no cut-off. "
         "Coverage@10: items of the catalogue in any first ten.",
         "Item slices": "By training events. Head: most frequent 10% of trained items; torso: the next that hold 80% of "
         "the remaining events; tail: other trained items; cold: no training event.",
