@@ -136,7 +136,7 @@ GIVEN = {"kind": "given", "test_paths": ["test.csv"]}
 def test_a_given_split_is_told_and_its_times_are_compared(make_arms, make_spec, split, told, last_us, passed, words):
     spec = make_spec().model_copy(update={"split": Split.model_validate(GIVEN | split)})
     summary = {} if last_us is None else {"split_times_us": {"train": {"first": 0, "last": last_us}}}
-    report = evaluate_arms(spec, *make_arms(), CONFIG, summary)
+    report = evaluate_once(spec, *make_arms(), CONFIG, summary)
     protocol = {row["topic"]: row["statement"] for row in report["protocol"]}
     assert protocol["Split"].startswith("Given by files: ")
     assert protocol["Split"].endswith(told)
