@@ -157,6 +157,10 @@ DATASETS = {
 }
 
 QUERIES_ARE_ITEMS = ("wikispeedia", "debian")
+REPEATED = ("complete-journey",)
+"""Logs whose held-out items may have been chosen before: nothing seen is masked."""
+TIMED = tuple(name for name, dataset in DATASETS.items() if dataset.split.kind == "time")
+"""Logs that say what came first."""
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,11 @@ from benchmarks.evidence.trials import (
     REGULARIZERS,
     TRIALS,
     Trial,
+    is_of,
     read_trials,
     run_trial,
 )
-from recsys_ssl.baselines.settings import GRIDS
+from recsys_ssl.baselines.settings import DEFAULTS, GRIDS, LADDERS, MOST_TRIALS
 
 SHARES = (1.0, 0.1)
 SEEDS = range(5)
@@ -58,7 +59,7 @@ CURVE_SEEDS = 1
 # Data set and seeds of the random splits on which the recommended arm is tested against none, as tuned on the first.
 SPLITS = ("wikispeedia", (0, 1, 2))
 # These give the same answer with every seed; below a share of 1 the seed still draws what they train on.
-DETERMINISTIC = ("popular", "itemknn", "ease")
+DETERMINISTIC = ("popular", "own_counts", "most_recent", "itemknn", "ease")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -87,6 +88,8 @@ def _list_pending(done: Sequence[Trial], options: argparse.Namespace) -> list[Tr
 
 def _plan_cell(done: Sequence[Trial], dataset: str, share: float, options: argparse.Namespace) -> Iterator[Trial]:
     for arm in options.arms:
+        if not is_of(arm, dataset):
+            continue
         # A proposal differs from `none` in its proposal only, and takes its settings.
         best, missing = search(done, dataset, share, "none" if arm in PROPOSALS else arm)
         if missing:
@@ -107,14 +110,23 @@ def _plan_cell(done: Sequence[Trial], dataset: str, share: float, options: argpa
 
 
 def search(done: Sequence[Trial], dataset: str, share: float, arm: str) -> tuple[dict[str, Any], list[Trial]]:
-    """The coordinate search of an arm as far as the trials tell it: (best settings, trials of the next step).
+    """The search of an arm as far as the trials tell it: (best settings, trials of the next step).
 
-    Each step tries the values of one setting at the best of the steps before; validation Recall@50 decides, the
-    first of equals. Nothing is missing once the search is over.
+    For towers each step tries the values of one setting at the best of the steps before, see `search_by_coordinate`;
+    baselines climb from the best of a grid, see `search_from_grid`. Validation Recall@50 decides, the first of equals.
+    Nothing is missing once the search is over.
     """
     found = {trial.key: trial.validation_recall_at_50 for trial in done}
     if arm in BASELINES:
-        return _search_grid(found, dataset, share, arm)
+        grid = [{**settings} for settings in GRIDS[arm]]
+        ladders = {name: (values, DEFAULTS[arm][name]) for name, values in LADDERS.get(arm, {}).items()}
+        return search_from_grid(
+            found,
+            grid,
+            ladders,
+            MOST_TRIALS.get(arm, len(grid)),
+            lambda settings: Trial("tune", dataset, arm, share, settings=settings),
+        )
     steps = [
         (name, tuple(round(factor * DATASETS[dataset].settings(share)[name], 6) for factor in values))
         if name in RELATIVE
@@ -163,12 +175,49 @@ def search_by_coordinate(
     return best, []
 
 
-def _search_grid(
-    found: Mapping[str, float | None], dataset: str, share: float, arm: str
-) -> tuple[dict[str, Any], list[Trial]]:
-    grid = [Trial("tune", dataset, arm, share, settings=settings) for settings in GRIDS[arm]]
-    missing = [trial for trial in grid if trial.key not in found]
-    return ({}, missing) if missing else (dict(max(grid, key=lambda trial: found[trial.key]).settings), [])
+def search_from_grid(
+    found: Mapping[str, float | None],
+    grid: Sequence[dict[str, Any]],
+    ladders: Mapping[str, tuple[Sequence[Any], Any]],
+    most_trials: int,
+    make_trial: Callable[[dict[str, Any]], Any],
+) -> tuple[dict[str, Any], list[Any]]:
+    """(Best settings, trials of the next step): all of a grid, then up and down the ladders from its best.
+
+    For one setting after the other, the values beside the best's own are tried with all else as it is, until none is
+    better than the best; then the next setting has its turn, and all have one again until nothing changes. So a best
+    value has both its neighbours behind it, unless it is an end of its ladder or the trials are used up. The earlier
+    of equals is the best.
+
+    Args:
+        found: key of a trial -> what decides, the greater the better.
+        ladders: setting -> its values in order, and the value of a grid's settings that leave it out.
+        most_trials: in all, the grid's included; a step that would pass it is cut short.
+        make_trial: settings -> the trial of them.
+    """
+    tried = [make_trial(settings) for settings in grid]
+    missing = [trial for trial in tried if trial.key not in found]
+    if missing:
+        return {}, missing
+    best = max(tried, key=lambda trial: found[trial.key])
+    names, quiet = list(ladders), 0  # settings in a row that changed nothing
+    while quiet < len(names):
+        values, default = ladders[names[0]]
+        place = values.index(best.settings.get(names[0], default))
+        beside = (*values[max(place - 1, 0) : place], *values[place + 1 : place + 2])
+        step = [make_trial({**best.settings, names[0]: value}) for value in beside]
+        known = {trial.key for trial in tried}
+        new = [trial for trial in step if trial.key not in known][: most_trials - len(tried)]
+        missing = [trial for trial in new if trial.key not in found]
+        if missing:
+            return dict(best.settings), missing
+        tried += new
+        better = max([best, *new], key=lambda trial: found[trial.key])
+        if better is best:
+            names, quiet = [*names[1:], names[0]], quiet + 1
+        else:
+            best, quiet = better, 0
+    return dict(best.settings), []
 
 
 def run_all(pending: Sequence[Any], run: Callable[[Any], Any], path: Path, workers: int) -> None:

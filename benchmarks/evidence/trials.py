@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks import records
 from benchmarks.claims import RESULTS
-from benchmarks.evidence.datasets import DATASETS, QUERIES_ARE_ITEMS, WORK, Prepared, prepare
+from benchmarks.evidence.datasets import DATASETS, QUERIES_ARE_ITEMS, REPEATED, TIMED, WORK, Prepared, prepare
 from recsys_ssl.evaluation.metrics import METRICS, average_precision
 from recsys_ssl.evaluation.queries import RankingTask
 from recsys_ssl.evaluation.slices import ITEM_SLICES, item_slices
@@ -48,14 +48,25 @@ PROPOSALS = {
 """Arm `none` with one thing changed; exact logQ with the popularity prior of the data set is `none` itself."""
 BASELINES = {
     "popular": "most popular",
+    "own_counts": "own counts",
+    "most_recent": "most recent",
     "itemknn": "ItemKNN",
     "ease": "EASE",
     "ials": "iALS",
     "bpr": "BPR",
     "lightgcn": "LightGCN",
+    "sasrec": "SASRec",
 }
 ARMS = {**BASELINES, **REGULARIZERS, **PROPOSALS}
+# Arms that are of use on some logs only: where items are chosen again (elsewhere all that they know is masked), and
+# where there is an order.
+ONLY_ON = {"own_counts": REPEATED, "most_recent": REPEATED, "sasrec": TIMED}
 PAPER_BASELINES = ("feature_dropout", "spread_out", "dropout_only")
+
+
+def is_of(arm: str, dataset: str) -> bool:
+    """Whether an arm is run on a data set."""
+    return dataset in ONLY_ON.get(arm, DATASETS)
 
 
 @dataclass(frozen=True)
@@ -213,7 +224,8 @@ def _recalls(ranks: np.ndarray) -> dict[str, float | None]:
 
 
 def _run_baseline(trial: Trial, prepared: Prepared) -> dict[str, Any]:
-    from recsys_ssl.baselines import collaborative as baselines
+    from recsys_ssl.baselines.collaborative import BASELINES as RANKERS
+    from recsys_ssl.baselines.profiles import build_profiles
     from recsys_ssl.pairs import read_pairs
     from recsys_ssl.training.config import TrainConfig
     from recsys_ssl.training.train import build_model
@@ -225,11 +237,9 @@ def _run_baseline(trial: Trial, prepared: Prepared) -> dict[str, Any]:
 
     def rank(split: str) -> tuple[RankingTask, np.ndarray]:
         task = Validator(prepared.spec, inputs.interactions_dir, catalogue, None, 0, split=split).task
-        profiles = baselines.build_profiles(
-            prepared.spec, inputs.interactions_dir, inputs.catalogue_dir, split, task, train
-        )
+        profiles = build_profiles(prepared.spec, inputs.interactions_dir, inputs.catalogue_dir, split, task, train)
         arguments = (train, profiles, task, catalogue.train_counts, trial.settings, trial.seed)
-        return task, baselines.BASELINES[trial.arm](*arguments).ranks
+        return task, RANKERS[trial.arm](*arguments).ranks
 
     if trial.purpose == "test":
         task, ranks = rank("test")

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.claims import ROOT
 from benchmarks.evidence import run
-from benchmarks.evidence.datasets import DATASETS, QUERIES_ARE_ITEMS, thin
+from benchmarks.evidence.datasets import DATASETS, QUERIES_ARE_ITEMS, REPEATED, TIMED, thin
 from benchmarks.evidence.trials import (
     ARMS,
     BASELINES,
@@ -16,11 +16,13 @@ from benchmarks.evidence.trials import (
     RECOMMENDED,
     REGULARIZERS,
     Trial,
+    is_of,
     judge_ranks,
     make_config,
     read_trials,
 )
 from recsys_ssl import examples
+from recsys_ssl.baselines.settings import GRIDS, LADDERS, MOST_TRIALS
 from recsys_ssl.evaluation.queries import RankingTask
 from recsys_ssl.spec_files import load_spec
 
@@ -79,7 +81,70 @@ def test_a_baseline_takes_the_best_of_its_grid():
     assert run.search(done, "frappe", 1.0, "ease") == ({"l2": 300.0}, [])
 
 
+def climb(arm, score, dataset="frappe"):
+    """All trials of a search whose every trial has the score of its settings, and what it ends with."""
+    done, missing = [], [None]
+    while missing:
+        best, missing = run.search(done, dataset, 1.0, arm)
+        assert len({trial.key for trial in done + missing}) == len(done) + len(missing)
+        done += answer(missing, score)
+    return [dict(trial.settings) for trial in done], best
+
+
+def test_a_best_at_an_edge_is_followed_up_its_ladder():
+    tried, best = climb("ease", lambda settings: -abs(np.log(settings["l2"] / 12000.0)))
+    assert best == {"l2": 10000.0}
+    # The grid ends at 3,000; both neighbours of the best were tried, and nothing beyond.
+    assert [settings["l2"] for settings in tried[len(GRIDS["ease"]) :]] == [10000.0, 30000.0]
+
+
+def test_a_ladder_ends():
+    tried, best = climb("ease", lambda settings: -settings["l2"])
+    assert best == {"l2": 1.0}
+    assert [settings["l2"] for settings in tried[len(GRIDS["ease"]) :]] == [3.0, 1.0]
+
+
+def test_all_ladders_are_climbed_until_no_neighbour_is_better():
+    def score(settings):  # the best value of one setting moves with another's
+        factors = np.log2(settings["factors"])
+        of_regularization = (np.log10(settings["regularization"]) - 0.2 * factors) ** 2
+        return -((factors - 8.5) ** 2) / 9 - of_regularization - (np.log10(settings["alpha"]) - 1.0) ** 2
+
+    tried, best = climb("ials", score)
+    assert tried[: len(GRIDS["ials"])] == GRIDS["ials"]
+    assert len(tried) <= MOST_TRIALS["ials"]
+    for name, values in LADDERS["ials"].items():
+        place = values.index(best[name])
+        for beside in (*values[max(place - 1, 0) : place], *values[place + 1 : place + 2]):
+            neighbour = {**best, name: beside}
+            assert neighbour in tried
+            assert score(neighbour) <= score(best)
+    assert best["alpha"] == 10.0
+
+
+def test_a_search_stops_when_its_trials_are_used_up():
+    tried, best = climb("lightgcn", lambda settings: settings["num_layers"] + settings["reg_weight"])
+    assert best == {"num_layers": 4, "reg_weight": 10.0}
+    assert len(tried) < MOST_TRIALS["lightgcn"]
+    tried, best = climb("sasrec", lambda settings: sum(settings.values()), "movielens-small")
+    assert len(tried) == MOST_TRIALS["sasrec"]
+    assert best == max(tried, key=lambda settings: sum(settings.values()))
+
+
 # --- Trials --------------------------------------------------------------------------------------------
+
+
+def test_arms_that_need_repeats_or_time_are_planned_where_these_are():
+    for dataset in DATASETS:
+        spec = load_spec(ROOT / "feature_specs" / f"{dataset}.yaml")
+        assert (dataset in REPEATED) == (not spec.evaluation.mask_seen)
+        assert (dataset in TIMED) == (spec.events.timestamp is not None)
+    assert [dataset for dataset in DATASETS if is_of("own_counts", dataset)] == ["complete-journey"]
+    assert [dataset for dataset in DATASETS if is_of("sasrec", dataset)] == ["complete-journey", "movielens-small"]
+    assert all(is_of("ials", dataset) for dataset in DATASETS)
+    options = run.argparse.Namespace(arms=["own_counts", "popular"], purposes=["tune"], seeds=1)
+    assert [trial.arm for trial in run._plan_cell([], "frappe", 1.0, options)] == ["popular"]
+    assert [trial.arm for trial in run._plan_cell([], "complete-journey", 1.0, options)] == ["own_counts", "popular"]
 
 
 def test_a_trial_is_read_back_unless_the_study_has_changed(tmp_path):
