@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from pipelines.config import parse_overrides
@@ -85,6 +86,13 @@ def test_the_report_is_told_what_the_arms_were_trained_with(work):
     assert (of_control["steps"], of_treatment["steps"], of_treatment["hidden"]) == (20, 20, [8, 4])
     expected = parse_overrides(["train.steps=20", "train.ssl.regularizer=spread_out", "train.hidden=[8, 4]"]).train
     assert of_treatment == json.loads(json.dumps(dataclasses.asdict(expected)))
+
+
+def test_what_queries_chose_before_is_read_from_all_splits_before_the_test(shop):
+    ids, rows = zip(*evaluate._read_chosen(shop.raw.interactions))
+    before = [*shop.events["train"], *shop.events["eval"]]
+    assert [value for batch in ids for value in batch.to_pylist()] == [event["query_id"][0] for event in before]
+    assert np.concatenate(rows).tolist() == [event["item_row"][0] for event in before]
 
 
 def test_a_training_after_the_embedding_changes_nothing_of_what_is_judged(work):
