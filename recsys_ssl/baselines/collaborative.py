@@ -102,12 +102,21 @@ def _rank_itemknn(train, profiles, task, train_counts, settings, seed) -> Ranked
 
 
 def _nearest(weighted: sp.csr_matrix, num_neighbours: int | str) -> sp.csr_matrix:
-    """[num_items, num_items] inner products of the columns, in each row the largest or all; 16 bytes each."""
+    """[num_items, num_items] inner products of the columns, in each row the largest or all.
+
+    Memory: 16 bytes for each of `num_neighbours` of each column that is not 0, or 12 for each product that is not 0.
+    """
+    trained = np.flatnonzero(weighted.getnnz(axis=0))
+    shape = (len(trained), weighted.shape[1])
+    place = sp.csr_matrix((np.ones(len(trained)), (np.arange(len(trained)), trained)), shape)
+    columns = weighted[:, trained]
     if num_neighbours == "all":
-        return (weighted.T @ weighted).tocsr()
-    model = ItemItemRecommender(K=num_neighbours, num_threads=1)
-    model.fit(weighted, show_progress=False)
-    return model.similarity
+        similarity = columns.T @ columns
+    else:
+        model = ItemItemRecommender(K=min(num_neighbours, max(len(trained), 1)), num_threads=1)
+        model.fit(columns, show_progress=False)
+        similarity = model.similarity
+    return (place.T @ similarity @ place).tocsr()
 
 
 # --- EASE -----------------------------------------------------------------------------------------------
