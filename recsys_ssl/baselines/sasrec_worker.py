@@ -27,6 +27,8 @@ from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import SASRecModel
 
+CALIBRATION = 0.75  # t of gBCE, as its paper recommends
+
 
 def cut(rows: np.ndarray, offsets: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
     """The window and the item row of each event: windows of at most `length` + 1 events that share their ends."""
@@ -84,7 +86,9 @@ def train(sequences: dict[str, np.ndarray], settings: dict[str, Any]) -> dict[st
         session_max_len=settings["length"],
         lr=settings["learning_rate"],
         batch_size=settings["batch_size"],
-        loss="softmax",
+        loss="gBCE",
+        n_negatives=settings["num_negatives"],
+        gbce_t=CALIBRATION,
         use_key_padding_mask=True,
         deterministic=True,
         get_trainer_func=make_trainer,

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.config import parse_overrides
 from pipelines.stages import embed, evaluate, train
-from recsys_ssl import artifacts
+from recsys_ssl import artifacts, examples
 from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.loop import Outcome
 from recsys_ssl.spec_features import CategoricalFeature, ContentFeature, DenseFeature, IdFeature, TextFeature
@@ -88,11 +88,13 @@ def test_the_report_is_told_what_the_arms_were_trained_with(work):
     assert of_treatment == json.loads(json.dumps(dataclasses.asdict(expected)))
 
 
-def test_what_queries_chose_before_is_read_from_all_splits_before_the_test(shop):
-    ids, rows = zip(*evaluate._read_chosen(shop.raw.interactions))
-    before = [*shop.events["train"], *shop.events["eval"]]
-    assert [value for batch in ids for value in batch.to_pylist()] == [event["query_id"][0] for event in before]
-    assert np.concatenate(rows).tolist() == [event["item_row"][0] for event in before]
+def test_what_queries_chose_before_is_read_from_all_splits_before_the_test(tmp_path, make_records):
+    events = {"train": ([[b"a"], [b"b"]], [[1], [2]]), "eval": ([[b"a"]], [[3]]), "test": ([[b"a"]], [[4]])}
+    for split, (ids, rows) in events.items():
+        examples.write_shard(make_records({"query_id": ids, "item_row": rows}), tmp_path, split, "part-0")
+    ids, rows = zip(*evaluate._read_chosen(str(tmp_path)))
+    assert [value for batch in ids for value in batch.to_pylist()] == [b"a", b"b", b"a"]
+    assert np.concatenate(rows).tolist() == [1, 2, 3]
 
 
 def test_a_training_after_the_embedding_changes_nothing_of_what_is_judged(work):
