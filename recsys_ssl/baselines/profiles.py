@@ -87,7 +87,7 @@ def build_profiles(
         feature = max(spec.item_sequences, key=lambda feature: feature.length)  # it holds the others
         row_of_code = _read_row_of_code(catalogue_dir, spec.sequence_id_feature.name)
         sequence_owners, sequence_rows = _read_sequences(interactions_dir, split, feature.name, task, row_of_code)
-        held_out = _held_out_before(interactions_dir, split, task)
+        held_out = _held_out_before(spec, interactions_dir, split, task)
         span = np.int64(task.num_items)
         kept = ~_in_both(owners * span + rows, sequence_owners * span + sequence_rows, held_out)
         owners = np.concatenate([owners[kept], sequence_owners])
@@ -138,12 +138,12 @@ def _count_of(values: np.ndarray, keys: np.ndarray) -> np.ndarray:
     return np.searchsorted(values, keys, side="right") - np.searchsorted(values, keys)
 
 
-def _held_out_before(interactions_dir: str, split: str, task: RankingTask) -> np.ndarray:
+def _held_out_before(spec: FeatureSpec, interactions_dir: str, split: str, task: RankingTask) -> np.ndarray:
     """[num_events] int64 keys ranking * num_items + row of the query's held-out events before each ranking's own."""
     keys = []
     own = read_pairs(interactions_dir, split)
     own_times = _times(own)[task.event_rows]
-    for other in ("eval", "test"):
+    for other in spec.split.names[1:]:
         events = own if other == split else read_pairs(interactions_dir, other)
         event_times = _times(events)
         order = np.lexsort((event_times, events.query_codes))

@@ -88,13 +88,16 @@ def test_the_report_is_told_what_the_arms_were_trained_with(work):
     assert of_treatment == json.loads(json.dumps(dataclasses.asdict(expected)))
 
 
-def test_what_queries_chose_before_is_read_from_all_splits_before_the_test(tmp_path, make_records):
+@pytest.mark.parametrize("names", [("train", "eval", "test"), ("train", "test")], ids=["validated", "not validated"])
+def test_what_queries_chose_before_is_read_from_all_splits_before_the_test(tmp_path, make_records, names):
     events = {"train": ([[b"a"], [b"b"]], [[1], [2]]), "eval": ([[b"a"]], [[3]]), "test": ([[b"a"]], [[4]])}
-    for split, (ids, rows) in events.items():
+    for split in names:
+        ids, rows = events[split]
         examples.write_shard(make_records({"query_id": ids, "item_row": rows}), tmp_path, split, "part-0")
-    ids, rows = zip(*evaluate._read_chosen(str(tmp_path)))
-    assert [value for batch in ids for value in batch.to_pylist()] == [b"a", b"b", b"a"]
-    assert np.concatenate(rows).tolist() == [1, 2, 3]
+    spec = SimpleNamespace(split=SimpleNamespace(names=names))
+    ids, rows = zip(*evaluate._read_chosen(spec, str(tmp_path)))
+    assert [value for batch in ids for value in batch.to_pylist()] == [b"a", b"b", b"a"][: len(names)]
+    assert np.concatenate(rows).tolist() == [1, 2, 3][: len(names)]
 
 
 def test_a_training_after_the_embedding_changes_nothing_of_what_is_judged(work):
