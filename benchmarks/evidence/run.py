@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import records
-from benchmarks.evidence.datasets import DATASETS, prepare
+from benchmarks.evidence.datasets import DATASETS, QUERIES_ARE_ITEMS, prepare
 from benchmarks.evidence.trials import (
     BASELINES,
     PROPOSALS,
@@ -37,16 +37,39 @@ SHARES = (1.0, 0.1)
 SEEDS = range(5)
 PURPOSES = ("tune", "test", "curve")
 
-# Every regulariser has five tuning trials: three values of what matters most to it, then a lower and a higher
-# temperature of the main loss. A value of these two is a factor of what the data set has.
-RELATIVE = ("learning_rate", "temperature")
-_TEMPERATURE = ("temperature", (0.7, 1.4))
-_WEIGHTS = ("ssl.weight", (0.3, 0.1, 1.0))
-SEARCH: Mapping[str, tuple[tuple[str, tuple[Any, ...]], ...]] = {
-    "none": (("learning_rate", (1.0, 0.5, 2.0)), _TEMPERATURE),
-    "feature_dropout": (("ssl.feature_dropout", (0.1, 0.2, 0.4)), _TEMPERATURE),
-    **{arm: (_WEIGHTS, _TEMPERATURE) for arm in REGULARIZERS if arm not in ("none", "feature_dropout")},
-}
+Steps = tuple[tuple[str, tuple[Any, ...]], ...]
+"""Settings, one after the other, and the values that are tried of each."""
+
+_WEIGHTS = (0.3, 0.1, 1.0, 0.03)
+
+
+def steps_of(arm: str, dataset: str, share: float) -> Steps:
+    """The search of an arm of towers: eight trials for each, every one of full length.
+
+    What a regulariser adds is searched first: through which towers the views go, its weight, and what is dropped; then
+    the temperature of the main loss. A plain arm has as many trials for what all arms share.
+    """
+    shared = DATASETS[dataset].settings(share)
+
+    def times(name: str, *factors: float) -> tuple[str, tuple[float, ...]]:
+        return name, tuple(round(factor * shared[name], 6) for factor in factors)
+
+    temperature, prior = times("temperature", 0.7, 1.4), times("popularity_prior", 0.5, 1.5)
+    if arm == "none":
+        return times("learning_rate", 1.0, 0.5, 2.0, 0.25), temperature, prior
+    if arm == "random_start":  # what all arms share suits a start at factors, which asks for smaller steps
+        return ("learning_rate", (0.1, 0.05, 0.2, 0.02)), temperature, prior
+    if arm == "feature_dropout":
+        rates = ("ssl.feature_dropout", (0.1, 0.2, 0.4, 0.05))
+        return rates, temperature, times("learning_rate", 0.5, 2.0)
+    if arm in ("spread_out", "across_towers"):
+        of_loss = ("ssl.weight", _WEIGHTS), ("ssl.temperature", (0.15,))
+        return *of_loss, temperature, times("learning_rate", 0.5)
+    if dataset in QUERIES_ARE_ITEMS:
+        towers = ("ssl.towers", ("item", "both"))
+        return towers, ("ssl.weight", _WEIGHTS[1:]), ("ssl.value_dropout", (0.0,)), temperature
+    return ("ssl.weight", _WEIGHTS), ("ssl.value_dropout", (0.0, 0.6)), temperature
+
 
 CURVES = {
     "ssl.weight": (0.03, 0.1, 0.3, 1.0, 3.0),
@@ -127,12 +150,7 @@ def search(done: Sequence[Trial], dataset: str, share: float, arm: str) -> tuple
             MOST_TRIALS.get(arm, len(grid)),
             lambda settings: Trial("tune", dataset, arm, share, settings=settings),
         )
-    steps = [
-        (name, tuple(round(factor * DATASETS[dataset].settings(share)[name], 6) for factor in values))
-        if name in RELATIVE
-        else (name, values)
-        for name, values in SEARCH[arm]
-    ]
+    steps = steps_of(arm, dataset, share)
     return search_by_coordinate(found, steps, lambda settings: Trial("tune", dataset, arm, share, settings=settings))
 
 
