@@ -13,7 +13,6 @@ from benchmarks.evidence.trials import (
     ARMS,
     BASELINES,
     PROPOSALS,
-    RECOMMENDED,
     REGULARIZERS,
     Trial,
     is_of,
@@ -38,16 +37,21 @@ def test_the_search_takes_one_setting_after_the_other_at_the_best_so_far(share):
     temperature = DATASETS["frappe"].settings(share)["temperature"]
 
     def score(settings):
-        return -abs(settings["ssl.weight"] - 1.0) - settings.get("temperature", temperature)
+        dropped = settings.get("ssl.value_dropout", 0.3)
+        return -abs(settings["ssl.weight"] - 1.0) - dropped - settings.get("temperature", temperature)
 
     best, first = run.search([], "frappe", share, "cfm")
-    assert (best, [trial.settings for trial in first]) == ({}, [{"ssl.weight": w} for w in (0.3, 0.1, 1.0)])
+    assert (best, [trial.settings for trial in first]) == ({}, [{"ssl.weight": w} for w in (0.3, 0.1, 1.0, 0.03)])
     done = answer(first, score)
     best, second = run.search(done, "frappe", share, "cfm")
     assert best == {"ssl.weight": 1.0}
-    expected = [{"ssl.weight": 1.0, "temperature": pytest.approx(factor * temperature)} for factor in (0.7, 1.4)]
-    assert [trial.settings for trial in second] == expected
-    best, missing = run.search(done + answer(second, score), "frappe", share, "cfm")
+    assert [trial.settings for trial in second] == [{**best, "ssl.value_dropout": rate} for rate in (0.0, 0.6)]
+    done += answer(second, score)
+    best, third = run.search(done, "frappe", share, "cfm")
+    assert best == {"ssl.weight": 1.0, "ssl.value_dropout": 0.0}
+    expected = [{**best, "temperature": pytest.approx(factor * temperature)} for factor in (0.7, 1.4)]
+    assert [trial.settings for trial in third] == expected
+    best, missing = run.search(done + answer(third, score), "frappe", share, "cfm")
     assert best == expected[0]
     assert missing == []
 
@@ -177,10 +181,11 @@ def test_every_arm_of_towers_has_valid_settings(dataset):
         for arm in [*REGULARIZERS, *PROPOSALS]:
             config = make_config(Trial("test", dataset, arm, share, seed=3))
             assert (config.seed, config.hidden) == (3, (128,) if arm == "hidden_layer" else ())
-            assert config.ssl.regularizer == (arm if arm in REGULARIZERS else "none")
-    towers = make_config(Trial("test", dataset, RECOMMENDED)).ssl.towers
+            plain = arm in PROPOSALS or arm == "random_start"
+            assert config.ssl.regularizer == ("none" if plain else arm)
+            assert arm != "random_start" or config.start.ids == "random"
     spec = load_spec(ROOT / "feature_specs" / f"{dataset}.yaml")
-    assert (towers == "both") == (dataset in QUERIES_ARE_ITEMS) == spec.queries.same_as_items
+    assert (dataset in QUERIES_ARE_ITEMS) == spec.queries.same_as_items
 
 
 def test_arms_have_labels_of_their_own():
