@@ -41,6 +41,8 @@ RESERVED_NAMES = frozenset(
         "timestamp_us",
         "example_weight",
         "seen_rows",
+        "sequence_position",
+        "history_us",
         "train_count",
         "impression_count",
     }
