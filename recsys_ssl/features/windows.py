@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recsys_ssl import examples, lists, seeds
 
@@ -89,7 +90,10 @@ def window_batch(events: pa.RecordBatch, length: int, sequences: tuple[str, ...]
         ValueError: the records do not say where in its query's sequence an event stands.
     """
     ids = lists.flatten(lists.column(events, "query_id"), pa.large_binary())[0]
-    query = ids.dictionary_encode().indices.to_numpy()
+    encoded = ids.dictionary_encode()
+    rank = np.empty(len(encoded.dictionary), np.int64)
+    rank[pc.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(rank))
+    query = rank[encoded.indices.to_numpy()]
     item_row, times, position = (
         lists.flat(events, name, pa.int64())[0] for name in ("item_row", "timestamp_us", "sequence_position")
     )

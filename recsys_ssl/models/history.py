@@ -79,7 +79,7 @@ def bucket_gaps(gap_us: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
     # The bounds are whole numbers: a logarithm of a float would put some powers of two into the bucket below.
     bounds = tf.constant([2**power for power in range(_NUM_GAPS - 2)], tf.int64)
     bucket = 1 + tf.searchsorted(bounds, tf.reshape(seconds, [-1]), side="right", out_type=tf.int64)
-    return tf.where(known, tf.reshape(bucket, tf.shape(seconds)), UNKNOWN_GAP)
+    return tf.where(known, tf.reshape(bucket, tf.shape(seconds)), tf.constant(UNKNOWN_GAP, tf.int64))
 
 
 class HistoryEncoder(keras.layers.Layer):
@@ -142,7 +142,7 @@ class HistoryEncoder(keras.layers.Layer):
             table: [num_rows, item_dim] float32 item vectors that `histories.items` are rows of.
         """
         known = histories.items != UNKNOWN_ITEM
-        vectors = tf.gather(table, tf.where(known, histories.items, 0))
+        vectors = tf.gather(table, tf.maximum(histories.items, 0))
         states = self(tf.where(known[..., tf.newaxis], vectors, 0.0), histories.gaps, training=training)
         last = tf.stack([histories.owner, tf.maximum(histories.visible - 1, 0)], axis=1)
         return States(tf.gather_nd(states, last), histories.visible > 0)

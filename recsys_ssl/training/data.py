@@ -95,7 +95,7 @@ def parse(
     histories: Histories | tuple[()] = ()
     if reader is not None:
         times = tf.RaggedTensor.from_sparse(parsed["history_us"])
-        histories = reader.read_codes(parsed[reader.name], times, parsed["timestamp_us"])
+        histories = reader.read_codes(parsed[reader.sequence], times, parsed["timestamp_us"])
     return Interactions(query, query_rows, parsed["item_row"], parsed["example_weight"], histories)
 
 
@@ -104,13 +104,14 @@ def parse_windows(serialized: tf.Tensor, layout: FeatureLayout, reader: Sequence
 
     The batch has the codes of what each event sees too, the most recent last, as `parse` gives them.
     """
-    ragged = {name: tf.io.RaggedFeature(tf.int64) for name in ("item_row", "gap_us", "visible")}
-    windows = tf.io.parse_example(serialized, {**ragged, "event": tf.io.RaggedFeature(tf.string)})
+    types = {"item_row": tf.int64, "gap_us": tf.int64, "visible": tf.int64, "event": tf.string}
+    ragged = {name: tf.io.RaggedFeature(kind, row_splits_dtype=tf.int64) for name, kind in types.items()}
+    windows = tf.io.parse_example(serialized, ragged)
     events = windows["event"].values
-    columns = _of_event([feature.name for feature in layout.features if feature.name != reader.name], layout)
+    columns = _of_event([feature.name for feature in layout.features if feature.name != reader.sequence], layout)
     parsed = tf.io.parse_example(events, columns)
     histories = reader.read_windows(windows["item_row"], windows["gap_us"], windows["visible"])
-    parsed[reader.name] = reader.visible_codes(windows["item_row"], histories)
+    parsed[reader.sequence] = reader.visible_codes(windows["item_row"], histories)
     query = batch_from_sparse(layout, parsed, tf.size(events, tf.int64))
     query_rows = tf.zeros_like(parsed["item_row"])
     return Interactions(query, query_rows, parsed["item_row"], parsed["example_weight"], histories)

@@ -50,7 +50,7 @@ class _Towers(tf.Module):
             encoded, num_records = _encode(self.encode_queries, raw)
             batch, states = batch_from_sparse(model.query_layout, encoded, num_records), None
             if self.reader is not None:
-                histories = _read_histories(self.reader, encoded[self.reader.name], item_times, query_time)
+                histories = _read_histories(self.reader, encoded[self.reader.sequence], item_times, query_time)
                 states = model.read_histories(histories, self.item_embeddings)
             return {"embedding": model.vectorize_queries(batch, states)}
 

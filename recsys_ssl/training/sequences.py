@@ -19,7 +19,7 @@ class SequenceReader(tf.Module):
     Holds 16 bytes an item.
 
     Attributes:
-        name: of the item_sequence.
+        sequence: name of the item_sequence.
         length: most items of it.
     """
 
@@ -35,7 +35,7 @@ class SequenceReader(tf.Module):
                 "in the spec, or set train.history.encoder=mean."
             )
         (sequence,) = spec.item_sequences
-        self.name, self.length = sequence.name, sequence.length
+        self.sequence, self.length = sequence.name, sequence.length
         id_name = spec.sequence_id_feature.name
         size = next(feature.size for feature in catalogue.layout.features if feature.name == id_name)
         codes = catalogue.codes_of(id_name)
@@ -58,7 +58,7 @@ class SequenceReader(tf.Module):
         visible = rows.row_lengths()
         items = _pad(rows, UNKNOWN_ITEM)
         width = tf.shape(items, tf.int64)[1]
-        times = times_us.to_tensor(UNKNOWN_TIME, tf.stack([-1, width]))
+        times = _pad(times_us, UNKNOWN_TIME, width)
         last = tf.range(width) == (visible - 1)[:, tf.newaxis]
         following = tf.where(last, query_us[:, tf.newaxis], tf.roll(times, -1, axis=1))
         known = (times != UNKNOWN_TIME) & (following != UNKNOWN_TIME)
@@ -83,7 +83,8 @@ class SequenceReader(tf.Module):
         return places.with_values(codes).to_sparse()
 
 
-def _pad(ragged: tf.RaggedTensor, missing: int) -> tf.Tensor:
-    """[num_rows, width] int64 as wide as the longest row, and at least 1, so that each row has a first place."""
-    width = tf.maximum(tf.reduce_max(tf.concat([ragged.row_lengths(), [1]], axis=0)), 1)
-    return ragged.to_tensor(missing, tf.stack([-1, width]))
+def _pad(ragged: tf.RaggedTensor, missing: int, width: tf.Tensor | int = 1) -> tf.Tensor:
+    """[num_rows, any] int64 as wide as the longest row, and at least `width`."""
+    dense = ragged.to_tensor(missing)
+    short = tf.maximum(tf.cast(width, tf.int64) - tf.shape(dense, tf.int64)[1], 0)
+    return tf.pad(dense, [[0, 0], [0, short]], constant_values=missing)

@@ -158,11 +158,13 @@ class TrainStep(tf.Module):
         found = tf.where(known, histories.items, rows[0])
         # The candidates keep their places: they come first, each once.
         joined, place = tf.unique(tf.concat([rows, tf.reshape(found, [-1])], axis=0), tf.int64)
-        items = tf.where(known, tf.reshape(place[tf.size(rows) :], tf.shape(found)), UNKNOWN_ITEM)
+        places = tf.reshape(place[tf.size(rows) :], tf.shape(found))
+        items = tf.where(known, places, tf.constant(UNKNOWN_ITEM, tf.int64))
         seed = seeds.apart(self._seed(TrainStream.ENCODER), 1, Apart.HISTORY)
-        draws = tf.random.stateless_uniform(tf.shape(items) + [0, 1], seed)
+        draws = tf.random.stateless_uniform(tf.shape(items, tf.int32) + [0, 1], seed)
         unknown = (draws[:, :1] < _UNKNOWN_GAPS) | (draws[:, 1:] < _UNKNOWN_GAPS)
-        return joined, histories._replace(items=items, gaps=tf.where(unknown, UNKNOWN_GAP, histories.gaps))
+        gaps = tf.where(unknown, tf.constant(UNKNOWN_GAP, tf.int64), histories.gaps)
+        return joined, histories._replace(items=items, gaps=gaps)
 
     def _log_proposal(self, rows: tf.Tensor, counts: tf.Tensor, batch: Interactions) -> tf.Tensor | None:
         if self._config.logq == "none":

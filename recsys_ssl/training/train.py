@@ -227,7 +227,7 @@ def build_model(spec: FeatureSpec, config: TrainConfig, inputs: TrainInputs) -> 
     sequence, history_encoder = None, None
     if config.history.encoder == "transformer":
         reader, tower = SequenceReader(spec, catalogue), config.tower
-        sequence = reader.name
+        sequence = reader.sequence
         history_encoder = HistoryEncoder(config.history, reader.length, tower.embedding_dim, tower.feature_dim)
     towers = query_layout, item_layout, num_rows, config.tower, prior, encoders
     model = TwoTower(*towers, sequence, history_encoder)
