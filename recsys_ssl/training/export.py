@@ -8,10 +8,11 @@ from recsys_ssl.features.batch import Catalogue, batch_from_sparse
 from recsys_ssl.features.preprocessing import QueryEncoder, load_item_encoder, raw_to_sparse, serving_signature
 from recsys_ssl.models.history import Histories
 from recsys_ssl.models.two_tower import TwoTower
-from recsys_ssl.spec import FeatureSpec
+from recsys_ssl.spec import TIME_INPUTS, FeatureSpec
 from recsys_ssl.training.sequences import UNKNOWN_TIME, SequenceReader
 
-_TRAIN_COUNT, _ITEM_TIMES, _QUERY_TIME = "train_count", "history_us", "timestamp_us"
+_TRAIN_COUNT = "train_count"
+_ITEM_TIMES, _QUERY_TIME = TIME_INPUTS
 _BLOCK = 4096
 
 
@@ -45,11 +46,12 @@ class _Towers(tf.Module):
 
         @tf.function(input_signature=[query_signature], autograph=False)
         def embed_query(raw):
-            raw = dict(raw)
-            item_times, query_time = raw.pop(_ITEM_TIMES, None), raw.pop(_QUERY_TIME, None)
-            encoded, num_records = _encode(self.encode_queries, raw)
+            given = dict(raw)
+            item_times, query_time = given.pop(_ITEM_TIMES, None), given.pop(_QUERY_TIME, None)
+            encoded, num_records = _encode(self.encode_queries, given)
             batch, states = batch_from_sparse(model.query_layout, encoded, num_records), None
             if self.reader is not None:
+                item_times = _align(item_times, given[self.reader.sequence])
                 histories = _read_histories(self.reader, encoded[self.reader.sequence], item_times, query_time)
                 states = model.read_histories(histories, self.item_embeddings)
             return {"embedding": model.vectorize_queries(batch, states)}
@@ -95,17 +97,29 @@ def embed_catalogue(model: TwoTower, catalogue: Catalogue) -> tf.Tensor:
     return tf.concat([embed(rows[i : i + _BLOCK]) for i in range(0, catalogue.num_items, _BLOCK)], axis=0)
 
 
+def _align(item_times: tf.Tensor, item_ids: tf.Tensor) -> tf.Tensor:
+    """[batch_size, width] int64: the times, as wide as the ids.
+
+    Raises:
+        InvalidArgumentError: a time stands where there is no item.
+    """
+    width = tf.shape(item_ids)[1]
+    missing = tf.maximum(width - tf.shape(item_times)[1], 0)
+    padded = tf.pad(item_times, [[0, 0], [0, missing]], constant_values=UNKNOWN_TIME)
+    outside = tf.reduce_any(padded[:, width:] != UNKNOWN_TIME)
+    outside |= tf.reduce_any((padded[:, :width] != UNKNOWN_TIME) & (item_ids == ""))
+    message = f"{_ITEM_TIMES} must have its times where the item_sequence has its items. Give one time for each item."
+    with tf.control_dependencies([tf.debugging.assert_equal(outside, False, message)]):
+        return tf.identity(padded[:, :width])
+
+
 def _read_histories(
     reader: SequenceReader, codes: tf.SparseTensor, item_times: tf.Tensor, query_time: tf.Tensor
 ) -> Histories:
-    """Histories of requests: each code has its time at the same place of its row, where there is any."""
-    width = codes.dense_shape[1]
-    missing = tf.maximum(width - tf.shape(item_times, tf.int64)[1], 0)
-    aligned = tf.pad(item_times, [[0, 0], [0, missing]], constant_values=UNKNOWN_TIME)
-    times = tf.RaggedTensor.from_value_rowids(
-        tf.gather_nd(aligned, codes.indices), codes.indices[:, 0], codes.dense_shape[0]
-    )
-    return reader.read_codes(codes, times, query_time)
+    """Histories of requests: each code has its time at the same place of its row."""
+    times = tf.gather_nd(item_times, codes.indices)
+    rows = tf.RaggedTensor.from_value_rowids(times, codes.indices[:, 0], codes.dense_shape[0])
+    return reader.read_codes(codes, rows, query_time)
 
 
 def _encode(encode, raw: dict[str, tf.Tensor]) -> tuple[dict[str, tf.SparseTensor], tf.Tensor]:
