@@ -13,9 +13,8 @@ import pyarrow as pa
 from recsys_ssl import artifacts, examples, lists
 from recsys_ssl.artifacts import PLACES_FILE
 from recsys_ssl.examples import DISLIKED_SPLIT
-from recsys_ssl.index import raw_inputs
 from recsys_ssl.serving.catalogue import read_catalogue
-from recsys_ssl.serving.recommender import load_recommender, recommend
+from recsys_ssl.serving.recommender import list_features, load_recommender, recommend
 from recsys_ssl.spec import TIME_INPUTS, VOCABULARY_FEATURES, ColumnFeature, Feature, FeatureSpec
 
 
@@ -111,8 +110,7 @@ def recommend_to_query(spec: FeatureSpec, places: Places, query_id: str | None, 
         chosen = [] if spec.evaluation.mask_disliked else seen
     model = load_recommender(places.recommender_dir)
     given = {feature.name: [_to_feature(record, feature)] for feature in features}
-    read = raw_inputs.input_specs(model, "recommend")
-    given |= {name: [record.get(name, [])] for name in TIME_INPUTS if name in read}
+    given |= {name: [record.get(name, [])] for name in TIME_INPUTS if name in list_features(model)}
     found = recommend(
         model,
         given,

@@ -47,6 +47,11 @@ def load_recommender(model_dir: str | Path):
     return artifacts.load_saved_model(model_dir)
 
 
+def list_features(model) -> list[str]:
+    """The names of what a model of `export` takes of a query."""
+    return [name for name in raw_inputs.input_specs(model, "recommend") if name not in ("k", "exclude")]
+
+
 def recommend(
     model,
     features: Mapping[str, Sequence[Any]],
@@ -89,7 +94,7 @@ def recommend(
             "DataFrame its .to_dict('list')."
         )
     specs = raw_inputs.input_specs(model, "recommend")
-    query_specs = {name: spec for name, spec in specs.items() if name not in ("k", "exclude")}
+    query_specs = {name: specs[name] for name in list_features(model)}
     unknown = sorted(set(features) - set(query_specs))
     if unknown:
         raise ValueError(f"features must be among {sorted(query_specs)}. Received: {unknown}.")
