@@ -36,9 +36,9 @@ class SequenceReader(tf.Module):
             )
         (sequence,) = spec.item_sequences
         self.sequence, self.length = sequence.name, sequence.length
-        id_name = spec.sequence_id_feature.name
-        size = next(feature.size for feature in catalogue.layout.features if feature.name == id_name)
-        codes = catalogue.codes_of(id_name)
+        layout = catalogue.layout
+        slot = [feature.name for feature in layout.features].index(spec.sequence_id_feature.name)
+        codes, size = catalogue.read_codes(slot) - layout.offsets[slot], layout.features[slot].size
         # A code of several items, as of all that share a bucket, names none of them.
         row_of_code = np.full(size, UNKNOWN_ITEM, np.int64)
         row_of_code[codes] = np.arange(len(codes))
