@@ -23,7 +23,7 @@ from tfx_bsl.public import tfxio
 from recsys_ssl import examples, lists
 from recsys_ssl.features.encoding import EncodedFeature, write_encoding
 from recsys_ssl.features.schema import catalogue_schema, interactions_schema
-from recsys_ssl.features.windows import window_batch
+from recsys_ssl.features.windows import write_windows
 from recsys_ssl.spec import (
     VOCABULARY_FEATURES,
     ColumnFeature,
@@ -277,9 +277,7 @@ class _TransformShard(beam.DoFn):
         shard = os.path.basename(path).removesuffix(".tfrecord.gz")
         encoded, sequences = table.to_batches()[0], FeatureSpec.from_json(self._spec).item_sequences
         if split == "train" and sequences:
-            length = max(sequence.length for sequence in sequences)
-            windows = window_batch(encoded, length, tuple(sequence.name for sequence in sequences))
-            examples.write_shard(windows, self._out_dir, examples.SEQUENCES_SPLIT, shard)
+            write_windows(encoded, sequences, self._out_dir, shard)
         yield examples.write_shard(encoded, self._out_dir, split, shard)
 
 

@@ -12,6 +12,7 @@ window of items, or all that there are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_ssl import examples, lists, seeds
+from recsys_ssl.spec import ItemSequenceFeature
 
 _MOST_EVENTS = 4
 """Events of a window by its length; more of one time are spread over several windows of the same items."""
@@ -70,6 +72,16 @@ def cut_windows(query: np.ndarray, timestamp_us: np.ndarray, length: int) -> Win
         num_events=num_events,
         visible=visible,
     )
+
+
+def write_windows(events: pa.RecordBatch, sequences: Sequence[ItemSequenceFeature], out_dir: str, shard: str) -> str:
+    """Writes the windows of all train events of some queries, as long as the longest of the sequences.
+
+    The arguments are those of `window_batch` and `examples.write_shard`.
+    """
+    longest = max(sequence.length for sequence in sequences)
+    windows = window_batch(events, longest, tuple(sequence.name for sequence in sequences))
+    return examples.write_shard(windows, out_dir, examples.SEQUENCES_SPLIT, shard)
 
 
 def window_batch(events: pa.RecordBatch, length: int, sequences: tuple[str, ...]) -> pa.RecordBatch:
