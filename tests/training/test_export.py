@@ -11,6 +11,8 @@ import pytest
 import tensorflow as tf
 
 from recsys_ssl import examples
+from recsys_ssl.index import raw_inputs
+from recsys_ssl.index.embed import embed
 from recsys_ssl.training.data import parse
 from recsys_ssl.training.export import embed_catalogue, export_towers
 from recsys_ssl.training.sequences import SequenceReader
@@ -204,3 +206,18 @@ def test_times_need_not_be_known_and_stand_where_the_items_do(shop, sequential):
     np.testing.assert_allclose(ask(sequential, raw | none), ask(sequential, raw | partly), rtol=1e-5, atol=1e-6)
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"Give one time for each item"):
         ask(sequential, raw | {"history_us": np.full([len(raw["taste"]), 5], 10)})
+
+
+def test_beam_embeds_raw_records_with_their_times(shop, sequential):
+    """The batch job's own function, on the records as ingestion wrote them."""
+    _, _, towers = sequential
+    specs = raw_inputs.input_specs(towers, "embed_query")
+    assert {name: (spec.dtype, spec.shape.rank) for name, spec in specs.items()} == {
+        "taste": (tf.string, 1),
+        "history": (tf.string, 2),
+        "history_us": (tf.int64, 2),
+        "timestamp_us": (tf.int64, 1),
+    }
+    batches = examples.read_batches(examples.list_shards(shop.raw.interactions, "test"))
+    found = np.concatenate([embed(towers, "embed_query", specs, records) for records in batches])
+    np.testing.assert_allclose(found, ask(sequential, raw_queries(shop)), rtol=1e-4, atol=1e-5)
