@@ -6,7 +6,7 @@ Everything lies under `build/evidence`; what is there already is not made again.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from pipelines.stages.correlate import correlate_features
 from pipelines.stages.ingest import ingest_logs
 from pipelines.stages.transform import transform_features
 from recsys_ssl import artifacts, examples, lists
+from recsys_ssl.features.windows import write_windows
 from recsys_ssl.logs.transforms import IngestConfig
-from recsys_ssl.spec import FeatureSpec, Split
+from recsys_ssl.spec import FeatureSpec, ItemSequenceFeature, Split
 from recsys_ssl.spec_files import load_spec
 from recsys_ssl.training.train import TrainInputs
 
@@ -198,14 +199,15 @@ def prepare(name: str, split_seed: int = 0, share: float = 1.0, seed: int = 0) -
     if share == 1.0:
         return Prepared(spec, _inputs(whole, whole))
     thinned = WORK / "data" / f"{name}-{split_seed}-{share:g}-{seed}"
-    make_once(thinned, lambda to: thin(whole, to, share, seed))
+    make_once(thinned, lambda to: thin(whole, to, share, seed, spec.item_sequences))
     return Prepared(spec, _inputs(thinned, whole))
 
 
-def thin(source: Path, to: Path, share: float, seed: int) -> None:
+def thin(source: Path, to: Path, share: float, seed: int, sequences: Sequence[ItemSequenceFeature] = ()) -> None:
     """Keeps a random share of the training positives and counts the catalogue's anew.
 
-    Vocabularies, correlations, query features and the held-out splits are those of the whole log.
+    Vocabularies, correlations, query features and the held-out splits are those of the whole log. The windows of
+    `sequences` hold the kept positives alone.
     """
     interactions, catalogue = source / "encoded-interactions", source / "encoded-catalogue"
     for split in ("eval", "test"):
@@ -219,6 +221,10 @@ def thin(source: Path, to: Path, share: float, seed: int) -> None:
     with tf.io.TFRecordWriter(str(target / "kept.tfrecord.gz"), "GZIP") as writer:
         for record in kept:
             writer.write(record)
+    if sequences:
+        tables = [pa.Table.from_batches([batch]) for batch in examples.read_batches([str(target / "kept.tfrecord.gz")])]
+        (events,) = lists.concat_tables(tables).combine_chunks().to_batches()
+        write_windows(events, sequences, str(to / "encoded-interactions"), "kept")
 
     rows = tf.io.parse_example(kept, {"item_row": tf.io.FixedLenFeature([], tf.int64)})["item_row"].numpy()
     parts = list(examples.read_batches(examples.list_shards(catalogue, examples.CATALOGUE_SPLIT)))

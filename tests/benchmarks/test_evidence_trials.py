@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from benchmarks.claims import ROOT
 from benchmarks.evidence import run
@@ -207,12 +208,19 @@ def test_a_share_keeps_distinct_events_and_counts_them_anew(shop, tmp_path):
     (source / "encoded-catalogue").symlink_to(shop.encoded.catalogue)
     kept = {}
     for name, seed in (("one", 0), ("same", 0), ("other", 1)):
-        thin(source, tmp_path / name, 0.25, seed)
+        thin(source, tmp_path / name, 0.25, seed, shop.spec.item_sequences)
         kept[name] = read_column(tmp_path / name / "encoded-interactions", "train", "item_row")
     rows = read_column(source / "encoded-interactions", "train", "item_row")
     assert len(kept["one"]) == round(0.25 * len(rows))
     np.testing.assert_array_equal(kept["one"], kept["same"])
     assert not np.array_equal(kept["one"], kept["other"])
+
+    (windows,) = examples.list_shards(tmp_path / "one" / "encoded-interactions", "sequences")
+    (batch,) = examples.read_batches([windows])
+    events = batch.column(batch.schema.get_field_index("event")).flatten().to_pylist()
+    examples_of = [tf.train.Example.FromString(event).features.feature for event in events]
+    found = [example["item_row"].int64_list.value[0] for example in examples_of]
+    assert sorted(found) == sorted(kept["one"].tolist())
 
     counts = read_column(tmp_path / "one" / "encoded-catalogue", "catalogue", "train_count")
     np.testing.assert_array_equal(counts, np.bincount(kept["one"], minlength=len(counts)))
