@@ -35,8 +35,8 @@ DEFAULTS: dict[str, int | float] = {
     "length": 50,
     "num_negatives": 64,
     "learning_rate": 1e-3,
-    "batch_size": 128,
-    "num_epochs": 30,
+    "batch_size": 16,
+    "num_epochs": 100,
 }
 
 
@@ -64,7 +64,8 @@ def fit_sasrec(
         profile_rows: [num_profile_events] int64 in [0, num_items), profile after profile, oldest first.
         profile_offsets: [num_profiles + 1] int64.
         num_items: items that get a vector.
-        settings: what differs from `DEFAULTS`.
+        settings: what differs from `DEFAULTS`. A batch is of sequences, of which a log of a few hundred queries has
+            few: with 128 an epoch would be ten steps.
         seed: of the initial weights, the dropout and the order of the sequences.
         python: the interpreter that has RecTools.
 

@@ -65,7 +65,7 @@ GRIDS: Mapping[str, list[dict[str, Any]]] = MappingProxyType(
         ),
         "lightgcn": _points("num_layers reg_weight", (2, 1e-5), (2, 1.0), (3, 1e-5), (3, 1.0)),
         "sasrec": _points(
-            "embedding_dim dropout num_epochs", (64, 0.2, 30), (64, 0.5, 30), (64, 0.5, 100), (128, 0.5, 100)
+            "embedding_dim dropout num_epochs", (64, 0.2, 30), (64, 0.2, 100), (64, 0.5, 100), (128, 0.2, 100)
         ),
     }
 )
