@@ -32,7 +32,7 @@ PIPELINE = [
     "tfx>=1.16,<1.22",
     "typer",
 ]
-# Models without towers, that benchmarks compare with: ItemKNN, iALS, BPR; fingerprints of molecules.
+# Models without towers, that benchmarks compare with: ItemKNN, BPR; fingerprints of molecules.
 BASELINES = ["implicit==0.7.3", "rdkit", "scikit-learn", "scipy", "threadpoolctl"]
 DEV = [
     "hypothesis",

@@ -67,6 +67,8 @@ class Apart(enum.IntEnum):
     """Views that hide parts of the same content."""
     KINDS = 48
     """Kinds of content beside each other."""
+    HISTORY = 56
+    """What reads the queries' histories, beside the encoders of content."""
 
 
 def of_step(seed: int, stream: enum.IntEnum, step: tf.Tensor) -> tf.Tensor:

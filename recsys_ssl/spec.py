@@ -41,10 +41,15 @@ RESERVED_NAMES = frozenset(
         "timestamp_us",
         "example_weight",
         "seen_rows",
+        "sequence_position",
+        "history_us",
         "train_count",
         "impression_count",
     }
 )
+
+# Inputs of a query tower that reads gaps in time: when the items of the history were chosen, and when the query asks.
+TIME_INPUTS: Final = ("history_us", "timestamp_us")
 
 # Names that the exported `recommend` gives its own inputs, and what Python's calls take for themselves.
 INPUTS_OF_RECOMMEND = frozenset({"k", "exclude", "self"})

@@ -184,9 +184,13 @@ def shop(tmp_path_factory):
     )
     items = [shop_item(row) for row in range(NUM_ITEMS)]
     events = {"train": [shop_event(i, rng) for i in range(1300)]}
+    for number, event in enumerate(events["train"]):
+        event["sequence_position"] = [number // 97]
     for split, first in (("eval", 1300), ("test", 1500)):
         events[split] = [shop_event(i, rng) for i in range(first, first + 150)]
         for event in events[split]:
+            (time,) = event["timestamp_us"]
+            event["history_us"] = [time - 1000**2 * 10**ago for ago in range(len(event["history"]), 0, -1)]
             event["seen_rows"] = sorted({*rng.integers(0, NUM_ITEMS, 5).tolist()} - set(event["item_row"]))
     # A taste that the train split does not have.
     events["test"][0]["taste"] = [b"new"]

@@ -75,7 +75,8 @@ IMPORTERS = {
     "scann": ("recsys_ssl/index/", "recsys_ssl/serving/"),
     "rdkit": ("recsys_ssl/encoders/molecule/", "recsys_ssl/datasets/compounds.py", "recsys_ssl/baselines/"),
     "implicit": ("recsys_ssl/baselines/",),
-    "torch": ("recsys_ssl/baselines/lightgcn_worker.py",),
+    "torch": ("recsys_ssl/baselines/lightgcn_worker.py", "recsys_ssl/baselines/sasrec_worker.py"),
+    "rectools": ("recsys_ssl/baselines/sasrec_worker.py",),
     "recbole": ("recsys_ssl/baselines/lightgcn_worker.py",),
     "tensorflow_recommenders": (),
 }

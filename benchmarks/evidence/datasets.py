@@ -6,8 +6,8 @@ Everything lies under `build/evidence`; what is there already is not made again.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from pipelines.stages.correlate import correlate_features
 from pipelines.stages.ingest import ingest_logs
 from pipelines.stages.transform import transform_features
 from recsys_ssl import artifacts, examples, lists
+from recsys_ssl.features.windows import write_windows
 from recsys_ssl.logs.transforms import IngestConfig
-from recsys_ssl.spec import FeatureSpec, Split
+from recsys_ssl.spec import FeatureSpec, ItemSequenceFeature, Split
 from recsys_ssl.spec_files import load_spec
 from recsys_ssl.training.train import TrainInputs
 
@@ -41,17 +42,14 @@ class Dataset:
         split: in the place of the spec's.
         full: training settings on all positives.
         sparse: training settings on a tenth of them.
-        tuning: half of the steps for a tuning trial on all positives, where whole ones would take too long.
     """
 
     split: Split
     full: Mapping[str, Any]
     sparse: Mapping[str, Any]
-    tuning: Mapping[str, Any] = field(default_factory=dict)
 
-    def settings(self, share: float, purpose: str = "test") -> dict[str, Any]:
-        own = self.sparse if share < 1.0 else {**self.full, **(self.tuning if purpose == "tune" else {})}
-        return {**_COMMON, **own}
+    def settings(self, share: float) -> dict[str, Any]:
+        return {**_COMMON, **(self.sparse if share < 1.0 else self.full)}
 
 
 _LINKS = {"feature_dim": 128, "embedding_dim": 128, "temperature": 0.1, "popularity_prior": 0.5}
@@ -64,13 +62,23 @@ _COMPOUNDS = {
     "temperature": 0.2,
     "popularity_prior": 0.5,
 }
+_FACTORS = {"start.ids": "factors"}
 _HALF = {"ssl.batch_size": 256}  # half a batch, as the other logs have
 
 DATASETS = {
     "wikispeedia": Dataset(
         # 90/10 as published for this graph; validation takes 2% of the links from the 90.
         Split(kind="random", validation=0.02, test=0.1),
-        full={**_LINKS, "temperature": 0.14, "learning_rate": 0.1, "steps": 2000, "eval_every": 200},
+        full={
+            **_LINKS,
+            **_FACTORS,
+            "start.alpha": 20.0,
+            "start.regularization": 60.0,
+            "temperature": 0.14,
+            "learning_rate": 0.1,
+            "steps": 2000,
+            "eval_every": 200,
+        },
         sparse={
             **_LINKS,
             "temperature": 0.2,
@@ -84,7 +92,6 @@ DATASETS = {
         Split(kind="random", validation=0.05, test=0.1),
         full={**_PACKAGES, "temperature": 0.06, "learning_rate": 0.1, "steps": 2000, "eval_every": 400},
         sparse={**_PACKAGES, "learning_rate": 0.03, "batch_size": 512, "steps": 300, "eval_every": 50},
-        tuning={"steps": 1000, "eval_every": 200},
     ),
     "chembl-targets": Dataset(
         Split(kind="random", validation=0.05, test=0.1),
@@ -96,9 +103,10 @@ DATASETS = {
         full={
             **_USERS,
             **_HALF,
+            **_FACTORS,
             "unknown_query_rate": 0.0,
             "temperature": 0.3,
-            "learning_rate": 0.1,
+            "learning_rate": 0.03,
             "steps": 800,
             "eval_every": 100,
         },
@@ -116,9 +124,11 @@ DATASETS = {
         full={
             **_USERS,
             **_HALF,
+            **_FACTORS,
+            "start.alpha": 20.0,
             "popularity_prior": 0.5,
             "temperature": 0.2,
-            "learning_rate": 0.05,
+            "learning_rate": 0.01,
             "steps": 400,
             "eval_every": 50,
         },
@@ -130,16 +140,16 @@ DATASETS = {
             "steps": 100,
             "eval_every": 10,
         },
-        tuning={"steps": 200, "eval_every": 40},
     ),
     "movielens-small": Dataset(
         Split(kind="time"),
         full={
             **_USERS,
             **_HALF,
+            **_FACTORS,
             "unknown_query_rate": 0.9,
             "temperature": 0.3,
-            "learning_rate": 0.1,
+            "learning_rate": 0.03,
             "steps": 600,
             "eval_every": 75,
         },
@@ -152,11 +162,16 @@ DATASETS = {
             "steps": 100,
             "eval_every": 10,
         },
-        tuning={"steps": 300, "eval_every": 50},
     ),
 }
 
 QUERIES_ARE_ITEMS = ("wikispeedia", "debian")
+START_AT_FACTORS = tuple(name for name, dataset in DATASETS.items() if dataset.full.get("start.ids") == "factors")
+"""Logs on all of which ids start at a factorisation, as validation chose."""
+REPEATED = ("complete-journey",)
+"""Logs whose held-out items may have been chosen before: nothing seen is masked."""
+TIMED = tuple(name for name, dataset in DATASETS.items() if dataset.split.kind == "time")
+"""Logs that say what came first."""
 
 
 @dataclass(frozen=True)
@@ -184,14 +199,15 @@ def prepare(name: str, split_seed: int = 0, share: float = 1.0, seed: int = 0) -
     if share == 1.0:
         return Prepared(spec, _inputs(whole, whole))
     thinned = WORK / "data" / f"{name}-{split_seed}-{share:g}-{seed}"
-    make_once(thinned, lambda to: thin(whole, to, share, seed))
+    make_once(thinned, lambda to: thin(whole, to, share, seed, spec.item_sequences))
     return Prepared(spec, _inputs(thinned, whole))
 
 
-def thin(source: Path, to: Path, share: float, seed: int) -> None:
+def thin(source: Path, to: Path, share: float, seed: int, sequences: Sequence[ItemSequenceFeature] = ()) -> None:
     """Keeps a random share of the training positives and counts the catalogue's anew.
 
-    Vocabularies, correlations, query features and the held-out splits are those of the whole log.
+    Vocabularies, correlations, query features and the held-out splits are those of the whole log. The windows of
+    `sequences` hold the kept positives alone.
     """
     interactions, catalogue = source / "encoded-interactions", source / "encoded-catalogue"
     for split in ("eval", "test"):
@@ -205,6 +221,10 @@ def thin(source: Path, to: Path, share: float, seed: int) -> None:
     with tf.io.TFRecordWriter(str(target / "kept.tfrecord.gz"), "GZIP") as writer:
         for record in kept:
             writer.write(record)
+    if sequences:
+        tables = [pa.Table.from_batches([batch]) for batch in examples.read_batches([str(target / "kept.tfrecord.gz")])]
+        (events,) = lists.concat_tables(tables).combine_chunks().to_batches()
+        write_windows(events, sequences, str(to / "encoded-interactions"), "kept")
 
     rows = tf.io.parse_example(kept, {"item_row": tf.io.FixedLenFeature([], tf.int64)})["item_row"].numpy()
     parts = list(examples.read_batches(examples.list_shards(catalogue, examples.CATALOGUE_SPLIT)))

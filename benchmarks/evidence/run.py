@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import records
-from benchmarks.evidence.datasets import DATASETS, prepare
+from benchmarks.evidence.datasets import DATASETS, QUERIES_ARE_ITEMS, prepare
 from benchmarks.evidence.trials import (
     BASELINES,
     PROPOSALS,
@@ -27,25 +27,49 @@ from benchmarks.evidence.trials import (
     REGULARIZERS,
     TRIALS,
     Trial,
+    is_of,
     read_trials,
     run_trial,
 )
-from recsys_ssl.baselines.settings import GRIDS
+from recsys_ssl.baselines.settings import DEFAULTS, GRIDS, LADDERS, MOST_TRIALS
 
 SHARES = (1.0, 0.1)
 SEEDS = range(5)
 PURPOSES = ("tune", "test", "curve")
 
-# Every regulariser has five tuning trials: three values of what matters most to it, then a lower and a higher
-# temperature of the main loss. A value of these two is a factor of what the data set has.
-RELATIVE = ("learning_rate", "temperature")
-_TEMPERATURE = ("temperature", (0.7, 1.4))
-_WEIGHTS = ("ssl.weight", (0.3, 0.1, 1.0))
-SEARCH: Mapping[str, tuple[tuple[str, tuple[Any, ...]], ...]] = {
-    "none": (("learning_rate", (1.0, 0.5, 2.0)), _TEMPERATURE),
-    "feature_dropout": (("ssl.feature_dropout", (0.1, 0.2, 0.4)), _TEMPERATURE),
-    **{arm: (_WEIGHTS, _TEMPERATURE) for arm in REGULARIZERS if arm not in ("none", "feature_dropout")},
-}
+Steps = tuple[tuple[str, tuple[Any, ...]], ...]
+"""Settings, one after the other, and the values that are tried of each."""
+
+_WEIGHTS = (0.3, 0.1, 1.0, 0.03)
+
+
+def steps_of(arm: str, dataset: str, share: float) -> Steps:
+    """The search of an arm of towers: eight trials for each, every one of full length.
+
+    What a regulariser adds is searched first: through which towers the views go, its weight, and what is dropped; then
+    the temperature of the main loss. A plain arm has as many trials for what all arms share.
+    """
+    shared = DATASETS[dataset].settings(share)
+
+    def times(name: str, *factors: float) -> tuple[str, tuple[float, ...]]:
+        return name, tuple(round(factor * shared[name], 6) for factor in factors)
+
+    temperature, prior = times("temperature", 0.7, 1.4), times("popularity_prior", 0.5, 1.5)
+    if arm == "none":
+        return times("learning_rate", 1.0, 0.5, 2.0, 0.25), temperature, prior
+    if arm == "random_start":  # what all arms share suits a start at factors, which asks for smaller steps
+        return ("learning_rate", (0.1, 0.05, 0.2, 0.02)), temperature, prior
+    if arm == "feature_dropout":
+        rates = ("ssl.feature_dropout", (0.1, 0.2, 0.4, 0.05))
+        return rates, temperature, times("learning_rate", 0.5, 2.0)
+    if arm in ("spread_out", "across_towers"):
+        of_loss = ("ssl.weight", _WEIGHTS), ("ssl.temperature", (0.15,))
+        return *of_loss, temperature, times("learning_rate", 0.5)
+    if dataset in QUERIES_ARE_ITEMS:
+        towers = ("ssl.towers", ("item", "both"))
+        return towers, ("ssl.weight", _WEIGHTS[1:]), ("ssl.value_dropout", (0.0,)), temperature
+    return ("ssl.weight", _WEIGHTS), ("ssl.value_dropout", (0.0, 0.6)), temperature
+
 
 CURVES = {
     "ssl.weight": (0.03, 0.1, 0.3, 1.0, 3.0),
@@ -58,7 +82,7 @@ CURVE_SEEDS = 1
 # Data set and seeds of the random splits on which the recommended arm is tested against none, as tuned on the first.
 SPLITS = ("wikispeedia", (0, 1, 2))
 # These give the same answer with every seed; below a share of 1 the seed still draws what they train on.
-DETERMINISTIC = ("popular", "itemknn", "ease")
+DETERMINISTIC = ("popular", "own_counts", "most_recent", "itemknn", "ease")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -87,6 +111,8 @@ def _list_pending(done: Sequence[Trial], options: argparse.Namespace) -> list[Tr
 
 def _plan_cell(done: Sequence[Trial], dataset: str, share: float, options: argparse.Namespace) -> Iterator[Trial]:
     for arm in options.arms:
+        if not is_of(arm, dataset):
+            continue
         # A proposal differs from `none` in its proposal only, and takes its settings.
         best, missing = search(done, dataset, share, "none" if arm in PROPOSALS else arm)
         if missing:
@@ -107,20 +133,24 @@ def _plan_cell(done: Sequence[Trial], dataset: str, share: float, options: argpa
 
 
 def search(done: Sequence[Trial], dataset: str, share: float, arm: str) -> tuple[dict[str, Any], list[Trial]]:
-    """The coordinate search of an arm as far as the trials tell it: (best settings, trials of the next step).
+    """The search of an arm as far as the trials tell it: (best settings, trials of the next step).
 
-    Each step tries the values of one setting at the best of the steps before; validation Recall@50 decides, the
-    first of equals. Nothing is missing once the search is over.
+    For towers each step tries the values of one setting at the best of the steps before, see `search_by_coordinate`;
+    baselines climb from the best of a grid, see `search_from_grid`. Validation Recall@50 decides, the first of equals.
+    Nothing is missing once the search is over.
     """
     found = {trial.key: trial.validation_recall_at_50 for trial in done}
     if arm in BASELINES:
-        return _search_grid(found, dataset, share, arm)
-    steps = [
-        (name, tuple(round(factor * DATASETS[dataset].settings(share)[name], 6) for factor in values))
-        if name in RELATIVE
-        else (name, values)
-        for name, values in SEARCH[arm]
-    ]
+        grid = [{**settings} for settings in GRIDS[arm]]
+        ladders = {name: (values, DEFAULTS[arm][name]) for name, values in LADDERS.get(arm, {}).items()}
+        return search_from_grid(
+            found,
+            grid,
+            ladders,
+            MOST_TRIALS.get(arm, len(grid)),
+            lambda settings: Trial("tune", dataset, arm, share, settings=settings),
+        )
+    steps = steps_of(arm, dataset, share)
     return search_by_coordinate(found, steps, lambda settings: Trial("tune", dataset, arm, share, settings=settings))
 
 
@@ -163,12 +193,49 @@ def search_by_coordinate(
     return best, []
 
 
-def _search_grid(
-    found: Mapping[str, float | None], dataset: str, share: float, arm: str
-) -> tuple[dict[str, Any], list[Trial]]:
-    grid = [Trial("tune", dataset, arm, share, settings=settings) for settings in GRIDS[arm]]
-    missing = [trial for trial in grid if trial.key not in found]
-    return ({}, missing) if missing else (dict(max(grid, key=lambda trial: found[trial.key]).settings), [])
+def search_from_grid(
+    found: Mapping[str, float | None],
+    grid: Sequence[dict[str, Any]],
+    ladders: Mapping[str, tuple[Sequence[Any], Any]],
+    most_trials: int,
+    make_trial: Callable[[dict[str, Any]], Any],
+) -> tuple[dict[str, Any], list[Any]]:
+    """(Best settings, trials of the next step): all of a grid, then up and down the ladders from its best.
+
+    For one setting after the other, the values beside the best's own are tried with all else as it is, until none is
+    better than the best; then the next setting has its turn, and all have one again until nothing changes. So a best
+    value has both its neighbours behind it, unless it is an end of its ladder or the trials are used up. The earlier
+    of equals is the best.
+
+    Args:
+        found: key of a trial -> what decides, the greater the better.
+        ladders: setting -> its values in order, and the value of a grid's settings that leave it out.
+        most_trials: in all, the grid's included; a step that would pass it is cut short.
+        make_trial: settings -> the trial of them.
+    """
+    tried = [make_trial(settings) for settings in grid]
+    missing = [trial for trial in tried if trial.key not in found]
+    if missing:
+        return {}, missing
+    best = max(tried, key=lambda trial: found[trial.key])
+    names, quiet = list(ladders), 0  # settings in a row that changed nothing
+    while quiet < len(names):
+        values, default = ladders[names[0]]
+        place = values.index(best.settings.get(names[0], default))
+        beside = (*values[max(place - 1, 0) : place], *values[place + 1 : place + 2])
+        step = [make_trial({**best.settings, names[0]: value}) for value in beside]
+        known = {trial.key for trial in tried}
+        new = [trial for trial in step if trial.key not in known][: most_trials - len(tried)]
+        missing = [trial for trial in new if trial.key not in found]
+        if missing:
+            return dict(best.settings), missing
+        tried += new
+        better = max([best, *new], key=lambda trial: found[trial.key])
+        if better is best:
+            names, quiet = [*names[1:], names[0]], quiet + 1
+        else:
+            best, quiet = better, 0
+    return dict(best.settings), []
 
 
 def run_all(pending: Sequence[Any], run: Callable[[Any], Any], path: Path, workers: int) -> None:

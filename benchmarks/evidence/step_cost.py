@@ -10,6 +10,7 @@ so that a machine that slows down slows all of them. Run it on a quiet machine.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import sys
@@ -27,7 +28,7 @@ from benchmarks.evidence.datasets import DATASETS, prepare
 from benchmarks.evidence.measurements import FILES, render_step_cost
 from benchmarks.evidence.trials import RECOMMENDED, REGULARIZERS, Trial, make_config
 from recsys_ssl import examples
-from recsys_ssl.training.data import count_examples, stream
+from recsys_ssl.training.data import count_examples, parse, stream
 from recsys_ssl.training.step import TrainStep
 from recsys_ssl.training.train import build_model, read_mutual_information
 
@@ -119,7 +120,8 @@ def build_runners(dataset: str, variants: Sequence[Variant]) -> tuple[dict[Varia
         if not batches:
             shards = examples.list_shards(inputs.interactions_dir, "train")
             whole = (config.batch_size, count_examples(shards), config.shuffle_buffer, config.seed, 0)
-            examples_of = stream(shards, model.query_layout, spec.queries.same_as_items, *whole)
+            read = functools.partial(parse, layout=model.query_layout, same_as_items=spec.queries.same_as_items)
+            examples_of = stream(shards, read, *whole)
             batches, batch_spec = list(examples_of.take(_NUM_BATCHES)), examples_of.element_spec
         runners[variant] = step.compile(batch_spec)
     return runners, batches

@@ -18,7 +18,7 @@ from benchmarks.evidence.claims import claims_of
 from benchmarks.evidence.datasets import DATASETS
 from benchmarks.evidence.run import DETERMINISTIC, SEEDS, SPLITS
 from benchmarks.evidence.tested import CONTROLS, METRICS, PRIMARY, Evidence
-from benchmarks.evidence.trials import ARMS, BASELINES, PROPOSALS, RECOMMENDED, REGULARIZERS, Trial
+from benchmarks.evidence.trials import ARMS, BASELINES, PROPOSALS, RECOMMENDED, REGULARIZERS, Trial, is_of
 from recsys_ssl.evaluation import crossed
 from recsys_ssl.evaluation.crossed import Inference
 from recsys_ssl.evaluation.slices import ITEM_SLICES
@@ -225,8 +225,13 @@ def curves_of(trials: Sequence[Trial], datasets: Sequence[str]) -> list[Row]:
 
 
 def tuned_of(trials: Sequence[Trial], evidence: Evidence, datasets: Sequence[str]) -> Row:
-    """Per share, data set and arm: the settings of its tests, and how many tuning trials chose them."""
-    counts = Counter((t.dataset, t.share, t.arm) for t in trials if t.purpose == "tune" and t.split_seed == 0)
+    """Per share, data set and arm: the settings of its tests, how many tuning trials chose them, and their seconds."""
+    counts: Counter = Counter()
+    seconds: Counter = Counter()
+    for trial in trials:
+        if trial.purpose == "tune" and trial.split_seed == 0:
+            counts[trial.dataset, trial.share, trial.arm] += 1
+            seconds[trial.dataset, trial.share, trial.arm] += trial.seconds
     result: Row = {name: {dataset: {} for dataset in datasets} for name in SHARES}
     for (dataset, split_seed, share, arm), tests in evidence.tests.items():
         names = [name for name, value in SHARES.items() if value == share]
@@ -236,7 +241,11 @@ def tuned_of(trials: Sequence[Trial], evidence: Evidence, datasets: Sequence[str
         for trial in tests.values():
             if trial.settings not in distinct:
                 distinct.append(dict(trial.settings))
-        result[names[0]][dataset][arm] = {"settings": distinct, "tuning_trials": counts[dataset, share, arm]}
+        result[names[0]][dataset][arm] = {
+            "settings": distinct,
+            "tuning_trials": counts[dataset, share, arm],
+            "tuning_seconds": seconds[dataset, share, arm],
+        }
     return result
 
 
@@ -247,6 +256,7 @@ def missing_of(evidence: Evidence) -> list[Row]:
         for name, share in SHARES.items()
         for arm in ARMS
         for dataset in DATASETS
+        if is_of(arm, dataset)
         if (found := len(evidence.seeds(dataset, share, arm))) < expected_seeds(arm, share)
     ]
 

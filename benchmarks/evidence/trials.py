@@ -14,7 +14,16 @@ import numpy as np
 
 from benchmarks import records
 from benchmarks.claims import RESULTS
-from benchmarks.evidence.datasets import DATASETS, QUERIES_ARE_ITEMS, WORK, Prepared, prepare
+from benchmarks.evidence.datasets import (
+    DATASETS,
+    QUERIES_ARE_ITEMS,
+    REPEATED,
+    START_AT_FACTORS,
+    TIMED,
+    WORK,
+    Prepared,
+    prepare,
+)
 from recsys_ssl.evaluation.metrics import METRICS, average_precision
 from recsys_ssl.evaluation.queries import RankingTask
 from recsys_ssl.evaluation.slices import ITEM_SLICES, item_slices
@@ -27,6 +36,7 @@ TASKS = WORK / "tasks"
 RECOMMENDED = "item_masks"
 REGULARIZERS = {
     "none": "no regularisation",
+    "random_start": "no regularisation, ids start at random",
     "feature_dropout": "feature dropout (FD)",
     "spread_out": "spread-out (SO)",
     "dropout_only": "value dropout only",
@@ -35,6 +45,7 @@ REGULARIZERS = {
     "cfm_no_dropout": "CFM without value dropout",
     "cfm": "CFM (paper)",
     "masked_spread_out": "masked spread-out",
+    "across_towers": "whole items across the towers",
     RECOMMENDED: "item masks (recommended)",
 }
 PROPOSALS = {
@@ -48,14 +59,31 @@ PROPOSALS = {
 """Arm `none` with one thing changed; exact logQ with the popularity prior of the data set is `none` itself."""
 BASELINES = {
     "popular": "most popular",
+    "own_counts": "own counts",
+    "most_recent": "most recent",
     "itemknn": "ItemKNN",
     "ease": "EASE",
     "ials": "iALS",
     "bpr": "BPR",
     "lightgcn": "LightGCN",
+    "sasrec": "SASRec",
 }
 ARMS = {**BASELINES, **REGULARIZERS, **PROPOSALS}
+# Arms that are of use on some logs only: where items are chosen again (elsewhere all that they know is masked), where
+# there is an order, where queries are items, and where ids start at factors.
+ONLY_ON = {
+    "own_counts": REPEATED,
+    "most_recent": REPEATED,
+    "sasrec": TIMED,
+    "across_towers": QUERIES_ARE_ITEMS,
+    "random_start": START_AT_FACTORS,
+}
 PAPER_BASELINES = ("feature_dropout", "spread_out", "dropout_only")
+
+
+def is_of(arm: str, dataset: str) -> bool:
+    """Whether an arm is run on a data set."""
+    return dataset in ONLY_ON.get(arm, DATASETS)
 
 
 @dataclass(frozen=True)
@@ -87,7 +115,7 @@ class Trial:
     @property
     def key(self) -> str:
         """Names the trial by what was run, base settings included."""
-        base = {} if self.arm in BASELINES else DATASETS[self.dataset].settings(self.share, self.purpose)
+        base = {} if self.arm in BASELINES else DATASETS[self.dataset].settings(self.share)
         facts = [
             self.purpose,
             self.dataset,
@@ -131,8 +159,8 @@ def run_trial(trial: Trial) -> Trial:
 def make_config(trial: Trial):
     """The training settings of an arm: the data set's own, then the arm's, then the trial's."""
     arm: dict[str, Any] = {"ssl.regularizer": trial.arm}
-    if trial.arm in (RECOMMENDED, "masked_spread_out") and trial.dataset in QUERIES_ARE_ITEMS:
-        arm["ssl.towers"] = "both"
+    if trial.arm == "random_start":
+        arm = {"ssl.regularizer": "none", "start.ids": "random"}
     if trial.arm in PROPOSALS:
         arm = {"ssl.regularizer": "none"}
         arm |= {
@@ -143,7 +171,7 @@ def make_config(trial: Trial):
             "hidden_layer": {"hidden": (128,)},
             "large_accumulator": {"initial_accumulator": 0.1},
         }[trial.arm]
-    own = DATASETS[trial.dataset].settings(trial.share, trial.purpose)
+    own = DATASETS[trial.dataset].settings(trial.share)
     return records.make_train_config({**own, **arm, **trial.settings, "seed": trial.seed})
 
 
@@ -213,7 +241,8 @@ def _recalls(ranks: np.ndarray) -> dict[str, float | None]:
 
 
 def _run_baseline(trial: Trial, prepared: Prepared) -> dict[str, Any]:
-    from recsys_ssl.baselines import collaborative as baselines
+    from recsys_ssl.baselines.collaborative import BASELINES as RANKERS
+    from recsys_ssl.baselines.profiles import build_profiles
     from recsys_ssl.pairs import read_pairs
     from recsys_ssl.training.config import TrainConfig
     from recsys_ssl.training.train import build_model
@@ -225,11 +254,9 @@ def _run_baseline(trial: Trial, prepared: Prepared) -> dict[str, Any]:
 
     def rank(split: str) -> tuple[RankingTask, np.ndarray]:
         task = Validator(prepared.spec, inputs.interactions_dir, catalogue, None, 0, split=split).task
-        profiles = baselines.build_profiles(
-            prepared.spec, inputs.interactions_dir, inputs.catalogue_dir, split, task, train
-        )
+        profiles = build_profiles(prepared.spec, inputs.interactions_dir, inputs.catalogue_dir, split, task, train)
         arguments = (train, profiles, task, catalogue.train_counts, trial.settings, trial.seed)
-        return task, baselines.BASELINES[trial.arm](*arguments).ranks
+        return task, RANKERS[trial.arm](*arguments).ranks
 
     if trial.purpose == "test":
         task, ranks = rank("test")

@@ -67,11 +67,14 @@ def _read_report(workdir: Path) -> dict:
 def show_report(console: Console, workdir: Path) -> None:
     result = _read_report(workdir)
     floor = {row["metric"]: row["popularity"] for row in result["floor"]}
-    columns = ("metric", "popular", "control", "treatment", "difference", "95% interval", "p, Holm")
+    own_floor = {row["metric"]: row["own_counts"] for row in result.get("own_floor", [])}  # earlier versions had none
+    own_columns = ("own counts",) if own_floor else ()
+    columns = ("metric", "popular", *own_columns, "control", "treatment", "difference", "95% interval", "p, Holm")
     rows = [
         (
             row["label"],
             _number(floor.get(row["metric"])),
+            *(_number(own_floor.get(row["metric"])) for _ in own_columns),
             _number(row["control"]),
             _number(row["treatment"]),
             _number(row["difference"], "+.4f"),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from pipelines.progress import PROGRESS
-from recsys_ssl import artifacts
+from recsys_ssl import artifacts, examples, lists
 from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.evaluation.evaluate import Arm, evaluate_arms
 from recsys_ssl.evaluation.report import write_report
@@ -58,10 +61,19 @@ def evaluate_run(
         titles=None if spec.items.title is None else read_catalogue(spec, catalogue_dir).titles,
         config=config,
         progress=lambda name, done, total: PROGRESS.info(f"ranking {name} {done:,}/{total:,}"),
+        chosen_before=_read_chosen(spec, interactions_dir),
     )
     write_report(report, report_dir)
     PROGRESS.info(f"{report['verdict']['word']}: {' '.join(report['verdict']['reasons'])}")
     return report
+
+
+def _read_chosen(spec: FeatureSpec, interactions_dir: str) -> Iterator[tuple[pa.Array, np.ndarray]]:
+    """The queries and item rows of the events before the test split, a batch at a time."""
+    for split in spec.split.names[:-1]:
+        for batch in examples.read_batches(examples.list_shards(interactions_dir, split)):
+            ids = lists.flatten(lists.column(batch, "query_id"), pa.large_binary())[0]
+            yield ids, lists.flat(batch, "item_row", pa.int64())[0]
 
 
 def read_settings(dirs: ArmDirs) -> dict[str, Any]:

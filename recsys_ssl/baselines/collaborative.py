@@ -1,116 +1,39 @@
 """Baselines without a neural net, ranked over the whole catalogue by the rules of every other arm.
 
-Each of `BASELINES` maps (train, profiles, task, train_counts, settings, seed) to a `Ranked`. All of them read the
-training positives as a binary matrix of queries and items, and know a held-out query by its profile alone.
+Each of `BASELINES` maps (train, profiles, task, train_counts, settings, seed) to a `Ranked`. Those that learn read the
+training positives as a binary matrix of queries and items, but for SASRec, which reads sequences; all of them know a
+held-out query by its profile alone.
 A ranking whose profile holds no item with a training positive has nothing to go by: every baseline then ranks by
 popularity. Items without a training positive ("untrained") tie, at a place that each function states.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import scipy.sparse as sp
 from implicit.bpr import BayesianPersonalizedRanking
-from implicit.cpu.als import AlternatingLeastSquares
-from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, ItemItemRecommender, TFIDFRecommender
-from implicit.utils import ParameterWarning
+from implicit.nearest_neighbours import ItemItemRecommender, bm25_weight, normalize, tfidf_weight
 from scipy.linalg import lapack
 from threadpoolctl import threadpool_limits
 
-from recsys_ssl import examples, lists
+from recsys_ssl import ials
 from recsys_ssl.baselines.lightgcn import fit_lightgcn
+from recsys_ssl.baselines.profiles import Profiles, find_queries
+from recsys_ssl.baselines.sasrec import fit_sasrec
 from recsys_ssl.baselines.settings import complete
 from recsys_ssl.evaluation.queries import RankingTask
-from recsys_ssl.evaluation.ranking import Ranked, rank, rank_by_popularity, rank_by_scores
+from recsys_ssl.evaluation.ranking import Ranked, rank, rank_by_own, rank_by_popularity, rank_by_scores
 from recsys_ssl.pairs import Pairs
-from recsys_ssl.spec import FeatureSpec
 
 _LAST = -1e9  # the score of an item that must come last; far below what any baseline yields
 _BLOCK = 2048
 
 
-# --- Profiles -------------------------------------------------------------------------------------------
-
-
-def build_profiles(
-    spec: FeatureSpec, interactions_dir: str, catalogue_dir: str, split: str, task: RankingTask, train: Pairs
-) -> sp.csr_matrix:
-    """What a baseline may know of the query of each ranking, which is what the two-tower knows of its past.
-
-    The training positives of the query, united with the item_sequence features of the event that the ranking embeds.
-
-    Args:
-        interactions_dir: encoded interactions.
-        catalogue_dir: encoded catalogue; read only when the spec has an item_sequence.
-        task: of the whole split, so that `event_rows` index its records in file order.
-
-    Returns:
-        [num_rankings, num_items] float32, 1 for the items of the profile.
-    """
-    codes = _find_queries(task, train)
-    known = np.flatnonzero(codes >= 0)
-    # One matrix product spreads the rows of the known queries over the rankings.
-    pick = sp.csr_matrix((np.ones(len(known), np.float32), (known, codes[known])), (len(codes), len(train.query_ids)))
-    profiles = (pick @ train.to_matrix(task.num_items)).tocsr()
-    if spec.item_sequences:
-        row_of_code = _read_row_of_code(catalogue_dir, spec.sequence_id_feature.name)
-        for feature in spec.item_sequences:
-            profiles = profiles + _read_sequences(interactions_dir, split, feature.name, task, row_of_code)
-        profiles.data[:] = 1.0
-    profiles.sort_indices()
-    return profiles
-
-
-def _find_queries(task: RankingTask, train: Pairs) -> np.ndarray:
-    """[num_rankings] int64 index into `train.query_ids`, -1 for a query without."""
-    ids, trained = (pa.array(x, from_pandas=True).cast(pa.large_binary()) for x in (task.query_ids, train.query_ids))
-    found = pc.fill_null(pc.index_in(ids, value_set=trained), -1).to_numpy().astype(np.int64)
-    return found[task.cluster]
-
-
-def _read_row_of_code(catalogue_dir: str, name: str) -> np.ndarray:
-    """Catalogue row of each code of the id vocabulary; -1 for a code of no item or of several, which names none."""
-    code_batches = []
-    for batch in examples.read_batches(examples.list_shards(catalogue_dir, examples.CATALOGUE_SPLIT)):
-        values, lengths = lists.flat(batch, name, pa.int64())
-        if not np.all(lengths == 1):
-            raise ValueError(f"each item must have one {name}. Received {lengths.min()}..{lengths.max()} in an item.")
-        code_batches.append(values)
-    codes = np.concatenate(code_batches)
-    row_of_code = np.full(codes.max() + 1, -1, np.int64)
-    row_of_code[codes] = np.arange(len(codes))
-    row_of_code[np.bincount(codes) > 1] = -1
-    return row_of_code
-
-
-def _read_sequences(
-    interactions_dir: str, split: str, name: str, task: RankingTask, row_of_code: np.ndarray
-) -> sp.csr_matrix:
-    """[num_rankings, num_items] float32 counts of the known items of an item_sequence of `task.event_rows`."""
-    event_batches, row_batches, start = [], [], 0
-    for batch in examples.read_batches(examples.list_shards(interactions_dir, split)):
-        codes, lengths = lists.flat(batch, name, pa.int64())
-        found = np.full(len(codes), -1, np.int64)
-        inside = codes < len(row_of_code)
-        found[inside] = row_of_code[codes[inside]]
-        event_batches.append(start + lists.owners(lengths)[found >= 0])
-        row_batches.append(found[found >= 0])
-        start += batch.num_rows
-    if task.event_rows.max(initial=-1) >= start:
-        raise ValueError(f"the task must be of the split {split!r}. Received event {task.event_rows.max()} of {start}.")
-    events, rows = np.concatenate(event_batches), np.concatenate(row_batches)
-    sequences = sp.csr_matrix((np.ones(len(rows), np.float32), (events, rows)), (start, task.num_items))
-    return sequences[task.event_rows]
-
-
-# --- Popularity -----------------------------------------------------------------------------------------
+# --- Without a model ------------------------------------------------------------------------------------
 
 
 def _rank_popular(train, profiles, task, train_counts, settings, seed) -> Ranked:
@@ -119,9 +42,21 @@ def _rank_popular(train, profiles, task, train_counts, settings, seed) -> Ranked
     return rank_by_popularity(task, train_counts)
 
 
-def _find_strangers(profiles: sp.csr_matrix, trained: np.ndarray) -> np.ndarray:
+def _rank_own_counts(train, profiles, task, train_counts, settings, seed) -> Ranked:
+    """Ranks by how often the query chose the item, then by the training count: what was bought will be bought."""
+    complete("own_counts", settings)
+    return rank_by_own(task, profiles.to_counts(), train_counts)
+
+
+def _rank_most_recent(train, profiles, task, train_counts, settings, seed) -> Ranked:
+    """Ranks by how late the query chose the item last, then by the training count; needs a log with time."""
+    complete("most_recent", settings)
+    return rank_by_own(task, profiles.to_places(), train_counts)
+
+
+def _find_strangers(known: sp.csr_matrix, trained: np.ndarray) -> np.ndarray:
     """[num_rankings] bool, whether no item of the profile is trained."""
-    return profiles @ trained.astype(np.float32) == 0
+    return known @ trained.astype(np.float32) == 0
 
 
 def _popularity_score(train_counts: np.ndarray) -> np.ndarray:
@@ -131,39 +66,57 @@ def _popularity_score(train_counts: np.ndarray) -> np.ndarray:
 
 # --- Neighbours -----------------------------------------------------------------------------------------
 
-_NEIGHBOURS = {
-    "cosine": CosineRecommender,
-    "tfidf": TFIDFRecommender,
-    "bm25": BM25Recommender,
-    "cooccurrence": ItemItemRecommender,
+_WEIGHTS: Mapping[str, Callable[[sp.csr_matrix], sp.spmatrix]] = {
+    "cosine": lambda matrix: normalize(matrix.T).T,
+    "tfidf": lambda matrix: normalize(tfidf_weight(matrix.T)).T,
+    "bm25": lambda matrix: bm25_weight(matrix.T, K1=1.2, B=0.75).T,
+    "cooccurrence": lambda matrix: matrix,
 }
+"""[num_queries, num_items] positives -> weights, whose inner products by item are the similarity."""
 
 
 def _rank_itemknn(train, profiles, task, train_counts, settings, seed) -> Ranked:
     """Ranks by the summed similarity to the items of the profile.
 
     score(q, i) = sum_{j in profile(q), i in N(j)} similarity(j, i) with the `num_neighbours` nearest items N(j), j
-    itself among them. Untrained items and those near no item of the profile score 0, the lowest score.
+    itself among them; `all` is every item that shares a query with j. Untrained items and those near no item of the
+    profile score 0, the lowest score.
 
     References:
         Deshpande and Karypis 2004, "Item-based top-N recommendation algorithms".
     """
     settings = complete("itemknn", settings)
-    if settings["similarity"] not in _NEIGHBOURS:
-        raise ValueError(f"similarity must be one of {sorted(_NEIGHBOURS)}. Received: {settings['similarity']!r}.")
+    if settings["similarity"] not in _WEIGHTS:
+        raise ValueError(f"similarity must be one of {sorted(_WEIGHTS)}. Received: {settings['similarity']!r}.")
     matrix = train.to_matrix(task.num_items)
-    model = _NEIGHBOURS[settings["similarity"]](K=settings["num_neighbours"], num_threads=1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ParameterWarning)  # implicit's own weights are not CSR
-        model.fit(matrix.astype(np.float64), show_progress=False)
-    similarity = model.similarity.astype(np.float32)
-    strangers, popularity = _find_strangers(profiles, matrix.getnnz(axis=0) > 0), _popularity_score(train_counts)
+    weighted = _WEIGHTS[settings["similarity"]](matrix.astype(np.float64)).tocsr()
+    similarity = _nearest(weighted, settings["num_neighbours"]).astype(np.float32)
+    known = profiles.to_matrix()
+    strangers, popularity = _find_strangers(known, matrix.getnnz(axis=0) > 0), _popularity_score(train_counts)
 
     def score(start: int, stop: int, out: np.ndarray) -> None:
-        (profiles[start:stop] @ similarity).toarray(out=out)
+        (known[start:stop] @ similarity).toarray(out=out)
         out[strangers[start:stop]] = popularity
 
     return rank_by_scores(task, score)
+
+
+def _nearest(weighted: sp.csr_matrix, num_neighbours: int | str) -> sp.csr_matrix:
+    """[num_items, num_items] inner products of the columns, in each row the largest or all.
+
+    Memory: 16 bytes for each of `num_neighbours` of each column that is not 0, or 12 for each product that is not 0.
+    """
+    trained = np.flatnonzero(weighted.getnnz(axis=0))
+    shape = (len(trained), weighted.shape[1])
+    place = sp.csr_matrix((np.ones(len(trained)), (np.arange(len(trained)), trained)), shape)
+    columns = weighted[:, trained]
+    if num_neighbours == "all":
+        similarity = columns.T @ columns
+    else:
+        model = ItemItemRecommender(K=min(num_neighbours, max(len(trained), 1)), num_threads=1)
+        model.fit(columns, show_progress=False)
+        similarity = model.similarity
+    return (place.T @ similarity @ place).tocsr()
 
 
 # --- EASE -----------------------------------------------------------------------------------------------
@@ -176,26 +129,24 @@ def _rank_ease(train, profiles, task, train_counts, settings, seed) -> Ranked:
     it, so a profile p scores p_j - (pP)_j / P_jj. When X has fewer queries than items, pP comes from the smaller
     matrix of queries: P = (I - X'(XX' + l2 I)^-1 X) / l2. Untrained items come last.
 
+    The dense matrix has the smaller side of X squared numbers. With dtype `auto` they are of float64 where that fits in
+    `max_gib`, else of float32.
+
     Raises:
-        ValueError: the dense matrix, of the smaller side of X squared, needs more than `max_gib`.
+        ValueError: the dense matrix needs more than `max_gib`.
 
     References:
         Steck 2019, arXiv:1905.03375, Eq. (8).
     """
     settings = complete("ease", settings)
-    matrix, dtype = train.to_matrix(task.num_items), np.dtype(settings["dtype"])
+    matrix = train.to_matrix(task.num_items)
     trained = np.flatnonzero(matrix.getnnz(axis=0))
-    matrix = matrix[matrix.getnnz(axis=1) > 0][:, trained].astype(dtype)
+    matrix = matrix[matrix.getnnz(axis=1) > 0][:, trained]
     side = min(matrix.shape)
-    num_bytes = side**2 * dtype.itemsize
-    if num_bytes > settings["max_gib"] * 2**30:
-        raise ValueError(
-            f"EASE's dense matrix must fit in max_gib={settings['max_gib']}. Received {matrix.shape[0]} queries and "
-            f"{matrix.shape[1]} items with training positives: {num_bytes} bytes ({num_bytes / 2**30:.1f} GiB) of "
-            f"{dtype}. Raise max_gib, set dtype to float32 or leave EASE out."
-        )
+    dtype = _choose_dtype(side, settings["dtype"], settings["max_gib"])
+    matrix = matrix.astype(dtype)
     multiply, diagonal = (_invert_items if side == matrix.shape[1] else _invert_queries)(matrix, settings["l2"])
-    known = profiles[:, trained].astype(dtype)
+    known = profiles.to_matrix()[:, trained].astype(dtype)
     strangers, popularity = known.getnnz(axis=1) == 0, _popularity_score(train_counts)
 
     def score(start: int, stop: int, out: np.ndarray) -> None:
@@ -205,6 +156,19 @@ def _rank_ease(train, profiles, task, train_counts, settings, seed) -> Ranked:
         out[strangers[start:stop]] = popularity
 
     return rank_by_scores(task, score, block_bytes=64 * 2**20)
+
+
+def _choose_dtype(side: int, wanted: str, max_gib: float) -> np.dtype:
+    kinds = [np.dtype(kind) for kind in (("float64", "float32") if wanted == "auto" else (wanted,))]
+    for kind in kinds:
+        if side**2 * kind.itemsize <= max_gib * 2**30:
+            return kind
+    num_bytes = side**2 * kinds[-1].itemsize
+    raise ValueError(
+        f"EASE's dense matrix must fit in max_gib={max_gib}. Received: {side} queries or items with training "
+        f"positives, the fewer of the two: {num_bytes} bytes ({num_bytes / 2**30:.1f} GiB) of {kinds[-1]}. Raise "
+        "max_gib, set dtype to auto or leave EASE out."
+    )
 
 
 _Multiply = Callable[[sp.csr_matrix], np.ndarray]
@@ -251,27 +215,18 @@ def _invert(gram: sp.spmatrix, l2: float) -> np.ndarray:
 
 
 def _rank_ials(train, profiles, task, train_counts, settings, seed) -> Ranked:
-    """Ranks by iALS, a factorisation that weights a positive `alpha` and everything else 1.
+    """Ranks by iALS, see `recsys_ssl.ials`.
 
     Every profile is folded in: its vector is the least-squares solution for the trained item factors. An untrained
     item has the zero vector, so it scores 0, the model's own "no preference", above items predicted below that.
-
-    References:
-        Hu, Koren and Volinsky 2008, "Collaborative Filtering for Implicit Feedback Datasets".
     """
-    settings = complete("ials", settings)
-    matrix = train.to_matrix(task.num_items)
+    own = ials.Settings(**complete("ials", settings))
+    matrix, known = train.to_matrix(task.num_items), profiles.to_matrix()
     with threadpool_limits(1, "blas"):
-        model = AlternatingLeastSquares(**settings, num_threads=1, random_state=seed)
-        model.fit(matrix, show_progress=False)
-        vectors = model.recalculate_user(np.arange(task.num_rankings), profiles)
-    strangers = _find_strangers(profiles, matrix.getnnz(axis=0) > 0)
-    vectors[strangers] = 0.0
-    return rank(
-        task,
-        np.column_stack([vectors, strangers.astype(np.float32)]),
-        np.column_stack([model.item_factors, _popularity_score(train_counts)]),
-    )
+        item_vectors = ials.fit(matrix, own, seed)[1]
+        vectors = ials.fold_in(known, item_vectors, own)
+    trained = matrix.getnnz(axis=0) > 0
+    return _rank_vectors(task, vectors, item_vectors, None, _find_strangers(known, trained), train_counts)
 
 
 def _rank_bpr(train, profiles, task, train_counts, settings, seed) -> Ranked:
@@ -288,28 +243,17 @@ def _rank_bpr(train, profiles, task, train_counts, settings, seed) -> Ranked:
     matrix = train.to_matrix(task.num_items)
     model = BayesianPersonalizedRanking(**settings, num_threads=1, random_state=seed)
     model.fit(matrix, show_progress=False)
-    trained = matrix.getnnz(axis=0) > 0
-    strangers = _find_strangers(profiles, trained)
-
-    num_trained = profiles @ trained.astype(np.float32)
-    vectors = (profiles @ model.item_factors) / np.maximum(num_trained, 1.0)[:, np.newaxis]
-    codes = _find_queries(task, train)
+    trained, known = matrix.getnnz(axis=0) > 0, profiles.to_matrix()
+    vectors = _average(known, model.item_factors, trained)
+    codes = find_queries(task, train)
     learnt = (codes >= 0) & (matrix.getnnz(axis=1)[codes] > 0)
     vectors[learnt] = model.user_factors[codes[learnt]]
     vectors[:, -1] = 1.0  # the last factor of an item is its bias
-    vectors[strangers] = 0.0
-    return rank(
-        task,
-        np.column_stack([vectors, strangers, np.ones(len(vectors))]).astype(np.float32),
-        np.column_stack([model.item_factors, _popularity_score(train_counts), np.where(trained, 0.0, _LAST)]).astype(
-            np.float32
-        ),
-    )
+    return _rank_vectors(task, vectors, model.item_factors, trained, _find_strangers(known, trained), train_counts)
 
 
 def _rank_lightgcn(train, profiles, task, train_counts, settings, seed) -> Ranked:
-    """Ranks by LightGCN, see `benchmarks.evidence.lightgcn`; unknown queries as in BPR, untrained items come last."""
-    trained = train_counts > 0
+    """Ranks by LightGCN, see `lightgcn.fit_lightgcn`; unknown queries as in BPR, untrained items come last."""
     query_vectors, item_vectors = fit_lightgcn(
         train.query_codes,
         train.item_rows,
@@ -318,34 +262,75 @@ def _rank_lightgcn(train, profiles, task, train_counts, settings, seed) -> Ranke
         complete("lightgcn", settings),
         seed,
     )
-    num_trained = profiles @ trained.astype(np.float32)
-    vectors = (profiles @ (item_vectors * trained[:, np.newaxis])) / np.maximum(num_trained, 1.0)[:, np.newaxis]
-    codes = _find_queries(task, train)
+    trained, known = train_counts > 0, profiles.to_matrix()
+    vectors = _average(known, item_vectors, trained)
+    codes = find_queries(task, train)
     learnt = (codes >= 0) & (np.bincount(train.query_codes, minlength=len(train.query_ids))[codes] > 0)
     vectors[learnt] = query_vectors[codes[learnt]]
-    strangers = _find_strangers(profiles, trained)
-    vectors[strangers] = 0.0
+    return _rank_vectors(task, vectors, item_vectors, trained, _find_strangers(known, trained), train_counts)
+
+
+def _average(known: sp.csr_matrix, item_vectors: np.ndarray, trained: np.ndarray) -> np.ndarray:
+    """[num_rankings, dim], the mean vector of the trained items of each profile; 0 where there is none."""
+    num_trained = known @ trained.astype(np.float32)
+    return (known @ (item_vectors * trained[:, np.newaxis])) / np.maximum(num_trained, 1.0)[:, np.newaxis]
+
+
+def _rank_vectors(
+    task: RankingTask,
+    query_vectors: np.ndarray,
+    item_vectors: np.ndarray,
+    trained: np.ndarray | None,
+    strangers: np.ndarray,
+    train_counts: np.ndarray,
+) -> Ranked:
+    """Ranks by dot product, strangers by popularity, and the items that are not `trained` last (None: where they are).
+
+    One more coordinate says which ranking is a stranger's and has the popularity, another which item comes last.
+    """
+    last = np.zeros(task.num_items) if trained is None else np.where(trained, 0.0, _LAST)
+    vectors = np.where(strangers[:, np.newaxis], 0.0, query_vectors)
     return rank(
         task,
         np.column_stack([vectors, strangers, np.ones(len(vectors))]).astype(np.float32),
-        np.column_stack([item_vectors, _popularity_score(train_counts), np.where(trained, 0.0, _LAST)]).astype(
-            np.float32
-        ),
+        np.column_stack([item_vectors, _popularity_score(train_counts), last]).astype(np.float32),
     )
+
+
+# --- Sequences ------------------------------------------------------------------------------------------
+
+
+def _rank_sasrec(train, profiles, task, train_counts, settings, seed) -> Ranked:
+    """Ranks by SASRec, see `sasrec.fit_sasrec`: trained on the training sequences, asked for what follows a profile.
+
+    Items of no training sequence have no vector: as a part of a profile they are skipped, in a ranking they come last.
+    """
+    settings = complete("sasrec", settings)
+    if not profiles.has_time:
+        raise ValueError("SASRec needs a log with time. Received: one without. Leave the arm out.")
+    rows, offsets = train.in_order()
+    query_vectors, item_vectors, known_items = fit_sasrec(
+        rows, offsets, profiles.rows, profiles.offsets, task.num_items, settings, seed
+    )
+    strangers = _find_strangers(profiles.to_matrix(), known_items)
+    return _rank_vectors(task, query_vectors, item_vectors, known_items, strangers, train_counts)
 
 
 # --- The table ------------------------------------------------------------------------------------------
 
-Baseline = Callable[[Pairs, sp.csr_matrix, RankingTask, np.ndarray, Mapping[str, Any], int], Ranked]
-"""(train, profiles [num_rankings, num_items], task, train_counts [num_items], settings, seed) -> ranks."""
+Baseline = Callable[[Pairs, Profiles, RankingTask, np.ndarray, Mapping[str, Any], int], Ranked]
+"""(train, profiles, task, train_counts [num_items], settings, seed) -> ranks."""
 
 BASELINES: Mapping[str, Baseline] = MappingProxyType(
     {
         "popular": _rank_popular,
+        "own_counts": _rank_own_counts,
+        "most_recent": _rank_most_recent,
         "itemknn": _rank_itemknn,
         "ease": _rank_ease,
         "ials": _rank_ials,
         "bpr": _rank_bpr,
         "lightgcn": _rank_lightgcn,
+        "sasrec": _rank_sasrec,
     }
 )

@@ -16,13 +16,12 @@ References:
 
 from __future__ import annotations
 
-import json
-import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+
+from recsys_ssl.baselines.environment import check_codes, complete_settings, run_worker
 
 PYTHON = Path("build/lightgcn-venv/bin/python")
 WORKER = Path(__file__).with_name("lightgcn_worker.py")
@@ -73,47 +72,26 @@ def fit_lightgcn(
         FileNotFoundError: the interpreter is missing.
         RuntimeError: the worker failed; the message ends with what it printed.
     """
-    unknown = sorted(set(settings or {}) - set(DEFAULTS))
-    if unknown:
-        raise ValueError(f"settings must be among {sorted(DEFAULTS)}. Received: {unknown}.")
-    _check_pairs(train_query_codes, train_item_rows, num_queries, num_items)
-    interpreter = Path(python).absolute()  # not resolved: a virtual environment's interpreter is a link
-    if not interpreter.exists():
-        raise FileNotFoundError(f"no interpreter at {interpreter}. Make it with the commands at the top of {__file__}.")
-
-    with tempfile.TemporaryDirectory() as directory:
-        pairs, vectors = Path(directory) / "pairs.npz", Path(directory) / "vectors.npz"
-        np.savez(
-            pairs,
-            query_codes=np.asarray(train_query_codes, np.int64),
-            item_rows=np.asarray(train_item_rows, np.int64),
-            num_queries=num_queries,
-            num_items=num_items,
-            seed=seed,
-            settings=json.dumps({**DEFAULTS, **(settings or {})}),
-        )
-        # -I: neither this package's paths nor the worker's own directory, whose modules hide the standard library's.
-        finished = subprocess.run(
-            [str(interpreter), "-I", str(WORKER), str(pairs), str(vectors)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        if finished.returncode:
-            raise RuntimeError(f"LightGCN failed with status {finished.returncode}. It printed:\n{finished.stdout}")
-        with np.load(vectors) as stored:
-            return stored["queries"], stored["items"]
-
-
-def _check_pairs(query_codes: np.ndarray, item_rows: np.ndarray, num_queries: int, num_items: int) -> None:
-    if len(query_codes) != len(item_rows) or len(query_codes) == 0:
+    completed = complete_settings(DEFAULTS, settings)
+    if len(train_query_codes) != len(train_item_rows) or len(train_query_codes) == 0:
         raise ValueError(
             "train_query_codes and train_item_rows must have one length, at least 1. "
-            f"Received: {len(query_codes)} and {len(item_rows)}."
+            f"Received: {len(train_query_codes)} and {len(train_item_rows)}."
         )
-    for name, values, bound in (
-        ("train_query_codes", query_codes, num_queries),
-        ("train_item_rows", item_rows, num_items),
-    ):
-        if np.min(values) < 0 or np.max(values) >= bound:
-            raise ValueError(f"{name} must lie in [0, {bound}). Received: {np.min(values)} to {np.max(values)}.")
+    check_codes("train_query_codes", train_query_codes, num_queries)
+    check_codes("train_item_rows", train_item_rows, num_items)
+    found = run_worker(
+        "LightGCN",
+        python,
+        WORKER,
+        {
+            "query_codes": np.asarray(train_query_codes, np.int64),
+            "item_rows": np.asarray(train_item_rows, np.int64),
+            "num_queries": num_queries,
+            "num_items": num_items,
+            "seed": seed,
+        },
+        completed,
+        made_by=__file__,
+    )
+    return found["queries"], found["items"]

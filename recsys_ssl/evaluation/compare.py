@@ -26,6 +26,7 @@ def compare(
     train_counts: np.ndarray,
     checks: Sequence[Row],
     config: EvaluationConfig,
+    own_counts: Ranked | None = None,
 ) -> Row:
     """Compares two arms and decides.
 
@@ -35,14 +36,16 @@ def compare(
         train_counts: [num_items] int training positives, for the item slices.
         checks: validity checks made before, each with `name`, `passed` (None: not applicable) and `detail`.
         config: the rule.
+        own_counts: what the queries' own counts made of `task`, a second floor; None where what was chosen is masked.
 
     Returns:
-        JSON-able: `verdict`, `metrics`, `floor`, `slices`, `slice_metrics`, `coverage`, `exposure`, `recall_curve`,
-        `power`, `guardrails`, `checks`, `counts`. An undefined number is None.
+        JSON-able: `verdict`, `metrics`, `floor`, `own_floor`, `slices`, `slice_metrics`, `coverage`, `exposure`,
+        `recall_curve`, `power`, `guardrails`, `checks`, `counts`. An undefined number is None.
     """
     item_slice = slices.item_slices(train_counts)
     metric_rows = _metric_rows(task, control, treatment, config)
-    floor = _floor_rows(task, popularity, treatment, config)
+    floor = _floor_rows("popularity", task, popularity, treatment, config)
+    own_floor = [] if own_counts is None else _floor_rows("own_counts", task, own_counts, treatment, config)
     slice_rows = _item_slice_rows(task, control, treatment, item_slice, config)
     for dimension, values in task.slices.items():
         slice_rows += _query_slice_rows(task, control, treatment, dimension, values, config)
@@ -52,6 +55,8 @@ def compare(
         row["significant"] = row["adjusted_p"] is not None and row["adjusted_p"] < 1.0 - config.confidence
 
     arms = {"control": control, "treatment": treatment, "popularity": [popularity]}
+    if own_counts is not None:
+        arms["own_counts"] = [own_counts]
     covered = {
         name: float(np.mean([metrics.coverage(ranked.top_rows, task.num_items, LISTED) for ranked in arm]))
         for name, arm in arms.items()
@@ -60,9 +65,10 @@ def compare(
     ks = np.array([k for k in CURVE_KS if k <= task.num_items])
     checks = [*checks, _check_k(task, config), _check_queries(task, metric_rows, config)]
     return {
-        "verdict": decide(metric_rows, floor, checks, config),
+        "verdict": decide(metric_rows, floor, checks, config, own_floor),
         "metrics": metric_rows,
         "floor": floor,
+        "own_floor": own_floor,
         "slices": slice_rows,
         "slice_metrics": [metrics.name_recall(k) for k in _slice_ks(task, config)],
         "coverage": {"k": LISTED, **covered},
@@ -100,15 +106,15 @@ def _metric_rows(
 
 
 def _floor_rows(
-    task: RankingTask, popularity: Ranked, treatment: Sequence[Ranked], config: EvaluationConfig
+    name: str, task: RankingTask, floor: Ranked, treatment: Sequence[Ranked], config: EvaluationConfig
 ) -> list[Row]:
-    """Most-popular takes the place of the control; only values, difference and interval are kept."""
+    """The floor takes the place of the control, under its own name; only values, difference and interval are kept."""
     kept = (
         *("metric", "label", "queries", "n", "treatment", "difference", "interval", "relative", "relative_interval"),
         "no_interval",
     )
-    rows = _metric_rows(task, [popularity], treatment, config)
-    return [{"popularity": row["control"], **{name: row[name] for name in kept}} for row in rows]
+    rows = _metric_rows(task, [floor], treatment, config)
+    return [{name: row["control"], **{key: row[key] for key in kept}} for row in rows]
 
 
 def _query_slice_rows(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from recsys_ssl.evaluation import metrics, slices
 
 _COVERAGE_LOSS = 0.1
 _HEAD_GAIN = 0.05
+_OWN_COUNTS = "the queries' own counts"
 
 MOST_SEEDS = 20
 """Far above what a claim needs."""
@@ -23,7 +24,8 @@ class EvaluationConfig:
     """How the arms are compared and when the treatment is blessed; fixed before the run.
 
     The treatment is blessed if and only if the interval of the primary metric's relative difference lies above
-    -non_inferiority_margin, the treatment's interval over most-popular lies above zero, and no validity check fails.
+    -non_inferiority_margin, the treatment's interval over most-popular lies above zero, where queries may choose again
+    that over their own counts too, and no validity check fails.
     """
 
     primary: str = "recall_at_50"
@@ -66,19 +68,25 @@ class EvaluationConfig:
             raise ValueError(f"min_index_recall must lie in [0, 1]. Received: {self.min_index_recall}. Use 0.9.")
 
 
-def decide(metric_rows: list[Row], floor: list[Row], checks: Sequence[Row], config: EvaluationConfig) -> Row:
+def decide(
+    metric_rows: list[Row],
+    floor: list[Row],
+    checks: Sequence[Row],
+    config: EvaluationConfig,
+    own_floor: Sequence[Row] = (),
+) -> Row:
     """Returns the verdict: `word`, `blessed`, `reasons`, `primary` and `rule`.
 
     Args:
-        metric_rows, floor: of `compare.compare`.
+        metric_rows, floor, own_floor: of `compare.compare`.
         checks: with `passed` False when failed; None (not applicable) does not fail. A `cure` says what to do.
     """
     primary, label = row_of(metric_rows, config.primary), metrics.label_of(config.primary)
     margin, level = config.non_inferiority_margin, f"{config.confidence:.0%}"
     failed = [check["name"] for check in checks if check["passed"] is False]
     cures = [check["cure"] for check in checks if check["passed"] is False and "cure" in check]
-    over_floor = row_of(floor, config.primary)["interval"]
-    beats_floor = over_floor is not None and over_floor[0] > 0.0
+    beaten = _beaten({"most-popular": floor, _OWN_COUNTS: own_floor}, config)
+    beats_floor = all(beaten.values())
     # Over a control of 0 there is no relative difference; its sign is that of the absolute one.
     bounds, shown, form = primary["relative_interval"], "relative difference", _percent
     if bounds is None:
@@ -110,11 +118,12 @@ def decide(metric_rows: list[Row], floor: list[Row], checks: Sequence[Row], conf
         if worse:
             excuse = ", but by less than the margin" if not_inferior else ""
             reasons.append(f"The treatment is significantly worse than the control{excuse}.")
-    reasons.append(
-        f"The treatment beats most-popular on {label} with an interval above zero."
-        if beats_floor
-        else f"The treatment is not shown to beat most-popular on {label}."
-    )
+    reasons += [
+        f"The treatment beats {name} on {label} with an interval above zero."
+        if above
+        else f"The treatment is not shown to beat {name} on {label}."
+        for name, above in beaten.items()
+    ]
     reasons.append(_describe_seeds(primary, config))
     if failed:
         count = f"{len(failed)} validity check" + "s" * (len(failed) > 1)
@@ -127,7 +136,7 @@ def decide(metric_rows: list[Row], floor: list[Row], checks: Sequence[Row], conf
         "blessed": blessed,
         "reasons": reasons,
         "primary": config.primary,
-        "rule": describe_rule(config),
+        "rule": describe_rule(config, bool(own_floor)),
     }
 
 
@@ -143,19 +152,33 @@ def _describe_seeds(primary: Row, config: EvaluationConfig) -> str:
     return f"{said}{share}; by seed the difference is {differences}."
 
 
-def describe_rule(config: EvaluationConfig) -> str:
-    """The rule of `decide` in words; fixed before the run, so it follows from the settings alone."""
+def _beaten(floors: Mapping[str, Sequence[Row]], config: EvaluationConfig) -> dict[str, bool]:
+    """Whether the treatment's interval over each floor lies above zero; a floor without rows is left out."""
+    intervals = {name: row_of(rows, config.primary)["interval"] for name, rows in floors.items() if rows}
+    return {name: interval is not None and interval[0] > 0.0 for name, interval in intervals.items()}
+
+
+def describe_rule(config: EvaluationConfig, own_counts: bool = False) -> str:
+    """The rule of `decide` in words; fixed before the run, so it follows from the settings and the spec alone.
+
+    Args:
+        own_counts: whether the queries' own counts are a floor, too.
+    """
     margin, interval = config.non_inferiority_margin, f"the {config.confidence:.0%} interval"
     least, of_zero, worse = "zero", "", ""
     if margin:
         least = _percent(-margin)
         of_zero = " above zero"
         worse = f" and not shown to lose less than {margin:.2%}"
+    floors, beat = "interval over most-popular lies", "most-popular"
+    if own_counts:
+        floors = f"intervals over most-popular and over {_OWN_COUNTS} lie"
+        beat = f"both most-popular and {_OWN_COUNTS}"
     return (
         f"Launch if and only if {interval} of the relative difference in {metrics.label_of(config.primary)} lies above "
-        f"{least} (over a control of 0, that of the difference{of_zero}), the treatment's interval over most-popular "
-        f"lies above zero, and no validity check fails. No launch if the treatment is significantly worse{worse}, is "
-        "not shown to beat most-popular, or a check fails. Else hold."
+        f"{least} (over a control of 0, that of the difference{of_zero}), the treatment's {floors} above zero, "
+        f"and no validity check fails. No launch if the treatment is significantly worse{worse}, is not shown to beat "
+        f"{beat}, or a check fails. Else hold."
     )
 
 
@@ -197,7 +220,7 @@ def _is_loss(row: Row, config: EvaluationConfig) -> bool:
     return row["adjusted_p"] is not None and row["adjusted_p"] < 1.0 - config.confidence and row["difference"] < 0.0
 
 
-def row_of(rows: list[Row], metric: str) -> Row:
+def row_of(rows: Sequence[Row], metric: str) -> Row:
     return next(row for row in rows if row["metric"] == metric)
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Optional
 
 import numpy as np
+import pyarrow as pa
 
 from recsys_ssl.evaluation.cautions import count_repeats, list_cautions
 from recsys_ssl.evaluation.compare import LISTED, compare
 from recsys_ssl.evaluation.decision import EvaluationConfig, Row
+from recsys_ssl.evaluation.own_counts import count_own
 from recsys_ssl.evaluation.queries import (
     RankingTask,
     build_task,
@@ -19,7 +21,7 @@ from recsys_ssl.evaluation.queries import (
     read_item_embeddings,
     read_query_vectors,
 )
-from recsys_ssl.evaluation.ranking import TOP_K, Ranked, rank, rank_by_popularity
+from recsys_ssl.evaluation.ranking import TOP_K, Ranked, rank, rank_by_own, rank_by_popularity
 from recsys_ssl.evaluation.rows import MIN_DIFFERING, MIN_EFFECTIVE, MOST_SHARE
 from recsys_ssl.evaluation.samples import pick_samples
 from recsys_ssl.spec import FeatureSpec, Split
@@ -54,6 +56,7 @@ def evaluate_arms(
     summary: Optional[Mapping[str, Any]] = None,
     titles: Optional[Sequence[str]] = None,
     progress: Optional[Progress] = None,
+    chosen_before: Optional[Iterable[tuple[pa.Array, np.ndarray]]] = None,
 ) -> Row:
     """Evaluates two arms on the same held-out events and returns the whole report.
 
@@ -70,6 +73,8 @@ def evaluate_arms(
             cautions. None: not checked, and the report says so of the cuts.
         titles: [num_items] what people read for an item; the item's id when None.
         progress: called while ranking.
+        chosen_before: the events before the split, see `own_counts.count_own`; read only where queries may choose
+            again, for the floor of their own counts. None: that floor is left out, and a check says so.
 
     Returns:
         JSON-able report, see `compare.compare`, with `title`, `arms`, `cautions`, `config`, `index`, `protocol`,
@@ -91,6 +96,11 @@ def evaluate_arms(
             "Read them from the catalogue in row order."
         )
     popular = rank_by_popularity(task, train_counts, progress=_step(progress, "most-popular"))
+    repeats_count = not (spec.evaluation.mask_seen and task.masks_seen)
+    own_counts = None
+    if repeats_count and chosen_before is not None:
+        own, shown = count_own(task, chosen_before), _step(progress, "own counts")
+        own_counts = rank_by_own(task, own, train_counts, task.cluster, progress=shown)
 
     def rank_training(training: Arm, k: int, name: str) -> Ranked:
         if training is not first:
@@ -122,7 +132,9 @@ def evaluate_arms(
         _check_time(spec, task, summary),
         _check_index(treatment[0], config),
     ]
-    compared = compare(task, ranked_control, ranked_treatment, popular, train_counts, checks, config)
+    if repeats_count and own_counts is None:
+        checks.append(dict(_NO_OWN_COUNTS))
+    compared = compare(task, ranked_control, ranked_treatment, popular, train_counts, checks, config, own_counts)
     return {
         "title": spec.name,
         "description": spec.description,
@@ -135,12 +147,24 @@ def evaluate_arms(
         "config": asdict(config),
         **compared,
         "index": _index_rows(control[0], treatment[0]),
-        "protocol": _protocol(spec, task, summary, config),
+        "protocol": _protocol(spec, task, summary, config) + [_OWN_COUNTS] * (own_counts is not None),
         "samples": pick_samples(
             task, ranked_control[0], ranked_treatment[0], item_ids if titles is None else titles, config.seed
         ),
         "caveats": _caveats(config),
     }
+
+
+_OWN_COUNTS = {
+    "topic": "Own counts",
+    "statement": "All items by how often the query chose them before the split, then by training events: the floor "
+    "where queries may choose again.",
+}
+_NO_OWN_COUNTS = {
+    "name": "Floor of own counts",
+    "passed": None,
+    "detail": "Queries may choose again, but what they chose before the split was not given.",
+}
 
 
 def _caveats(config: EvaluationConfig) -> list[str]:

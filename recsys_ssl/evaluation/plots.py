@@ -18,8 +18,15 @@ _ARMS: dict[str, dict[str, Any]] = {
     "treatment": {"color": _DEEP, "linestyle": "-", "marker": "o"},
     "control": {"color": "#8aa1b4", "linestyle": "--", "marker": "s"},
     "popularity": {"color": "#b8a47e", "linestyle": ":", "marker": "^"},
+    "own_counts": {"color": "#8c6d46", "linestyle": "-.", "marker": "v"},
 }
-_ARM_NAMES = {"treatment": "Treatment", "control": "Control", "popularity": "Most popular"}
+_ARM_NAMES = {
+    "treatment": "Treatment",
+    "control": "Control",
+    "popularity": "Most popular",
+    "own_counts": "Own counts",
+}
+"""The last only where queries may choose again."""
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -102,12 +109,14 @@ def draw_forest(report: Mapping[str, Any]) -> str:
 
 
 def draw_recall_curve(report: Mapping[str, Any]) -> str:
-    """Recall@k over k for the three arms."""
+    """Recall@k over k for both arms and the floors."""
     curve = report["recall_curve"]
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(4.6, 3.3), layout="constrained")
         axes = figure.add_subplot()
         for arm, look in _ARMS.items():
+            if arm not in curve:
+                continue
             axes.plot(curve["k"], curve[arm], label=_ARM_NAMES[arm], linewidth=1.6, markersize=4, **look)
         axes.set_xscale("log")
         ticks = [k for k in (1, 5, 10, 20, 50, 100, 200) if k <= curve["k"][-1]]
@@ -124,13 +133,8 @@ def draw_recall_curve(report: Mapping[str, Any]) -> str:
 def draw_exposure(report: Mapping[str, Any]) -> str:
     """Share of head, torso, tail and cold items among each arm's first ten, beside catalogue and held-out pairs."""
     exposure = report["exposure"]
-    bars = {
-        "Catalogue": "catalogue",
-        "Held-out pairs": "held_out",
-        "Treatment": "treatment",
-        "Control": "control",
-        "Most popular": "popularity",
-    }
+    bars = {"Catalogue": "catalogue", "Held-out pairs": "held_out"}
+    bars |= {label: arm for arm, label in _ARM_NAMES.items() if arm in exposure}
     greys = (_DEEP, "#5f8aa6", "#a9c3d3", "#eef2f5")
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(4.6, 3.3), layout="constrained")

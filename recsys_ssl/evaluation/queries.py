@@ -125,7 +125,7 @@ def build_task(query_dir: str | Path, spec: FeatureSpec, num_items: int) -> Rank
         query_rows=_integers(events, "query_row") if spec.queries.same_as_items else None,
         repeats=_find_repeats(query_dir, item_rows) if spec.evaluation.masks else np.zeros(len(item_rows), bool),
         read_seen=read_seen,
-        slices={name: _strings(events[name].combine_chunks()) for name in spec.evaluation.slices},
+        slices={name: to_strings(events[name].combine_chunks()) for name in spec.evaluation.slices},
     )
 
 
@@ -243,7 +243,7 @@ def read_item_embeddings(item_dir: str | Path) -> tuple[np.ndarray, np.ndarray, 
             f"item embeddings must hold rows 0..N-1 in sorted file order. Received {len(rows)} rows out of order in "
             f"{item_dir}. Write shards whose names sort by row."
         )
-    return _strings(table["item_id"].combine_chunks()), np.concatenate(vectors), _integers(table, "train_count")
+    return to_strings(table["item_id"].combine_chunks()), np.concatenate(vectors), _integers(table, "train_count")
 
 
 def check_same_queries(control_dir: str | Path, treatment_dir: str | Path) -> int:
@@ -340,7 +340,7 @@ def _integers(table: pa.Table, name: str) -> np.ndarray:
     return column.to_numpy().astype(np.int64)
 
 
-def _strings(column: pa.Array) -> np.ndarray:
+def to_strings(column: pa.Array) -> np.ndarray:
     """[n] object array of str; null is "" and bytes that are no UTF-8 are escaped."""
     try:
         return column.cast(pa.string()).fill_null("").to_numpy(zero_copy_only=False)
@@ -354,7 +354,7 @@ def _encode(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     encoded = column.combine_chunks().dictionary_encode()
     if encoded.null_count:
         raise ValueError(f"query_id must have no null. Received {encoded.null_count}. Embed again.")
-    return encoded.indices.to_numpy().astype(np.int64), _strings(encoded.dictionary)
+    return encoded.indices.to_numpy().astype(np.int64), to_strings(encoded.dictionary)
 
 
 def _is_null(array: pa.Array) -> np.ndarray:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Optional
 
 import numpy as np
+import scipy.sparse as sp
 
+from recsys_ssl import lists
 from recsys_ssl.evaluation.queries import RankingTask
 
 TOP_K = 50
@@ -98,6 +100,56 @@ def rank_by_popularity(
 
     def score(start: int, stop: int, out: np.ndarray) -> None:
         out[:] = codes
+
+    return _rank_blocks(task, score, k, block_bytes, progress)
+
+
+def rank_by_own(
+    task: RankingTask,
+    own: sp.csr_matrix,
+    train_counts: np.ndarray,
+    owner: Optional[np.ndarray] = None,
+    k: int = TOP_K,
+    block_bytes: int = _BLOCK_BYTES,
+    progress: Optional[Progress] = None,
+) -> Ranked:
+    """Ranks by what each query has of an item itself, then by popularity: the floor where queries choose again.
+
+    Memory: 32 bytes a stored value, besides one block of scores.
+
+    Args:
+        own: [num_owners, num_items], such as how often the query chose the item; a stored value is positive.
+        train_counts: [num_items] int, training positives of each item, which order equal values and all other items.
+        owner: [num_rankings] int64 row of `own` of each ranking; None: each ranking has a row of its own.
+
+    Raises:
+        ValueError: `own` is not of the task, or a stored value is not positive.
+    """
+    owner = np.arange(task.num_rankings) if owner is None else owner
+    if len(owner) != task.num_rankings or owner.max(initial=-1) >= own.shape[0]:
+        raise ValueError(
+            f"{task.num_rankings} rankings need a row of own values each. Received: {len(owner)} rankings with rows up "
+            f"to {owner.max(initial=-1)} of {own.shape[0]}. Count for the rankings of the task."
+        )
+    if not own.shape[1] == len(train_counts) == task.num_items:
+        raise ValueError(
+            f"{task.num_items} items need own values and a training count each. Received: {own.shape[1]} and "
+            f"{len(train_counts)}. Count the items of the catalogue."
+        )
+    if own.nnz and not own.data.min() > 0:
+        raise ValueError(f"a stored own value must be positive. Received: {own.data.min()}. Leave out what is 0.")
+    codes = np.unique(train_counts, return_inverse=True)[1]
+    num_codes = int(codes.max()) + 1
+    # Both orders as one dense code each: exact in float32 up to 2^24 distinct values together.
+    values = np.unique(own.data, return_inverse=True)[1]
+    owned = num_codes + np.unique(values * num_codes + codes[own.indices], return_inverse=True)[1]
+    scores = sp.csr_matrix((owned.astype(np.float32), own.indices, own.indptr), own.shape)
+    codes = codes.astype(np.float32)
+
+    def score(start: int, stop: int, out: np.ndarray) -> None:
+        out[:] = codes
+        block = scores[owner[start:stop]]
+        out[lists.owners(np.diff(block.indptr)), block.indices] = block.data
 
     return _rank_blocks(task, score, k, block_bytes, progress)
 

@@ -57,8 +57,12 @@ def render_report(report: Mapping[str, Any]) -> str:
     )
     in_slices = report.get("slice_metrics", ["recall_at_10", "recall_at_50"])  # reports of earlier versions
     shown = dict.fromkeys([*in_slices, report["verdict"]["primary"]])
+    own_floor = report.get("own_floor", [])  # earlier versions had none
+    floors = [("most-popular", "popularity", report["floor"]), ("own counts", "own_counts", own_floor)]
     return environment.get_template("report.html.jinja").render(
         report=report,
+        own_floor=own_floor,
+        floors=[floor for floor in floors if floor[2]],
         slice_groups=_group_slices(report["slices"], shown),
         refusals=_group_refusals(report["metrics"]),
         figures={

@@ -23,6 +23,7 @@ from tfx_bsl.public import tfxio
 from recsys_ssl import examples, lists
 from recsys_ssl.features.encoding import EncodedFeature, write_encoding
 from recsys_ssl.features.schema import catalogue_schema, interactions_schema
+from recsys_ssl.features.windows import write_windows
 from recsys_ssl.spec import (
     VOCABULARY_FEATURES,
     ColumnFeature,
@@ -65,7 +66,8 @@ def transform(
     for directory in (query_transform_dir, item_transform_dir):
         _delete(os.path.join(directory, name) for name in ("transform_fn", "transformed_metadata", "transform_tmp"))
     _delete([examples.split_dir(transformed_catalogue_dir, examples.CATALOGUE_SPLIT)])
-    _delete(examples.split_dir(transformed_interactions_dir, split) for split in examples.INTERACTION_SPLITS)
+    splits = *examples.INTERACTION_SPLITS, examples.SEQUENCES_SPLIT
+    _delete(examples.split_dir(transformed_interactions_dir, split) for split in splits)
     with beam.Pipeline(options=beam_options) as pipeline:
         _ = pipeline | "AnalyzeItems" >> _Analyze(
             catalogue_shards, items, item_preprocessing_fn(spec), item_transform_dir
@@ -121,7 +123,8 @@ def item_preprocessing_fn(spec: FeatureSpec) -> Callable[[dict], dict]:
 
 def query_preprocessing_fn(spec: FeatureSpec) -> Callable[[dict], dict]:
     """The `preprocessing_fn` of the interactions; item sequences stay raw, see `QueryEncoder`."""
-    kept = ("query_id", "item_row", "query_row", "timestamp_us", "example_weight", "seen_rows")
+    numbers = ("item_row", "query_row", "timestamp_us", "example_weight", "seen_rows")
+    kept = ("query_id", *numbers, "sequence_position", "history_us")
 
     def preprocessing_fn(inputs: dict[str, tf.SparseTensor]) -> dict[str, tf.SparseTensor]:
         outputs = {name: inputs[name] for name in kept if name in inputs}
@@ -272,7 +275,10 @@ class _TransformShard(beam.DoFn):
             batches = [_to_record_batch(self._transform(serialized)) for serialized in records]
         table = pa.Table.from_batches(batches).combine_chunks()
         shard = os.path.basename(path).removesuffix(".tfrecord.gz")
-        yield examples.write_shard(table.to_batches()[0], self._out_dir, split, shard)
+        encoded, sequences = table.to_batches()[0], FeatureSpec.from_json(self._spec).item_sequences
+        if split == "train" and sequences:
+            write_windows(encoded, sequences, self._out_dir, shard)
+        yield examples.write_shard(encoded, self._out_dir, split, shard)
 
 
 def _raw_feature_spec(schema: schema_pb2.Schema) -> dict[str, tf.io.VarLenFeature]:

@@ -21,6 +21,9 @@ def interactions_schema(spec: FeatureSpec) -> schema_pb2.Schema:
     schema = _schema(columns, spec.query_features)
     # Only held-out records carry what their query has seen.
     _add(schema, "seen_rows", _INT, most=None, min_presence=None)
+    if spec.item_sequences:
+        _add(schema, "sequence_position", _INT, most=1, min_presence=None)  # train records only
+        _add(schema, "history_us", _INT, most=None, min_presence=None)  # held-out records only
     return schema
 
 

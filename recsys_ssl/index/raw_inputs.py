@@ -6,6 +6,8 @@ A record's feature is a list of values and an empty list means missing. A signat
     string [None, None]  padded with ""
     float32 [None]       one number, NaN when missing
     float32 [None, dim]  a vector, a NaN row when missing
+    int64 [None]         a time in microseconds, -1 when missing
+    int64 [None, None]   times, padded with -1
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import tensorflow as tf
 from recsys_ssl import lists
 
 _SMALLEST_BUCKET = 8
+_MISSING: dict[tf.DType, bytes | int] = {tf.string: b"", tf.int64: -1}
 
 
 def bucket_size(size: int) -> int:
@@ -54,12 +57,12 @@ def column(records: pa.RecordBatch, name: str) -> pa.Array:
     return lists.column(records, name)
 
 
-def pad_lists(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """[num_records, width] object: the byte strings of every list, padded with b"".
+def pad_lists(values: np.ndarray, lengths: np.ndarray, missing: bytes | int = b"") -> np.ndarray:
+    """[num_records, width] object or int64: the byte strings or numbers of every list, padded with `missing`.
 
     The width is the longest list's, rounded up to a power of two: 8 bytes x num_records x width.
     """
-    padded = np.full((len(lengths), bucket_size(lengths.max(initial=0))), b"", object)
+    padded = np.full((len(lengths), bucket_size(lengths.max(initial=0))), missing, values.dtype)
     starts = np.cumsum(lengths) - lengths
     padded[lists.owners(lengths), np.arange(len(values)) - np.repeat(starts, lengths)] = values
     return padded
@@ -78,18 +81,18 @@ def to_arrays(records: pa.RecordBatch, specs: dict[str, tf.TensorSpec]) -> dict[
     """
     arrays = {}
     for name, spec in specs.items():
-        rank = spec.shape.rank
-        if spec.dtype == tf.string and rank == 1:
-            arrays[name] = lists.only(name, *lists.flat(records, name, pa.large_binary()), b"")
-        elif spec.dtype == tf.string and rank == 2:
-            arrays[name] = pad_lists(*lists.flat(records, name, pa.large_binary()))
+        rank, kind = spec.shape.rank, pa.int64() if spec.dtype == tf.int64 else pa.large_binary()
+        if spec.dtype in _MISSING and rank == 1:
+            arrays[name] = lists.only(name, *lists.flat(records, name, kind), _MISSING[spec.dtype])
+        elif spec.dtype in _MISSING and rank == 2:
+            arrays[name] = pad_lists(*lists.flat(records, name, kind), _MISSING[spec.dtype])
         elif spec.dtype == tf.float32 and rank == 1:
             arrays[name] = lists.only(name, *lists.flat(records, name, pa.float32()), np.nan)
         elif spec.dtype == tf.float32 and rank == 2 and spec.shape[1] is not None:
             arrays[name] = lists.stack(name, *lists.flat(records, name, pa.float32()), spec.shape[1])
         else:
             raise ValueError(
-                f"input {name!r} must be string [None], string [None, None], float32 [None] or float32 [None, dim]. "
+                f"input {name!r} must be string or int64 [None] or [None, None], or float32 [None] or [None, dim]. "
                 f"Received: {spec.dtype.name} {spec.shape}. Export the towers with this version's training."
             )
     return arrays
@@ -101,6 +104,6 @@ def pad_rows(arrays: dict[str, np.ndarray], num_rows: int) -> dict[str, np.ndarr
 
 
 def _pad_rows(array: np.ndarray, num_rows: int) -> np.ndarray:
-    missing = b"" if array.dtype == object else np.nan
+    missing = {"O": b"", "i": -1}.get(array.dtype.kind, np.nan)
     padding = np.full((num_rows - len(array), *array.shape[1:]), missing, array.dtype)
     return np.concatenate([array, padding])

@@ -34,9 +34,11 @@ def interaction_batch(
         Columns of the interactions format, large_list of binary, int64 or float32.
     """
     rows = np.flatnonzero(split == which)
+    position = timeline.count_earlier(events["_query"].to_numpy()[rows])
     if which == timeline.TRAIN:
         file, *places = (events[name].to_numpy()[rows].astype(np.uint64) for name in order_of(events))
-        rows = rows[np.argsort(reduce(partial(mix_hashes, seed=0), places, file), kind="stable")]
+        order = np.argsort(reduce(partial(mix_hashes, seed=0), places, file), kind="stable")
+        rows, position = rows[order], position[order]
     taken = events.take(pa.array(rows))
     columns = {
         "query_id": lists.single(taken["query_id"], _BYTES),
@@ -49,9 +51,14 @@ def interaction_batch(
     if spec.queries.same_as_items:
         columns["query_row"] = lists.single(taken["query_row"], _INT64)
     columns |= {feature.name: _to_lists(taken[feature.name]) for feature in spec.event_features}
+    if spec.item_sequences and which == timeline.TRAIN:
+        columns["sequence_position"] = lists.single(position, _INT64)
+    elif spec.item_sequences:
+        longest = max(feature.length for feature in spec.item_sequences)
+        columns["history_us"] = _history(events, rows, longest, "timestamp_us", _INT64)
     for feature in spec.queries.features:
         if isinstance(feature, ItemSequenceFeature):
-            columns[feature.name] = _history(events, rows, feature.length)
+            columns[feature.name] = _history(events, rows, feature.length, "item_id", _BYTES)
         elif isinstance(feature, VOCABULARY_FEATURES) and feature.source_column == spec.queries.id:
             columns[feature.name] = columns["query_id"]  # known even when the table lacks the query
         elif queries is None:
@@ -96,12 +103,13 @@ def catalogue_batch(
     return pa.RecordBatch.from_pydict(columns)
 
 
-def _history(events: pa.Table, rows: np.ndarray, length: int) -> pa.LargeListArray:
+def _history(events: pa.Table, rows: np.ndarray, length: int, column: str, kind: pa.DataType) -> pa.LargeListArray:
+    """A column of the events that each of the events at `rows` has as its history."""
     chosen = timeline.is_chosen(events)
     query, moments = events["_query"].to_numpy()[chosen], timeline.moments(events)[chosen]
     starts, ends = (bounds[(np.cumsum(chosen) - 1)[rows]] for bounds in timeline.find_history(query, moments, length))
-    items = events["item_id"].take(pa.array(np.flatnonzero(chosen)[timeline.ranges(starts, ends)]))
-    return lists.from_flat(items, ends - starts, _BYTES)
+    values = events[column].take(pa.array(np.flatnonzero(chosen)[timeline.ranges(starts, ends)]))
+    return lists.from_flat(values, ends - starts, kind)
 
 
 def _seen(events: pa.Table, split: np.ndarray, which: int, spec: FeatureSpec) -> pa.LargeListArray:

@@ -85,6 +85,15 @@ def chosen_times(events: pa.Table) -> np.ndarray:
     return events["timestamp_us"].to_numpy()[is_chosen(events)]
 
 
+def count_earlier(query: np.ndarray) -> np.ndarray:
+    """[num_events] int64: how many events of the same query lie before each, whatever their time.
+
+    Args:
+        query: [num_events] int, ascending.
+    """
+    return np.arange(len(query)) - np.searchsorted(query, query)
+
+
 def find_history(query: np.ndarray, timestamp_us: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
     """The last `length` events of the same query strictly before each event; events of one time do not see each other.
 

@@ -15,6 +15,7 @@ def batch_softmax(
     correct_positive: bool = True,
     example_weight: tf.Tensor | None = None,
     item_logits: tf.Tensor | None = None,
+    own_counts: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """In-batch softmax over the distinct items of a batch, with sampling-bias correction.
 
@@ -33,6 +34,8 @@ def batch_softmax(
         correct_positive: whether the positive's own logit is corrected too (Yi et al.) or not (mixed negatives).
         example_weight: [batch_size] float >= 0; None: all 1.
         item_logits: [num_distinct] float, b, what an item scores with every query; None: 0.
+        own_counts: [batch_size, num_distinct] int, how many of `counts` are positives of the row's own query: what a
+            query chose before or after is no negative for it. None: 0, for batches that rarely hold a query twice.
 
     Returns:
         Scalar weighted mean; 0.0 when all weights are 0.
@@ -44,7 +47,8 @@ def batch_softmax(
     if item_logits is not None:
         scores += item_logits
     correction = tf.zeros([tf.shape(item_embeddings)[0]]) if log_proposal is None else -log_proposal
-    logits = scores + correction + tf.math.log(tf.cast(counts, scores.dtype))
+    negatives = counts if own_counts is None else counts - own_counts
+    logits = scores + correction + tf.math.log(tf.cast(negatives, scores.dtype))
 
     rows = tf.range(tf.size(positives), dtype=positives.dtype)
     own = tf.stack([rows, positives], axis=1)

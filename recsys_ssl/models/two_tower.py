@@ -13,6 +13,7 @@ from recsys_ssl.encoders.contract import WHOLE, Encoder, Pass
 from recsys_ssl.encoders.whitening import FixedWhitening
 from recsys_ssl.features.batch import FeatureBatch, FeatureLayout
 from recsys_ssl.features.encoding import EncodedFeature
+from recsys_ssl.models.history import Histories, HistoryEncoder, States
 from recsys_ssl.models.popularity import NO_PRIOR, PopularityPrior
 
 Passes = Mapping[str, Pass]
@@ -37,7 +38,10 @@ class TowerConfig:
 
 
 class FeatureEncoder(keras.layers.Layer):
-    """Embeds each feature as the mean of its values; masked and missing features take the default embedding."""
+    """Embeds each feature as the mean of its values; masked and missing features take the default embedding.
+
+    States, where they are given, stand for the values of the feature `sequence`.
+    """
 
     def __init__(
         self,
@@ -46,9 +50,11 @@ class FeatureEncoder(keras.layers.Layer):
         config: TowerConfig,
         side: str,
         encoders: Mapping[str, Encoder] = MappingProxyType({}),
+        sequence: str | None = None,
     ):
         super().__init__(name=side)
         self._layout, self._table, self._dim = layout, table, config.feature_dim
+        self._sequence = None if sequence is None else [feature.name for feature in layout.features].index(sequence)
         self._encoders = dict(encoders)
         # Of what becomes a vector by other means than the table.
         widths = {f.name: f.dim for f in layout.features if f.dim}
@@ -81,6 +87,7 @@ class FeatureEncoder(keras.layers.Layer):
         visible: tf.Tensor | None = None,
         kept: tf.Tensor | None = None,
         passes: Passes | None = None,
+        states: States | None = None,
     ) -> tf.Tensor:
         """Embeds `num_views` views of the records; what a view does not show is not even looked up, or encoded.
 
@@ -89,9 +96,10 @@ class FeatureEncoder(keras.layers.Layer):
             visible: [num_views, num_records or 1, num_slots] bool; None shows everything.
             kept: [num_values, num_views] bool, whether a view keeps the value; None keeps everything.
             passes: how content is encoded; None: whole.
+            states: of the records' histories, where there is a `sequence`.
 
         Returns:
-            [num_views, num_records, num_slots * feature_dim] float32; one view when both arguments are None.
+            [num_views, num_records, num_slots * feature_dim] float32; one view when `visible` and `kept` are None.
         """
         num_slots = self._layout.num_slots
         num_views = visible.shape[0] if visible is not None else 1 if kept is None else kept.shape[1]
@@ -99,6 +107,9 @@ class FeatureEncoder(keras.layers.Layer):
         num_segments = batch.num_records * num_slots
         codes = batch.codes
         shown = _shown_values(batch, visible, kept)
+        if self._sequence is not None:
+            others = (batch.slots != self._sequence)[:, tf.newaxis]
+            shown = others if shown is None else shown & others
         if shown is not None:
             value, view = tf.unstack(tf.where(shown), axis=1)
             codes, segments = tf.gather(codes, value), view * num_segments + tf.gather(segments, value)
@@ -109,12 +120,18 @@ class FeatureEncoder(keras.layers.Layer):
         means = tf.reshape(totals / tf.maximum(counts, 1.0), [num_views, batch.num_records, num_slots, self._dim])
         present = tf.reshape(counts > 0, [num_views, batch.num_records, num_slots, 1])
         for slot, feature in enumerate(self._layout.features):
-            if feature.name in self._projections:
+            if slot == self._sequence:
+                if states is None:
+                    raise ValueError(f"{feature.name!r} needs states of a history encoder. Received none. Pass them.")
+                vectors, known = states.vectors[tf.newaxis], states.known[tf.newaxis]
+            elif feature.name in self._projections:
                 shown = None if visible is None else visible[..., slot]
                 vectors, known = self._embed_vectors(batch, feature, shown, passes or {})
-                in_slot = tf.one_hot(slot, num_slots)[:, tf.newaxis]
-                means += vectors[:, :, tf.newaxis] * in_slot
-                present |= known[:, :, tf.newaxis, tf.newaxis] & tf.cast(in_slot, tf.bool)
+            else:
+                continue
+            in_slot = tf.one_hot(slot, num_slots)[:, tf.newaxis]
+            means += vectors[:, :, tf.newaxis] * in_slot
+            present |= known[:, :, tf.newaxis, tf.newaxis] & tf.cast(in_slot, tf.bool)
         if visible is not None:
             present &= visible[..., tf.newaxis]
         embedded = tf.where(present, means, self._default)
@@ -198,11 +215,15 @@ class TwoTower(keras.Model):
         config: TowerConfig,
         prior: PopularityPrior = NO_PRIOR,
         encoders: Mapping[str, Encoder] = MappingProxyType({}),
+        sequence: str | None = None,
+        history_encoder: HistoryEncoder | None = None,
     ):
         """Makes the weights.
 
         Args:
             encoders: kind of content -> its encoder.
+            sequence: name of the query feature that `history_encoder` reads; None where there is no such encoder.
+            history_encoder: its states take the feature's slot; None: the mean of its values does, as of others.
 
         Raises:
             ValueError: a layout has content of a kind without an encoder.
@@ -214,17 +235,32 @@ class TwoTower(keras.Model):
                     f"content needs an encoder of its kind. Received: feature {feature.name!r} of kind "
                     f"{feature.content!r}, encoders of {sorted(encoders)}. Pass one."
                 )
-        self.prior, self.encoders = prior, dict(encoders)
+        self.prior, self.encoders, self.history_encoder = prior, dict(encoders), history_encoder
         self.query_layout, self.item_layout = query_layout, item_layout
+        self.embedding_dim = config.embedding_dim
         self.table = self.add_weight(
             name="table",
             shape=[num_rows, config.feature_dim],
             initializer=keras.initializers.RandomNormal(stddev=config.feature_dim**-0.5),
         )
-        self.query_encoder = FeatureEncoder(query_layout, self.table, config, "query_encoder", encoders)
+        self.query_encoder = FeatureEncoder(query_layout, self.table, config, "query_encoder", encoders, sequence)
         self.item_encoder = FeatureEncoder(item_layout, self.table, config, "item_encoder", encoders)
         self.query_mlp = _mlp(query_layout, config, name="query_mlp")
         self.item_mlp = _mlp(item_layout, config, name="item_mlp")
+
+    def read_histories(
+        self, histories: Histories | tuple[()], item_embeddings: tf.Tensor | None, training: bool = False
+    ) -> States | None:
+        """What stands for the records' histories; None without a history encoder, or where histories are not read.
+
+        Args:
+            histories: of the records.
+            item_embeddings: [num_rows, embedding_dim] float32 from `embed_items`, the table of `histories.items`.
+            training: whether there is dropout.
+        """
+        if self.history_encoder is None or not isinstance(histories, Histories):
+            return None
+        return self.history_encoder.read(histories, item_embeddings, training)
 
     def embed_queries(
         self,
@@ -232,9 +268,10 @@ class TwoTower(keras.Model):
         visible: tf.Tensor | None = None,
         kept: tf.Tensor | None = None,
         passes: Passes | None = None,
+        states: States | None = None,
     ) -> tf.Tensor:
         """[num_views * num_records, embedding_dim] float32, rows of length 1; arguments as in FeatureEncoder."""
-        return _embed(self.query_encoder, self.query_mlp, batch, visible, kept, passes)
+        return _embed(self.query_encoder, self.query_mlp, batch, visible, kept, passes, states)
 
     def embed_items(
         self,
@@ -244,7 +281,7 @@ class TwoTower(keras.Model):
         passes: Passes | None = None,
     ) -> tf.Tensor:
         """[num_views * num_records, embedding_dim] float32, rows of length 1; arguments as in FeatureEncoder."""
-        return _embed(self.item_encoder, self.item_mlp, batch, visible, kept, passes)
+        return _embed(self.item_encoder, self.item_mlp, batch, visible, kept, passes, None)
 
     def whiten(self, name: str, vectors: tf.Tensor, decorrelate: bool) -> None:
         """Whitens the vectors of a feature's content in both towers, see `FixedWhitening`.
@@ -256,18 +293,18 @@ class TwoTower(keras.Model):
         for encoder in (self.query_encoder, self.item_encoder):
             encoder.whiten(name, vectors, decorrelate)
 
-    def vectorize_queries(self, batch: FeatureBatch) -> tf.Tensor:
+    def vectorize_queries(self, batch: FeatureBatch, states: States | None = None) -> tf.Tensor:
         """[num_records, vector_dim] float32."""
-        return self.prior.extend_queries(self.embed_queries(batch))
+        return self.prior.extend_queries(self.embed_queries(batch, states=states))
 
     def vectorize_items(self, batch: FeatureBatch, train_counts: tf.Tensor) -> tf.Tensor:
         """[num_records, vector_dim] float32 of items with these train positives, [num_records]."""
         return self.prior.extend_items(self.embed_items(batch), train_counts)
 
 
-def _embed(encoder: FeatureEncoder, mlp: keras.Sequential, batch: FeatureBatch, visible, kept, passes) -> tf.Tensor:
+def _embed(encoder: FeatureEncoder, mlp: keras.Sequential, batch, visible, kept, passes, states) -> tf.Tensor:
     """All views go through the MLP in one pass."""
-    views = encoder(batch, visible, kept, passes)
+    views = encoder(batch, visible, kept, passes, states)
     return tf.math.l2_normalize(mlp(tf.reshape(views, [-1, views.shape[-1]])), axis=-1)
 
 

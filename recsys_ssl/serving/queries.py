@@ -14,8 +14,8 @@ from recsys_ssl import artifacts, examples, lists
 from recsys_ssl.artifacts import PLACES_FILE
 from recsys_ssl.examples import DISLIKED_SPLIT
 from recsys_ssl.serving.catalogue import read_catalogue
-from recsys_ssl.serving.recommender import load_recommender, recommend
-from recsys_ssl.spec import VOCABULARY_FEATURES, ColumnFeature, Feature, FeatureSpec
+from recsys_ssl.serving.recommender import list_features, load_recommender, recommend
+from recsys_ssl.spec import TIME_INPUTS, VOCABULARY_FEATURES, ColumnFeature, Feature, FeatureSpec
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,12 @@ def recommend_to_query(spec: FeatureSpec, places: Places, query_id: str | None, 
     chosen = asked.chosen
     if chosen is None:  # what was rated low is among the seen, and was not chosen
         chosen = [] if spec.evaluation.mask_disliked else seen
+    model = load_recommender(places.recommender_dir)
+    given = {feature.name: [_to_feature(record, feature)] for feature in features}
+    given |= {name: [record.get(name, [])] for name in TIME_INPUTS if name in list_features(model)}
     found = recommend(
-        load_recommender(places.recommender_dir),
-        {feature.name: [_to_feature(record, feature)] for feature in features},
+        model,
+        given,
         min(k, len(catalogue.item_ids)),
         exclude=[list(dict.fromkeys([*own, *seen])) if spec.evaluation.masks else own],
     )
@@ -156,6 +159,9 @@ def _look_up(spec: FeatureSpec, interactions_dir: str, key: bytes) -> _Asked:
         return _Asked(query_id, of_id, [], [], is_known=False)
     item_ids = [event["item_id"][0] for event in events]
     record = events[-1] | {sequence.name: item_ids[-sequence.length :] for sequence in sequences}
+    if sequences:  # asked for now, whenever that is
+        longest = max(sequence.length for sequence in sequences)
+        record |= {"history_us": [_time_of(event) for event in events][-longest:], "timestamp_us": []}
     seen = [event["item_row"][0] for event in events] if spec.evaluation.mask_seen else []
     if spec.evaluation.mask_disliked:
         seen += [row for each in _read_events(interactions_dir, DISLIKED_SPLIT, key) for row in each["item_row"]]

@@ -47,6 +47,11 @@ def load_recommender(model_dir: str | Path):
     return artifacts.load_saved_model(model_dir)
 
 
+def list_features(model) -> list[str]:
+    """The names of what a model of `export` takes of a query."""
+    return [name for name in raw_inputs.input_specs(model, "recommend") if name not in ("k", "exclude")]
+
+
 def recommend(
     model,
     features: Mapping[str, Sequence[Any]],
@@ -60,7 +65,9 @@ def recommend(
         features: feature name -> one value per query: a string or number, or a list of them for a multi-valued
             feature, an item sequence or a dense vector; None, NaN or an empty list when missing. A single string in
             place of a list is one value. Of an item sequence the model reads the last items, as many as its spec says.
-            A feature that is left out is missing in every query; {} is one query that nothing is known of.
+            A feature that is left out is missing in every query; {} is one query that nothing is known of. With a
+            transformer over the history a model also takes `history_us`, the times of its items, and `timestamp_us`,
+            when the query asks: whole microseconds since 1970.
         k: number of items, at least 1; of a smaller catalogue all.
         exclude: ids to leave out, one list per query.
 
@@ -87,7 +94,7 @@ def recommend(
             "DataFrame its .to_dict('list')."
         )
     specs = raw_inputs.input_specs(model, "recommend")
-    query_specs = {name: spec for name, spec in specs.items() if name not in ("k", "exclude")}
+    query_specs = {name: specs[name] for name in list_features(model)}
     unknown = sorted(set(features) - set(query_specs))
     if unknown:
         raise ValueError(f"features must be among {sorted(query_specs)}. Received: {unknown}.")
@@ -162,7 +169,7 @@ def _is_none(value: Any) -> bool:
 
 def _list_column(name: str, values: Sequence[Any], dtype: tf.DType) -> pa.Array:
     """[num_queries] lists of values as the model takes them."""
-    takes = "strings" if dtype == tf.string else "numbers"
+    takes = {tf.string: "strings", tf.int64: "whole numbers"}.get(dtype, "numbers")
     rows = []
     for value in values:
         row = [] if _is_missing(value) else _as_list(value)
@@ -172,7 +179,9 @@ def _list_column(name: str, values: Sequence[Any], dtype: tf.DType) -> pa.Array:
                 raise TypeError(f"{name!r} takes {takes}. Received: {one} in {row!r:.99}. Leave it out of the list.")
             if takes == "strings" and not isinstance(one, (str, bytes)):
                 raise TypeError(f"{name!r} takes strings. Received: {one!r}. Write it as in the log.")
-            if takes == "numbers" and (not isinstance(one, Real) or isinstance(one, bool)):
-                raise TypeError(f"{name!r} takes numbers. Received: {one!r}.")
-        rows.append(row if takes == "strings" else [float(one) for one in row])
-    return pa.array(rows, pa.large_list(pa.large_binary() if takes == "strings" else pa.float32()))
+            kind = Integral if takes == "whole numbers" else Real
+            if takes != "strings" and (not isinstance(one, kind) or isinstance(one, bool)):
+                raise TypeError(f"{name!r} takes {takes}. Received: {one!r}.")
+        rows.append([float(one) for one in row] if takes == "numbers" else row)
+    arrow = {"strings": pa.large_binary(), "whole numbers": pa.int64(), "numbers": pa.float32()}
+    return pa.array(rows, pa.large_list(arrow[takes]))

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from recsys_ssl import kinds
 from recsys_ssl.encoders.config import EncoderConfig
+from recsys_ssl.models.history import HistoryConfig, HistoryKind
 from recsys_ssl.models.two_tower import TowerConfig
 from recsys_ssl.settings import build
 from recsys_ssl.training.regularizers import REGULARIZERS
@@ -94,6 +95,7 @@ class TrainConfig:
         mixed_negatives: items drawn uniformly from the catalogue as further candidates of the main softmax.
         popularity_prior: weight of log p(item) in the score (`models.popularity`); 0: the towers learn popularity too.
         start: where embeddings of ids begin.
+        history: how the query tower reads an item_sequence.
         ssl: what the treatment has and the control has not.
         encoder: kind of content -> settings of its encoder, those of the kind's EncoderConfig.
         eval_every: steps between validations; also the checkpoint interval.
@@ -118,6 +120,7 @@ class TrainConfig:
     mixed_negatives: int = 0
     popularity_prior: float = 0.5
     start: StartConfig = field(default_factory=StartConfig)
+    history: HistoryConfig = field(default_factory=HistoryConfig)
     ssl: SslConfig = field(default_factory=SslConfig)
     encoder: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     eval_every: int = 100
@@ -127,6 +130,7 @@ class TrainConfig:
 
     def __post_init__(self):
         _check(self, "train", choices={"schedule": Schedule, "logq": LogQ})
+        _check(self.history, "train.history", choices={"encoder": HistoryKind})
         if len(self.hidden) > 16 or any(not 1 <= width <= _AT_MOST["feature_dim"] for width in self.hidden):
             raise ValueError(
                 f"train.hidden must be up to 16 widths of 1 to {_AT_MOST['feature_dim']:,}. "
@@ -162,7 +166,7 @@ class TrainConfig:
 
 _AT_LEAST_1 = (
     *("batch_size", "feature_dim", "embedding_dim", "shuffle_buffer", "validation_queries"),
-    *("steps", "eval_every", "patience", "iterations"),
+    *("steps", "eval_every", "patience", "iterations", "layers", "heads"),
 )
 # Far above what helps, and below what takes the memory of a host at once.
 _AT_MOST = {
@@ -171,9 +175,10 @@ _AT_MOST = {
     **dict.fromkeys(("shuffle_buffer", "validation_queries"), 100_000_000),
     "iterations": 10_000,
     "frequency_exponent": 2,
+    "layers": 64,
 }
 _POSITIVE = ("learning_rate", "initial_accumulator", "temperature", "alpha", "regularization")
-_RATES = ("value_dropout", "feature_dropout", "unknown_query_rate", "mask_rate")
+_RATES = ("value_dropout", "feature_dropout", "unknown_query_rate", "mask_rate", "dropout")
 _NOT_NEGATIVE = ("seed", "weight", "alignment_weight", "mixed_negatives", "popularity_prior", "frequency_exponent")
 
 

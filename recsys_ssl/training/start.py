@@ -80,9 +80,10 @@ def start_ids(
         pairs = read_pairs(interactions_dir, "train")
         matrix = pairs.to_matrix(catalogue.num_items)
         queries = _find_queries(spec, model.query_layout, interactions_dir, pairs.query_codes, len(pairs.query_ids))
-        # An item_sequence has the vocabulary of the items' ids.
+        # An item_sequence has the vocabulary of the items' ids. The states of a history encoder are no factors.
         shared = model.item_layout.features[slot].vocabulary
-        queries.slots.extend(n for n, f in enumerate(model.query_layout.features) if f.vocabulary == shared)
+        if model.history_encoder is None:
+            queries.slots.extend(n for n, f in enumerate(model.query_layout.features) if f.vocabulary == shared)
     of_queries, of_items = _factorise(matrix, config, factors, seed, tell)
 
     table = model.table.numpy()

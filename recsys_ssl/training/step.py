@@ -14,11 +14,16 @@ from recsys_ssl.encoders.dropout import DropoutSeed
 from recsys_ssl.features import views
 from recsys_ssl.features.batch import Catalogue, FeatureBatch
 from recsys_ssl.models import losses, sampling
+from recsys_ssl.models.history import UNKNOWN_GAP, UNKNOWN_ITEM, Histories
 from recsys_ssl.models.two_tower import Passes, TwoTower
 from recsys_ssl.seeds import Apart, TrainStream
 from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.training.data import Interactions
 from recsys_ssl.training.regularizers import REGULARIZERS
+
+_UNKNOWN_GAPS = 0.1
+"""Share of histories, and of the items of the others, whose gaps in time a step takes for unknown, as they may be when
+the towers are served."""
 
 
 class TrainStep(tf.Module):
@@ -43,6 +48,10 @@ class TrainStep(tf.Module):
         self._same_as_items = same_as_items
         learning_rate = _schedule(config.learning_rate, config)
         self.optimizer = keras.optimizers.legacy.Adagrad(learning_rate, config.initial_accumulator)
+        self.history_optimizer, self._history_dropout = None, None
+        if model.history_encoder is not None:
+            self.history_optimizer = keras.optimizers.legacy.Adam(_schedule(config.history.learning_rate, config))
+            self._history_dropout = DropoutSeed(model.history_encoder)
         # Adagrad's large rate would ruin an encoder. Frozen, it has no weights to train: vectors stand for its content.
         self._trained_kinds = [kind for kind, encoder in model.encoders.items() if encoder.trainable]
         self.encoder_optimizers, self._encoder_dropout = {}, {}
@@ -73,6 +82,9 @@ class TrainStep(tf.Module):
         for place, kind in enumerate(self._trained_kinds):
             number = seeds.number_of(self._config.seed, TrainStream.ENCODER) + (place << Apart.KINDS)
             self._encoder_dropout[kind].reset(number, self.step)
+        if self._history_dropout is not None:
+            number = seeds.number_of(self._config.seed, TrainStream.ENCODER) + (1 << Apart.HISTORY)
+            self._history_dropout.reset(number, self.step)
         with tf.GradientTape() as tape:
             supervised = self._supervised_loss(batch)
             auxiliary = self._auxiliary_loss()
@@ -89,6 +101,8 @@ class TrainStep(tf.Module):
             (self.encoder_optimizers[kind], self.model.encoders[kind].trainable_variables)
             for kind in self._trained_kinds
         ]
+        if self.model.history_encoder is not None:
+            of_encoders.append((self.history_optimizer, self.model.history_encoder.trainable_variables))
         refs = {variable.ref() for _, variables in of_encoders for variable in variables}
         others = [variable for variable in self.model.trainable_variables if variable.ref() not in refs]
         return [(self.optimizer, others), *of_encoders]
@@ -101,11 +115,16 @@ class TrainStep(tf.Module):
             candidates = tf.concat([candidates, uniform], axis=0)
         # Each distinct item of the batch is encoded once.
         rows, position, counts = tf.unique_with_counts(candidates)
+        encoded_rows, histories, own_counts = rows, batch.histories, None
+        if isinstance(histories, Histories):
+            encoded_rows, histories = self._join_histories(rows, histories)
+            own_counts = _count_own(histories.owner, position[: tf.size(batch.item_rows)], tf.size(rows))
         visible = None
-        items = catalogue.gather(rows)
+        items = catalogue.gather(encoded_rows)
         if self._regularizer.drops_features:
             num_slots, seed = self.model.item_layout.num_slots, self._seed(TrainStream.FEATURE_DROPOUT)
             visible = views.drop_features(items.num_records, num_slots, config.ssl.feature_dropout, seed)
+        item_embeddings = self.model.embed_items(items, visible, passes=self._encode_whole())
         if self._same_as_items:
             query_rows, query_position = tf.unique(batch.query_rows)
             distinct = self.model.embed_queries(catalogue.gather(query_rows), passes=self._encode_whole())
@@ -113,10 +132,11 @@ class TrainStep(tf.Module):
         else:
             rate, seed = config.unknown_query_rate, self._seed(TrainStream.QUERY_IDS)
             queries = views.hide_ids(batch.query, self.model.query_layout, rate, seed)
-            query_embeddings = self.model.embed_queries(queries)
+            states = self.model.read_histories(histories, item_embeddings, training=True)
+            query_embeddings = self.model.embed_queries(queries, states=states)
         return losses.batch_softmax(
             query_embeddings,
-            self.model.embed_items(items, visible, passes=self._encode_whole()),
+            item_embeddings[: tf.size(rows)],
             position[: tf.size(batch.item_rows)],
             counts,
             config.temperature,
@@ -124,7 +144,27 @@ class TrainStep(tf.Module):
             correct_positive=not config.mixed_negatives,
             example_weight=batch.example_weight,
             item_logits=prior.logits(tf.gather(self._train_counts, rows)) if prior.weight else None,
+            own_counts=own_counts,
         )
+
+    def _join_histories(self, rows: tf.Tensor, histories: Histories) -> tuple[tf.Tensor, Histories]:
+        """The distinct candidates, then the further items of the histories, and the histories as places among them.
+
+        Args:
+            rows: [num_distinct] int64 catalogue rows of the candidates.
+            histories: as catalogue rows.
+        """
+        known = histories.items != UNKNOWN_ITEM
+        found = tf.where(known, histories.items, rows[0])
+        # The candidates keep their places: they come first, each once.
+        joined, place = tf.unique(tf.concat([rows, tf.reshape(found, [-1])], axis=0), tf.int64)
+        places = tf.reshape(place[tf.size(rows) :], tf.shape(found))
+        items = tf.where(known, places, tf.constant(UNKNOWN_ITEM, tf.int64))
+        seed = seeds.apart(self._seed(TrainStream.ENCODER), 1, Apart.HISTORY)
+        draws = tf.random.stateless_uniform(tf.shape(items, tf.int32) + [0, 1], seed)
+        unknown = (draws[:, :1] < _UNKNOWN_GAPS) | (draws[:, 1:] < _UNKNOWN_GAPS)
+        gaps = tf.where(unknown, tf.constant(UNKNOWN_GAP, tf.int64), histories.gaps)
+        return joined, histories._replace(items=items, gaps=gaps)
 
     def _log_proposal(self, rows: tf.Tensor, counts: tf.Tensor, batch: Interactions) -> tf.Tensor | None:
         if self._config.logq == "none":
@@ -238,6 +278,18 @@ class TrainStep(tf.Module):
             kind: how._replace(mask=Mask(rate, seeds.apart(seed, place, Apart.KINDS)))
             for place, (kind, how) in enumerate(whole.items())
         }
+
+
+def _count_own(owner: tf.Tensor, positives: tf.Tensor, num_distinct: tf.Tensor) -> tf.Tensor:
+    """[num_records, num_distinct] int32: how often each candidate is the positive of a record of the same history.
+
+    Args:
+        owner: [num_records] int64 history of each record.
+        positives: [num_records] int32 candidate.
+    """
+    places = tf.stack([tf.cast(owner, tf.int32), positives], axis=1)
+    shape = tf.stack([tf.reduce_max(places[:, 0]) + 1, num_distinct])
+    return tf.gather(tf.scatter_nd(places, tf.ones_like(positives), shape), owner)
 
 
 def _schedule(learning_rate: float, config: TrainConfig):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -22,13 +22,15 @@ from recsys_ssl.features.encoding import EncodedFeature, read_encoding
 from recsys_ssl.features.schema import is_multi_valued
 from recsys_ssl.loop import Outcome, Progress, Schedule, has_begun, run_steps
 from recsys_ssl.models import sampling
+from recsys_ssl.models.history import HistoryEncoder
 from recsys_ssl.models.popularity import PopularityPrior
 from recsys_ssl.models.two_tower import TwoTower
 from recsys_ssl.spec import Feature, FeatureSpec, TextFeature
 from recsys_ssl.training.config import TrainConfig
-from recsys_ssl.training.data import Interactions, count_examples, stream
+from recsys_ssl.training.data import Interactions, count_examples, parse, parse_windows, stream
 from recsys_ssl.training.export import export_towers
 from recsys_ssl.training.regularizers import REGULARIZERS
+from recsys_ssl.training.sequences import SequenceReader
 from recsys_ssl.training.start import News, start_ids
 from recsys_ssl.training.step import TrainStep
 from recsys_ssl.training.validation import Validator, name_recall
@@ -66,7 +68,8 @@ def train(
     The other arguments and what is raised are those of `fit`.
     """
     fitted = fit(spec, config, inputs, checkpoint_dir, log_dir, progress, tell)
-    export_towers(fitted.model, spec, inputs.query_transform_dir, inputs.item_transform_dir, export_dir)
+    transforms = inputs.query_transform_dir, inputs.item_transform_dir
+    export_towers(fitted.model, spec, *transforms, export_dir, fitted.catalogue)
     return fitted.outcome
 
 
@@ -105,10 +108,8 @@ def fit(
     """
     # --- Data ------------------------------------------------------------------------------------
     seeds.set_initial_weights(config.seed)
-    train_shards = examples.list_shards(inputs.interactions_dir, "train")
-    num_examples = count_examples(train_shards)
-    batch_size = min(config.batch_size, num_examples)
     model, catalogue = build_model(spec, config, inputs)
+    source = _find_source(spec, config, inputs, model, catalogue)
     k, score, validator = choose_k(catalogue.num_items), None, None
     if spec.split.has_validation:
         score = name_recall(k)
@@ -124,18 +125,17 @@ def fit(
     # --- Loop ------------------------------------------------------------------------------------
     def make_dataset(first_step: int) -> tf.data.Dataset:
         return stream(
-            train_shards,
-            model.query_layout,
-            spec.queries.same_as_items,
-            batch_size,
-            num_examples,
-            config.shuffle_buffer,
+            source.shards,
+            source.parse_batch,
+            source.batch_size,
+            source.num_records,
+            source.shuffle_buffer,
             config.seed,
             first_step,
         )
 
     def make_batches(first_step: int) -> Iterator[Interactions]:
-        with examples.reading_shards(train_shards):
+        with examples.reading_shards(source.shards):
             yield from make_dataset(first_step)
 
     def validate() -> dict[str, float]:
@@ -152,7 +152,7 @@ def fit(
             eval_every=config.eval_every,
             score=score,
             larger_is_better=True,
-            examples_per_step=batch_size,
+            examples_per_step=source.events_per_step,
             advice="Lower train.learning_rate.",
             patience=config.patience,
         ),
@@ -161,6 +161,52 @@ def fit(
         progress,
     )
     return Fitted(model, catalogue, outcome)
+
+
+class _Source(NamedTuple):
+    """What a run reads its batches of."""
+
+    shards: Sequence[str]
+    parse_batch: Callable[[tf.Tensor], Interactions]
+    batch_size: int
+    """Records of a batch."""
+    num_records: int
+    shuffle_buffer: int
+    events_per_step: int
+
+
+def _find_source(
+    spec: FeatureSpec, config: TrainConfig, inputs: TrainInputs, model: TwoTower, catalogue: Catalogue
+) -> _Source:
+    """The train events one by one, or, where a history encoder reads them, in windows that hold as many on average."""
+    shards, layout = examples.list_shards(inputs.interactions_dir, "train"), model.query_layout
+    num_events = count_examples(shards)
+    batch_size = min(config.batch_size, num_events)
+    if model.history_encoder is None:
+        same = spec.queries.same_as_items
+        return _Source(
+            shards,
+            lambda serialized: parse(serialized, layout, same),
+            batch_size,
+            num_events,
+            config.shuffle_buffer,
+            batch_size,
+        )
+    shards = examples.list_shards(inputs.interactions_dir, examples.SEQUENCES_SPLIT)
+    reader = SequenceReader(spec, catalogue)
+    num_windows = count_examples(shards)
+
+    def to_windows(events: int) -> int:
+        return max(1, round(events * num_windows / num_events))
+
+    return _Source(
+        shards,
+        lambda serialized: parse_windows(serialized, layout, reader),
+        to_windows(batch_size),
+        num_windows,
+        to_windows(config.shuffle_buffer),
+        batch_size,
+    )
 
 
 def build_model(spec: FeatureSpec, config: TrainConfig, inputs: TrainInputs) -> tuple[TwoTower, Catalogue]:
@@ -178,7 +224,13 @@ def build_model(spec: FeatureSpec, config: TrainConfig, inputs: TrainInputs) -> 
     catalogue = Catalogue(inputs.catalogue_dir, item_layout)
     prior = PopularityPrior(config.popularity_prior, config.temperature, float(catalogue.train_counts.mean()))
     encoders = _make_encoders(config, item_layout.features)
-    model = TwoTower(query_layout, item_layout, num_rows, config.tower, prior, encoders)
+    sequence, history_encoder = None, None
+    if config.history.encoder == "transformer":
+        reader, tower = SequenceReader(spec, catalogue), config.tower
+        sequence = reader.sequence
+        history_encoder = HistoryEncoder(config.history, reader.length, tower.embedding_dim, tower.feature_dim)
+    towers = query_layout, item_layout, num_rows, config.tower, prior, encoders
+    model = TwoTower(*towers, sequence, history_encoder)
     for feature in item_layout.features:
         if feature.content:
             encoder = encoders[feature.content]
@@ -235,7 +287,8 @@ def _fingerprint(
 ) -> str:
     """Names a run by what it is made of: settings, what it reads, and a pre-trained encoder."""
     shards = examples.list_shards(inputs.catalogue_dir, examples.CATALOGUE_SPLIT)
-    for split in spec.split.names[:-1]:
+    sequences = [examples.SEQUENCES_SPLIT] if config.history.encoder == "transformer" else []
+    for split in (*spec.split.names[:-1], *sequences):
         shards += examples.list_shards(inputs.interactions_dir, split)
     contents = [(os.path.basename(path), _hash_file(path)) for path in shards]
     facts = [

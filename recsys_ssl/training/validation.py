@@ -17,6 +17,7 @@ from recsys_ssl.features.batch import Catalogue
 from recsys_ssl.models.two_tower import TwoTower
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.data import parse
+from recsys_ssl.training.sequences import SequenceReader
 
 _BLOCK = 4096
 _NAME = "validation_recall_at_"
@@ -55,7 +56,8 @@ class Validator:
             seen has no ranking, see `build_task`, and is not sampled.
         """
         self._catalogue = catalogue
-        self._same_as_items = spec.queries.same_as_items
+        self._spec = spec
+        self._reader: SequenceReader | None = None
         shards = examples.list_shards(interactions_dir, split)
         records = tf.data.TFRecordDataset(shards, compression_type="GZIP")
         with examples.reading_shards(shards):
@@ -73,7 +75,8 @@ class Validator:
 
     def rank(self, model: TwoTower, k: int) -> Ranked:
         """The ranks of the held-out items, and the first k items of every ranking."""
-        return rank(self.task, self._vectorize_queries(model), self.vectorize_items(model), k)
+        items = self.vectorize_items(model)
+        return rank(self.task, self._vectorize_queries(model, items), items, k)
 
     def vectorize_items(self, model: TwoTower) -> np.ndarray:
         """[num_items, vector_dim] float32, the whole catalogue."""
@@ -81,10 +84,17 @@ class Validator:
         rows = [np.arange(i, min(i + _BLOCK, self._catalogue.num_items)) for i in starts]
         return np.concatenate([_vectorize_items(model, self._catalogue, tf.constant(block)).numpy() for block in rows])
 
-    def _vectorize_queries(self, model: TwoTower) -> np.ndarray:
+    def _vectorize_queries(self, model: TwoTower, items: np.ndarray) -> np.ndarray:
         blocks = [self._serialized[i : i + _BLOCK] for i in range(0, len(self._serialized), _BLOCK)]
-        vectorize = _vectorize_query_rows if self._same_as_items else _vectorize_queries
-        return np.concatenate([vectorize(model, self._catalogue, tf.constant(block)).numpy() for block in blocks])
+        if self._spec.queries.same_as_items:
+            parts = [_vectorize_query_rows(model, self._catalogue, tf.constant(block)) for block in blocks]
+        elif model.history_encoder is None:
+            parts = [_vectorize_queries(model, None, None, tf.constant(block)) for block in blocks]
+        else:
+            self._reader = self._reader or SequenceReader(self._spec, self._catalogue)
+            table = tf.constant(items[:, : model.embedding_dim])
+            parts = [_vectorize_queries(model, self._reader, table, tf.constant(block)) for block in blocks]
+        return np.concatenate([part.numpy() for part in parts])
 
 
 @tf.function(autograph=False, reduce_retracing=True)
@@ -93,8 +103,11 @@ def _vectorize_items(model: TwoTower, catalogue: Catalogue, rows: tf.Tensor) -> 
 
 
 @tf.function(autograph=False, reduce_retracing=True)
-def _vectorize_queries(model: TwoTower, catalogue: Catalogue, serialized: tf.Tensor) -> tf.Tensor:
-    return model.vectorize_queries(parse(serialized, model.query_layout, same_as_items=False).query)
+def _vectorize_queries(
+    model: TwoTower, reader: SequenceReader | None, item_embeddings: tf.Tensor | None, serialized: tf.Tensor
+) -> tf.Tensor:
+    batch = parse(serialized, model.query_layout, False, reader)
+    return model.vectorize_queries(batch.query, model.read_histories(batch.histories, item_embeddings))
 
 
 @tf.function(autograph=False, reduce_retracing=True)

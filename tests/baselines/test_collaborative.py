@@ -4,18 +4,15 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from implicit.bpr import BayesianPersonalizedRanking
-from implicit.cpu.als import AlternatingLeastSquares
+from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, ItemItemRecommender, TFIDFRecommender
 
-from recsys_ssl import examples
+from recsys_ssl import ials
 from recsys_ssl.baselines import collaborative as baselines
-from recsys_ssl.baselines.collaborative import BASELINES, build_profiles
-from recsys_ssl.baselines.settings import DEFAULTS, GRIDS, complete
+from recsys_ssl.baselines.collaborative import BASELINES
+from recsys_ssl.baselines.profiles import Profiles
+from recsys_ssl.baselines.settings import DEFAULTS, GRIDS, LADDERS, MOST_TRIALS, complete
 from recsys_ssl.evaluation.queries import RankingTask
-from recsys_ssl.features.batch import Catalogue, lay_out
-from recsys_ssl.features.encoding import read_encoding
-from recsys_ssl.pairs import Pairs, read_pairs
-from recsys_ssl.spec import Evaluation
-from recsys_ssl.training.validation import Validator
+from recsys_ssl.pairs import Pairs
 
 
 def make_task(num_items, query_ids, positives):
@@ -33,9 +30,18 @@ def make_task(num_items, query_ids, positives):
 
 
 def make_pairs(matrix):
-    """Pairs of the ones of a dense [num_queries, num_items] matrix; the queries are q0, q1, ..."""
+    """Pairs of the ones of a dense [num_queries, num_items] matrix, in order; the queries are q0, q1, ..."""
     codes, rows = np.nonzero(matrix)
-    return Pairs(codes, rows, np.array([f"q{i}".encode() for i in range(len(matrix))], object))
+    ids = np.array([f"q{i}".encode() for i in range(len(matrix))], object)
+    return Pairs(codes, rows, ids, np.arange(len(rows)))
+
+
+def make_profiles(matrix):
+    """Profiles of a dense [num_rankings, num_items] matrix of counts; the rows of a ranking are its order."""
+    owners, rows = np.nonzero(matrix)
+    times = matrix[owners, rows]
+    lengths = np.bincount(np.repeat(owners, times), minlength=len(matrix))
+    return Profiles(np.repeat(rows, times), np.concatenate([[0], np.cumsum(lengths)]), matrix.shape[1], True)
 
 
 def rank_rows(name, matrix, profiles, settings=None, query_ids=None, seed=0):
@@ -44,8 +50,8 @@ def rank_rows(name, matrix, profiles, settings=None, query_ids=None, seed=0):
     train = make_pairs(matrix)
     query_ids = [f"new{i}".encode() for i in range(num_rankings)] if query_ids is None else query_ids
     task = make_task(num_items, query_ids, [np.arange(num_items)] * num_rankings)
-    profiles = sp.csr_matrix(profiles.astype(np.float32))
-    ranked = BASELINES[name](train, profiles, task, matrix.sum(axis=0), settings or {}, seed)
+    own = make_profiles(profiles.astype(int))
+    ranked = BASELINES[name](train, own, task, matrix.sum(axis=0), settings or {}, seed)
     return ranked.ranks.reshape(profiles.shape)
 
 
@@ -64,36 +70,27 @@ def random_matrix(num_queries, num_items, seed=0):
     return matrix
 
 
-# --- Profiles -----------------------------------------------------------------------------------------
+# --- What the query chose itself ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("group_by", ["event", "query"])
-@pytest.mark.parametrize("split", ["eval", "test"])
-def test_a_profile_is_the_training_positives_and_the_history_of_the_event(shop, split, group_by):
-    spec = shop.spec.model_copy(update={"evaluation": Evaluation(group_by=group_by)})
-    encoding = read_encoding(shop.encoded.item_transform)
-    (layout,), _ = lay_out([(encoding, [False] * len(encoding))])
-    catalogue = Catalogue(shop.encoded.catalogue, layout)
-    task = Validator(spec, shop.encoded.interactions, catalogue, None, 0, split=split).task
-    # Three queries lose their training positives, so that only their history is left.
-    train = read_pairs(shop.encoded.interactions, "train")
-    kept = train.query_codes > 2
-    train = Pairs(train.query_codes[kept], train.item_rows[kept], train.query_ids)
-    profiles = build_profiles(spec, shop.encoded.interactions, shop.encoded.catalogue, split, task, train)
-
-    row_of_id = {item["product"][0]: row for row, item in enumerate(shop.items)}
-    lost = set(train.query_ids[:3])
-    for ranking, event in enumerate(shop.events[split][row] for row in task.event_rows):
-        query = event["query_id"]
-        expected = {e["item_row"][0] for e in shop.events["train"] if e["query_id"] == query and query[0] not in lost}
-        expected |= {row_of_id[item] for item in event["history"] if item in row_of_id}  # b"gone" is unknown
-        assert profiles[ranking].indices.tolist() == sorted(expected)
-    assert set(profiles.data) == {1.0}
+def test_own_counts_come_before_popularity():
+    matrix = random_matrix(40, 12)
+    profiles = np.random.default_rng(1).integers(0, 4, (25, 12))
+    profiles[:, -1] = 2  # never trained on, and chosen all the same
+    scores = profiles * 1000 + matrix.sum(axis=0)
+    np.testing.assert_array_equal(rank_rows("own_counts", matrix, profiles), ranks_of_scores(scores))
 
 
-def test_a_code_of_no_item_or_of_several_names_none(tmp_path, make_records):
-    examples.write_shard(make_records({"item": [[3], [0], [1], [1]]}), tmp_path, "catalogue", "part-0")
-    assert baselines._read_row_of_code(tmp_path, "item").tolist() == [1, -1, -1, 0]
+def test_the_most_recent_comes_first():
+    matrix = random_matrix(40, 12)
+    profiles = Profiles(np.array([4, 2, 4, 11, 7, 7]), np.array([0, 4, 6]), 12, has_time=True)
+    task = make_task(12, [b"new0", b"new1"], [np.arange(12)] * 2)
+    counts = matrix.sum(axis=0)
+    ranked = BASELINES["most_recent"](make_pairs(matrix), profiles, task, counts, {}, 0)
+    scores = np.tile(counts, (2, 1))
+    scores[0, [2, 4, 11]] = [1002, 1003, 1004]
+    scores[1, 7] = 1000
+    np.testing.assert_array_equal(ranked.ranks.reshape(2, 12), ranks_of_scores(scores))
 
 
 # --- Scores against slow second implementations ---------------------------------------------------------
@@ -149,7 +146,9 @@ def test_itemknn_recommends_what_implicit_does(similarity):
     matrix = random_matrix(60, 20, seed=2)
     matrix = matrix[matrix.sum(axis=1) > 0]
     found = rank_rows("itemknn", matrix, matrix, {"similarity": similarity, "num_neighbours": 6})
-    model = baselines._NEIGHBOURS[similarity](K=6, num_threads=1)
+    model = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender, "bm25": BM25Recommender}.get(
+        similarity, ItemItemRecommender
+    )(K=6, num_threads=1)
     counts = sp.csr_matrix(matrix.astype(np.float64))
     model.fit(counts, show_progress=False)
     for query in range(len(matrix)):
@@ -160,14 +159,22 @@ def test_itemknn_recommends_what_implicit_does(similarity):
         np.testing.assert_allclose(ordered, sorted(ordered, reverse=True), atol=1e-5)
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "bm25"])
+def test_all_neighbours_are_as_many_as_there_are(similarity):
+    matrix, profiles = random_matrix(60, 20, seed=2), random_matrix(10, 20, seed=3)
+    found, expected = (
+        rank_rows("itemknn", matrix, profiles, {"similarity": similarity, "num_neighbours": number})
+        for number in ("all", 20)
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_ials_folds_the_profile_in():
     """x = (Y'Y + (alpha - 1) Y_p'Y_p + reg I)^-1 alpha Y_p' 1 for the item factors Y, Y_p those of the profile."""
     settings = {"factors": 4, "alpha": 7.0, "regularization": 0.3, "iterations": 3}
     matrix, profiles = random_matrix(40, 12), random_matrix(25, 12, seed=1)
     profiles[:, 0] |= 1
-    model = AlternatingLeastSquares(**settings, num_threads=1, random_state=5)
-    model.fit(sp.csr_matrix(matrix.astype(np.float32)), show_progress=False)
-    items = model.item_factors.astype(np.float64)
+    items = ials.fit(sp.csr_matrix(matrix), ials.Settings(**settings), seed=5)[1].astype(np.float64)
     assert not items[-2:].any()
     scores = np.empty(profiles.shape)
     for ranking, profile in enumerate(profiles):
@@ -204,11 +211,11 @@ SMALL = {
 }
 
 
-# LightGCN trains in an environment of its own; here known vectors take its place.
-HERE = [name for name in BASELINES if name != "lightgcn"]
+# LightGCN and SASRec train in environments of their own; here known vectors take their place.
+HERE = [name for name in BASELINES if name not in ("lightgcn", "sasrec")]
 
 
-@pytest.mark.parametrize("name", [name for name in HERE if name != "popular"])
+@pytest.mark.parametrize("name", [name for name in SMALL if name != "popular"])
 def test_a_checkerboard_has_one_right_answer(name):
     """Even queries like even items and odd ones odd; each query misses the item of its own number, here held out."""
     num = 20
@@ -227,8 +234,8 @@ def test_a_ranking_with_nothing_to_go_by_is_by_popularity(name):
     matrix = random_matrix(40, 12)
     matrix[:, 3] = 1
     profiles = np.zeros((2, 12))
-    profiles[1, -1] = 1  # an untrained item
-    ranks = rank_rows(name, matrix, profiles, SMALL[name])
+    profiles[1, -1] = name not in ("own_counts", "most_recent")  # an untrained item
+    ranks = rank_rows(name, matrix, profiles, SMALL.get(name))
     expected = rank_rows("popular", matrix, profiles)
     np.testing.assert_array_equal(ranks, expected)
     assert (ranks[:, 3] == 1).all()
@@ -258,6 +265,34 @@ def test_lightgcn_ranks_by_its_vectors_and_means_of_items_for_new_queries(monkey
     np.testing.assert_array_equal(ranks[2], rank_rows("popular", matrix, profiles)[2])
 
 
+def test_sasrec_ranks_by_its_vectors_and_asks_for_profiles_in_order(monkeypatch):
+    matrix = random_matrix(6, 5)
+    known = np.array([True, True, True, False, False])
+    rng = np.random.default_rng(3)
+    queries, items = rng.normal(size=(3, 4)), rng.normal(size=(5, 4)) * known[:, None]
+    asked = []
+    monkeypatch.setattr(baselines, "fit_sasrec", lambda *args: asked.append(args) or (queries, items, known))
+    profiles = np.array([[1, 1, 0, 0, 1], [0, 0, 1, 1, 0], [0, 0, 0, 2, 0]])  # the last knows no known item
+    ranks = rank_rows("sasrec", matrix, profiles)
+    for vector, found in zip(queries[:2], ranks):
+        np.testing.assert_array_equal(found[:3], ranks_of_scores(vector[None] @ items[:3].T)[0])
+        assert (found[3:] > 3).all()
+    assert (ranks[2, 3:] > 3).all()
+    np.testing.assert_array_equal(ranks[2, :3], ranks_of_scores(matrix.sum(axis=0)[None, :3])[0])
+    train_rows, train_offsets, profile_rows, profile_offsets, num_items, _, _ = asked[0]
+    assert train_rows.tolist() == np.nonzero(matrix)[1].tolist()
+    assert train_offsets.tolist() == [0, *np.cumsum(matrix.sum(axis=1))]
+    assert (profile_rows.tolist(), profile_offsets.tolist()) == ([0, 1, 4, 2, 3, 3, 3], [0, 3, 5, 7])
+    assert num_items == 5
+
+
+@pytest.mark.parametrize("name", ["most_recent", "sasrec"])
+def test_what_reads_order_needs_a_log_with_time(name):
+    profiles = Profiles(np.array([0]), np.array([0, 1]), 4, has_time=False)
+    with pytest.raises(ValueError, match=r"needs a log with time\. Received: one without\. Leave the arm out"):
+        BASELINES[name](make_pairs(np.eye(4)), profiles, make_task(4, [b"a"], [[1]]), np.ones(4), {}, 0)
+
+
 @pytest.mark.parametrize("name", ["ials", "bpr"])
 def test_the_seed_decides(name):
     matrix, profiles = random_matrix(40, 12), random_matrix(30, 12, seed=1)
@@ -273,6 +308,16 @@ def test_every_setting_of_a_grid_is_known_and_distinct(name):
     assert all(settings.keys() == DEFAULTS[name].keys() for settings in completed)
 
 
+@pytest.mark.parametrize("name", LADDERS)
+def test_a_grid_stands_on_its_ladders(name):
+    """The search goes from a value to those beside it, so each must be on the ladder; numbers ascend."""
+    for setting, values in LADDERS[name].items():
+        numbers = [value for value in values if value != "all"]
+        assert numbers == sorted(set(numbers))
+        assert {point.get(setting, DEFAULTS[name][setting]) for point in GRIDS[name]} <= set(values)
+    assert MOST_TRIALS[name] > len(GRIDS[name])
+
+
 @pytest.mark.parametrize("name", list(BASELINES))
 def test_an_unknown_setting_is_an_error(name):
     with pytest.raises(ValueError, match=r"Received also: \['colour'\]"):
@@ -286,14 +331,13 @@ def test_an_unknown_similarity_is_an_error():
 
 def test_ease_that_would_not_fit_says_how_many_bytes_it_needs():
     matrix = np.ones((30, 20), int)
-    with pytest.raises(ValueError, match=f"{20 * 20 * 8} bytes"):
-        rank_rows("ease", matrix, np.eye(20), {"max_gib": (20 * 20 * 8 - 1) / 2**30})
-    assert rank_rows("ease", matrix, np.eye(20), {"max_gib": 20 * 20 * 8 / 2**30}).shape == (20, 20)
+    for dtype, size in (("float64", 8), ("auto", 4)):
+        with pytest.raises(ValueError, match=f"{20 * 20 * size} bytes"):
+            rank_rows("ease", matrix, np.eye(20), {"dtype": dtype, "max_gib": (20 * 20 * size - 1) / 2**30})
+        fitting = {"dtype": dtype, "max_gib": 20 * 20 * size / 2**30}
+        assert rank_rows("ease", matrix, np.eye(20), fitting).shape == (20, 20)
 
 
-def test_a_task_of_another_split_is_an_error(shop):
-    task = make_task(len(shop.items), [b"u1"], [[0]])
-    task = RankingTask(**{**task.__dict__, "event_rows": np.array([10_000])})
-    train = read_pairs(shop.encoded.interactions, "train")
-    with pytest.raises(ValueError, match="the task must be of the split 'eval'"):
-        build_profiles(shop.spec, shop.encoded.interactions, shop.encoded.catalogue, "eval", task, train)
+def test_ease_is_of_float32_only_where_float64_does_not_fit():
+    chosen = [baselines._choose_dtype(1024, "auto", max_gib) for max_gib in (8 / 1024, 7.9 / 1024, 4 / 1024)]
+    assert chosen == [np.float64, np.float32, np.float32]

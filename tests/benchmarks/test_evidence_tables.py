@@ -228,8 +228,16 @@ def test_tuning_trials_are_counted_by_cell(study):
         study.add("frappe", "cfm", seeds=[0], purpose="tune", settings={"ssl.weight": weight})
     study.add("frappe", "cfm", 0.1, seeds=[0], purpose="tune", settings={"ssl.weight": 0.1})
     found = study.summarise()["tuned"]
-    assert found["full"]["frappe"]["cfm"] == {"settings": [{"ssl.weight": 0.1}], "tuning_trials": 3}
+    assert found["full"]["frappe"]["cfm"] == {
+        "settings": [{"ssl.weight": 0.1}],
+        "tuning_trials": 3,
+        "tuning_seconds": 6.0,
+    }
     assert found["sparse"]["frappe"] == {}
+    study.add("movielens-small", "cfm", settings={})
+    study.add("movielens-small", "cfm", seeds=range(400), purpose="tune")
+    text = tables.RENDERERS["tuned"](study.summarise())
+    assert "| CFM (paper) | ssl.weight 0.1 (3) | none (400) | 403 | 13 |" in text  # 403 trials of 2 seconds
 
 
 def test_split_seeds_stay_apart(study):

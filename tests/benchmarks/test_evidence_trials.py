@@ -5,22 +5,24 @@ import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from benchmarks.claims import ROOT
 from benchmarks.evidence import run
-from benchmarks.evidence.datasets import DATASETS, QUERIES_ARE_ITEMS, thin
+from benchmarks.evidence.datasets import DATASETS, QUERIES_ARE_ITEMS, REPEATED, TIMED, thin
 from benchmarks.evidence.trials import (
     ARMS,
     BASELINES,
     PROPOSALS,
-    RECOMMENDED,
     REGULARIZERS,
     Trial,
+    is_of,
     judge_ranks,
     make_config,
     read_trials,
 )
 from recsys_ssl import examples
+from recsys_ssl.baselines.settings import GRIDS, LADDERS, MOST_TRIALS
 from recsys_ssl.evaluation.queries import RankingTask
 from recsys_ssl.spec_files import load_spec
 
@@ -36,16 +38,21 @@ def test_the_search_takes_one_setting_after_the_other_at_the_best_so_far(share):
     temperature = DATASETS["frappe"].settings(share)["temperature"]
 
     def score(settings):
-        return -abs(settings["ssl.weight"] - 1.0) - settings.get("temperature", temperature)
+        dropped = settings.get("ssl.value_dropout", 0.3)
+        return -abs(settings["ssl.weight"] - 1.0) - dropped - settings.get("temperature", temperature)
 
     best, first = run.search([], "frappe", share, "cfm")
-    assert (best, [trial.settings for trial in first]) == ({}, [{"ssl.weight": w} for w in (0.3, 0.1, 1.0)])
+    assert (best, [trial.settings for trial in first]) == ({}, [{"ssl.weight": w} for w in (0.3, 0.1, 1.0, 0.03)])
     done = answer(first, score)
     best, second = run.search(done, "frappe", share, "cfm")
     assert best == {"ssl.weight": 1.0}
-    expected = [{"ssl.weight": 1.0, "temperature": pytest.approx(factor * temperature)} for factor in (0.7, 1.4)]
-    assert [trial.settings for trial in second] == expected
-    best, missing = run.search(done + answer(second, score), "frappe", share, "cfm")
+    assert [trial.settings for trial in second] == [{**best, "ssl.value_dropout": rate} for rate in (0.0, 0.6)]
+    done += answer(second, score)
+    best, third = run.search(done, "frappe", share, "cfm")
+    assert best == {"ssl.weight": 1.0, "ssl.value_dropout": 0.0}
+    expected = [{**best, "temperature": pytest.approx(factor * temperature)} for factor in (0.7, 1.4)]
+    assert [trial.settings for trial in third] == expected
+    best, missing = run.search(done + answer(third, score), "frappe", share, "cfm")
     assert best == expected[0]
     assert missing == []
 
@@ -67,9 +74,14 @@ def test_a_later_step_that_finds_nothing_better_changes_nothing():
     assert best == {"ssl.feature_dropout": 0.1}
 
 
-def test_every_regularizer_has_the_same_budget():
-    assert run.SEARCH.keys() == REGULARIZERS.keys()
-    assert {sum(len(values) for _, values in steps) for steps in run.SEARCH.values()} == {5}
+@pytest.mark.parametrize("dataset", list(DATASETS))
+def test_every_arm_of_towers_has_the_same_budget(dataset):
+    for share in run.SHARES:
+        for arm in REGULARIZERS:
+            steps = run.steps_of(arm, dataset, share)
+            # A later step has the value of the best before it already.
+            assert sum(len(values) for _, values in steps) == 8
+            assert len(dict(steps)) == len(steps)
 
 
 def test_a_baseline_takes_the_best_of_its_grid():
@@ -79,7 +91,70 @@ def test_a_baseline_takes_the_best_of_its_grid():
     assert run.search(done, "frappe", 1.0, "ease") == ({"l2": 300.0}, [])
 
 
+def climb(arm, score, dataset="frappe"):
+    """All trials of a search whose every trial has the score of its settings, and what it ends with."""
+    done, missing = [], [None]
+    while missing:
+        best, missing = run.search(done, dataset, 1.0, arm)
+        assert len({trial.key for trial in done + missing}) == len(done) + len(missing)
+        done += answer(missing, score)
+    return [dict(trial.settings) for trial in done], best
+
+
+def test_a_best_at_an_edge_is_followed_up_its_ladder():
+    tried, best = climb("ease", lambda settings: -abs(np.log(settings["l2"] / 12000.0)))
+    assert best == {"l2": 10000.0}
+    # The grid ends at 3,000; both neighbours of the best were tried, and nothing beyond.
+    assert [settings["l2"] for settings in tried[len(GRIDS["ease"]) :]] == [10000.0, 30000.0]
+
+
+def test_a_ladder_ends():
+    tried, best = climb("ease", lambda settings: -settings["l2"])
+    assert best == {"l2": 1.0}
+    assert [settings["l2"] for settings in tried[len(GRIDS["ease"]) :]] == [3.0, 1.0]
+
+
+def test_all_ladders_are_climbed_until_no_neighbour_is_better():
+    def score(settings):  # the best value of one setting moves with another's
+        factors = np.log2(settings["factors"])
+        of_regularization = (np.log10(settings["regularization"]) - 0.2 * factors) ** 2
+        return -((factors - 8.5) ** 2) / 9 - of_regularization - (np.log10(settings["alpha"]) - 1.0) ** 2
+
+    tried, best = climb("ials", score)
+    assert tried[: len(GRIDS["ials"])] == GRIDS["ials"]
+    assert len(tried) <= MOST_TRIALS["ials"]
+    for name, values in LADDERS["ials"].items():
+        place = values.index(best[name])
+        for beside in (*values[max(place - 1, 0) : place], *values[place + 1 : place + 2]):
+            neighbour = {**best, name: beside}
+            assert neighbour in tried
+            assert score(neighbour) <= score(best)
+    assert best["alpha"] == 10.0
+
+
+def test_a_search_stops_when_its_trials_are_used_up():
+    tried, best = climb("lightgcn", lambda settings: settings["num_layers"] + settings["reg_weight"])
+    assert best == {"num_layers": 4, "reg_weight": 10.0}
+    assert len(tried) < MOST_TRIALS["lightgcn"]
+    tried, best = climb("sasrec", lambda settings: sum(settings.values()), "movielens-small")
+    assert len(tried) == MOST_TRIALS["sasrec"]
+    assert best == max(tried, key=lambda settings: sum(settings.values()))
+
+
 # --- Trials --------------------------------------------------------------------------------------------
+
+
+def test_arms_that_need_repeats_or_time_are_planned_where_these_are():
+    for dataset in DATASETS:
+        spec = load_spec(ROOT / "feature_specs" / f"{dataset}.yaml")
+        assert (dataset in REPEATED) == (not spec.evaluation.mask_seen)
+        assert (dataset in TIMED) == (spec.events.timestamp is not None)
+    assert [dataset for dataset in DATASETS if is_of("own_counts", dataset)] == ["complete-journey"]
+    assert [dataset for dataset in DATASETS if is_of("sasrec", dataset)] == ["complete-journey", "movielens-small"]
+    assert all(is_of("ials", dataset) for dataset in DATASETS)
+    options = run.argparse.Namespace(arms=["own_counts", "popular"], purposes=["tune"], seeds=1)
+    assert [trial.arm for trial in run._plan_cell([], "frappe", 1.0, options)] == ["popular"]
+    assert [trial.arm for trial in run._plan_cell([], "complete-journey", 1.0, options)] == ["own_counts", "popular"]
 
 
 def test_a_trial_is_read_back_unless_the_study_has_changed(tmp_path):
@@ -107,10 +182,11 @@ def test_every_arm_of_towers_has_valid_settings(dataset):
         for arm in [*REGULARIZERS, *PROPOSALS]:
             config = make_config(Trial("test", dataset, arm, share, seed=3))
             assert (config.seed, config.hidden) == (3, (128,) if arm == "hidden_layer" else ())
-            assert config.ssl.regularizer == (arm if arm in REGULARIZERS else "none")
-    towers = make_config(Trial("test", dataset, RECOMMENDED)).ssl.towers
+            plain = arm in PROPOSALS or arm == "random_start"
+            assert config.ssl.regularizer == ("none" if plain else arm)
+            assert arm != "random_start" or config.start.ids == "random"
     spec = load_spec(ROOT / "feature_specs" / f"{dataset}.yaml")
-    assert (towers == "both") == (dataset in QUERIES_ARE_ITEMS) == spec.queries.same_as_items
+    assert (dataset in QUERIES_ARE_ITEMS) == spec.queries.same_as_items
 
 
 def test_arms_have_labels_of_their_own():
@@ -132,12 +208,19 @@ def test_a_share_keeps_distinct_events_and_counts_them_anew(shop, tmp_path):
     (source / "encoded-catalogue").symlink_to(shop.encoded.catalogue)
     kept = {}
     for name, seed in (("one", 0), ("same", 0), ("other", 1)):
-        thin(source, tmp_path / name, 0.25, seed)
+        thin(source, tmp_path / name, 0.25, seed, shop.spec.item_sequences)
         kept[name] = read_column(tmp_path / name / "encoded-interactions", "train", "item_row")
     rows = read_column(source / "encoded-interactions", "train", "item_row")
     assert len(kept["one"]) == round(0.25 * len(rows))
     np.testing.assert_array_equal(kept["one"], kept["same"])
     assert not np.array_equal(kept["one"], kept["other"])
+
+    (windows,) = examples.list_shards(tmp_path / "one" / "encoded-interactions", "sequences")
+    (batch,) = examples.read_batches([windows])
+    events = batch.column(batch.schema.get_field_index("event")).flatten().to_pylist()
+    examples_of = [tf.train.Example.FromString(event).features.feature for event in events]
+    found = [example["item_row"].int64_list.value[0] for example in examples_of]
+    assert sorted(found) == sorted(kept["one"].tolist())
 
     counts = read_column(tmp_path / "one" / "encoded-catalogue", "catalogue", "train_count")
     np.testing.assert_array_equal(counts, np.bincount(kept["one"], minlength=len(counts)))

@@ -108,6 +108,24 @@ def test_values_are_those_of_the_metrics():
     assert report["recall_curve"]["control"][ks.index(50)] == pytest.approx(report["metrics"][1]["control"])
 
 
+def test_own_counts_are_a_second_floor_beside_the_first():
+    task = make_task()
+    arms = [make_arm(task, scale) for scale in (40, 30, 900)]
+    own = make_arm(task, 20, seed=1)
+    without = compare_once(task, *arms, COUNTS, (), CONFIG)
+    report = compare_once(task, *arms, COUNTS, (), CONFIG, own)
+    assert without["verdict"]["word"] == "launch"
+    assert without["own_floor"] == []
+    assert report["verdict"]["word"] == "no launch"
+    assert report["floor"] == without["floor"]
+    for row in report["own_floor"]:
+        numerators, denominators = metrics.METRICS[row["metric"]](own.ranks, task.positive_offsets)
+        assert row["own_counts"] == pytest.approx(numerators.sum() / denominators.sum())
+        assert row["difference"] == pytest.approx(row["treatment"] - row["own_counts"])
+    for part in ("coverage", "exposure", "recall_curve"):
+        assert report[part].keys() - without[part].keys() == {"own_counts"}
+
+
 def test_the_recall_curve_ends_at_the_last_item():
     task = make_task(60)
     task = RankingTask(**{**task.__dict__, "num_items": 100, "positive_rows": task.positive_rows % 100})

@@ -26,9 +26,12 @@ def make_row(metric="recall_at_50", relative_interval=(0.01, 0.02), interval=(0.
     }
 
 
-def judge(low, high, margin=0.0, floor=(0.1, 0.2), checks=(PASSED,)):
+def judge(low, high, margin=0.0, floor=(0.1, 0.2), checks=(PASSED,), own=()):
+    """`own` is the interval over the queries' own counts, None where it has none; () where there is no such floor."""
     config = EvaluationConfig(non_inferiority_margin=margin)
-    return decide([make_row(relative_interval=(low, high))], [make_row(interval=floor)], list(checks), config)
+    own_floor = [] if own == () else [make_row(interval=own)]
+    floor = [make_row(interval=floor)]
+    return decide([make_row(relative_interval=(low, high))], floor, list(checks), config, own_floor)
 
 
 # --- Word, reasons and rule -------------------------------------------------------------------------
@@ -68,6 +71,10 @@ def word_by_rule(rule, low, high, floor, failed):
         ("hold", {"low": -0.02, "high": 0.0, "margin": 0.01}),
         ("no launch", {"low": -0.008, "high": -0.001, "margin": 0.01, "floor": (-0.1, 0.1)}),
         ("no launch", {"low": -0.008, "high": -0.001, "margin": 0.01, "checks": (FAILED,)}),
+        ("launch", {"low": 0.001, "high": 0.02, "own": (0.001, 0.1)}),
+        ("no launch", {"low": 0.001, "high": 0.02, "own": (0.0, 0.1)}),
+        ("no launch", {"low": 0.001, "high": 0.02, "own": None}),
+        ("no launch", {"low": 0.001, "high": 0.02, "floor": (0.0, 0.1), "own": (0.001, 0.1)}),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(str(part) for part in value.values()),
 )
@@ -76,10 +83,15 @@ def test_word_reasons_and_rule_say_the_same(word, case):
     failed = FAILED in case.get("checks", ())
     assert verdict["word"] == word
     assert verdict["blessed"] == (word == "launch")
-    assert word_by_rule(verdict["rule"], case["low"], case["high"], case.get("floor", (0.1, 0.2)), failed) == word
+    floors = [case.get("floor", (0.1, 0.2)), *([case["own"]] if "own" in case else [])]
+    weakest = None if None in floors else min(floors)
+    assert word_by_rule(verdict["rule"], case["low"], case["high"], weakest, failed) == word
+    assert ("both most-popular and the queries' own counts" in verdict["rule"]) == ("own" in case)
 
     said = " ".join(verdict["reasons"])
-    against = ["not shown to beat most-popular" in said, "failed: " in said, "worse than the control." in said]
+    assert ("beat most-popular" in said) != ("beats most-popular" in said)
+    assert ("the queries' own counts" in said) == ("own" in case)
+    against = ["not shown to beat " in said, "failed: " in said, "worse than the control." in said]
     not_above, holds_zero = "%, not above " in said, "The interval holds zero" in said
     assert any(against) == (word == "no launch"), said
     if word != "no launch":
@@ -95,6 +107,23 @@ def test_the_rule_without_a_margin():
         "check fails. No launch if the treatment is significantly worse, is not shown to beat most-popular, or a "
         "check fails. Else hold."
     )
+
+
+def test_the_rule_where_queries_may_choose_again():
+    assert describe_rule(EvaluationConfig(), own_counts=True) == (
+        "Launch if and only if the 95% interval of the relative difference in Recall@50 lies above zero (over a "
+        "control of 0, that of the difference), the treatment's intervals over most-popular and over the queries' own "
+        "counts lie above zero, and no validity check fails. No launch if the treatment is significantly worse, is not "
+        "shown to beat both most-popular and the queries' own counts, or a check fails. Else hold."
+    )
+
+
+def test_each_floor_has_its_sentence():
+    reasons = judge(0.01, 0.02, own=(-0.01, 0.02))["reasons"]
+    assert reasons[1:3] == [
+        "The treatment beats most-popular on Recall@50 with an interval above zero.",
+        "The treatment is not shown to beat the queries' own counts on Recall@50.",
+    ]
 
 
 def test_the_rule_with_a_margin():

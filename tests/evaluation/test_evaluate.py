@@ -147,6 +147,38 @@ def test_a_given_split_is_told_and_its_times_are_compared(make_arms, make_spec, 
     assert report["verdict"]["word"] == "launch"
 
 
+def chosen_before(make_arms):
+    """What each query chose before the split: its own held-out items again, which only own counts can know."""
+    table = pq.read_table(make_arms()[0].query_dir)
+    yield table["query_id"].combine_chunks().cast(pa.large_binary()), table["item_row"].to_numpy()
+
+
+@pytest.mark.parametrize("mask_seen", [True, False])
+def test_own_counts_are_a_floor_where_queries_may_choose_again(make_arms, make_spec, mask_seen):
+    events = chosen_before(make_arms)
+    report = evaluate_once(make_spec(mask_seen=mask_seen), *make_arms(), CONFIG, CUTS, chosen_before=events)
+    topics = [row["topic"] for row in report["protocol"]]
+    assert "Floor of own counts" not in checks(report)
+    if mask_seen:  # all of them would be masked
+        assert (report["own_floor"], "Own counts" in topics) == ([], False)
+        assert report["verdict"]["word"] == "launch"
+        assert next(events, None) is not None  # they are not even read
+        return
+    assert [row["own_counts"] for row in report["own_floor"]][:2] == [1.0, 1.0]
+    assert report["verdict"]["word"] == "no launch"
+    assert "Own counts" in topics
+    page = render_report(report)
+    for row in report["own_floor"]:
+        assert f"<td>{row['own_counts']:.4f}</td>" in page
+    assert page.index("Above most-popular") < page.index("Above own counts")
+
+
+def test_a_floor_that_was_not_given_is_not_checked(make_arms, make_spec):
+    report = evaluate_once(make_spec(mask_seen=False), *make_arms(), CONFIG, CUTS)
+    assert checks(report)["Floor of own counts"] is None
+    assert "not checked: Floor of own counts." in report["verdict"]["reasons"][-1]
+
+
 def test_the_same_model_twice_is_held(make_arms, make_spec):
     report = evaluate_once(make_spec(), *make_arms(0.5, 0.5), CONFIG, CUTS)
     assert report["verdict"]["word"] == "hold"

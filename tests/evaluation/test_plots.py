@@ -175,10 +175,13 @@ def test_names_of_slices_are_shown_as_they_are_and_leave_sound_xml():
 # --- Recall curve and exposure ----------------------------------------------------------------------
 
 
-def test_the_recall_curve_draws_each_arm(drawn):
+@pytest.mark.parametrize("own", [{}, {"own_counts": [0.05, 0.1, 0.3]}], ids=["one floor", "two floors"])
+def test_the_recall_curve_draws_each_arm(drawn, own):
     curve = {"k": [1, 10, 50], "treatment": [0.1, 0.3, 0.6], "control": [0.05, 0.2, 0.5], "popularity": [0.0, 0.1, 0.2]}
+    curve |= own
     axes = drawn(plots.draw_recall_curve, {"recall_curve": curve})
     names = {"Treatment": "treatment", "Control": "control", "Most popular": "popularity"}
+    names |= {"Own counts": "own_counts"} if own else {}
     assert [line.get_label() for line in axes.lines] == list(names)
     for line in axes.lines:
         assert list(line.get_xdata()) == curve["k"]

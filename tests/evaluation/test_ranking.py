@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from recsys_ssl.evaluation.queries import RankingTask
-from recsys_ssl.evaluation.ranking import rank, rank_by_popularity, rank_by_scores
+from recsys_ssl.evaluation.ranking import rank, rank_by_own, rank_by_popularity, rank_by_scores
 
 
 def make_task(num_items, positives, masked=None, cluster=None):
@@ -177,6 +178,37 @@ def test_popularity_is_the_same_order_for_all_but_the_masked():
     ranked = rank_by_popularity(make_task(5, [[2], [2], [0], [1]], [[], [4], [], [0, 3]]), counts, k=3)
     assert ranked.ranks.tolist() == [2, 1, 1 + 2 + 1 / 2, 3]
     assert ranked.top_rows.tolist() == [[4, 2, 0], [2, 0, 3], [4, 2, 0], [4, 2, 1]]
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1000])
+def test_own_values_come_first_and_popularity_orders_the_rest(rows):
+    _, positives, masked = random_problem(4)
+    rng = np.random.default_rng(0)
+    own = rng.integers(1, 4, (30, 97)) * (rng.random((30, 97)) < 0.1)
+    owner = rng.integers(0, 30, 40)  # of several rankings of a query
+    counts = rng.integers(0, 9, 97)
+    task = make_task(97, positives, masked)
+    arguments = (task, sp.csr_matrix(own.astype(np.float32)), counts, owner)
+    ranked = rank_by_own(*arguments, k=20, block_bytes=4 * 97 * rows)
+    expected = ranked_by_scores(task, own[owner] * 100 + counts, k=20)
+    np.testing.assert_array_equal(ranked.ranks, expected.ranks)
+    np.testing.assert_array_equal(ranked.top_rows, expected.top_rows)
+
+
+@pytest.mark.parametrize(
+    ("own", "num_counts", "owner", "message"),
+    [
+        (np.ones((1, 3)), 3, None, "2 rankings need a row of own values each. Received: 2 rankings with rows up to 1"),
+        (np.ones((2, 3)), 3, np.array([0]), "Received: 1 rankings with rows up to 0 of 2"),
+        (np.ones((2, 4)), 3, None, "3 items need own values and a training count each. Received: 4 and 3"),
+        (np.ones((2, 3)), 2, None, "Received: 3 and 2"),
+        (-np.ones((2, 3)), 3, None, "a stored own value must be positive. Received: -1.0"),
+    ],
+    ids=["rows", "owners", "items", "counts", "negative"],
+)
+def test_own_values_of_another_task_are_an_error(own, num_counts, owner, message):
+    with pytest.raises(ValueError, match=message):
+        rank_by_own(make_task(3, [[0], [1]]), sp.csr_matrix(own), np.ones(num_counts), owner)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 1000])

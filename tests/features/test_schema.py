@@ -77,6 +77,8 @@ def test_the_interactions_have_their_bookkeeping_and_query_features():
         "user": ("BYTES", 0, 1, None),
         "history": ("BYTES", 0, None, None),
         "seen_rows": ("INT", 0, None, None),
+        "sequence_position": ("INT", 0, 1, None),
+        "history_us": ("INT", 0, None, None),
     }
 
 

@@ -185,3 +185,8 @@ def test_random_split_is_the_hash_of_the_pair_in_the_shares_of_the_spec():
     moved = timeline.split_by_hash(queries.take(pa.array(order)), items.take(pa.array(order)), 0.1, 0.2, seed=1)
     assert (moved == split[order]).all()
     assert (timeline.split_by_hash(queries, items, 0.1, 0.2, seed=2) != split).mean() > 0.2
+
+
+def test_earlier_events_of_a_query_are_counted_whatever_their_time():
+    assert timeline.count_earlier(np.array([3, 3, 3, 5, 9, 9])).tolist() == [0, 1, 2, 0, 0, 1]
+    assert timeline.count_earlier(np.zeros(0, np.int64)).tolist() == []

@@ -195,7 +195,7 @@ def test_every_example_of_a_small_log(tmp_path):
     assert {item: row["genres"] for item, row in rows.items()} == {"A": ["x", "y"], "B": [], "C": ["y"], "D": ["x"]}
     row_of = {item: row["item_row"][0] for item, row in rows.items()}
 
-    def example(user, item, time, age, history, seen=None):
+    def example(user, item, time, age, history, position=None, times=None, seen=None):
         values = {
             "query_id": [user],
             "item_id": [item],
@@ -206,26 +206,29 @@ def test_every_example_of_a_small_log(tmp_path):
             "age": age,
             "history": history,
         }
-        return values if seen is None else {**values, "seen_rows": sorted(row_of[item] for item in seen)}
+        if seen is None:
+            return {**values, "sequence_position": [position]}
+        times = [time * 1_000_000 for time in times]
+        return {**values, "seen_rows": sorted(row_of[item] for item in seen), "history_us": times}
 
     def by_key(examples):
         return sorted(examples, key=lambda row: (row["timestamp_us"], row["query_id"], row["item_id"]))
 
     assert by_key(run.split("train")) == [
-        example("u1", "A", 10, [30.0], []),
-        example("u2", "A", 10, [], []),
-        example("u1", "B", 20, [30.0], ["A"]),
-        example("u1", "C", 20, [30.0], ["A"]),  # does not see B, at the same time
-        example("u3", "B", 30, [], []),
-        example("u2", "B", 40, [], ["A"]),
+        example("u1", "A", 10, [30.0], [], 0),
+        example("u2", "A", 10, [], [], 0),
+        example("u1", "B", 20, [30.0], ["A"], 1),
+        example("u1", "C", 20, [30.0], ["A"], 2),  # does not see B, at the same time
+        example("u3", "B", 30, [], [], 0),
+        example("u2", "B", 40, [], ["A"], 1),
     ]
     assert by_key(run.split("eval")) == [
-        example("u1", "D", 50, [30.0], ["B", "C"], seen="ABC"),
-        example("u2", "D", 60, [], ["A", "B"], seen="AB"),
+        example("u1", "D", 50, [30.0], ["B", "C"], times=[20, 20], seen="ABC"),
+        example("u2", "D", 60, [], ["A", "B"], times=[10, 40], seen="AB"),
     ]
     assert by_key(run.split("test")) == [
-        example("u1", "A", 70, [30.0], ["C", "D"], seen="ABCD"),
-        example("u3", "A", 70, [], ["B"], seen="B"),
+        example("u1", "A", 70, [30.0], ["C", "D"], times=[20, 50], seen="ABCD"),
+        example("u3", "A", 70, [], ["B"], times=[30], seen="B"),
     ]
     assert run.rejected() == [
         {

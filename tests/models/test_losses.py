@@ -127,6 +127,29 @@ def test_batch_softmax_by_hand():
     )
 
 
+def test_what_the_query_itself_chose_is_no_negative_by_hand():
+    """Of items drawn 2, 3 and 1 times, one draw of the second and the only one of the third are of query 0 itself."""
+    items, queries = tf.constant([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]), tf.constant([[1.0, 0.0], [0.0, 1.0]])
+    positives, counts = tf.constant([0, 1]), tf.constant([2, 3, 1])
+    own = tf.constant([[1, 1, 1], [0, 1, 0]])
+    found = losses.batch_softmax(queries, items, positives, counts, 0.5, own_counts=own)
+    # Scores 2, 0, -2 and 0, 2, 0. Query 0: two draws of item 1 are left. Query 1: two of item 0 and one of item 2.
+    first = np.log(np.exp(2.0) + 2 * np.exp(0.0)) - 2.0
+    second = np.log(np.exp(2.0) + 2 * np.exp(0.0) + np.exp(0.0)) - 2.0
+    np.testing.assert_allclose(found, (first + second) / 2, rtol=1e-6)
+
+
+def test_a_query_without_any_other_negative_has_no_loss_and_a_finite_gradient():
+    items, queries = tf.Variable([[1.0, 0.0], [0.0, 1.0]]), tf.Variable([[0.6, 0.8]])
+    with tf.GradientTape() as tape:
+        loss = losses.batch_softmax(
+            queries, items, tf.constant([0]), tf.constant([1, 1]), 0.5, own_counts=tf.constant([[1, 1]])
+        )
+    assert float(loss) == 0.0
+    for gradient in tape.gradient(loss, [queries, items]):
+        np.testing.assert_array_equal(gradient, tf.zeros_like(gradient))
+
+
 def test_an_uncorrected_positive_competes_with_corrected_negatives():
     expected = [-np.log(np.e**2 / (np.e**2 + 1 / other)) for other in (0.25, 0.75)]
     loss = two_by_two(log_proposal=np.log([0.75, 0.25]).tolist(), correct_positive=False)

@@ -7,6 +7,7 @@ import tf_keras as keras
 
 from recsys_ssl.features.batch import FeatureBatch, lay_out
 from recsys_ssl.features.encoding import EncodedFeature
+from recsys_ssl.models.history import States
 from recsys_ssl.models.two_tower import FeatureEncoder, TowerConfig, TwoTower
 
 DIM = 4
@@ -195,3 +196,20 @@ def test_towers_without_hidden_layers(slow_towers):
     np.testing.assert_allclose(
         model.embed_items(batch), slow_towers.embed(model.item_mlp, encoded[0]), rtol=1e-4, atol=1e-6
     )
+
+
+# --- States of histories ----------------------------------------------------------------------------------
+
+
+def test_a_state_takes_the_slot_of_the_sequence_whose_values_are_not_embedded(model):
+    layout = model.query_layout
+    encoder = FeatureEncoder(layout, model.table, CONFIG, "with_states", sequence="history")
+    records = [{"taste": [1], "history": [0, 3]}, {"taste": [2], "history": []}, {"taste": [], "history": [4]}]
+    vectors = np.arange(3 * DIM, dtype=np.float32).reshape(3, DIM)
+    states = States(tf.constant(vectors), tf.constant([True, False, True]))
+    found = tf.reshape(encoder(make_batch(layout, records), states=states), [3, 2, DIM]).numpy()
+    table, defaults = model.table.numpy(), defaults_of(encoder)
+    np.testing.assert_allclose(found[:, 0], [table[1], table[2], defaults[0]], rtol=1e-6)
+    np.testing.assert_allclose(found[:, 1], [vectors[0], defaults[1], vectors[2]], rtol=1e-6)
+    with pytest.raises(ValueError, match="'history' needs states of a history encoder. Received none"):
+        encoder(make_batch(layout, records))

@@ -5,11 +5,12 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from pipelines.config import parse_overrides
 from pipelines.stages import embed, evaluate, train
-from recsys_ssl import artifacts
+from recsys_ssl import artifacts, examples
 from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.loop import Outcome
 from recsys_ssl.spec_features import CategoricalFeature, ContentFeature, DenseFeature, IdFeature, TextFeature
@@ -85,6 +86,18 @@ def test_the_report_is_told_what_the_arms_were_trained_with(work):
     assert (of_control["steps"], of_treatment["steps"], of_treatment["hidden"]) == (20, 20, [8, 4])
     expected = parse_overrides(["train.steps=20", "train.ssl.regularizer=spread_out", "train.hidden=[8, 4]"]).train
     assert of_treatment == json.loads(json.dumps(dataclasses.asdict(expected)))
+
+
+@pytest.mark.parametrize("names", [("train", "eval", "test"), ("train", "test")], ids=["validated", "not validated"])
+def test_what_queries_chose_before_is_read_from_all_splits_before_the_test(tmp_path, make_records, names):
+    events = {"train": ([[b"a"], [b"b"]], [[1], [2]]), "eval": ([[b"a"]], [[3]]), "test": ([[b"a"]], [[4]])}
+    for split in names:
+        ids, rows = events[split]
+        examples.write_shard(make_records({"query_id": ids, "item_row": rows}), tmp_path, split, "part-0")
+    spec = SimpleNamespace(split=SimpleNamespace(names=names))
+    ids, rows = zip(*evaluate._read_chosen(spec, str(tmp_path)))
+    assert [value for batch in ids for value in batch.to_pylist()] == [b"a", b"b", b"a"][: len(names)]
+    assert np.concatenate(rows).tolist() == [1, 2, 3][: len(names)]
 
 
 def test_a_training_after_the_embedding_changes_nothing_of_what_is_judged(work):

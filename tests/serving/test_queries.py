@@ -94,6 +94,7 @@ def asked(monkeypatch):
 
     monkeypatch.setattr(recommendation, "load_recommender", lambda directory: directory)
     monkeypatch.setattr(recommendation, "recommend", answer)
+    monkeypatch.setattr(recommendation, "list_features", lambda model: ["user", "device", "history"])
     return calls
 
 
@@ -185,6 +186,19 @@ def test_a_history_is_no_longer_than_its_feature(places, asked):
     queries = {"id": "user", "features": [{"name": "user", "kind": "id"}, history]}
     recommend_to_query(make_spec(queries=queries), places, "u2", 1)
     assert asked[0].features["history"] == [["f1", "f1"]]
+
+
+def test_a_model_that_reads_gaps_in_time_is_given_times(tmp_path, places, asked, make_records, monkeypatch):
+    monkeypatch.setattr(recommendation, "list_features", lambda model: ["history", "history_us", "timestamp_us"])
+    events = {**EVENTS, "history_us": [[] if not items else [1, 2] for items in EVENTS["history"]]}
+    examples.write_shard(make_records(events), str(tmp_path / "interactions"), "test", "part-0")
+    recommend_to_query(make_spec(), places, "u1", 1)
+    assert (asked[0].features["history_us"], asked[0].features["timestamp_us"]) == ([[1, 2]], [[9]])
+    # Of another query the times of its events are known, but not when it asks.
+    recommend_to_query(make_spec(), places, "u2", 1)
+    assert len(asked[1].features["history_us"][0]) == len(asked[1].features["history"][0]) > 1
+    assert asked[1].features["history_us"][0] == sorted(asked[1].features["history_us"][0])
+    assert asked[1].features["timestamp_us"] == [[]]
 
 
 @pytest.mark.parametrize("query", ["u7", "", "Zoë 🍕"])

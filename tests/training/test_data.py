@@ -8,7 +8,7 @@ import pytest
 from recsys_ssl import examples
 from recsys_ssl.features.batch import lay_out
 from recsys_ssl.features.encoding import EncodedFeature
-from recsys_ssl.training.data import count_examples, stream
+from recsys_ssl.training.data import count_examples, parse, stream
 
 NUM_EXAMPLES, BATCH_SIZE = 103, 10
 STEPS_PER_EPOCH = NUM_EXAMPLES // BATCH_SIZE
@@ -44,7 +44,15 @@ def shards(tmp_path_factory, make_records):
 
 def read(shards, num_steps, first_step=0, seed=0, shuffle_buffer=1000, same_as_items=False):
     """The batches of `num_steps` steps."""
-    dataset = stream(shards, LAYOUT, same_as_items, BATCH_SIZE, NUM_EXAMPLES, shuffle_buffer, seed, first_step)
+    dataset = stream(
+        shards,
+        lambda serialized: parse(serialized, LAYOUT, same_as_items),
+        BATCH_SIZE,
+        NUM_EXAMPLES,
+        shuffle_buffer,
+        seed,
+        first_step,
+    )
     return list(itertools.islice(dataset, num_steps))
 
 
@@ -112,5 +120,7 @@ def test_queries_that_are_items_are_rows(shards):
 
 
 def test_batches_have_a_static_size(shards):
-    spec = stream(shards, LAYOUT, False, BATCH_SIZE, NUM_EXAMPLES, 10, 0, 0).element_spec
+    spec = stream(
+        shards, lambda records: parse(records, LAYOUT, False), BATCH_SIZE, NUM_EXAMPLES, 10, 0, 0
+    ).element_spec
     assert spec.item_rows.shape == spec.example_weight.shape == (BATCH_SIZE,)

@@ -95,7 +95,7 @@ def run(tmp_path_factory, make_records, make_config):
     settings = {"molecule": {"pretrained": str(root / "encoder"), "learning_rate": 0.0}}
     config = make_config(steps=4, eval_every=2, batch_size=16, ssl_batch_size=8, encoder=settings, popularity_prior=0.5)
     fitted = fit(SPEC, config, inputs, str(root / "checkpoints"))
-    export_towers(fitted.model, SPEC, encoded.query, encoded.item, str(root / "towers"))
+    export_towers(fitted.model, SPEC, encoded.query, encoded.item, str(root / "towers"), fitted.catalogue)
     return SimpleNamespace(root=root, raw=raw, inputs=inputs, config=config, encoder=encoder, fitted=fitted)
 
 

@@ -11,7 +11,11 @@ import pytest
 import tensorflow as tf
 
 from recsys_ssl import examples
+from recsys_ssl.index import raw_inputs
+from recsys_ssl.index.embed import embed
 from recsys_ssl.training.data import parse
+from recsys_ssl.training.export import embed_catalogue, export_towers
+from recsys_ssl.training.sequences import SequenceReader
 from recsys_ssl.training.train import build_model
 
 SERVE = """
@@ -148,3 +152,72 @@ def test_the_signatures_take_the_raw_features_by_name(served, shop):
         "embed_query": sorted(feature.name for feature in shop.spec.query_features),
         "embed_item": sorted([*(feature.name for feature in shop.spec.item_features), "train_count"]),
     }
+
+
+# --- Towers that read sequences --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sequential(shop, shop_inputs, make_config, tmp_path_factory):
+    """Towers with a transformer as they are in memory and as they were saved, with weights far from the first."""
+    path = str(tmp_path_factory.mktemp("sequential"))
+    config = make_config(history={"encoder": "transformer"}, popularity_prior=0.5)
+    model, catalogue = build_model(shop.spec, config, shop_inputs)
+    rng = np.random.default_rng(0)
+    for variable in model.variables:
+        variable.assign(rng.normal(size=variable.shape))
+    export_towers(model, shop.spec, shop.encoded.query_transform, shop.encoded.item_transform, path, catalogue)
+    return model, catalogue, tf.saved_model.load(path)
+
+
+def raw_queries(shop, width=5):
+    events = shop.events["test"]
+    raw = {"taste": dense(events, "taste", b""), "history": dense(events, "history", b"", width)}
+    raw |= {"history_us": dense(events, "history_us", -1, width), "timestamp_us": dense(events, "timestamp_us", -1)}
+    return raw
+
+
+def ask(sequential, raw):
+    tensors = {name: tf.constant(values) for name, values in raw.items()}
+    return sequential[2].signatures["embed_query"](**tensors)["embedding"].numpy()
+
+
+def test_saved_towers_read_a_raw_history_as_validation_reads_an_encoded_one(shop, shop_inputs, sequential):
+    model, catalogue, _ = sequential
+    reader, items = SequenceReader(shop.spec, catalogue), embed_catalogue(model, catalogue)
+    shards = examples.list_shards(shop_inputs.interactions_dir, "test")
+    serialized = tf.stack(list(tf.data.TFRecordDataset(shards, compression_type="GZIP")))
+    batch = parse(serialized, model.query_layout, False, reader)
+    expected = model.vectorize_queries(batch.query, model.read_histories(batch.histories, items)).numpy()
+    raw = raw_queries(shop)
+    np.testing.assert_allclose(ask(sequential, raw), expected, rtol=1e-4, atol=1e-5)
+    # Gaps between the items and further width change nothing; other times do.
+    gaps = {name: np.insert(raw[name], 1, missing, axis=1) for name, missing in (("history", b""), ("history_us", -1))}
+    np.testing.assert_allclose(ask(sequential, raw | gaps), expected, rtol=1e-4, atol=1e-5)
+    later = ask(sequential, raw | {"timestamp_us": raw["timestamp_us"] + 10**12})
+    has_history = np.array([len(event["history"]) > 0 for event in shop.events["test"]])
+    assert (np.abs(later - expected).max(axis=1) > 1e-4).tolist() == has_history.tolist()
+
+
+def test_times_need_not_be_known_and_stand_where_the_items_do(shop, sequential):
+    raw = raw_queries(shop)
+    none = {"history_us": np.full([len(raw["taste"]), 1], -1), "timestamp_us": np.full(len(raw["taste"]), -1)}
+    partly = {"history_us": np.full([len(raw["taste"]), 7], -1)}
+    np.testing.assert_allclose(ask(sequential, raw | none), ask(sequential, raw | partly), rtol=1e-5, atol=1e-6)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"Give one time for each item"):
+        ask(sequential, raw | {"history_us": np.full([len(raw["taste"]), 5], 10)})
+
+
+def test_beam_embeds_raw_records_with_their_times(shop, sequential):
+    """The batch job's own function, on the records as ingestion wrote them."""
+    _, _, towers = sequential
+    specs = raw_inputs.input_specs(towers, "embed_query")
+    assert {name: (spec.dtype, spec.shape.rank) for name, spec in specs.items()} == {
+        "taste": (tf.string, 1),
+        "history": (tf.string, 2),
+        "history_us": (tf.int64, 2),
+        "timestamp_us": (tf.int64, 1),
+    }
+    batches = examples.read_batches(examples.list_shards(shop.raw.interactions, "test"))
+    found = np.concatenate([embed(towers, "embed_query", specs, records) for records in batches])
+    np.testing.assert_allclose(found, ask(sequential, raw_queries(shop)), rtol=1e-4, atol=1e-5)

@@ -357,6 +357,23 @@ def test_the_report_table_holds_every_number_and_text_with_brackets(tmp_path):
     assert f"pushed model {' ' * 11} {tmp_path}/pushed/films/17" in shown
 
 
+def test_own_counts_have_a_column_where_they_are_a_floor(tmp_path):
+    facts = {"metric": "mrr", "label": "MRR", "control": 0.25, "treatment": 0.5, "difference": 0.25}
+    report = {
+        "floor": [{"metric": "mrr", "popularity": 0.125}],
+        "own_floor": [{"metric": "mrr", "own_counts": 0.0625}],
+        "metrics": [{**facts, "interval": None, "adjusted_p": None}],
+        "verdict": {"word": "hold", "reasons": ["Because."]},
+    }
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.json").write_text(json.dumps(report))
+    console = Console(file=io.StringIO(), width=200, color_system=None)
+    results.show_report(console, tmp_path)
+    shown = console.file.getvalue()
+    assert re.search("metric +popular +own counts +control +treatment", shown.replace("┃", " "))
+    assert re.search("MRR +0.1250 +0.0625 +0.2500 +0.5000", shown.replace("│", " "))
+
+
 def test_cautions_stand_below_the_verdict(tmp_path):
     verdict = {"word": "hold", "reasons": ["Because."]}
     report = {"floor": [], "metrics": [], "verdict": verdict, "cautions": ["Of [all] these.", "And those."]}
