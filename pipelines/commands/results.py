@@ -84,7 +84,7 @@ def show_report(console: Console, workdir: Path) -> None:
         for row in result["metrics"]
     ]
     console.print()
-    seeds = result["config"].get("seeds", 1)  # as of what else they lack, reports of earlier versions say nothing of it
+    seeds = result.get("config", {}).get("seeds", 1)  # reports of earlier versions have none
     title = "control vs treatment, 95% intervals over queries" + (f" and {seeds} seeds" if seeds > 1 else "")
     show_table(console, title, columns, rows, texts=("metric",), compact=True)
     for refusal in dict.fromkeys(row.get("no_interval") for row in result["metrics"]):
