@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.trainings import name_training, parse_training
 from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.index.scann_index import IndexConfig
 from recsys_ssl.logs.transforms import IngestConfig
@@ -57,6 +58,18 @@ def parse_overrides(overrides: Sequence[str]) -> RunConfig:
     shared = {key: value for key, value in values["train"].items() if key != "ssl"}
     values["control"] = {**shared, **values["control"], "ssl": {"regularizer": "none", **ssl}}
     return RunConfig(**{section: build(section, kind, values[section]) for section, kind in _TYPES.items()})
+
+
+def configure_training(config: RunConfig, name: str) -> TrainConfig:
+    """The settings of a training: those of its arm, with a seed that is by one higher each time."""
+    arm, number = parse_training(name)
+    of_arm = config.control if arm == "control" else config.train
+    return dataclasses.replace(of_arm, seed=of_arm.seed + number - 1)
+
+
+def list_trainings(config: RunConfig, arm: str) -> list[str]:
+    """The names of an arm's trainings, the first first."""
+    return [name_training(arm, number) for number in range(1, config.evaluation.seeds + 1)]
 
 
 def given_settings(overrides: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 from pipelines.progress import PROGRESS
 from pipelines.source_code import source_hash
+from pipelines.trainings import ARMS, name_training, parse_training
 from recsys_ssl import artifacts, kinds
 from recsys_ssl.artifacts import Manifest
 from recsys_ssl.spec import FeatureSpec
 
-ARMS = ("control", "treatment")
 At = Callable[..., str]
 """Names a part of the working directory: at("treatment", "towers")."""
 
@@ -32,6 +32,8 @@ class Stage(NamedTuple):
     """What its work begins at."""
     parts: tuple[str, ...] = ()
     """Of kinds of content: what it loads by name."""
+    number: int = 1
+    """Of the training of an arm: its seed is that of the settings and `number - 1`."""
 
     def code(self, spec: FeatureSpec) -> str:
         """A hash of all sources that decide what it makes."""
@@ -84,8 +86,60 @@ EVALUATE = Stage(
 STAGES = (INGEST, TRANSFORM, CORRELATE, *TRAIN.values(), *INDEX.values(), EVALUATE)
 _MAKERS = {name: stage for stage in STAGES for name in stage.makes}
 _ORDER = list(_MAKERS)
+_EMBEDDED = ("items", "queries")
 _OF_REPORTS = ("evaluation.group_by ", "evaluation.slices ")
 """What of a spec no recommendation depends on. What queries saw is written at ingestion, as the masks say."""
+
+
+def training_stage(name: str) -> Stage:
+    """The stage that trains an arm, once more with a further seed when the name has a number."""
+    arm, number = parse_training(name)
+    if number == 1:
+        return TRAIN[arm]
+    return TRAIN[arm]._replace(command=f"train --arm {name}", makes=(f"{name}/towers",), number=number)
+
+
+def index_stage(name: str) -> Stage:
+    """The stage that embeds with a training of an arm, and builds an index of the first one's items."""
+    arm, number = parse_training(name)
+    if number == 1:
+        return INDEX[arm]
+    return INDEX[arm]._replace(
+        command=f"index --arm {name}",
+        reads=("interactions", "catalogue", f"{name}/towers"),
+        makes=tuple(f"{name}/{part}" for part in _EMBEDDED),
+        modules=INDEX[arm].modules[:1],
+        number=number,
+    )
+
+
+def evaluation_stage(seeds: int) -> Stage:
+    """The stage that compares the arms, each of `seeds` trainings."""
+    further = [name_training(arm, number) for arm in ARMS for number in range(2, seeds + 1)]
+    return EVALUATE._replace(reads=(*EVALUATE.reads, *(f"{name}/{part}" for name in further for part in _EMBEDDED)))
+
+
+def _find_maker(part: str) -> Stage | None:
+    """The stage that makes a part; None for what is no part, such as the data."""
+    if part in _MAKERS or "." not in part:
+        return _MAKERS.get(part)
+    makers = (training_stage, index_stage)
+    stages = [maker(part.rpartition("/")[0]) for maker in makers]
+    return next((stage for stage in stages if part in stage.makes), None)
+
+
+def _maker_of(part: str) -> Stage:
+    maker = _find_maker(part)
+    if maker is None:
+        raise KeyError(part)
+    return maker
+
+
+def _place_of(part: str) -> tuple[int, int]:
+    """The place of a part in the order of the stages; further seeds come after the first."""
+    maker = _maker_of(part)
+    first = part if maker.number == 1 else f"{parse_training(part.partition('/')[0])[0]}/{part.rpartition('/')[2]}"
+    return _ORDER.index(first), maker.number
 
 
 @contextlib.contextmanager
@@ -150,19 +204,19 @@ def check(stage: Stage, at: At, spec: FeatureSpec, given: Mapping[str, Mapping[s
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"`recsys-ssl {stage.command}` needs {name}, finished. There is none in {at()}. "
-                f"Run `recsys-ssl {_MAKERS[name].command}` first."
+                f"Run `recsys-ssl {_maker_of(name).command}` first."
             ) from None
-    made_of = {name for manifest in present.values() for name in manifest.inputs if name in _MAKERS}
+    made_of = {name for manifest in present.values() for name in manifest.inputs if _find_maker(name)}
     for name in made_of - set(present):
         with contextlib.suppress(FileNotFoundError):
             present[name] = artifacts.read_manifest(at(name))
     outdated = {name for name in made_of - set(present) if os.path.isdir(at(name))}
-    for name in sorted({*present, *outdated}, key=_ORDER.index):
-        again = f"Run `recsys-ssl {_MAKERS[name].command}` again"
+    for name in sorted({*present, *outdated}, key=_place_of):
+        again = f"Run `recsys-ssl {_maker_of(name).command}` again"
         if name in outdated:
             raise ValueError(f"{at(name)} must be whole. The command that makes it was not finished. {again}.")
         _check_part(name, present, at, spec, given, again)
-    for maker in dict.fromkeys(_MAKERS[name] for name in sorted(present, key=_ORDER.index)):
+    for maker in dict.fromkeys(_maker_of(name) for name in sorted(present, key=_place_of)):
         if any(present[name].code != maker.code(spec) for name in maker.makes if name in present):
             PROGRESS.warning(f"what `recsys-ssl {maker.command}` made is of another version of the code")
 
@@ -175,7 +229,7 @@ def _check_part(
     given: Mapping[str, Mapping[str, Any]],
     again: str,
 ) -> None:
-    manifest, maker = present[name], _MAKERS[name]
+    manifest, maker = present[name], _maker_of(name)
     if manifest.stage != maker.command:
         raise ValueError(
             f"{at(name)} must be made by `recsys-ssl {maker.command}`. Received: an output of "
@@ -184,6 +238,8 @@ def _check_part(
     if changed := _spec_differences(manifest.spec, spec):
         raise ValueError(f"{at(name)} was made with another spec: {_list(changed)}. {again}, or use that spec.")
     wanted = json.loads(json.dumps(given.get(maker.section, {})))
+    if "seed" in wanted:
+        wanted["seed"] += maker.number - 1
     if changed := _differences(_pick(manifest.settings, wanted), wanted, f"{maker.section}."):
         raise ValueError(
             f"{at(name)} was made with other settings than those given: {_list(changed)}. {again} with them, or leave "

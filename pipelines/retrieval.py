@@ -11,6 +11,7 @@ import tensorflow_data_validation as tfdv
 from tfx.components import ExampleValidator, Pusher, StatisticsGen
 from tfx.orchestration import metadata, pipeline
 from tfx.proto import pusher_pb2
+from tfx.types import channel
 
 from pipelines.checkpoints import checkpoints_dir
 from pipelines.components.correlate import CorrelateFeatures
@@ -23,10 +24,11 @@ from pipelines.components.publish import PublishResults
 from pipelines.components.schemas import DeriveSchemas
 from pipelines.components.train import TrainTowers
 from pipelines.components.transform import TransformFeatures
-from pipelines.config import RunConfig
+from pipelines.config import RunConfig, configure_training, list_trainings
 from pipelines.properties import to_json
 from pipelines.source_code import source_hash
 from pipelines.stages.ingest import data_fingerprint
+from pipelines.trainings import ARMS
 from recsys_ssl import artifacts, kinds
 from recsys_ssl.encoders.store import hash_encoder
 from recsys_ssl.spec import FeatureSpec
@@ -98,35 +100,41 @@ def create_pipeline(
         code=source_hash(CorrelateFeatures.__module__),
     )
 
-    # Both arms are trained on the same examples and embed the catalogue and the test queries.
-    arms = {}
-    for name, train_config in (("control", config.control), ("treatment", config.train)):
-        trainer = TrainTowers(
-            encoded_interactions=transform.outputs["encoded_interactions"],
-            encoded_catalogue=transform.outputs["encoded_catalogue"],
-            query_transform=transform.outputs["query_transform"],
-            item_transform=transform.outputs["item_transform"],
-            correlations=correlate.outputs["correlations"],
-            spec=spec_json,
-            config=to_json(train_config),
-            checkpoint_dir=checkpoints_dir(os.path.abspath(workdir), spec),
-            code=_training_code(spec, train_config),
-        ).with_id(f"Train.{name}")
-        embed = EmbedArm(
-            towers=trainer.outputs["towers"],
-            interactions=interactions,
-            catalogue=catalogue,
-            spec=spec_json,
-            beam_args=beam_json,
-            code=source_hash(EmbedArm.__module__),
-        ).with_id(f"Embed.{name}")
-        arms[name] = (trainer, embed)
-    (control_trainer, control), (treatment_trainer, treatment) = arms["control"], arms["treatment"]
+    # Both arms are trained on the same examples, once with each seed, and embed the catalogue and the test queries.
+    trainers, embedders = {}, {}
+    for names in zip(*(list_trainings(config, arm) for arm in ARMS)):
+        for name in names:
+            train_config = configure_training(config, name)
+            trainers[name] = TrainTowers(
+                encoded_interactions=transform.outputs["encoded_interactions"],
+                encoded_catalogue=transform.outputs["encoded_catalogue"],
+                query_transform=transform.outputs["query_transform"],
+                item_transform=transform.outputs["item_transform"],
+                correlations=correlate.outputs["correlations"],
+                spec=spec_json,
+                config=to_json(train_config),
+                checkpoint_dir=checkpoints_dir(os.path.abspath(workdir), spec),
+                code=_training_code(spec, train_config),
+            ).with_id(f"Train.{name}")
+            embedders[name] = EmbedArm(
+                towers=trainers[name].outputs["towers"],
+                interactions=interactions,
+                catalogue=catalogue,
+                spec=spec_json,
+                beam_args=beam_json,
+                code=source_hash(EmbedArm.__module__),
+            ).with_id(f"Embed.{name}")
+    control, treatment = (
+        channel.union([embedders[name].outputs["embeddings"] for name in list_trainings(config, arm)])
+        if config.evaluation.seeds > 1
+        else embedders[arm].outputs["embeddings"]
+        for arm in ARMS
+    )
 
-    # The treatment's catalogue becomes an approximate index inside one servable model.
+    # The catalogue of the treatment, trained with its first seed, becomes an index inside one servable model.
     index = IndexItems(
-        towers=treatment_trainer.outputs["towers"],
-        embeddings=treatment.outputs["embeddings"],
+        towers=trainers["treatment"].outputs["towers"],
+        embeddings=embedders["treatment"].outputs["embeddings"],
         config=to_json(config.index),
         code=source_hash(IndexItems.__module__),
     )
@@ -135,8 +143,8 @@ def create_pipeline(
     evaluate = EvaluateArms(
         interactions=interactions,
         catalogue=catalogue,
-        control=control.outputs["embeddings"],
-        treatment=treatment.outputs["embeddings"],
+        control=control,
+        treatment=treatment,
         index=index.outputs["index"],
         recommender=index.outputs["recommender"],
         spec=spec_json,
@@ -178,10 +186,8 @@ def create_pipeline(
             gate,
             transform,
             correlate,
-            control_trainer,
-            treatment_trainer,
-            control,
-            treatment,
+            *trainers.values(),
+            *embedders.values(),
             index,
             evaluate,
             pusher,

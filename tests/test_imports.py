@@ -51,10 +51,10 @@ SIBLINGS = {
 # The same of pipelines: what a stage or a component imports is in its cache key.
 PIPELINE_SIBLINGS = {
     "stages": ("progress",),
-    "components": ("stages", "properties"),
+    "components": ("stages", "properties", "trainings"),
     "commands": (
         *("checkpoints", "config", "console", "leftovers", "locks", "manifests", "progress", "runner", "stages"),
-        "workdir",
+        *("trainings", "workdir"),
     ),
 }
 # The only places where modules are imported by a name made at run time, which a cache key has to be told of: kinds of

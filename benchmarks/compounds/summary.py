@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.compounds.trials import ARMS, Trial
-from benchmarks.evidence import inference
-from benchmarks.evidence.inference import Statistic
 from benchmarks.evidence.tested import METRICS, PRIMARY, read_queries, sum_by_user
+from recsys_ssl.evaluation import crossed
+from recsys_ssl.evaluation.crossed import Statistic
 
 CONTROLS = ("id", "grover_scratch")
 REFERENCES = (*CONTROLS, "ecfp")
@@ -48,15 +48,15 @@ def summarise(trials: Sequence[Trial], work: Path) -> Row:
         sums = [sum_by_user(_ranks_of(tests[arm][seed], work), queries, tests[arm][seed].metrics["all"])
                 for seed in seeds]  # fmt: skip
         stacked = {name: zip(*(of_seed[name] for of_seed in sums)) for name in METRICS}
-        return {name: inference.measure(*map(np.stack, parts)) for name, parts in stacked.items()}
+        return {name: crossed.measure(*map(np.stack, parts)) for name, parts in stacked.items()}
 
     def compare(treatment: str, control: str) -> Row | None:
         seeds = sorted(set(tests.get(treatment, ())) & set(tests.get(control, ())))
         if len(seeds) < 2:
             return None
         ours, theirs = measure(treatment, seeds), measure(control, seeds)
-        differences = {name: inference.subtract(ours[name], theirs[name]) for name in METRICS}
-        found = {name: inference.infer(difference.value, difference) for name, difference in differences.items()}
+        differences = {name: crossed.subtract(ours[name], theirs[name]) for name in METRICS}
+        found = {name: crossed.infer(difference.value, difference) for name, difference in differences.items()}
         return {name: {"difference": [_plain(of.value), _plain(of.low), _plain(of.high)]} for name, of in found.items()}
 
     any_test = next(iter(next(iter(tests.values())).values()))
@@ -110,7 +110,7 @@ def _describe(tests: Mapping[int, Trial], trials: Sequence[Trial]) -> Row:
     one = next(iter(tests.values()))
     tuned = [t for t in trials if (t.purpose, t.arm, t.encoder) == ("tune", one.arm, one.encoder)]
     metrics = {
-        name: [_plain(x) for x in inference.interval_over_seeds([t.metrics["all"][name] for t in tests.values()])]
+        name: [_plain(x) for x in crossed.interval_over_seeds([t.metrics["all"][name] for t in tests.values()])]
         for name in METRICS
     }
     return {

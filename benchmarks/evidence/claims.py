@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.evidence import inference
 from benchmarks.evidence.tested import CONTROLS, PRIMARY, Evidence
 from benchmarks.evidence.trials import ARMS, RECOMMENDED
+from recsys_ssl.evaluation import crossed
 
 Row = dict[str, Any]
 
@@ -67,7 +67,7 @@ def claims_of(evidence: Evidence, tables: Row) -> list[Row]:
 
     tests = evidence.tests.get(("wikispeedia", 0, 1.0, RECOMMENDED), {})
     if tests:
-        mean, half = inference.interval_over_seeds([t.metrics["all"]["recall_at_10"] for t in tests.values()])
+        mean, half = crossed.interval_over_seeds([t.metrics["all"]["recall_at_10"] for t in tests.values()])
         claims.append(
             {
                 "id": "wikispeedia_recall_at_10",
@@ -105,7 +105,7 @@ def _ratio_of_gains(
                 and pair[0][column] is not None
                 and pair[1][column] is not None
             ):
-                found.append(inference.relative_gain(pair[0][column], pair[1][column]))
+                found.append(crossed.relative_gain(pair[0][column], pair[1][column]))
         if len(found) == 2 and None not in found:
             used.append(dataset)
             gains.append(found)
@@ -115,11 +115,11 @@ def _ratio_of_gains(
     if below == 0.0:
         return None
     size, ratio, interval = len(gains), above / below, None
-    divisor = inference.infer(below, *(inference.combine(pair[1].value, (1.0 / size, pair[1])) for pair in gains))
+    divisor = crossed.infer(below, *(crossed.combine(pair[1].value, (1.0 / size, pair[1])) for pair in gains))
     same_seeds = all(len(pair[0].seeds) == len(pair[1].seeds) for pair in gains)
     if same_seeds and (divisor.low > 0.0 or divisor.high < 0.0):
         weight = 1.0 / (size * below)
-        parts = [inference.combine(0.0, (weight, pair[0]), (-ratio * weight, pair[1])) for pair in gains]
-        inferred = inference.infer(ratio, *parts)
+        parts = [crossed.combine(0.0, (weight, pair[0]), (-ratio * weight, pair[1])) for pair in gains]
+        inferred = crossed.infer(ratio, *parts)
         interval = None if math.isnan(inferred.low) else [inferred.low, inferred.high]
     return {"datasets": used, "top": above, "bottom": below, "value": ratio, "interval": interval}

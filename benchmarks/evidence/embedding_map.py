@@ -32,12 +32,12 @@ from sklearn.metrics.cluster import contingency_matrix
 
 from benchmarks.claims import RESULTS, describe_hardware
 from benchmarks.evidence.datasets import Prepared, prepare
-from benchmarks.evidence.inference import interval_over_seeds
 from benchmarks.evidence.measurements import FILES, render_embeddings
 from benchmarks.evidence.plots import IMAGES
 from benchmarks.evidence.run import search
 from benchmarks.evidence.trials import RECOMMENDED, REGULARIZERS, Trial, make_config, read_trials
 from recsys_ssl import examples
+from recsys_ssl.evaluation.crossed import interval_over_seeds
 from recsys_ssl.training.train import fit
 from recsys_ssl.training.validation import Validator
 

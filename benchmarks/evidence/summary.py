@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.evidence import inference
 from benchmarks.evidence.claims import claims_of
 from benchmarks.evidence.datasets import DATASETS
-from benchmarks.evidence.inference import Inference
 from benchmarks.evidence.run import DETERMINISTIC, SEEDS, SPLITS
 from benchmarks.evidence.tested import CONTROLS, METRICS, PRIMARY, Evidence
 from benchmarks.evidence.trials import ARMS, BASELINES, PROPOSALS, RECOMMENDED, REGULARIZERS, Trial, is_of
+from recsys_ssl.evaluation import crossed
+from recsys_ssl.evaluation.crossed import Inference
 from recsys_ssl.evaluation.slices import ITEM_SLICES
 from recsys_ssl.evaluation.statistics import adjust_holm
 
@@ -163,17 +163,16 @@ def _compare(
         if ours is None or theirs is None:
             rows[name] = None
             continue
-        difference = inference.subtract(ours, theirs)
-        found, relative = inference.infer(difference.value, difference), inference.infer_relative(ours, theirs)
+        difference = crossed.subtract(ours, theirs)
+        found, relative = crossed.infer(difference.value, difference), crossed.infer_relative(ours, theirs)
         rows[name] = {
             "seeds": pair[2],
             "users": int(np.count_nonzero(difference.counted)),
             "values": [ours.value, theirs.value],
             "difference": _interval(found),
             "p": _plain(found.p_value),
-            "user_error": _plain(found.user_error),
+            "user_error": _plain(found.query_error),
             "seed_error": _plain(found.seed_error),
-            "degrees_of_freedom": _plain(found.degrees_of_freedom),
             "relative": None if relative is None else _interval(relative),
         }
     return rows
@@ -277,7 +276,7 @@ def _over_seeds(values: Sequence[float | None]) -> list[float | None] | None:
     """[mean, half-width or None]; None where a seed has no pair."""
     if any(value is None for value in values):
         return None
-    return [_plain(number) for number in inference.interval_over_seeds(values)]
+    return [_plain(number) for number in crossed.interval_over_seeds(values)]
 
 
 def _plain(number: float) -> float | None:

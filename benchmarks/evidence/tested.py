@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.evidence import inference
-from benchmarks.evidence.inference import Statistic
 from benchmarks.evidence.run import DETERMINISTIC
 from benchmarks.evidence.trials import PAPER_BASELINES, Trial
+from recsys_ssl.evaluation import crossed, metrics
+from recsys_ssl.evaluation.crossed import Statistic
 from recsys_ssl.evaluation.slices import ITEM_SLICES
 
 METRICS = ("recall_at_50", "recall_at_10", "map_at_10")
@@ -68,7 +68,7 @@ class Evidence:
             tests = self.tests[key[:4]]
             sums = [self._sums(tests[seed]) for seed in seeds]
             self._cache[key] = {
-                name: inference.measure(*(np.stack(part) for part in zip(*(of_seed[name] for of_seed in sums))))
+                name: crossed.measure(*(np.stack(part) for part in zip(*(of_seed[name] for of_seed in sums))))
                 for name in sums[0]
             }
         return self._cache[key]
@@ -118,7 +118,7 @@ def read_queries(path: Path) -> Queries:
 
 
 def sum_by_user(path: Path, queries: Queries, recorded: Mapping[str, float]) -> dict[str, Sums]:
-    """Numerators and denominators of METRICS, and of Recall@50 by item slice, for `inference.measure`.
+    """Numerators and denominators of METRICS, and of Recall@50 by item slice, for `crossed.measure`.
 
     Args:
         path: the ranks of a test, as `judge_ranks` wrote them.
@@ -132,16 +132,44 @@ def sum_by_user(path: Path, queries: Queries, recorded: Mapping[str, float]) -> 
     user, num_users = queries.user, queries.num_users
     if len(ranks) != len(user):
         raise ValueError(f"{path} must hold a rank for each of {len(user)} pairs. Received: {len(ranks)}.")
-    by_user = inference.recall_by_user
     sums = {
-        "recall_at_50": by_user(ranks, user, num_users, 50),
-        "recall_at_10": by_user(ranks, user, num_users, 10),
-        "map_at_10": inference.average_precision_by_user(ranks, queries.offsets, queries.cluster, num_users, 10),
+        "recall_at_50": recall_by_user(ranks, user, num_users, 50),
+        "recall_at_10": recall_by_user(ranks, user, num_users, 10),
+        "map_at_10": average_precision_by_user(ranks, queries.offsets, queries.cluster, num_users, 10),
     }
     for index, name in enumerate(ITEM_SLICES):
-        sums[name] = by_user(ranks, user, num_users, 50, slices == index)
+        sums[name] = recall_by_user(ranks, user, num_users, 50, slices == index)
     for name in METRICS:
         again = sums[name][0].sum() / sums[name][1].sum()
         if not math.isclose(again, recorded[name], rel_tol=1e-4, abs_tol=1e-6):
             raise ValueError(f"{path} must give the trial's {name} {recorded[name]}. Received: {again}. Run it again.")
     return sums
+
+
+def recall_by_user(
+    ranks: np.ndarray, user: np.ndarray, num_users: int, k: int, inside: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the hits and the pairs of each user, each [num_users]; Recall@k is the ratio of their sums.
+
+    Args:
+        ranks: [num_pairs] float, 1 is best.
+        user: [num_pairs] int in [0, num_users).
+        inside: [num_pairs] bool, the pairs that count (an item slice); None for all.
+    """
+    counts = np.ones(len(ranks)) if inside is None else inside.astype(np.float64)
+    hits = np.bincount(user, counts * (ranks <= k), minlength=num_users)
+    return hits, np.bincount(user, counts, minlength=num_users)
+
+
+def average_precision_by_user(
+    ranks: np.ndarray, offsets: np.ndarray, cluster: np.ndarray, num_users: int, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the sum of AP@k and the rankings of each user, each [num_users]; MAP@k is the ratio of their sums.
+
+    Args:
+        ranks: [num_pairs] float in CSR form, see `recsys_ssl.evaluation.metrics`.
+        offsets: [num_rankings + 1] int.
+        cluster: [num_rankings] int user in [0, num_users).
+    """
+    precision, rankings = metrics.average_precision(ranks, offsets, k)
+    return np.bincount(cluster, precision, minlength=num_users), np.bincount(cluster, rankings, minlength=num_users)

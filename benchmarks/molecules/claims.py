@@ -11,10 +11,10 @@ from typing import Any, get_args
 import numpy as np
 
 from benchmarks.claims import Claim, Topic, describe_commit, describe_hardware, load
-from benchmarks.evidence.inference import interval_over_seeds
 from benchmarks.molecules.datasets import DATASETS, Family
 from benchmarks.molecules.trials import Trial
 from recsys_ssl.artifacts import write_text
+from recsys_ssl.evaluation.crossed import interval_over_seeds
 
 CONTROL, TREATMENT = "scratch", "pretrained"
 THROUGHPUT_FILE, PRETRAIN_FILE = "throughput.json", "pretrain.json"

@@ -84,8 +84,12 @@ def show_report(console: Console, workdir: Path) -> None:
         for row in result["metrics"]
     ]
     console.print()
-    title = "control vs treatment, 95% intervals over queries"
+    seeds = result["config"].get("seeds", 1)  # as of what else they lack, reports of earlier versions say nothing of it
+    title = "control vs treatment, 95% intervals over queries" + (f" and {seeds} seeds" if seeds > 1 else "")
     show_table(console, title, columns, rows, texts=("metric",), compact=True)
+    for refusal in dict.fromkeys(row.get("no_interval") for row in result["metrics"]):
+        if refusal:
+            console.print(plain(f"– no interval: {refusal}"), highlight=False)
     verdict = result["verdict"]
     console.print(f"[bold]{verdict['word']}[/bold]: {plain(' '.join(verdict['reasons']))}", highlight=False)
     show_cautions(console, result.get("cautions", []))  # reports of earlier versions have none

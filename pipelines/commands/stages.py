@@ -12,7 +12,9 @@ from pipelines.commands.session import BeamArgs, DataDir, Settings, SpecPath, Wo
 from pipelines.console import make_console
 from recsys_ssl.spec_files import load_spec
 
-ArmName = Annotated[str, typer.Option("--arm", help="control or treatment.")]
+ArmName = Annotated[
+    str, typer.Option("--arm", help="control or treatment; control.2 is the control with its second seed, and so on.")
+]
 
 
 def ingest(spec: SpecPath, data: DataDir, workdir: WorkDir, set_: Settings = None, beam: BeamArgs = None) -> None:
@@ -84,16 +86,15 @@ def train(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
     with stage(workdir, f"train {arm}", arm) as at:
         feature_spec = load_spec(spec)
         from pipelines.checkpoints import checkpoints_dir
-        from pipelines.config import given_settings, parse_overrides
-        from pipelines.manifests import CORRELATE, TRAIN, making
+        from pipelines.config import configure_training, given_settings, parse_overrides
+        from pipelines.manifests import CORRELATE, making, training_stage
         from pipelines.stages.train import train_arm
         from recsys_ssl.artifacts import CORRELATIONS_FILE
         from recsys_ssl.encoders.store import hash_encoder
         from recsys_ssl.training.regularizers import REGULARIZERS
         from recsys_ssl.training.train import TrainInputs
 
-        config = parse_overrides(set_ or [])
-        train_config = {"control": config.control, "treatment": config.train}[_check_arm(arm)]
+        train_config = configure_training(parse_overrides(set_ or []), arm)
         inputs = TrainInputs(
             at("encoded-interactions"),
             at("encoded-catalogue"),
@@ -101,7 +102,7 @@ def train(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
             at("item-transform"),
             at("correlations", CORRELATIONS_FILE),
         )
-        training = TRAIN[arm]
+        training = training_stage(arm)
         if REGULARIZERS[train_config.ssl.regularizer].needs_correlations:
             training = training._replace(reads=training.reads + CORRELATE.makes)
         given = {"ingest": given_settings(set_ or [])["ingest"]}
@@ -117,19 +118,20 @@ def index(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
     [dim]recsys-ssl index SPEC --workdir build/steps --arm treatment[/dim]
     """
     with stage(workdir, f"index {arm}", arm) as at:
-        _check_arm(arm)
         feature_spec = load_spec(spec)
         from pipelines.config import given_settings, parse_overrides
-        from pipelines.manifests import INDEX, making
+        from pipelines.manifests import index_stage, making
         from pipelines.stages.embed import embed_arm
         from pipelines.stages.index import index_arm
         from recsys_ssl.serving.queries import Places
 
         config, towers = parse_overrides(set_ or []).index, at(arm, "towers")
         given = {name: values for name, values in given_settings(set_ or []).items() if name != "index"}
-        with making(INDEX[arm], at, feature_spec, config, given) as (items, queries, found, approximate, exact):
+        with making(index_stage(arm), at, feature_spec, config, given) as (items, queries, *of_index):
             embed_arm(feature_spec, towers, at("interactions"), at("catalogue"), items, queries, beam or [])
-            index_arm(towers, items, queries, found, approximate, exact, config)
+            if of_index:  # what a further seed embeds only the report reads, and that ranks exactly
+                found, approximate, exact = of_index
+                index_arm(towers, items, queries, found, approximate, exact, config)
         if arm == "treatment":
             Places(at("interactions"), at("catalogue"), at(arm, "recommender")).write(str(workdir))
 
@@ -141,25 +143,18 @@ def evaluate(spec: SpecPath, workdir: WorkDir, set_: Settings = None) -> None:
     """
     with stage(workdir, "evaluate") as at:
         feature_spec = load_spec(spec)
-        from pipelines.config import given_settings, parse_overrides
-        from pipelines.manifests import EVALUATE, making
+        from pipelines.config import given_settings, list_trainings, parse_overrides
+        from pipelines.manifests import evaluation_stage, making
         from pipelines.stages.evaluate import ArmDirs, evaluate_run
+        from pipelines.trainings import ARMS
 
-        config, given = parse_overrides(set_ or []).evaluation, given_settings(set_ or [])
-        with making(EVALUATE, at, feature_spec, config, given) as (report,):
+        config, given = parse_overrides(set_ or []), given_settings(set_ or [])
+        control, treatment = (
+            [ArmDirs(at(name, "items"), at(name, "queries")) for name in list_trainings(config, arm)] for arm in ARMS
+        )
+        treatment[0] = dataclasses.replace(treatment[0], index_dir=at("treatment", "index"))
+        with making(evaluation_stage(config.evaluation.seeds), at, feature_spec, config.evaluation, given) as (report,):
             evaluate_run(
-                feature_spec,
-                ArmDirs(at("control", "items"), at("control", "queries")),
-                ArmDirs(at("treatment", "items"), at("treatment", "queries"), at("treatment", "index")),
-                at("interactions"),
-                at("catalogue"),
-                report,
-                config,
+                feature_spec, control, treatment, at("interactions"), at("catalogue"), report, config.evaluation
             )
     show_report(make_console(), workdir)
-
-
-def _check_arm(arm: str) -> str:
-    if arm not in ("control", "treatment"):
-        raise ValueError(f"--arm must be control or treatment. Received: {arm!r}.")
-    return arm

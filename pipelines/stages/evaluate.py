@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from recsys_ssl.spec import FeatureSpec
 
 @dataclasses.dataclass(frozen=True)
 class ArmDirs:
-    """Where an arm's parts lie, the settings of its training with the items; without `index_dir` it has no index."""
+    """Where the parts of one training of an arm lie, its settings with the items; without `index_dir` no index."""
 
     items_dir: str
     queries_dir: str
@@ -32,16 +32,19 @@ class ArmDirs:
 
 def evaluate_run(
     spec: FeatureSpec,
-    control: ArmDirs,
-    treatment: ArmDirs,
+    control: Sequence[ArmDirs],
+    treatment: Sequence[ArmDirs],
     interactions_dir: str,
     catalogue_dir: str,
     report_dir: str,
     config: EvaluationConfig,
 ) -> dict[str, Any]:
-    """Embeddings of both arms -> A/B report (HTML and JSON), which decides.
+    """Embeddings of both arms, of each training -> A/B report (HTML and JSON), which decides.
 
     The report shows where the settings of the arms differ; they are those that the embeddings were made with.
+
+    Args:
+        control, treatment: `config.seeds` trainings of each arm, the first first.
 
     Raises:
         FileNotFoundError: the log was not ingested, or an arm not trained and embedded.
@@ -52,8 +55,8 @@ def evaluate_run(
     summary = json.loads(summary_path.read_text(encoding="utf-8"))
     report = evaluate_arms(
         spec,
-        _arm("control", control),
-        _arm("treatment", treatment),
+        [_arm("control", dirs) for dirs in control],
+        [_arm("treatment", dirs) for dirs in treatment],
         summary=summary,
         titles=None if spec.items.title is None else read_catalogue(spec, catalogue_dir).titles,
         config=config,
@@ -73,10 +76,15 @@ def _read_chosen(spec: FeatureSpec, interactions_dir: str) -> Iterator[tuple[pa.
             yield ids, lists.flat(batch, "item_row", pa.int64())[0]
 
 
+def read_settings(dirs: ArmDirs) -> dict[str, Any]:
+    """The settings that a training had."""
+    return json.loads(artifacts.read_text(Path(dirs.items_dir, artifacts.TRAIN_SETTINGS_FILE)))
+
+
 def _arm(name: str, dirs: ArmDirs) -> Arm:
-    names = artifacts.TRAIN_SETTINGS_FILE, artifacts.TRAIN_CAUTIONS_FILE
     try:
-        settings, cautions = (json.loads(artifacts.read_text(Path(dirs.items_dir, name))) for name in names)
+        settings = read_settings(dirs)
+        cautions = json.loads(artifacts.read_text(Path(dirs.items_dir, artifacts.TRAIN_CAUTIONS_FILE)))
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"the report shows what each arm was trained with. There is no {error.filename}. Train the {name} again "

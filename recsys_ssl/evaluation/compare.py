@@ -11,18 +11,17 @@ from recsys_ssl.evaluation import metrics, slices, statistics
 from recsys_ssl.evaluation.decision import EvaluationConfig, Row, decide, list_guardrails, row_of
 from recsys_ssl.evaluation.queries import RankingTask
 from recsys_ssl.evaluation.ranking import Ranked
-
-# Percentile intervals of fewer clusters cover too little; such rows show their values without an interval.
-MIN_QUERIES = 30
+from recsys_ssl.evaluation.rows import explain_weights, paired_rows
 
 CURVE_KS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 50, 70, 100, 150, 200)
-_LISTED = 10
+LISTED = 10
+"""Length of the lists that coverage and exposure look at."""
 
 
 def compare(
     task: RankingTask,
-    control: Ranked,
-    treatment: Ranked,
+    control: Sequence[Ranked],
+    treatment: Sequence[Ranked],
     popularity: Ranked,
     train_counts: np.ndarray,
     checks: Sequence[Row],
@@ -32,7 +31,8 @@ def compare(
     """Compares two arms and decides.
 
     Args:
-        control, treatment, popularity: what each arm made of `task`.
+        control, treatment: what each arm made of `task`, once for each training seed.
+        popularity: what most-popular made of it.
         train_counts: [num_items] int training positives, for the item slices.
         checks: validity checks made before, each with `name`, `passed` (None: not applicable) and `detail`.
         config: the rule.
@@ -54,13 +54,16 @@ def compare(
     for row in slice_rows:
         row["significant"] = row["adjusted_p"] is not None and row["adjusted_p"] < 1.0 - config.confidence
 
-    arms = {"control": control, "treatment": treatment, "popularity": popularity}
+    arms = {"control": control, "treatment": treatment, "popularity": [popularity]}
     if own_counts is not None:
-        arms["own_counts"] = own_counts
-    covered = {name: metrics.coverage(arm.top_rows, task.num_items, _LISTED) for name, arm in arms.items()}
+        arms["own_counts"] = [own_counts]
+    covered = {
+        name: float(np.mean([metrics.coverage(ranked.top_rows, task.num_items, LISTED) for ranked in arm]))
+        for name, arm in arms.items()
+    }
     exposure = _exposure(task, arms, item_slice)
     ks = np.array([k for k in CURVE_KS if k <= task.num_items])
-    checks = [*checks, _check_k(task, config), _check_queries(task)]
+    checks = [*checks, _check_k(task, config), _check_queries(task, metric_rows, config)]
     return {
         "verdict": decide(metric_rows, floor, checks, config, own_floor),
         "metrics": metric_rows,
@@ -68,11 +71,14 @@ def compare(
         "own_floor": own_floor,
         "slices": slice_rows,
         "slice_metrics": [metrics.name_recall(k) for k in _slice_ks(task, config)],
-        "coverage": {"k": _LISTED, **covered},
+        "coverage": {"k": LISTED, **covered},
         "exposure": exposure,
         "recall_curve": {
             "k": ks.tolist(),
-            **{name: metrics.recall_curve(arm.ranks, ks).tolist() for name, arm in arms.items()},
+            **{
+                name: np.mean([metrics.recall_curve(ranked.ranks, ks) for ranked in arm], axis=0).tolist()
+                for name, arm in arms.items()
+            },
         },
         "power": _power(row_of(metric_rows, config.primary), config),
         "guardrails": list_guardrails(metric_rows, slice_rows, covered, exposure, config),
@@ -92,22 +98,29 @@ def compare(
 # --- Rows -------------------------------------------------------------------------------------------
 
 
-def _metric_rows(task: RankingTask, control: Ranked, treatment: Ranked, config: EvaluationConfig) -> list[Row]:
+def _metric_rows(
+    task: RankingTask, control: Sequence[Ranked], treatment: Sequence[Ranked], config: EvaluationConfig
+) -> list[Row]:
     everything = np.ones(task.num_rankings, bool)
     return _ranking_rows(task, control, treatment, everything, config)
 
 
-def _floor_rows(name: str, task: RankingTask, floor: Ranked, treatment: Ranked, config: EvaluationConfig) -> list[Row]:
+def _floor_rows(
+    name: str, task: RankingTask, floor: Ranked, treatment: Sequence[Ranked], config: EvaluationConfig
+) -> list[Row]:
     """The floor takes the place of the control, under its own name; only values, difference and interval are kept."""
-    kept = ("metric", "label", "queries", "n", "treatment", "difference", "interval", "relative", "relative_interval")
-    rows = _metric_rows(task, floor, treatment, config)
+    kept = (
+        *("metric", "label", "queries", "n", "treatment", "difference", "interval", "relative", "relative_interval"),
+        "no_interval",
+    )
+    rows = _metric_rows(task, [floor], treatment, config)
     return [{name: row["control"], **{key: row[key] for key in kept}} for row in rows]
 
 
 def _query_slice_rows(
     task: RankingTask,
-    control: Ranked,
-    treatment: Ranked,
+    control: Sequence[Ranked],
+    treatment: Sequence[Ranked],
     dimension: str,
     values: np.ndarray,
     config: EvaluationConfig,
@@ -122,7 +135,11 @@ def _query_slice_rows(
 
 
 def _item_slice_rows(
-    task: RankingTask, control: Ranked, treatment: Ranked, item_slice: np.ndarray, config: EvaluationConfig
+    task: RankingTask,
+    control: Sequence[Ranked],
+    treatment: Sequence[Ranked],
+    item_slice: np.ndarray,
+    config: EvaluationConfig,
 ) -> list[Row]:
     """Recall over the held-out pairs whose item is in the slice."""
     rows, ks = [], _slice_ks(task, config)
@@ -134,10 +151,11 @@ def _item_slice_rows(
         lengths = np.bincount(task.ranking_of_pair[inside], minlength=task.num_rankings)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         of_control, of_treatment = (
-            [metrics.recall(arm.ranks[inside], offsets, k) for k in ks] for arm in (control, treatment)
+            [[metrics.recall(ranked.ranks[inside], offsets, k) for k in ks] for ranked in arm]
+            for arm in (control, treatment)
         )
         facts = {"dimension": "item frequency", "slice": name, "share": float(inside.mean()), "of": "pairs"}
-        paired = _paired_rows(task, [metrics.name_recall(k) for k in ks], of_control, of_treatment, config)
+        paired = paired_rows(task, [metrics.name_recall(k) for k in ks], of_control, of_treatment, config)
         rows += [{**facts, **row} for row in paired]
     return rows
 
@@ -149,72 +167,38 @@ def _slice_ks(task: RankingTask, config: EvaluationConfig) -> list[int]:
 
 
 def _ranking_rows(
-    task: RankingTask, control: Ranked, treatment: Ranked, inside: np.ndarray, config: EvaluationConfig
+    task: RankingTask,
+    control: Sequence[Ranked],
+    treatment: Sequence[Ranked],
+    inside: np.ndarray,
+    config: EvaluationConfig,
 ) -> list[Row]:
     """One row per metric over the rankings [num_rankings] bool `inside`."""
     of_catalogue = metrics.list_metrics(task.num_items)
 
-    def ratios(arm: Ranked) -> list[metrics.Ratio]:
-        whole = (ratio(arm.ranks, task.positive_offsets) for ratio in of_catalogue.values())
+    def ratios(ranked: Ranked) -> list[metrics.Ratio]:
+        whole = (ratio(ranked.ranks, task.positive_offsets) for ratio in of_catalogue.values())
         return [(numerators * inside, denominators * inside) for numerators, denominators in whole]
 
-    return _paired_rows(task, tuple(of_catalogue), ratios(control), ratios(treatment), config)
-
-
-def _paired_rows(
-    task: RankingTask,
-    names: Sequence[str],
-    control: Sequence[metrics.Ratio],
-    treatment: Sequence[metrics.Ratio],
-    config: EvaluationConfig,
-) -> list[Row]:
-    def columns(ratios: Sequence[metrics.Ratio], part: int) -> np.ndarray:
-        return np.stack([metrics.sum_by_cluster(task, ratio[part]) for ratio in ratios], axis=1)
-
-    denominators = columns(control, 1)
-    # Clusters outside the slice weigh nothing in any draw, so they are left out of the draws.
-    inside = denominators.any(axis=1)
-    result = statistics.compare_paired(
-        columns(control, 0)[inside],
-        columns(treatment, 0)[inside],
-        denominators[inside],
-        config.bootstrap_samples,
-        config.confidence,
-        config.seed,
-    )
-    num_queries = int(np.count_nonzero(inside))
-    enough = num_queries >= MIN_QUERIES
-    return [
-        {
-            "metric": name,
-            "label": metrics.label_of(name),
-            "queries": num_queries,
-            "n": int(denominators[:, i].sum()),
-            "control": _number(result.control[i]),
-            "treatment": _number(result.treatment[i]),
-            "difference": _number(result.difference[i]),
-            "interval": _bounds(result.interval[:, i]) if enough else None,
-            "relative": _number(result.relative[i]),
-            "relative_interval": _bounds(result.relative_interval[:, i]) if enough else None,
-            "p": _number(result.p_value[i]) if enough else None,
-            "standard_error": _number(result.standard_error[i]) if enough else None,
-        }
-        for i, name in enumerate(names)
-    ]
+    of_control, of_treatment = ([ratios(ranked) for ranked in arm] for arm in (control, treatment))
+    return paired_rows(task, tuple(of_catalogue), of_control, of_treatment, config)
 
 
 def _adjust(rows: list[Row], adjust: Callable[[np.ndarray], np.ndarray]) -> None:
     p_values = np.array([math.nan if row["p"] is None else row["p"] for row in rows])
     for row, adjusted in zip(rows, adjust(p_values)):
-        row["adjusted_p"] = _number(adjusted)
+        row["adjusted_p"] = None if math.isnan(adjusted) else float(adjusted)
 
 
-def _exposure(task: RankingTask, arms: Mapping[str, Ranked], item_slice: np.ndarray) -> Row:
+def _exposure(task: RankingTask, arms: Mapping[str, Sequence[Ranked]], item_slice: np.ndarray) -> Row:
     """What share of each arm's first ten falls into each item slice, beside catalogue and held-out pairs."""
     shares = {
         "catalogue": slices.share_by_slice(np.arange(task.num_items), item_slice),
         "held_out": slices.share_by_slice(task.positive_rows, item_slice),
-        **{name: slices.share_by_slice(arm.top_rows[:, :_LISTED], item_slice) for name, arm in arms.items()},
+        **{
+            name: np.mean([slices.share_by_slice(ranked.top_rows[:, :LISTED], item_slice) for ranked in arm], axis=0)
+            for name, arm in arms.items()
+        },
     }
     return {"slices": list(slices.ITEM_SLICES), **{name: share.tolist() for name, share in shares.items()}}
 
@@ -227,12 +211,26 @@ def _power(row: Row, config: EvaluationConfig) -> Row:
     return {"metric": row["metric"], "minimum_detectable_effect": effect, "relative": relative}
 
 
-def _check_queries(task: RankingTask) -> Row:
-    return {
-        "name": "Enough queries",
-        "passed": task.num_clusters >= MIN_QUERIES,
-        "detail": f"{task.num_clusters:,} queries; an interval needs at least {MIN_QUERIES}.",
-    }
+def _check_queries(task: RankingTask, metric_rows: list[Row], config: EvaluationConfig) -> Row:
+    """Whether the queries allow an interval of the primary metric; that follows from the held-out pairs alone."""
+    refused = {row["metric"]: explain_weights(row["effective_queries"], row["largest_share"]) for row in metric_rows}
+    primary, refusal = row_of(metric_rows, config.primary), refused[config.primary]
+    detail = (
+        f"{task.num_clusters:,} queries; by their weights in {metrics.label_of(config.primary)} they are worth "
+        f"{primary['effective_queries']:,.0f} equal ones, and one holds {primary['largest_share']:.1%} at most."
+    )
+    row: Row = {"name": "Enough queries", "passed": refusal is None, "detail": detail}
+    if refusal is not None:
+        most = metrics.MOST_K_SHARE * task.mean_eligible
+        fitting = [name for name in metrics.METRICS if refused[name] is None and _recall_k(name) <= most]
+        more = "Hold out more queries"
+        row["cure"] = (
+            f"{more}, or set evaluation.primary to one of {', '.join(fitting)}, before you look at the figures."
+            if fitting
+            else f"{more}: no metric of this split has enough."
+        )
+        row["detail"] += f" {refusal[0].upper()}{refusal[1:]}. {row['cure']}"
+    return row
 
 
 def _check_k(task: RankingTask, config: EvaluationConfig) -> Row:
@@ -255,11 +253,3 @@ def _check_k(task: RankingTask, config: EvaluationConfig) -> Row:
 
 def _recall_k(metric: str) -> int:
     return metrics.RECALL_K.get(metric, 0)
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _bounds(values: np.ndarray) -> list[float] | None:
-    return values.tolist() if np.isfinite(values).all() else None

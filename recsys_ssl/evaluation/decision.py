@@ -12,6 +12,9 @@ _COVERAGE_LOSS = 0.1
 _HEAD_GAIN = 0.05
 _OWN_COUNTS = "the queries' own counts"
 
+MOST_SEEDS = 20
+"""Far above what a claim needs."""
+
 Row = dict[str, Any]
 """JSON-able: str, int, float, bool, None, and lists and dicts of them."""
 
@@ -35,6 +38,9 @@ class EvaluationConfig:
     """Relative: 0.01 blesses a treatment that is shown to lose less than 1%."""
     min_index_recall: float = 0.9
     """Least recall of the treatment's approximate index against exact search."""
+    seeds: int = 1
+    """How often each arm is trained, with its `seed` and those after it. One says which of two models is better; with
+    two or more the intervals hold the chance of training too, and what is said is said of the methods."""
 
     def __post_init__(self):
         if self.primary not in metrics.METRICS:
@@ -48,6 +54,8 @@ class EvaluationConfig:
             )
         if self.bootstrap_samples > 1_000_000:
             raise ValueError(f"bootstrap_samples must be at most 1,000,000. Received: {self.bootstrap_samples}.")
+        if not 1 <= self.seeds <= MOST_SEEDS:
+            raise ValueError(f"seeds must be 1 to {MOST_SEEDS}. Received: {self.seeds}. Use 3 to 5.")
         if self.seed < 0:
             raise ValueError(f"seed must not be negative. Received: {self.seed}.")
         if not 0.5 <= self.confidence < 1.0:
@@ -97,7 +105,7 @@ def decide(
 
     reasons = []
     if bounds is None:
-        reasons.append(f"{label} has no interval: too few queries.")
+        reasons.append(f"{label} has no interval: {primary['no_interval'] or 'it is undefined'}.")
     else:
         interval = f"the {level} interval of its {shown} is {form(bounds[0])} to {form(bounds[1])}"
         relation = "above" if not_inferior else "not above"
@@ -116,6 +124,7 @@ def decide(
         else f"The treatment is not shown to beat {name} on {label}."
         for name, above in beaten.items()
     ]
+    reasons.append(_describe_seeds(primary, config))
     if failed:
         count = f"{len(failed)} validity check" + "s" * (len(failed) > 1)
         reasons[:0] = [f"{count} failed: {', '.join(failed)}.", *cures]
@@ -129,6 +138,18 @@ def decide(
         "primary": config.primary,
         "rule": describe_rule(config, bool(own_floor)),
     }
+
+
+def _describe_seeds(primary: Row, config: EvaluationConfig) -> str:
+    """What the verdict is of: one model of each arm, or what training makes of it again and again."""
+    if config.seeds == 1:
+        return "Each arm was trained once: this compares two models, not two methods; evaluation.seeds trains more."
+    said = f"Each arm was trained {config.seeds} times, and the interval holds the chance of training"
+    if primary["seed_differences"] is None:
+        return f"{said}."
+    differences = ", ".join(f"{value:+.4f}".replace("-", "\N{MINUS SIGN}") for value in primary["seed_differences"])
+    share = "" if primary["seed_share"] is None else f", {primary['seed_share']:.0%} of its variance"
+    return f"{said}{share}; by seed the difference is {differences}."
 
 
 def _beaten(floors: Mapping[str, Sequence[Row]], config: EvaluationConfig) -> dict[str, bool]:

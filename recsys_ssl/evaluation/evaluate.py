@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys_ssl.evaluation.cautions import count_repeats, list_cautions
-from recsys_ssl.evaluation.compare import MIN_QUERIES, compare
+from recsys_ssl.evaluation.compare import LISTED, compare
 from recsys_ssl.evaluation.decision import EvaluationConfig, Row
 from recsys_ssl.evaluation.own_counts import count_own
 from recsys_ssl.evaluation.queries import (
@@ -21,7 +21,8 @@ from recsys_ssl.evaluation.queries import (
     read_item_embeddings,
     read_query_vectors,
 )
-from recsys_ssl.evaluation.ranking import Ranked, rank, rank_by_own, rank_by_popularity
+from recsys_ssl.evaluation.ranking import TOP_K, Ranked, rank, rank_by_own, rank_by_popularity
+from recsys_ssl.evaluation.rows import MIN_DIFFERING, MIN_EFFECTIVE, MOST_SHARE
 from recsys_ssl.evaluation.samples import pick_samples
 from recsys_ssl.spec import FeatureSpec, Split
 
@@ -31,7 +32,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Arm:
-    """Where one arm's embeddings lie, and what it is."""
+    """Where the embeddings lie that one training of an arm gave, and what it is."""
 
     name: str
     """What people read, e.g. `no self-supervision`."""
@@ -49,8 +50,8 @@ class Arm:
 
 def evaluate_arms(
     spec: FeatureSpec,
-    control: Arm,
-    treatment: Arm,
+    control: Sequence[Arm],
+    treatment: Sequence[Arm],
     config: EvaluationConfig,
     summary: Optional[Mapping[str, Any]] = None,
     titles: Optional[Sequence[str]] = None,
@@ -59,10 +60,13 @@ def evaluate_arms(
 ) -> Row:
     """Evaluates two arms on the same held-out events and returns the whole report.
 
-    One arm's vectors are held at a time. Memory: both sides' vectors (4 * dim bytes a row, the items' twice), the
-    task, the ranks, and one 256 MiB block of scores.
+    One training's vectors are held at a time. Memory: both sides' vectors (4 * dim bytes a row, the items' twice), the
+    task, one 256 MiB block of scores, and of each training 8 bytes a held-out pair and 40 bytes a ranking (200 of the
+    first).
 
     Args:
+        control, treatment: `config.seeds` trainings of each arm, which differ in their seeds alone; the examples, the
+            index and the settings that are shown are those of the first.
         config: the rule of the decision.
         summary: of the ingestion, as JSON; `cuts_us` (split -> its first microsecond since 1970) is shown and is
             checked against the first held-out event, and the counts of held-out pairs and queries may ask for
@@ -77,11 +81,15 @@ def evaluate_arms(
         `samples` and `caveats` besides.
 
     Raises:
-        ValueError: the arms are of different events or catalogues, or an embedding is not finite.
+        ValueError: the arms are of different events or catalogues, an embedding is not finite, or the trainings are
+            not those of `config.seeds` seeds.
     """
-    num_events = check_same_queries(control.query_dir, treatment.query_dir)
-    item_ids, vectors, train_counts = read_item_embeddings(control.item_dir)
-    task = build_task(control.query_dir, spec, len(item_ids))
+    for trainings in (control, treatment):
+        _check_seeds(trainings, config)
+    first = control[0]
+    num_events = check_same_queries(first.query_dir, treatment[0].query_dir)
+    item_ids, _, train_counts = read_item_embeddings(first.item_dir)
+    task = build_task(first.query_dir, spec, len(item_ids))
     if titles is not None and len(titles) != task.num_items:
         raise ValueError(
             f"titles must have one entry per item. Received {len(titles)} for {task.num_items} items. "
@@ -93,15 +101,27 @@ def evaluate_arms(
     if repeats_count and chosen_before is not None:
         own, shown = count_own(task, chosen_before), _step(progress, "own counts")
         own_counts = rank_by_own(task, own, train_counts, task.cluster, progress=shown)
-    ranked_control = _rank_arm(task, control, vectors, progress)
-    other_ids, vectors, other_counts = read_item_embeddings(treatment.item_dir)
-    if not np.array_equal(item_ids, other_ids) or not np.array_equal(train_counts, other_counts):
-        raise ValueError(
-            "both arms must embed the same catalogue. Received different item ids or training counts in "
-            f"{control.item_dir} and {treatment.item_dir}. Embed the same catalogue with both models."
-        )
-    ranked_treatment = _rank_arm(task, treatment, vectors, progress)
 
+    def rank_training(training: Arm, k: int, name: str) -> Ranked:
+        if training is not first:
+            check_same_queries(first.query_dir, training.query_dir)
+        other_ids, vectors, other_counts = read_item_embeddings(training.item_dir)
+        if not np.array_equal(item_ids, other_ids) or not np.array_equal(train_counts, other_counts):
+            raise ValueError(
+                "both arms must embed the same catalogue. Received different item ids or training counts in "
+                f"{first.item_dir} and {training.item_dir}. Embed the same catalogue with both models."
+            )
+        queries = read_query_vectors(training.query_dir, task.event_rows)
+        return rank(task, queries, vectors, k, progress=_step(progress, name))
+
+    def rank_arm(trainings: Sequence[Arm]) -> list[Ranked]:
+        of = f" of {len(trainings)}" if len(trainings) > 1 else ""
+        names = [f"{training.name}{f', seed {i}{of}' if of else ''}" for i, training in enumerate(trainings, 1)]
+        # The first is what the examples show; of the others the lists are counted only.
+        ks = [TOP_K, *[LISTED] * (len(trainings) - 1)]
+        return [rank_training(*each) for each in zip(trainings, ks, names, strict=True)]
+
+    ranked_control, ranked_treatment = rank_arm(control), rank_arm(treatment)
     summary = summary or {}
     checks = [
         {
@@ -110,7 +130,7 @@ def evaluate_arms(
             "detail": f"{num_events:,} held-out events and {task.num_items:,} items agree row by row.",
         },
         _check_time(spec, task, summary),
-        _check_index(treatment, config),
+        _check_index(treatment[0], config),
     ]
     if repeats_count and own_counts is None:
         checks.append(dict(_NO_OWN_COUNTS))
@@ -119,30 +139,20 @@ def evaluate_arms(
         "title": spec.name,
         "description": spec.description,
         "arms": {
-            "control": {"name": control.name, "settings": dict(control.settings)},
-            "treatment": {"name": treatment.name, "settings": dict(treatment.settings)},
-            "differing": _differing(control.settings, treatment.settings),
+            "control": {"name": control[0].name, "settings": dict(control[0].settings)},
+            "treatment": {"name": treatment[0].name, "settings": dict(treatment[0].settings)},
+            "differing": _differing(control[0].settings, treatment[0].settings),
         },
         "cautions": [*list_cautions(spec, summary), *_training_cautions(control, treatment)],
         "config": asdict(config),
         **compared,
-        "index": _index_rows(control, treatment),
+        "index": _index_rows(control[0], treatment[0]),
         "protocol": _protocol(spec, task, summary, config) + [_OWN_COUNTS] * (own_counts is not None),
         "samples": pick_samples(
-            task, ranked_control, ranked_treatment, item_ids if titles is None else titles, config.seed
+            task, ranked_control[0], ranked_treatment[0], item_ids if titles is None else titles, config.seed
         ),
-        "caveats": list(_CAVEATS),
+        "caveats": _caveats(config),
     }
-
-
-_CAVEATS = (
-    "The log shows what people did with what they were shown. An item that was never shown cannot be a hit, so these "
-    "figures favour models that resemble the one that made the log; they are no causal effect of a launch.",
-    "The intervals hold the sampling of queries only. Another training seed gives another model: repeat both arms "
-    "with several seeds before a claim about the method.",
-    "An interval that holds zero is no proof that the arms are equal; the minimum detectable effect says how large a "
-    "difference this split could have found.",
-)
 
 
 _OWN_COUNTS = {
@@ -157,12 +167,44 @@ _NO_OWN_COUNTS = {
 }
 
 
-def _rank_arm(task: RankingTask, arm: Arm, vectors: np.ndarray, progress: Optional[Progress]) -> Ranked:
-    return rank(task, read_query_vectors(arm.query_dir, task.event_rows), vectors, progress=_step(progress, arm.name))
+def _caveats(config: EvaluationConfig) -> list[str]:
+    seeds = (
+        "The intervals hold the sampling of queries only. Another training seed gives another model: train both arms "
+        "several times, by evaluation.seeds, before a claim about the method."
+        if config.seeds == 1
+        else "The intervals hold the sampling of queries and the chance of training. The split and the settings of "
+        "both arms are taken as given."
+    )
+    return [
+        "The log shows what people did with what they were shown. An item that was never shown cannot be a hit, so "
+        "these figures favour models that resemble the one that made the log; they are no causal effect of a launch.",
+        seeds,
+        "An interval that holds zero is no proof that the arms are equal; the minimum detectable effect says how large "
+        "a difference this split could have found.",
+    ]
 
 
 def _step(progress: Optional[Progress], name: str):
     return None if progress is None else lambda done, total: progress(name, done, total)
+
+
+def _check_seeds(trainings: Sequence[Arm], config: EvaluationConfig) -> None:
+    """Raises ValueError where the trainings of an arm are not `config.seeds` ones that differ in the seed alone."""
+    if len(trainings) != config.seeds:
+        raise ValueError(
+            f"evaluation.seeds={config.seeds} asks for as many trainings of each arm. Received: {len(trainings)}. "
+            "Train the arm once with each seed."
+        )
+    if config.seeds == 1:
+        return
+    settings = [{**training.settings, "seed": None} for training in trainings]
+    seeds = [training.settings.get("seed") for training in trainings]
+    if any(other != settings[0] for other in settings) or len(set(seeds)) < len(seeds):
+        raise ValueError(
+            f"the trainings of one arm must differ in their seeds, and in nothing else. Received: seeds {seeds} of "
+            f"{trainings[0].name}{'' if len(set(seeds)) < len(seeds) else ', with other settings besides'}. Train "
+            "those again that are of other settings."
+        )
 
 
 # --- Validity ----------------------------------------------------------------------------------------
@@ -226,12 +268,13 @@ def _differing(control: Mapping[str, Any], treatment: Mapping[str, Any]) -> list
     ]
 
 
-def _training_cautions(control: Arm, treatment: Arm) -> list[str]:
-    """The cautions of both arms, each with its arm."""
-    shared = [caution for caution in control.cautions if caution in treatment.cautions]
+def _training_cautions(control: Sequence[Arm], treatment: Sequence[Arm]) -> list[str]:
+    """The cautions of both arms, each with its arm, and once whatever the seeds that gave it."""
+    of_arm = [list(dict.fromkeys(c for training in arm for c in training.cautions)) for arm in (control, treatment)]
+    shared = [caution for caution in of_arm[0] if caution in of_arm[1]]
     found = [f"Training of both arms: {caution}" for caution in shared]
-    for arm in (control, treatment):
-        found += [f"Training of the {arm.name}: {caution}" for caution in arm.cautions if caution not in shared]
+    for arm, cautions in zip((control, treatment), of_arm):
+        found += [f"Training of the {arm[0].name}: {caution}" for caution in cautions if caution not in shared]
     return found
 
 
@@ -287,16 +330,17 @@ def _protocol(spec: FeatureSpec, task: RankingTask, summary: Mapping[str, Any], 
         "Filter": f"{masked}.{own}",
         "Ties": "Rank = 1 + items scored higher + half of the other items scored equal; tied held-out items of one "
         "ranking take their expected places in random order.",
-        "Denominators": "Recall@k: all held-out pairs, pooled (micro). Recall@20 per ranking: the ranking's held-out "
-        "items, mean over rankings (macro). MAP@k: min(k, held-out items), mean over rankings. NDCG@k: ideal over "
-        "min(k, held-out items), mean over rankings. MRR: best held-out item, no cut-off. "
+        "Denominators": "Recall@k: all held-out pairs, pooled (micro). Recall@20 per query: the ranking's held-out "
+        "items, mean over the rankings of a query, then over queries (macro). MAP@k: min(k, held-out items), mean over "
+        "rankings. NDCG@k: ideal over min(k, held-out items), mean over rankings. MRR: best held-out item, no cut-off. "
         "Coverage@10: items of the catalogue in any first ten.",
         "Item slices": "By training events. Head: most frequent 10% of trained items; torso: the next that hold 80% of "
         "the remaining events; tail: other trained items; cold: no training event.",
-        "Intervals": f"{config.confidence:.0%} percentile intervals, paired Poisson bootstrap over queries, "
-        f"{config.bootstrap_samples:,} draws, seed {config.seed}. None for fewer than {MIN_QUERIES} queries.",
-        "p-values": f"Two-sided randomisation test that swaps the arms per query, {config.bootstrap_samples:,} draws. "
-        "Overall metrics corrected by Holm, slices by Benjamini-Hochberg.",
+        "Intervals": f"{_describe_intervals(config)} None where the queries weigh as much as fewer than "
+        f"{MIN_EFFECTIVE} equal ones, (sum of weights)^2 / sum of squared weights, where one holds more than "
+        f"{MOST_SHARE:.0%} of the weight, or where the arms differ in as much as fewer than {MIN_DIFFERING} queries.",
+        "p-values": "Two-sided: the least level at which the interval of the difference leaves out zero; none without "
+        "an interval. Overall metrics corrected by Holm, slices by Benjamini-Hochberg.",
         "Most-popular": "All items by training events, the same filter: the floor that a model has to beat.",
     }
     return [{"topic": topic, "statement": statement} for topic, statement in statements.items()]
@@ -312,6 +356,19 @@ def _describe_validation(split: Split) -> str:
 
 def _join(paths: Optional[Sequence[str]]) -> str:
     return ", ".join(paths or [])
+
+
+def _describe_intervals(config: EvaluationConfig) -> str:
+    if config.seeds > 1:
+        return (
+            f"{config.confidence:.0%} t-intervals over queries and {config.seeds} training seeds, which are crossed: "
+            "the variances of both are added, and Student's quantiles weighted by them (Cochran)."
+        )
+    return (
+        f"{config.confidence:.0%} percentile intervals, paired Poisson bootstrap over queries, "
+        f"{config.bootstrap_samples:,} draws, seed {config.seed}, widened to Student's quantiles by the effective "
+        "number of queries."
+    )
 
 
 def _date(timestamp_us: int) -> str:

@@ -17,6 +17,9 @@ from recsys_ssl.evaluation.queries import RankingTask
 Ratio = tuple[np.ndarray, np.ndarray]
 """Numerators and denominators, each [num_rankings] float64; the metric is the ratio of their sums."""
 
+PER_QUERY = frozenset({"user_recall_at_20"})
+"""The metrics of which a query with several rankings has the mean of its own, so that all queries weigh the same."""
+
 
 def recall(ranks: np.ndarray, offsets: np.ndarray, k: int) -> Ratio:
     """Returns the share of held-out (ranking, item) pairs among the first k.
@@ -93,7 +96,7 @@ _LABELS: Mapping[str, str] = {
     "recall": "Recall{}",
     "map": "MAP{}",
     "ndcg": "NDCG{}",
-    "user_recall": "Recall{} per ranking",
+    "user_recall": "Recall{} per query",
     "mrr": "MRR{}",
 }
 _MOST_K = 50
@@ -103,7 +106,7 @@ MOST_K_SHARE = 0.2
 
 
 def label_of(metric: str) -> str:
-    """A metric's name as people read it: `recall_at_10` is Recall@10, `user_recall_at_20` Recall@20 per ranking."""
+    """A metric's name as people read it: `recall_at_10` is Recall@10, `user_recall_at_20` Recall@20 per query."""
     name, _, k = metric.partition("_at_")
     return _LABELS[name].format(f"@{k}" if k else "")
 

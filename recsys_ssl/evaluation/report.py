@@ -46,7 +46,14 @@ def render_report(report: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        value=_value, signed=_signed, percent=_percent, lift=_lift, p=_p_value, interval=_interval, setting=_setting
+        value=_value,
+        signed=_signed,
+        percent=_percent,
+        lift=_lift,
+        p=_p_value,
+        interval=_interval,
+        setting=_setting,
+        count=_count,
     )
     in_slices = report.get("slice_metrics", ["recall_at_10", "recall_at_50"])  # reports of earlier versions
     shown = dict.fromkeys([*in_slices, report["verdict"]["primary"]])
@@ -57,6 +64,7 @@ def render_report(report: Mapping[str, Any]) -> str:
         own_floor=own_floor,
         floors=[floor for floor in floors if floor[2]],
         slice_groups=_group_slices(report["slices"], shown),
+        refusals=_group_refusals(report["metrics"]),
         figures={
             "forest": _data_uri(plots.draw_forest(report)),
             "recall_curve": _data_uri(plots.draw_recall_curve(report)),
@@ -81,12 +89,25 @@ def _group_slices(rows: list, shown: Mapping[str, None]) -> dict[str, dict[str, 
     return groups
 
 
+def _group_refusals(rows: list) -> dict[str, list[str]]:
+    """Why metrics have no interval -> their labels."""
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        if refusal := row.get("no_interval"):  # reports of earlier versions say nothing of it
+            groups.setdefault(refusal, []).append(row["label"])
+    return groups
+
+
 def _data_uri(svg: str) -> str:
     # As an image the SVG keeps its ids to itself; inline, three figures would share the ids of their glyphs.
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
 # --- Numbers for the eye; an undefined number is a dash ----------------------------------------------------
+
+
+def _count(number: Optional[float]) -> str:
+    return "–" if number is None else f"{number:,.0f}"
 
 
 def _value(number: Optional[float]) -> str:

@@ -9,8 +9,8 @@ from scipy.stats import t as student
 
 from benchmarks import claims
 from benchmarks.evidence import plots, summary, tables, tested
-from benchmarks.evidence.inference import interval_over_seeds
 from benchmarks.evidence.trials import ARMS, PAPER_BASELINES, RECOMMENDED, Trial
+from recsys_ssl.evaluation.crossed import interval_over_seeds
 from recsys_ssl.evaluation.metrics import average_precision
 from recsys_ssl.evaluation.slices import ITEM_SLICES
 from recsys_ssl.evaluation.statistics import adjust_holm
@@ -115,7 +115,8 @@ def test_a_comparison_is_paired_over_users_and_seeds(whole, found):
     assert row["seed_error"] == pytest.approx(by_seed.std(ddof=1) / math.sqrt(5))
     assert row["user_error"] == pytest.approx(by_user.std(ddof=1) / math.sqrt(NUM_USERS))
     error = math.hypot(row["seed_error"], row["user_error"])
-    reach = student.ppf(0.975, row["degrees_of_freedom"]) * error
+    quantiles = student.ppf(0.975, 4), student.ppf(0.975, NUM_USERS - 1)  # all users have as many pairs
+    reach = np.average(quantiles, weights=[row["seed_error"] ** 2, row["user_error"] ** 2]) * error
     assert row["difference"][1:] == pytest.approx([by_seed.mean() - reach, by_seed.mean() + reach])
     assert row["difference"][1] < 0.2 < row["difference"][2]  # the planted 0.6 - 0.4
     assert row["relative"][0] == pytest.approx(row["values"][0] / row["values"][1] - 1)

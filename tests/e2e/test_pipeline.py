@@ -126,6 +126,14 @@ class Story:
                     process.wait()
         return printed.read_text(encoding="utf-8")
 
+    def trained(self, *names):
+        """The settings that the newest embeddings of these trainings were made with."""
+        for name in names:
+            newest = max(
+                (self.workdir / "tfx" / f"Embed.{name}" / "embeddings").iterdir(), key=lambda path: int(path.name)
+            )
+            yield json.loads((newest / "items" / "train_settings.json").read_text())
+
     def newest_steps(self):
         """Checkpoint directory -> its newest step."""
         steps = {}
@@ -289,19 +297,26 @@ def test_the_metadata_store_holds_one_broken_attempt_and_no_second_one_elsewhere
 
 
 def test_a_changed_setting_redoes_training_and_what_follows_alone(story, resumed, cli, capfd):
-    """The control keeps its number of steps, so that it stays as it is."""
-    settings = {**SETTINGS, "train.steps": 10}
+    """The control keeps its number of steps, so that it stays as it is; a second seed trains both arms once more."""
+    settings = {**SETTINGS, "train.steps": 10, "evaluation.seeds": 2}
+    further = [f"{stage}.{arm}.2" for stage in ("Train", "Embed") for arm in ("control", "treatment")]
     result = cli(*story.command(settings)[1:])
     assert result.status == 0, result.output
-    assert stages(result.output) == marks(AFTER_TREATMENT)
+    assert stages(result.output) == marks([*AFTER_TREATMENT, *further], of=[*COMPONENTS, *further])
     report = json.loads((story.workdir / "report" / "report.json").read_text(encoding="utf-8"))
+    (row,) = [row for row in report["metrics"] if row["metric"] == "mrr"]
+    assert row["difference"] == pytest.approx(np.mean(row["seed_differences"]))
+    assert len(set(row["seed_differences"])) == 2
+    seeds = [config["seed"] for config in story.trained("treatment", "treatment.2")]
+    assert seeds == [0, 1]
+    assert any(reason.startswith("Each arm was trained 2 times") for reason in report["verdict"]["reasons"])
     pushed = list((story.workdir / "pushed").glob("*/*/saved_model.pb"))
     assert len(pushed) == 1 + report["verdict"]["blessed"]
 
     # The same again, from Python: nothing to do but to publish it.
     overrides = [f"{name}={value}" for name, value in settings.items()]
     again = recsys_ssl.run_pipeline(load_spec(story.spec), story.data, story.workdir, overrides)
-    assert stages(capfd.readouterr().out) == marks(["PublishResults"])
+    assert stages(capfd.readouterr().out) == marks(["PublishResults"], of=[*COMPONENTS, *further])
     assert again == report
     assert (story.workdir / "report" / "report.html").exists()
 

@@ -35,12 +35,19 @@ def make_arm(task, scale, seed=0, catalogue=NUM_ITEMS):
     return Ranked(ranks, rng.integers(0, catalogue, (task.num_rankings, 50)).astype(np.int32))
 
 
+def compare_once(task, control, treatment, popularity, *rest):
+    """Compares arms of one training seed each."""
+    return compare(task, [control], [treatment], popularity, *rest)
+
+
 COUNTS = np.concatenate([np.zeros(100, int), np.arange(1, 301)])
 CONFIG = EvaluationConfig(bootstrap_samples=400)
 
 
-def judge(control_scale, treatment_scale, popularity_scale=900, checks=(), config=CONFIG, num_rankings=200):
+def judge(
+    control_scale, treatment_scale, popularity_scale=900, checks=(), config=CONFIG, num_rankings=200, treatment_seed=0
+):
     task = make_task(num_rankings)
-    arms = [make_arm(task, scale) for scale in (control_scale, treatment_scale)]
+    arms = [make_arm(task, control_scale), make_arm(task, treatment_scale, treatment_seed)]
     arms.append(make_arm(task, popularity_scale, seed=1))  # unpaired, so that its interval is never of no width
-    return compare(task, *arms, COUNTS, checks, config)
+    return compare_once(task, *arms, COUNTS, checks, config)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from recsys_ssl.evaluation import metrics, statistics
-from recsys_ssl.evaluation.compare import MIN_QUERIES, compare
 from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.evaluation.queries import RankingTask
 from recsys_ssl.evaluation.ranking import Ranked
+from recsys_ssl.evaluation.rows import MIN_EFFECTIVE
 from recsys_ssl.evaluation.slices import ITEM_SLICES, item_slices
-from tests.evaluation.made_arms import CONFIG, COUNTS, NUM_ITEMS, judge, make_arm, make_task
+from tests.evaluation.made_arms import CONFIG, COUNTS, NUM_ITEMS, compare_once, judge, make_arm, make_task
 
 
 def test_holm_is_over_the_metrics_and_bh_over_the_slices():
@@ -26,7 +26,7 @@ def test_corrections_are_over_all_rows_that_have_a_p_value():
     task = make_task()
     size = np.where(np.arange(task.num_rankings) < 20, "few", "many").astype(object)
     task = RankingTask(**{**task.__dict__, "slices": {**task.slices, "size": size}})
-    report = compare(task, *(make_arm(task, scale) for scale in (33, 30, 900)), COUNTS, (), CONFIG)
+    report = compare_once(task, *(make_arm(task, scale) for scale in (33, 30, 900)), COUNTS, (), CONFIG)
     for rows, adjust in (
         (report["metrics"], statistics.adjust_holm),
         (report["slices"], statistics.adjust_benjamini_hochberg),
@@ -56,7 +56,9 @@ def test_slices_of_a_small_catalogue_have_a_recall_that_tells_models_apart(num_i
     task = make_task(60)
     task = dataclasses.replace(task, num_items=num_items, positive_rows=task.positive_rows % num_items)
     arms = [Ranked(arm.ranks, arm.top_rows % num_items) for arm in (make_arm(task, scale) for scale in (10, 10, 20))]
-    report = compare(task, *arms, np.arange(num_items), (), EvaluationConfig(primary=primary, bootstrap_samples=100))
+    report = compare_once(
+        task, *arms, np.arange(num_items), (), EvaluationConfig(primary=primary, bootstrap_samples=100)
+    )
     names = [f"recall_at_{k}" for k in shown]
     assert report["slice_metrics"] == names
     of_items = [row for row in report["slices"] if row["dimension"] == "item frequency"]
@@ -84,7 +86,7 @@ def test_slices_add_up_to_the_whole():
 def test_item_slices_agree_with_a_loop():
     task = make_task()
     arms = [make_arm(task, scale) for scale in (40, 30, 900)]
-    report = compare(task, *arms, COUNTS, (), CONFIG)
+    report = compare_once(task, *arms, COUNTS, (), CONFIG)
     cold = next(row for row in report["slices"] if (row["slice"], row["metric"]) == ("cold", "recall_at_10"))
     ranks = [rank for rank, row in zip(arms[0].ranks, task.positive_rows) if COUNTS[row] == 0]
     assert cold["n"] == len(ranks)
@@ -111,10 +113,10 @@ def assert_row_is_of(row, sums, config):
 @pytest.mark.parametrize("name", ITEM_SLICES)
 def test_intervals_of_item_slices_agree_with_a_loop_over_pairs(name, k):
     """Queries are ranked three times each, and differ in how many of their pairs are in the slice."""
-    task = make_task(300, per_query=3)
+    task = make_task(900, per_query=3)
     arms = [make_arm(task, scale) for scale in (40, 30, 900)]
     config = EvaluationConfig(bootstrap_samples=200, seed=3)
-    report = compare(task, *arms, COUNTS, (), config)
+    report = compare_once(task, *arms, COUNTS, (), config)
     row = next(row for row in report["slices"] if (row["slice"], row["metric"]) == (name, f"recall_at_{k}"))
 
     slice_of_pair = item_slices(COUNTS)[task.positive_rows]
@@ -134,7 +136,7 @@ def test_intervals_of_query_slices_agree_with_a_loop_over_rankings(name):
     """Each query is ranked twice, and its two rankings may be in different slices."""
     task = make_task(200, per_query=2)
     arms = [make_arm(task, scale) for scale in (40, 30, 900)]
-    report = compare(task, *arms, COUNTS, (), CONFIG)
+    report = compare_once(task, *arms, COUNTS, (), CONFIG)
     row = next(row for row in report["slices"] if (row["slice"], row["metric"]) == (name, "mrr"))
 
     sums = {}
@@ -152,7 +154,7 @@ def test_intervals_of_query_slices_agree_with_a_loop_over_rankings(name):
 
 def test_significance_is_judged_at_the_level_of_the_intervals():
     rows = {
-        confidence: judge(40, 30, config=EvaluationConfig(bootstrap_samples=400, confidence=confidence))["slices"]
+        confidence: judge(40, 37, config=EvaluationConfig(bootstrap_samples=400, confidence=confidence))["slices"]
         for confidence in (0.6, 0.95)
     }
     for confidence, of_level in rows.items():
@@ -168,7 +170,7 @@ def test_coverage_and_exposure_are_of_the_first_ten():
     cold = Ranked(make_arm(task, 30).ranks, lists)  # rows 0..99 were never trained
     head = Ranked(cold.ranks, np.where(np.arange(50) < 10, 399 - lists, lists))
     popular = Ranked(make_arm(task, 900).ranks, np.where(np.arange(50) < 5, lists, 399 - lists))
-    report = compare(task, cold, head, popular, COUNTS, (), CONFIG)
+    report = compare_once(task, cold, head, popular, COUNTS, (), CONFIG)
     assert report["coverage"] == {"k": 10, "control": 10 / 400, "treatment": 10 / 400, "popularity": 10 / 400}
     assert report["exposure"]["slices"] == ["head", "torso", "tail", "cold"]
     assert report["exposure"]["control"] == [0, 0, 0, 1]
@@ -180,10 +182,10 @@ def test_coverage_and_exposure_are_of_the_first_ten():
 
 def test_a_slice_of_few_queries_has_values_but_no_interval():
     task = make_task()
-    few = np.where(np.arange(task.num_rankings) < MIN_QUERIES - 1, "few", "many").astype(object)
+    few = np.where(np.arange(task.num_rankings) < MIN_EFFECTIVE - 1, "few", "many").astype(object)
     task = RankingTask(**{**task.__dict__, "slices": {"size": few}})
     arms = [make_arm(task, scale) for scale in (40, 30, 900)]
-    rows = [row for row in compare(task, *arms, COUNTS, (), CONFIG)["slices"] if row["slice"] == "few"]
+    rows = [row for row in compare_once(task, *arms, COUNTS, (), CONFIG)["slices"] if row["slice"] == "few"]
     assert len(rows) == len(metrics.METRICS)
     for row in rows:
         assert row["control"] is not None
@@ -197,7 +199,7 @@ def test_guardrails_flag_what_the_primary_hides():
     is_cold = COUNTS[task.positive_rows] == 0
     ranks = np.where(is_cold, 399.0, control.ranks / 4 + 0.75)
     head_only = np.full((task.num_rankings, 50), NUM_ITEMS - 1, np.int32)
-    report = compare(task, control, Ranked(ranks, head_only), popularity, COUNTS, (), CONFIG)
+    report = compare_once(task, control, Ranked(ranks, head_only), popularity, COUNTS, (), CONFIG)
     ok = {guardrail["name"]: guardrail["ok"] for guardrail in report["guardrails"]}
     assert ok["No slice loses"] is False
     assert ok["Coverage@10"] is False

@@ -19,6 +19,9 @@ def make_row(metric="recall_at_50", relative_interval=(0.01, 0.02), interval=(0.
         "adjusted_p": None,
         "interval": interval,
         "relative_interval": relative_interval,
+        "no_interval": None,
+        "seed_differences": None,
+        "seed_share": None,
         **facts,
     }
 
@@ -157,14 +160,25 @@ def test_the_cure_of_a_failed_check_follows_its_name():
 
 
 def test_without_an_interval_nothing_is_said_of_it():
-    none = make_row(interval=None, relative_interval=None)
+    none = make_row(interval=None, relative_interval=None, no_interval="so few")
     verdict = decide([none], [none], [FAILED, UNKNOWN], EvaluationConfig())
     assert verdict["word"] == "no launch"
     assert verdict["reasons"] == [
         "1 validity check failed: Enough queries.",
-        "Recall@50 has no interval: too few queries.",
+        "Recall@50 has no interval: so few.",
         "The treatment is not shown to beat most-popular on Recall@50.",
+        "Each arm was trained once: this compares two models, not two methods; evaluation.seeds trains more.",
     ]
+
+
+def test_several_seeds_are_told_with_their_differences_and_their_share_of_the_variance():
+    row = make_row(seed_differences=[0.0123, -0.004], seed_share=0.31)
+    reasons = decide([row], [row], [PASSED], EvaluationConfig(seeds=2))["reasons"]
+    assert (
+        "Each arm was trained 2 times, and the interval holds the chance of training, 31% of its variance; by seed the "
+        "difference is +0.0123, \u22120.0040." in reasons
+    )
+    assert not any("two models" in reason for reason in reasons)
 
 
 def test_each_failed_check_is_named():
@@ -251,6 +265,8 @@ def test_the_level_of_a_guardrail_is_that_of_the_intervals():
         {"non_inferiority_margin": 1.0},
         {"min_index_recall": 1.1},
         {"min_index_recall": -0.1},
+        {"seeds": 0},
+        {"seeds": 21},
     ],
     ids=lambda wrong: " ".join(f"{name}={value}" for name, value in wrong.items()),
 )
@@ -267,6 +283,7 @@ def test_settings_that_cannot_work_are_an_error(wrong):
         {"non_inferiority_margin": 0.99},
         {"min_index_recall": 0.0},
         {"min_index_recall": 1.0},
+        {"seeds": 20},
     ],
     ids=lambda right: " ".join(f"{name}={value}" for name, value in right.items()),
 )

@@ -27,13 +27,13 @@ def make_arms(tmp_path, write_queries, write_items):
     queries = np.repeat(np.arange(NUM_QUERIES), 4)
     counts = rng.poisson(3, NUM_ITEMS)
 
-    def make(control_noise=1.0, treatment_noise=0.1, **changed):
+    def make(control_noise=1.0, treatment_noise=0.1, below="."):
         arms = []
         for name, noise in (("plain", control_noise), ("regularised", treatment_noise)):
             seen = np.repeat(chosen[:, 4:], 4, axis=0).tolist()
             vectors = (taste + np.random.default_rng(1).normal(scale=noise, size=taste.shape))[queries]
             write_queries(
-                tmp_path / name / "queries",
+                tmp_path / below / name / "queries",
                 [f"<user {query}>" for query in queries],
                 chosen[:, :4].ravel(),
                 vectors,
@@ -41,12 +41,12 @@ def make_arms(tmp_path, write_queries, write_items):
                 times=np.arange(len(queries)) + 1_000_000_000,
                 gender=np.where(queries % 2, "F", "M").tolist(),
             )
-            write_items(tmp_path / name / "items", items, counts)
+            write_items(tmp_path / below / name / "items", items, counts)
             arms.append(
                 Arm(
                     name,
-                    str(tmp_path / name / "items"),
-                    str(tmp_path / name / "queries"),
+                    str(tmp_path / below / name / "items"),
+                    str(tmp_path / below / name / "queries"),
                     {"noise": noise, "steps": 10},
                     {10: 0.99, 50: 0.97},
                 )
@@ -57,6 +57,11 @@ def make_arms(tmp_path, write_queries, write_items):
 
 
 CUTS = {"cuts_us": {"eval": 900_000_000, "test": 1_000_000_000}}
+
+
+def evaluate_once(spec, control, treatment, *rest, **named):
+    """Evaluates arms of one training each."""
+    return evaluate_arms(spec, [control], [treatment], *rest, **named)
 
 
 def checks(report):
@@ -74,7 +79,7 @@ def test_settings_of_a_section_differ_by_their_dotted_names():
 
 def test_from_embeddings_to_a_decision(make_arms, make_spec):
     steps = []
-    report = evaluate_arms(
+    report = evaluate_once(
         make_spec(slices=["gender"]), *make_arms(), CONFIG, CUTS, progress=lambda *step: steps.append(step)
     )
     assert report["verdict"]["word"] == "launch"
@@ -131,7 +136,7 @@ GIVEN = {"kind": "given", "test_paths": ["test.csv"]}
 def test_a_given_split_is_told_and_its_times_are_compared(make_arms, make_spec, split, told, last_us, passed, words):
     spec = make_spec().model_copy(update={"split": Split.model_validate(GIVEN | split)})
     summary = {} if last_us is None else {"split_times_us": {"train": {"first": 0, "last": last_us}}}
-    report = evaluate_arms(spec, *make_arms(), CONFIG, summary)
+    report = evaluate_once(spec, *make_arms(), CONFIG, summary)
     protocol = {row["topic"]: row["statement"] for row in report["protocol"]}
     assert protocol["Split"].startswith("Given by files: ")
     assert protocol["Split"].endswith(told)
@@ -151,7 +156,7 @@ def chosen_before(make_arms):
 @pytest.mark.parametrize("mask_seen", [True, False])
 def test_own_counts_are_a_floor_where_queries_may_choose_again(make_arms, make_spec, mask_seen):
     events = chosen_before(make_arms)
-    report = evaluate_arms(make_spec(mask_seen=mask_seen), *make_arms(), CONFIG, CUTS, chosen_before=events)
+    report = evaluate_once(make_spec(mask_seen=mask_seen), *make_arms(), CONFIG, CUTS, chosen_before=events)
     topics = [row["topic"] for row in report["protocol"]]
     assert "Floor of own counts" not in checks(report)
     if mask_seen:  # all of them would be masked
@@ -169,15 +174,18 @@ def test_own_counts_are_a_floor_where_queries_may_choose_again(make_arms, make_s
 
 
 def test_a_floor_that_was_not_given_is_not_checked(make_arms, make_spec):
-    report = evaluate_arms(make_spec(mask_seen=False), *make_arms(), CONFIG, CUTS)
+    report = evaluate_once(make_spec(mask_seen=False), *make_arms(), CONFIG, CUTS)
     assert checks(report)["Floor of own counts"] is None
     assert "not checked: Floor of own counts." in report["verdict"]["reasons"][-1]
 
 
 def test_the_same_model_twice_is_held(make_arms, make_spec):
-    report = evaluate_arms(make_spec(), *make_arms(0.5, 0.5), CONFIG, CUTS)
+    report = evaluate_once(make_spec(), *make_arms(0.5, 0.5), CONFIG, CUTS)
     assert report["verdict"]["word"] == "hold"
-    assert all(row["difference"] == 0 and row["p"] == 1 for row in report["metrics"])
+    assert all(row["difference"] == 0 and row["interval"] is None for row in report["metrics"])
+    refusal = "the arms differ in as much as 0 queries, and an interval needs 5"
+    assert {row["no_interval"] for row in report["metrics"]} == {refusal}
+    assert f"NDCG@20, MRR: {refusal}." in render_report(report)
     assert [sample["why"] for sample in report["samples"]] == ["at random"] * 4
 
 
@@ -192,7 +200,7 @@ def test_held_out_repeats_are_counted_and_told(make_arms, make_spec, write_queri
         at = table.schema.get_field_index("seen_rows")
         pq.write_table(table.set_column(at, "seen_rows", pa.array(seen, pa.list_(pa.int64()))), path)
     counts = {"held_out_pairs": {"test": 4 * NUM_QUERIES}, "held_out_repeats": {"test": NUM_QUERIES}}
-    report = evaluate_arms(make_spec(), *arms, CONFIG, {**CUTS, **counts})
+    report = evaluate_once(make_spec(), *arms, CONFIG, {**CUTS, **counts})
     assert (report["counts"]["pairs"], report["counts"]["repeats"]) == (3 * NUM_QUERIES, NUM_QUERIES)
     assert {row["n"] for row in report["metrics"] if row["metric"].startswith("recall")} == {3 * NUM_QUERIES}
     (caution,) = report["cautions"]
@@ -204,21 +212,24 @@ def test_held_out_repeats_are_counted_and_told(make_arms, make_spec, write_queri
     spec = make_spec()
     low = spec.model_copy(update={"evaluation": spec.evaluation.model_copy(update={"mask_disliked": True})})
     counts["held_out_repeats"], counts["held_out_disliked"] = {"test": NUM_QUERIES - 7}, {"test": 7}
-    report = evaluate_arms(low, *arms, CONFIG, {**CUTS, **counts})
+    report = evaluate_once(low, *arms, CONFIG, {**CUTS, **counts})
     assert report["cautions"][0].startswith("113 of 480 held-out pairs (23.5%)")
     assert "Of 480 held-out pairs 120 (25.0%) are of such items, 7 of them for a low rating alone." in render_report(
         report
     )
     counts = {"held_out_pairs": {"test": 4 * NUM_QUERIES}, "held_out_repeats": {"test": NUM_QUERIES}}
     # With repeat consumption all are asked for, and the report still says how many there are.
-    report = evaluate_arms(make_spec(mask_seen=False), *arms, CONFIG, {**CUTS, **counts})
+    report = evaluate_once(make_spec(mask_seen=False), *arms, CONFIG, {**CUTS, **counts})
     assert (report["counts"]["pairs"], report["cautions"]) == (4 * NUM_QUERIES, [])
     assert "Of 480 held-out pairs 120 (25.0%) are such repeats." in render_report(report)
 
 
 def test_a_report_of_an_earlier_version_is_shown(make_arms, make_spec):
-    report = evaluate_arms(make_spec(), *make_arms(), CONFIG, CUTS)
-    del report["cautions"]
+    report = evaluate_once(make_spec(), *make_arms(), CONFIG, CUTS)
+    del report["cautions"], report["config"]["seeds"]
+    for row in report["metrics"]:
+        for name in ("effective_queries", "largest_share", "no_interval", "seed_differences", "seed_share"):
+            del row[name]
     assert "<h2>Validity</h2>" in render_report(report)
 
 
@@ -227,16 +238,69 @@ def test_cautions_of_the_training_name_their_arm(make_arms, make_spec):
     control, treatment = (
         dataclasses.replace(arm, cautions=["of both.", f"of the {arm.name}."]) for arm in (control, treatment)
     )
-    assert evaluate_arms(make_spec(), control, treatment, CONFIG)["cautions"] == [
+    assert evaluate_once(make_spec(), control, treatment, CONFIG)["cautions"] == [
         "Training of both arms: of both.",
         "Training of the plain: of the plain.",
         "Training of the regularised: of the regularised.",
     ]
 
 
+def make_seeds(make_arms, noises=((1.0, 0.9, 1.1), (0.1, 0.2, 0.15)), **changed):
+    """Three trainings of each arm."""
+    arms = [[], []]
+    for seed, pair in enumerate(zip(*noises, strict=True)):
+        for arm, training in zip(arms, make_arms(*pair, below=str(seed))):
+            arm.append(dataclasses.replace(training, settings={"steps": 10, "seed": seed, **changed}))
+    return arms
+
+
+def test_several_seeds_give_means_and_an_interval_over_queries_and_seeds(make_arms, make_spec):
+    control, treatment = make_seeds(make_arms)
+    treatment[1] = dataclasses.replace(treatment[1], cautions=["late."])
+    steps = []
+    config = EvaluationConfig(bootstrap_samples=300, seeds=3)
+    progress = lambda name, *_: steps.append(name)  # noqa: E731
+    report = evaluate_arms(make_spec(), control, treatment, config, CUTS, progress=progress)
+    once = [evaluate_once(make_spec(), *pair, CONFIG, CUTS) for pair in zip(control, treatment)]
+    for i, row in enumerate(report["metrics"]):
+        alone = [each["metrics"][i] for each in once]
+        for name in ("control", "treatment", "difference"):
+            assert row[name] == pytest.approx(np.mean([each[name] for each in alone]))
+        assert row["seed_differences"] == pytest.approx([each["difference"] for each in alone])
+        assert row["interval"][0] < row["difference"] < row["interval"][1]
+        assert 0 < row["seed_share"] < 1
+    for i, row in enumerate(report["floor"]):
+        assert row["treatment"] == pytest.approx(report["metrics"][i]["treatment"])
+        assert row["popularity"] == pytest.approx(once[0]["floor"][i]["popularity"])
+    for arm in ("control", "treatment"):
+        assert report["coverage"][arm] == pytest.approx(np.mean([each["coverage"][arm] for each in once]))
+        curves = [each["recall_curve"][arm] for each in once]
+        assert report["recall_curve"][arm] == pytest.approx(np.mean(curves, axis=0))
+    assert report["samples"] == once[0]["samples"]
+    assert report["cautions"] == ["Training of the regularised: late."]
+    assert steps == ["most-popular", *(f"{arm}, seed {i} of 3" for arm in ("plain", "regularised") for i in (1, 2, 3))]
+    page = render_report(report)
+    assert "<h2>Training seeds</h2>" in page
+    assert "Each arm was trained 3 times" in page
+    assert "t-intervals over queries and 3 training seeds" in page
+    assert "two models" in render_report(once[0])
+
+
+def test_trainings_that_are_not_those_of_the_seeds_are_an_error(make_arms, make_spec):
+    control, treatment = make_seeds(make_arms)
+    config = EvaluationConfig(bootstrap_samples=300, seeds=3)
+    with pytest.raises(ValueError, match=r"seeds=3 asks for as many trainings of each arm\. Received: 2\."):
+        evaluate_arms(make_spec(), control, treatment[:2], config)
+    with pytest.raises(ValueError, match=r"must differ in their seeds.* Received: seeds \[0, 1, 0\] of plain\."):
+        evaluate_arms(make_spec(), [*control[:2], control[0]], treatment, config)
+    other = dataclasses.replace(control[2], settings={"steps": 11, "seed": 2})
+    with pytest.raises(ValueError, match="with other settings besides"):
+        evaluate_arms(make_spec(), [*control[:2], other], treatment, config)
+
+
 def test_a_leak_of_the_future_stops_the_launch(make_arms, make_spec):
     late = {"cuts_us": {"eval": 1_000_000_001, "test": 1_000_000_002}}
-    report = evaluate_arms(make_spec(), *make_arms(), CONFIG, late)
+    report = evaluate_once(make_spec(), *make_arms(), CONFIG, late)
     assert checks(report)["Training before testing"] is False
     assert report["verdict"]["word"] == "no launch"
 
@@ -244,14 +308,14 @@ def test_a_leak_of_the_future_stops_the_launch(make_arms, make_spec):
 def test_a_poor_index_stops_the_launch(make_arms, make_spec):
     control, treatment = make_arms()
     poor = Arm(**{**treatment.__dict__, "index_recall": {10: 0.95, 50: 0.8}})
-    report = evaluate_arms(make_spec(), control, poor, CONFIG, CUTS)
+    report = evaluate_once(make_spec(), control, poor, CONFIG, CUTS)
     assert checks(report)["Index against exact search"] is False
     assert report["verdict"]["word"] == "no launch"
 
 
 def test_what_was_not_given_is_not_checked_and_said_so(make_arms, make_spec):
     control, treatment = (Arm(**{**arm.__dict__, "index_recall": None}) for arm in make_arms())
-    report = evaluate_arms(make_spec(), control, treatment, CONFIG)
+    report = evaluate_once(make_spec(), control, treatment, CONFIG)
     assert checks(report)["Index against exact search"] is None
     assert checks(report)["Training before testing"] is None
     assert report["verdict"]["word"] == "launch"
@@ -260,7 +324,7 @@ def test_what_was_not_given_is_not_checked_and_said_so(make_arms, make_spec):
 
 def test_samples_mark_the_held_out_items(make_arms, make_spec):
     titles = [f"Title {row}" for row in range(NUM_ITEMS)]
-    report = evaluate_arms(make_spec(), *make_arms(), CONFIG, CUTS, titles)
+    report = evaluate_once(make_spec(), *make_arms(), CONFIG, CUTS, titles)
     assert [sample["why"] for sample in report["samples"]].count("win") == 3
     assert len(report["samples"]) >= 7
     for sample in report["samples"]:
@@ -284,7 +348,7 @@ def test_queries_that_are_items_are_called_by_their_title(tmp_path, make_spec, w
         arms.append(Arm(name, str(tmp_path / name / "i"), str(tmp_path / name / "q")))
         rng = np.random.default_rng(0)
     titles = [f"Page {row}" for row in range(40)]
-    report = evaluate_arms(make_spec(same_as_items=True), *arms, CONFIG, titles=titles)
+    report = evaluate_once(make_spec(same_as_items=True), *arms, CONFIG, titles=titles)
     for sample in report["samples"]:
         assert sample["query"].startswith("Page ")
         assert sample["query"] not in {item["name"] for item in sample["control"]["items"]} - set(sample["held_out"])
@@ -295,12 +359,12 @@ def test_arms_of_different_catalogues_are_an_error(make_arms, make_spec, write_i
     control, treatment = make_arms()
     write_items(treatment.item_dir, np.ones((NUM_ITEMS, DIM)), [1] * NUM_ITEMS)
     with pytest.raises(ValueError, match="both arms must embed the same catalogue"):
-        evaluate_arms(make_spec(), control, treatment, CONFIG)
+        evaluate_once(make_spec(), control, treatment, CONFIG)
 
 
 def test_titles_of_another_catalogue_are_an_error(make_arms, make_spec):
     with pytest.raises(ValueError, match="titles must have one entry per item"):
-        evaluate_arms(make_spec(), *make_arms(), CONFIG, titles=["one"])
+        evaluate_once(make_spec(), *make_arms(), CONFIG, titles=["one"])
 
 
 # --- Report -----------------------------------------------------------------------------------------
@@ -308,7 +372,7 @@ def test_titles_of_another_catalogue_are_an_error(make_arms, make_spec):
 
 @pytest.fixture
 def report(make_arms, make_spec):
-    return evaluate_arms(make_spec(slices=["gender"]), *make_arms(), CONFIG, CUTS)
+    return evaluate_once(make_spec(slices=["gender"]), *make_arms(), CONFIG, CUTS)
 
 
 def test_both_files_hold_the_same_numbers(tmp_path, report):
@@ -337,7 +401,7 @@ def test_the_page_is_self_contained_and_escaped(report):
 
 def test_the_page_holds_no_control_character_of_a_title(make_arms, make_spec):
     titles = [f"A\x1b[2J\x00\u202e {row}" for row in range(NUM_ITEMS)]
-    report = evaluate_arms(make_spec(slices=["gender"]), *make_arms(), CONFIG, CUTS, titles)
+    report = evaluate_once(make_spec(slices=["gender"]), *make_arms(), CONFIG, CUTS, titles)
     page = render_report(report)
     assert r"A\x1b[2J\x00\u202e " in page
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", page)
@@ -354,7 +418,7 @@ def test_undefined_numbers_are_dashes(report):
             row[key] = None
     report["power"] = {"metric": "mrr", "minimum_detectable_effect": None, "relative": None}
     page = render_report(report)
-    assert "None" not in page.replace("None is significantly worse", "").replace("None for fewer", "")
+    assert "None" not in page.replace("None is significantly worse", "").replace("None where the", "")
     assert "nan" not in re.sub(r"base64,[^\"]*", "", page)
 
 

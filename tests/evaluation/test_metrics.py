@@ -114,7 +114,7 @@ def test_a_better_rank_is_never_worth_less(name):
 
 def test_labels_tell_pooled_metrics_from_those_of_each_ranking():
     labels = [metrics.label_of(name) for name in ("recall_at_20", "user_recall_at_20", "ndcg_at_20", "mrr")]
-    assert labels == ["Recall@20", "Recall@20 per ranking", "NDCG@20", "MRR"]
+    assert labels == ["Recall@20", "Recall@20 per query", "NDCG@20", "MRR"]
 
 
 @pytest.mark.parametrize("num_items", [15, 60, 160, 1000])

@@ -1,8 +1,7 @@
-from itertools import product
-
 import numpy as np
 import pytest
-from scipy.stats import bootstrap, kstest, permutation_test
+from scipy.stats import bootstrap, kstest, norm, permutation_test
+from scipy.stats import t as student
 
 from recsys_ssl.evaluation import statistics
 from recsys_ssl.evaluation.statistics import compare_paired
@@ -56,12 +55,59 @@ def test_p_values_of_equal_arms_are_uniform():
     assert kstest(p_values, "uniform").pvalue > 0.01
 
 
-def test_the_randomisation_test_agrees_with_all_swaps():
-    gain = np.array([3.0, -1.0, 2.0, 2.0, -0.5, 1.0])
-    exact = np.mean([abs(np.dot(signs, gain)) >= abs(gain.sum()) for signs in product([-1, 1], repeat=6)])
-    ones = np.ones((6, 1))
-    result = compare_paired(np.zeros((6, 1)), gain[:, None], ones, samples=20_000)
-    assert result.p_value[0] == pytest.approx(exact, abs=0.01)
+def test_the_support_of_a_comparison_by_hand():
+    gain, denominators = np.array([[1.0], [-1.0], [0.0], [2.0]]), np.array([[1.0], [1.0], [2.0], [4.0]])
+    found = statistics.measure_support(gain, denominators)
+    assert found.effective[0] == pytest.approx(8**2 / (1 + 1 + 4 + 16))
+    assert found.largest_share[0] == 4 / 8
+    assert found.differing[0] == pytest.approx((1 + 1 + 2) ** 2 / (1 + 1 + 4))
+    nothing = statistics.measure_support(np.zeros((3, 1)), np.zeros((3, 1)))
+    assert [nothing.effective[0], nothing.largest_share[0], nothing.differing[0]] == [0, 0, 0]
+    even = statistics.measure_support(np.full((7, 1), 0.3), np.full((7, 1), 5.0))
+    assert [even.effective[0], even.differing[0]] == pytest.approx([7, 7])
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_intervals_agree_with_a_loop_over_draws(confidence):
+    control, treatment, pairs = draw_log(np.random.default_rng(2), 70, lift=0.4)
+    result = compare_paired(control, treatment, pairs, samples=300, confidence=confidence, seed=9)
+    weights = np.random.default_rng(9).poisson(1.0, (300, 70))
+    differences, lifts = [], []
+    for weight in weights:
+        sum_c, sum_t, sum_d = (sum(w * x for w, x in zip(weight, of[:, 0])) for of in (control, treatment, pairs))
+        differences.append((sum_t - sum_c) / sum_d)
+        lifts.append(sum_t / sum_c - 1)
+    gain = np.abs(treatment - control)[:, 0]
+    effective = min(pairs.sum() ** 2 / (pairs**2).sum(), gain.sum() ** 2 / (gain**2).sum())
+    quantile = student.ppf((1 + confidence) / 2, effective - 1)
+    tail = norm.cdf(-np.sqrt(effective / (effective - 1)) * quantile)
+    assert tail < (1 - confidence) / 2
+    np.testing.assert_allclose(result.interval[:, 0], np.quantile(differences, [tail, 1 - tail]), rtol=1e-9)
+    np.testing.assert_allclose(result.relative_interval[:, 0], np.quantile(lifts, [tail, 1 - tail]), rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_p_is_the_level_at_which_the_interval_begins_to_leave_out_zero(seed):
+    rng = np.random.default_rng(seed)
+    log = np.zeros((80, 1)), rng.normal(0.2, 1.0, (80, 1)), np.ones((80, 1))
+    p = compare_paired(*log, samples=20_000).p_value[0]
+    assert 0.002 < p < 0.9
+    for level, is_out in ((p * 1.05, True), (p * 0.95, False)):
+        low, high = compare_paired(*log, samples=20_000, confidence=1 - level).interval[:, 0]
+        assert (low > 0 or high < 0) == is_out
+
+
+def test_uneven_weights_widen_the_interval():
+    """Of two columns with the same gain per denominator and the same draws, the one of fewer effective clusters."""
+    rng = np.random.default_rng(0)
+    gain = rng.normal(size=(400, 1))
+    few = np.where(np.arange(400) < 12, 1.0, 1e-9)[:, None]  # twelve clusters hold everything
+    result = compare_paired(np.zeros((400, 1)), gain * few, few, samples=4000)
+    bounds = result.interval[:, 0] - result.difference[0]
+    m = statistics.measure_support(gain * few, few)
+    assert m.effective[0] == pytest.approx(12, rel=1e-4)
+    # Plain percentiles would reach 1.96 sqrt(11 / 12) standard errors at most; Student's with few degrees more.
+    assert -bounds[0] + bounds[1] > 2 * 2.1 * result.standard_error[0] * np.sqrt(399 / 400 * 12 / 11 * 11 / 12)
 
 
 def test_intervals_and_p_values_agree_with_scipy():
@@ -90,14 +136,15 @@ def test_intervals_and_p_values_agree_with_scipy():
     swaps = permutation_test(
         data[:2], gain, permutation_type="samples", vectorized=True, n_resamples=4000, random_state=0
     )
-    # About 0.11; as a share of 4,000 draws it has a standard deviation of 0.5 points, on both sides.
+    # About 0.11; as a share of 4,000 draws it has a standard deviation of 0.5 points, on both sides. Far from the tails
+    # a test that swaps the arms says the same.
     assert result.p_value[0] == pytest.approx(swaps.pvalue, abs=0.02)
 
 
-def test_the_least_p_value_counts_the_observed_draw():
-    ones = np.ones((60, 1))
-    assert compare_paired(0 * ones, ones, ones, samples=199).p_value[0] == 1 / 200
-    assert compare_paired(0 * ones, ones, ones).p_value[0] == 1 / 1001
+def test_the_least_p_value_is_that_of_half_a_draw_beyond_zero():
+    ones = np.ones((3000, 1))
+    # 2 * (0 + 1/2) / (samples + 1), for Student's distribution with 2,999 degrees of freedom.
+    assert compare_paired(0 * ones, ones, ones, samples=199).p_value[0] == pytest.approx(1 / 200, rel=0.02)
 
 
 def test_a_gain_of_zero_is_never_significant_by_rounding():
@@ -138,12 +185,12 @@ def test_clusters_not_rankings_are_resampled():
     np.testing.assert_allclose(many.interval, once.interval)
 
 
-def test_equal_arms_have_no_difference():
+def test_equal_arms_have_no_difference_and_no_interval():
     control, _, pairs = draw_log(np.random.default_rng(0))
     result = compare_paired(control, control, pairs)
-    assert result.interval.tolist() == [[0], [0]]
-    assert result.relative_interval.tolist() == [[0], [0]]
-    assert result.p_value.tolist() == [1]
+    assert result.difference.tolist() == [0]
+    for values in (result.interval, result.relative_interval, result.p_value):
+        assert np.isnan(values).all()
 
 
 def test_swapping_the_arms_mirrors_the_result():

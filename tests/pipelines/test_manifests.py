@@ -1,5 +1,6 @@
 """A part of a working directory is whole and fits the command that reads it, or the command says what to run again."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -8,7 +9,20 @@ import pytest
 
 from pipelines import manifests
 from pipelines.config import RunConfig, given_settings
-from pipelines.manifests import CORRELATE, EVALUATE, INDEX, INGEST, TRAIN, TRANSFORM, check, check_places, making
+from pipelines.manifests import (
+    CORRELATE,
+    EVALUATE,
+    INDEX,
+    INGEST,
+    TRAIN,
+    TRANSFORM,
+    check,
+    check_places,
+    evaluation_stage,
+    index_stage,
+    making,
+    training_stage,
+)
 from recsys_ssl import artifacts
 from recsys_ssl.spec import FeatureSpec
 
@@ -41,8 +55,8 @@ def make(at):
     """make(stage, data=...) writes all parts of a stage, with default settings and without the work."""
     config = RunConfig()
 
-    def make(stage, data="1"):
-        settings = getattr(config, stage.section) if stage.section else {}
+    def make(stage, data="1", **changes):
+        settings = dataclasses.replace(getattr(config, stage.section), **changes) if stage.section else {}
         with making(stage, at, make_spec(), settings, facts={"data": data} if stage is INGEST else {}) as places:
             for place in places:
                 Path(place, "part").write_text(data)
@@ -208,6 +222,42 @@ def test_settings_that_an_earlier_stage_did_not_have_are_refused(made, at, stage
     else:
         with pytest.raises(ValueError, match=told):
             check(stage, at, make_spec(), given_settings([given]))
+
+
+def test_further_seeds_are_parts_of_their_own(made, make, at):
+    assert [stage("control") for stage in (training_stage, index_stage)] == [TRAIN["control"], INDEX["control"]]
+    assert evaluation_stage(1) == EVALUATE
+    evaluation = evaluation_stage(2)
+    with pytest.raises(
+        FileNotFoundError, match=r"needs control\.2/items, finished.*Run `recsys-ssl index --arm control\.2`"
+    ):
+        check(evaluation, at, make_spec())
+    for name in ("control.2", "treatment.2"):
+        with pytest.raises(FileNotFoundError, match=rf"needs {name}/towers.*Run `recsys-ssl train --arm {name}`"):
+            check(index_stage(name), at, make_spec())
+        make(training_stage(name), seed=1)
+        make(index_stage(name))
+        assert sorted(os.listdir(at(name))) == ["items", "queries", "towers"]
+    check(evaluation, at, make_spec())
+    # A seed that is given is that of the first training.
+    check(evaluation, at, make_spec(), given_settings(["train.seed=0"]))
+    with pytest.raises(ValueError, match=r"control/towers .*given: control\.seed 0 there, 5 here"):
+        check(evaluation, at, make_spec(), given_settings(["train.seed=5"]))
+    make(TRANSFORM, data="2")
+    make(INGEST, data="2")
+    with pytest.raises(ValueError, match="was made from other"):
+        check(evaluation, at, make_spec())
+    artifacts.outdate(at("treatment.2", "towers"))
+    with pytest.raises(FileNotFoundError, match=r"needs treatment\.2/towers, finished"):
+        check(index_stage("treatment.2"), at, make_spec())
+
+
+def test_the_seed_of_a_further_training_that_is_not_the_next_is_refused(made, make, at):
+    make(training_stage("control.2"), seed=7)
+    with pytest.raises(
+        ValueError, match=r"control\.2/towers .*control\.seed 7 there, 1 here.*Run `recsys-ssl train --arm control\.2`"
+    ):
+        check(index_stage("control.2"), at, make_spec(), given_settings(["train.seed=0"]))
 
 
 def test_other_code_is_told_but_not_refused(made, at, monkeypatch, caplog):

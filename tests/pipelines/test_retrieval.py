@@ -15,6 +15,7 @@ from pipelines import retrieval, source_code
 from pipelines.checkpoints import checkpoints_dir
 from pipelines.config import parse_overrides
 from pipelines.retrieval import create_pipeline
+from pipelines.trainings import ARMS
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.config import SslConfig
 
@@ -141,6 +142,33 @@ def test_the_index_and_the_pushed_model_are_the_treatments(build):
     assert set(nodes["IndexItems"].upstream_nodes) == {"Train.treatment", "Embed.treatment"}
     assert set(nodes["Pusher"].upstream_nodes) == {"IndexItems", "EvaluateArms"}
     assert {"Embed.control", "Embed.treatment", "IndexItems", "IngestLogs"} == set(nodes["EvaluateArms"].upstream_nodes)
+
+
+def test_several_seeds_train_each_arm_with_its_seed_and_those_after_it(build):
+    before, nodes = build(), build(["evaluation.seeds=3", "train.seed=5", "control.seed=8"])
+    further = [f"{stage}.{arm}.{number}" for stage in ("Train", "Embed") for number in (2, 3) for arm in ARMS]
+    assert nodes.keys() == before.keys() | set(further)
+    configs = {name: json.loads(properties(nodes[name])["config"]) for name in nodes if name.startswith("Train.")}
+    seeds = {name: config.pop("seed") for name, config in configs.items()}
+    for arm, first in (("control", 8), ("treatment", 5)):
+        names = [f"Train.{arm}", f"Train.{arm}.2", f"Train.{arm}.3"]
+        assert [seeds[name] for name in names] == [first, first + 1, first + 2]
+        assert all(configs[name] == configs[names[0]] for name in names)
+        for name in names:
+            assert nodes[name.replace("Train", "Embed")].upstream_nodes[0] in (name, "IngestLogs")
+            assert name in nodes[name.replace("Train", "Embed")].upstream_nodes
+    # All are compared; what is indexed and pushed is the first seed's.
+    embedded = {name for name in nodes if name.startswith("Embed.")}
+    assert embedded | {"IndexItems", "IngestLogs"} == set(nodes["EvaluateArms"].upstream_nodes)
+    assert set(nodes["IndexItems"].upstream_nodes) == {"Train.treatment", "Embed.treatment"}
+
+
+def test_more_seeds_leave_what_there_is_in_the_cache(build):
+    once, thrice = build(), build(["evaluation.seeds=3"])
+    assert changed(once, thrice) == ["EvaluateArms", "PublishResults"]
+    assert [name for name in thrice if name not in once] == [
+        name for name in build(["evaluation.seeds=3"]) if name.endswith((".2", ".3"))
+    ]
 
 
 def test_building_twice_changes_nothing_but_the_run(build):

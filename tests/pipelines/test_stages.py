@@ -43,7 +43,7 @@ def work(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "write_report", lambda *arguments: None)
 
     def evaluate_arms(spec, *arms, **rest):
-        told.extend(arms)
+        told.extend(training for arm in arms for training in arm)
         return {"verdict": {"word": "hold", "reasons": []}}
 
     monkeypatch.setattr(evaluate, "evaluate_arms", evaluate_arms)
@@ -67,7 +67,7 @@ def work(tmp_path, monkeypatch):
             embed.embed_arm(SPEC, *places, [])
 
         def evaluate(self):
-            arms = (evaluate.ArmDirs(str(tmp_path / arm / "items"), "queries") for arm in ("control", "treatment"))
+            arms = ([evaluate.ArmDirs(str(tmp_path / arm / "items"), "queries")] for arm in ("control", "treatment"))
             evaluate.evaluate_run(
                 SPEC, *arms, str(tmp_path / "interactions"), "catalogue", "report", EvaluationConfig()
             )

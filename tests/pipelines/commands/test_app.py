@@ -287,7 +287,11 @@ class TestErrors:
     @pytest.mark.parametrize("command", ["train", "index"])
     def test_an_unknown_arm(self, cli, spec, tmp_path, command):
         result = cli(command, spec, "--workdir", tmp_path, "--arm", "placebo")
-        check_error(result, "--arm must be control or treatment. Received: 'placebo'.")
+        check_error(
+            result,
+            "--arm must be control or treatment, or for a further seed one of them with .2 to .20 behind it. "
+            "Received: 'placebo'.",
+        )
 
     def test_an_unknown_setting(self, cli, spec, tmp_path):
         result = cli("ingest", spec, "--data", tmp_path, "--workdir", tmp_path, "--set", "ingest.partitions=3")
