@@ -19,6 +19,7 @@ from benchmarks.evidence.datasets import (
     QUERIES_ARE_ITEMS,
     REPEATED,
     START_AT_FACTORS,
+    STUDIED,
     TIMED,
     WORK,
     Prepared,
@@ -83,6 +84,8 @@ PAPER_BASELINES = ("feature_dropout", "spread_out", "dropout_only")
 
 def is_of(arm: str, dataset: str) -> bool:
     """Whether an arm is run on a data set."""
+    if dataset not in STUDIED:
+        return arm in ("none", "random_start")
     return dataset in ONLY_ON.get(arm, DATASETS)
 
 
