@@ -71,11 +71,12 @@ BASELINES = {
 }
 ARMS = {**BASELINES, **REGULARIZERS, **PROPOSALS}
 # Arms that are of use on some logs only: where items are chosen again (elsewhere all that they know is masked), where
-# there is an order, where queries are items, and where ids start at factors.
+# there is an order, where a matrix of all items fits in memory, where queries are items, and where ids start at factors.
 ONLY_ON = {
     "own_counts": REPEATED,
     "most_recent": REPEATED,
     "sasrec": TIMED,
+    "ease": tuple(name for name in STUDIED if name != "debian"),
     "across_towers": QUERIES_ARE_ITEMS,
     "random_start": START_AT_FACTORS,
 }
