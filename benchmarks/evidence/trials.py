@@ -70,8 +70,8 @@ BASELINES = {
     "sasrec": "SASRec",
 }
 ARMS = {**BASELINES, **REGULARIZERS, **PROPOSALS}
-# Arms of some logs only: where items are chosen again (elsewhere all that they know is masked), where there is an order,
-# where a matrix of all items fits in memory, where queries are items, and where ids start at factors.
+# Arms of some logs only: where items are chosen again (elsewhere all that they know is masked), where events have an
+# order, where a matrix of all items fits in memory, where queries are items, and where ids start at factors.
 ONLY_ON = {
     "own_counts": REPEATED,
     "most_recent": REPEATED,
