@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import records
-from benchmarks.evidence.datasets import DATASETS, QUERIES_ARE_ITEMS, prepare
+from benchmarks.evidence.datasets import DATASETS, QUERIES_ARE_ITEMS, STUDIED, prepare
 from benchmarks.evidence.trials import (
     BASELINES,
     PROPOSALS,
@@ -105,6 +105,8 @@ def _list_pending(done: Sequence[Trial], options: argparse.Namespace) -> list[Tr
     known = {trial.key for trial in done}
     planned = []
     for dataset, share in itertools.product(options.datasets, options.shares):
+        if share < 1.0 and dataset not in STUDIED:
+            continue
         planned += list(_plan_cell(done, dataset, share, options))
     return [trial for trial in planned if trial.key not in known]
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.evidence.claims import claims_of
-from benchmarks.evidence.datasets import DATASETS
+from benchmarks.evidence.datasets import DATASETS, STUDIED
 from benchmarks.evidence.run import DETERMINISTIC, SEEDS, SPLITS
 from benchmarks.evidence.tested import CONTROLS, METRICS, PRIMARY, Evidence
 from benchmarks.evidence.trials import ARMS, BASELINES, PROPOSALS, RECOMMENDED, REGULARIZERS, Trial, is_of
@@ -50,7 +50,7 @@ def summarise(trials: Sequence[Trial], ranks: Path, tasks: Path) -> Row:
     """
     evidence = Evidence(trials, ranks, tasks)
     known = {dataset for dataset, *_ in evidence.tests}
-    datasets = [dataset for dataset in DATASETS if dataset in known]
+    datasets = [dataset for dataset in STUDIED if dataset in known]
     regularizers = [arm for arm in REGULARIZERS if arm != "none"]
     tables = {
         "recommended": RECOMMENDED,
@@ -116,7 +116,7 @@ def compare_families(evidence: Evidence, datasets: Sequence[str]) -> Row:
             for treatment in TREATMENTS:
                 others = [arm for arm in ARMS if arm not in (treatment, *CONTROLS)]
                 for family, against in (("controls", CONTROLS), ("others", others)):
-                    found = [(arm, _compare(evidence, dataset, share, treatment, arm)) for arm in against]
+                    found = [(arm, compare_arms(evidence, dataset, share, treatment, arm)) for arm in against]
                     family_rows = [
                         {"treatment": treatment, "against": arm, "family": family, **of_all[PRIMARY]}
                         for arm, of_all in found
@@ -136,7 +136,7 @@ def compare_all(evidence: Evidence, datasets: Sequence[str], control: str, treat
             dataset: {
                 arm: found
                 for arm in treatments
-                if (found := _compare(evidence, dataset, share, arm, control)) is not None
+                if (found := compare_arms(evidence, dataset, share, arm, control)) is not None
             }
             for dataset in datasets
         }
@@ -147,13 +147,18 @@ def compare_all(evidence: Evidence, datasets: Sequence[str], control: str, treat
 def splits_of(evidence: Evidence) -> Row:
     """Per split seed of the data set that has several: the recommended arm over none, full data."""
     dataset, seeds = SPLITS
-    found = {str(seed): _compare(evidence, dataset, 1.0, RECOMMENDED, "none", seed) for seed in seeds}
+    found = {str(seed): compare_arms(evidence, dataset, 1.0, RECOMMENDED, "none", seed) for seed in seeds}
     return {"dataset": dataset, "rows": {seed: rows[PRIMARY] for seed, rows in found.items() if rows}}
 
 
-def _compare(
+def compare_arms(
     evidence: Evidence, dataset: str, share: float, treatment: str, control: str, split_seed: int = 0
 ) -> Row | None:
+    """METRICS and slices of one arm against another; None where an error cannot be had.
+
+    Returns:
+        Name -> `values` of both, `difference` [value, low, high] and its `p`; None where a slice has no pair.
+    """
     pair = evidence.pair(dataset, share, treatment, control, split_seed)
     if pair is None:
         return None
@@ -255,7 +260,7 @@ def missing_of(evidence: Evidence) -> list[Row]:
         {"share": name, "dataset": dataset, "arm": arm, "seeds": found, "expected": expected_seeds(arm, share)}
         for name, share in SHARES.items()
         for arm in ARMS
-        for dataset in DATASETS
+        for dataset in STUDIED
         if is_of(arm, dataset)
         if (found := len(evidence.seeds(dataset, share, arm))) < expected_seeds(arm, share)
     ]

@@ -19,6 +19,7 @@ from benchmarks.evidence.datasets import (
     QUERIES_ARE_ITEMS,
     REPEATED,
     START_AT_FACTORS,
+    STUDIED,
     TIMED,
     WORK,
     Prepared,
@@ -69,12 +70,13 @@ BASELINES = {
     "sasrec": "SASRec",
 }
 ARMS = {**BASELINES, **REGULARIZERS, **PROPOSALS}
-# Arms that are of use on some logs only: where items are chosen again (elsewhere all that they know is masked), where
-# there is an order, where queries are items, and where ids start at factors.
+# Arms of some logs only: where items are chosen again (elsewhere all that they know is masked), where events have an
+# order, where a matrix of all items fits in memory, where queries are items, and where ids start at factors.
 ONLY_ON = {
     "own_counts": REPEATED,
     "most_recent": REPEATED,
     "sasrec": TIMED,
+    "ease": tuple(name for name in STUDIED if name != "debian"),
     "across_towers": QUERIES_ARE_ITEMS,
     "random_start": START_AT_FACTORS,
 }
@@ -83,6 +85,8 @@ PAPER_BASELINES = ("feature_dropout", "spread_out", "dropout_only")
 
 def is_of(arm: str, dataset: str) -> bool:
     """Whether an arm is run on a data set."""
+    if dataset not in STUDIED:
+        return arm in ("none", "random_start")
     return dataset in ONLY_ON.get(arm, DATASETS)
 
 
