@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -256,7 +255,7 @@ def lay_out_history(
     """
     sequences, setting = spec.item_sequences, config.history.repeats
     last = {sequence.name: config.history.length for sequence in sequences}
-    layout = dataclasses.replace(query_layout, last=last)
+    layout = replace(query_layout, last=last)
     if setting == "off" or (setting == "auto" and (not sequences or spec.evaluation.mask_seen)):
         return layout, None
     if not sequences:
@@ -281,7 +280,7 @@ def lay_out_history(
     slot = names.index(item_id.name)
     encoded, offset = item_layout.features[slot], item_layout.offsets[slot]
     term = RepeatTerm(config.temperature, slot, offset + encoded.size - encoded.unknown, num_items)
-    return dataclasses.replace(layout, history=longest), term
+    return replace(layout, history=longest), term
 
 
 def _make_encoders(config: TrainConfig, features: Sequence[EncodedFeature]) -> dict[str, Encoder]:
@@ -334,7 +333,7 @@ def _fingerprint(
     contents = [(os.path.basename(path), _hash_file(path)) for path in shards]
     facts = [
         spec.to_json(),
-        dataclasses.asdict(config),
+        asdict(config),
         contents,
         None if mutual_information is None else mutual_information.tolist(),
     ]
