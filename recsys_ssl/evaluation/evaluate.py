@@ -22,6 +22,7 @@ from recsys_ssl.evaluation.queries import (
     read_query_vectors,
 )
 from recsys_ssl.evaluation.ranking import TOP_K, Ranked, rank, rank_by_own, rank_by_popularity
+from recsys_ssl.evaluation.repeats import has_repeats, read_repeats
 from recsys_ssl.evaluation.rows import MIN_DIFFERING, MIN_EFFECTIVE, MOST_SHARE
 from recsys_ssl.evaluation.samples import pick_samples
 from recsys_ssl.spec import FeatureSpec, Split
@@ -60,9 +61,9 @@ def evaluate_arms(
 ) -> Row:
     """Evaluates two arms on the same held-out events and returns the whole report.
 
-    One training's vectors are held at a time. Memory: both sides' vectors (4 * dim bytes a row, the items' twice), the
-    task, one 256 MiB block of scores, and of each training 8 bytes a held-out pair and 40 bytes a ranking (200 of the
-    first).
+    One training's vectors are held at a time. Memory: both sides' vectors (4 * dim bytes a row, the items' twice), 12
+    bytes for every item of a history where repeats have a score, the task, one 256 MiB block of scores, and of each
+    training 8 bytes a held-out pair and 40 bytes a ranking (200 of the first).
 
     Args:
         control, treatment: `config.seeds` trainings of each arm, which differ in their seeds alone; the examples, the
@@ -112,7 +113,8 @@ def evaluate_arms(
                 f"{first.item_dir} and {training.item_dir}. Embed the same catalogue with both models."
             )
         queries = read_query_vectors(training.query_dir, task.event_rows)
-        return rank(task, queries, vectors, k, progress=_step(progress, name))
+        repeats = read_repeats(training.query_dir, training.item_dir, task.event_rows)
+        return rank(task, queries, vectors, k, progress=_step(progress, name), repeats=repeats)
 
     def rank_arm(trainings: Sequence[Arm]) -> list[Ranked]:
         of = f" of {len(trainings)}" if len(trainings) > 1 else ""
@@ -147,7 +149,8 @@ def evaluate_arms(
         "config": asdict(config),
         **compared,
         "index": _index_rows(control[0], treatment[0]),
-        "protocol": _protocol(spec, task, summary, config) + [_OWN_COUNTS] * (own_counts is not None),
+        "protocol": _protocol(spec, task, summary, config, [has_repeats(a[0].query_dir) for a in (control, treatment)])
+        + [_OWN_COUNTS] * (own_counts is not None),
         "samples": pick_samples(
             task, ranked_control[0], ranked_treatment[0], item_ids if titles is None else titles, config.seed
         ),
@@ -285,7 +288,21 @@ def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _protocol(spec: FeatureSpec, task: RankingTask, summary: Mapping[str, Any], config: EvaluationConfig) -> list[Row]:
+def _say_repeats(control: bool, treatment: bool) -> str:
+    if not (control or treatment):
+        return ""
+    where = "" if control and treatment else f" in the {'control' if control else 'treatment'}"
+    return f"; of an item that the query has chosen before also a learned chance that it comes again{where}"
+
+
+def _protocol(
+    spec: FeatureSpec,
+    task: RankingTask,
+    summary: Mapping[str, Any],
+    config: EvaluationConfig,
+    reads_repeats: Sequence[bool],
+) -> list[Row]:
+    """How it was done; `reads_repeats` says of both arms whether scores know what was chosen before."""
     cuts = "; ".join(f"{split} from {_date(cut)}" for split, cut in (summary.get("cuts_us") or {}).items())
     at = f" Cuts: {cuts}." if cuts else ""
     split = {
@@ -326,7 +343,7 @@ def _protocol(spec: FeatureSpec, task: RankingTask, summary: Mapping[str, Any], 
         "Size": f"{task.num_clusters:,} queries, {task.num_rankings:,} rankings, {task.num_pairs:,} held-out pairs.",
         "Rankings": group,
         "Corpus": f"All {task.num_items:,} items of the catalogue, those never trained on included; ranked exactly, no "
-        "sampled negatives. Score: dot product of the embeddings.",
+        f"sampled negatives. Score: dot product of the embeddings{_say_repeats(*reads_repeats)}.",
         "Filter": f"{masked}.{own}",
         "Ties": "Rank = 1 + items scored higher + half of the other items scored equal; tied held-out items of one "
         "ranking take their expected places in random order.",

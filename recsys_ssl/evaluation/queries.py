@@ -215,7 +215,7 @@ def find_repeats(item_rows: np.ndarray, seen_rows: np.ndarray, lengths: np.ndarr
 def read_query_vectors(query_dir: str | Path, event_rows: np.ndarray) -> np.ndarray:
     """Reads the vectors of some held-out events: [len(event_rows), dim] float32, 4 * dim bytes a row."""
     vectors = None
-    for start, column in _batches(query_dir, "vector"):
+    for start, column in iterate_column(query_dir, "vector"):
         inside = np.flatnonzero((event_rows >= start) & (event_rows < start + len(column)))
         read = _vectors(column)
         if vectors is None:
@@ -235,7 +235,7 @@ def read_item_embeddings(item_dir: str | Path) -> tuple[np.ndarray, np.ndarray, 
     Raises:
         ValueError: the files do not hold rows 0..N-1 in order.
     """
-    vectors = [_vectors(column) for _, column in _batches(item_dir, "vector")]
+    vectors = [_vectors(column) for _, column in iterate_column(item_dir, "vector")]
     table = _read_columns(item_dir, ["item_row", "item_id", "train_count"])
     rows = _integers(table, "item_row")
     if not len(rows) or not np.array_equal(rows, np.arange(len(rows))):
@@ -274,7 +274,7 @@ def check_same_queries(control_dir: str | Path, treatment_dir: str | Path) -> in
 # --- Parquet ----------------------------------------------------------------------------------------
 
 
-def _open_files(directory: str | Path, columns: Sequence[str]) -> Iterator[pq.ParquetFile]:
+def open_files(directory: str | Path, columns: Sequence[str]) -> Iterator[pq.ParquetFile]:
     paths = sorted(Path(directory).glob("*.parquet"))
     if not paths:
         raise ValueError(f"embeddings are Parquet files. Received none in {directory}. Run the stage that embeds.")
@@ -286,17 +286,17 @@ def _open_files(directory: str | Path, columns: Sequence[str]) -> Iterator[pq.Pa
             yield file
 
 
-def _batches(directory: str | Path, column: str) -> Iterator[tuple[int, pa.Array]]:
+def iterate_column(directory: str | Path, column: str) -> Iterator[tuple[int, pa.Array]]:
     """Yields (row of the first record, values) of one heavy column over the sorted files of a directory."""
     start = 0
-    for file in _open_files(directory, [column]):
+    for file in open_files(directory, [column]):
         for batch in file.iter_batches(batch_size=_READ_ROWS, columns=[column]):
             yield start, batch.column(0)
             start += batch.num_rows
 
 
 def _read_columns(directory: str | Path, columns: Sequence[str]) -> pa.Table:
-    tables = [file.read(columns=list(columns)) for file in _open_files(directory, columns)]
+    tables = [file.read(columns=list(columns)) for file in open_files(directory, columns)]
     # A shard without any timestamp may have a column of type null, which promotion turns into the others' type.
     return lists.concat_tables(tables)
 
@@ -304,7 +304,7 @@ def _read_columns(directory: str | Path, columns: Sequence[str]) -> pa.Table:
 def _read_seen(directory: str | Path, event_rows: np.ndarray, num_items: int) -> np.ndarray:
     """[num_seen] int64 keys `ranking * num_items + row` of the seen rows of the chosen events."""
     keys = [np.empty(0, np.int64)]
-    for start, column in _batches(directory, "seen_rows"):
+    for start, column in iterate_column(directory, "seen_rows"):
         inside = np.flatnonzero((event_rows >= start) & (event_rows < start + len(column)))
         taken = column.take(pa.array(event_rows[inside] - start))
         values, lengths = lists.flatten(taken, pa.int64())
@@ -317,7 +317,7 @@ def _read_seen(directory: str | Path, event_rows: np.ndarray, num_items: int) ->
 def _find_repeats(directory: str | Path, item_rows: np.ndarray) -> np.ndarray:
     """[num_events] bool, see `find_repeats`; the seen rows of one batch are held at a time."""
     repeats = np.zeros(len(item_rows), bool)
-    for start, column in _batches(directory, "seen_rows"):
+    for start, column in iterate_column(directory, "seen_rows"):
         values, lengths = lists.flatten(column, pa.int64())
         part = slice(start, start + len(column))
         repeats[part] = find_repeats(item_rows[part], values.to_numpy(zero_copy_only=False), lengths)

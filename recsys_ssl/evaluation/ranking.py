@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from recsys_ssl import lists
 from recsys_ssl.evaluation.queries import RankingTask
+from recsys_ssl.evaluation.repeats import Repeats
 
 TOP_K = 50
 _BLOCK_BYTES = 256 * 2**20
@@ -36,8 +37,9 @@ def rank(
     k: int = TOP_K,
     block_bytes: int = _BLOCK_BYTES,
     progress: Optional[Progress] = None,
+    repeats: Optional[Repeats] = None,
 ) -> Ranked:
-    """Ranks the whole catalogue for every ranking of a task by dot product.
+    """Ranks the whole catalogue for every ranking of a task by dot product, and by what was chosen before.
 
     The rank of a held-out item is 1 + (items scored higher) + (half of the other items scored equal): the mean of
     its place over all orders of the tied items, so a constant score earns no more than chance. Where m held-out
@@ -53,6 +55,7 @@ def rank(
         k: length of the lists of top items; ties are listed by catalogue row.
         block_bytes: bound of the block of scores.
         progress: called after each block.
+        repeats: of the same rankings; None: by dot product alone.
 
     Raises:
         ValueError: shapes disagree, or scores could be NaN or infinite.
@@ -69,11 +72,15 @@ def rank(
             f"embeddings must be finite. Received largest norms: queries {query_norm}, items {item_norm}. "
             "Train with a smaller learning rate or normalise the towers."
         )
+    if repeats is not None:
+        repeats.check(task.num_rankings, task.num_items)
     transposed = np.ascontiguousarray(item_vectors.T, dtype=np.float32)
     queries = np.ascontiguousarray(query_vectors, dtype=np.float32)
 
     def score(start: int, stop: int, out: np.ndarray) -> None:
         np.matmul(queries[start:stop], transposed, out=out)
+        if repeats is not None:
+            repeats.merge(start, stop, out)
 
     return _rank_blocks(task, score, k, block_bytes, progress)
 

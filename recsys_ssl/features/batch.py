@@ -6,8 +6,8 @@ features of a batch, whatever their number and however ragged they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,19 @@ import tensorflow as tf
 
 from recsys_ssl import examples, kinds, lists
 from recsys_ssl.features.encoding import EncodedFeature
+
+
+class History(NamedTuple):
+    """What the query of each record chose, in order: one entry a choice, record by record, the oldest first."""
+
+    codes: tf.Tensor
+    """[num_choices] int64 row of the shared embedding table, as in `FeatureBatch`."""
+    records: tf.Tensor
+    """[num_choices] int64 record of the choice, ascending."""
+
+
+NO_HISTORY = History(np.zeros(0, np.int64), np.zeros(0, np.int64))
+"""Of items, and of queries whose layout names no item sequence."""
 
 
 class FeatureBatch(NamedTuple):
@@ -54,6 +67,8 @@ class FeatureBatch(NamedTuple):
     """name -> `contract.Content` of the records, to be encoded."""
     num_records: tf.Tensor
     """Scalar int64."""
+    history: History = NO_HISTORY
+    """The whole item sequence that the layout names."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +79,15 @@ class FeatureLayout:
         features: the encoded features; a feature's position is its slot.
         offsets: first index of each feature's vocabulary in the shared table.
         multi_valued: per slot, whether a record may have several values (value dropout applies there).
+        last: name of an item sequence -> how many of its last values are features; all where it is not named.
+        history: name of the item sequence that `FeatureBatch.history` holds as a whole; None: it is empty.
     """
 
     features: tuple[EncodedFeature, ...]
     offsets: tuple[int, ...]
     multi_valued: tuple[bool, ...]
+    last: Mapping[str, int] = field(default_factory=dict)
+    history: str | None = None
 
     @property
     def num_slots(self) -> int:
@@ -110,7 +129,8 @@ def batch_from_sparse(
             (string).
     """
     codes, records, slots, dense, contents = [], [], [], {}, {}
-    num_records = tf.cast(num_records, tf.int64)
+    num_records, empty = tf.cast(num_records, tf.int64), tf.zeros([0], tf.int64)
+    history = History(empty, empty)
     for slot, (feature, offset) in enumerate(zip(layout.features, layout.offsets)):
         tensor = sparse[feature.name]
         if feature.dim:
@@ -121,10 +141,13 @@ def batch_from_sparse(
             packed = tf.tensor_scatter_nd_update(tf.fill([num_records], ""), tensor.indices[:, :1], tensor.values)
             contents[feature.name] = kinds.load(feature.content, "encoder").unpack(packed)
             continue
+        if feature.name == layout.history:
+            history = History(tensor.values + offset, tensor.indices[:, 0])
+        if feature.name in layout.last:
+            tensor = keep_last(tensor, layout.last[feature.name])
         codes.append(tensor.values + offset)
         records.append(tensor.indices[:, 0])
         slots.append(tf.fill(tf.shape(tensor.values), tf.constant(slot, tf.int64)))
-    empty = tf.zeros([0], tf.int64)
     return FeatureBatch(
         codes=tf.concat([empty, *codes], axis=0),
         records=tf.concat([empty, *records], axis=0),
@@ -132,7 +155,20 @@ def batch_from_sparse(
         dense=dense,
         contents=contents,
         num_records=num_records,
+        history=history,
     )
+
+
+def keep_last(values: tf.SparseTensor, length: int) -> tf.SparseTensor:
+    """The last `length` values of each record, which may stand anywhere in its row; indices must be in order."""
+    records = values.indices[:, 0]
+    return tf.sparse.retain(values, count_later(records, values.dense_shape[0]) < length)
+
+
+def count_later(records: tf.Tensor, num_records: tf.Tensor) -> tf.Tensor:
+    """[num_values] int64, how many values of its own record come after each; `records` must ascend."""
+    counts = tf.math.unsorted_segment_sum(tf.ones_like(records), records, num_records)
+    return tf.gather(tf.cumsum(counts), records) - tf.range(1, tf.size(records, tf.int64) + 1)
 
 
 class Catalogue:

@@ -21,6 +21,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.public import tfxio
 
 from recsys_ssl import examples, lists
+from recsys_ssl.features.batch import keep_last
 from recsys_ssl.features.encoding import EncodedFeature, write_encoding
 from recsys_ssl.features.schema import catalogue_schema, interactions_schema
 from recsys_ssl.features.windows import write_windows
@@ -161,16 +162,8 @@ class QueryEncoder(tf.Module):
         encoded = self._layer(raw)
         if self._item_layer is not None:
             for name, length in self._lengths.items():
-                encoded[name] = self._item_layer({self._item_id: _keep_last(raw[name], length)})[self._item_id]
+                encoded[name] = self._item_layer({self._item_id: keep_last(raw[name], length)})[self._item_id]
         return encoded
-
-
-def _keep_last(values: tf.SparseTensor, length: int) -> tf.SparseTensor:
-    """The last `length` values of each record, which may stand anywhere in its row; indices must be in order."""
-    records = values.indices[:, 0]
-    counts = tf.math.unsorted_segment_sum(tf.ones_like(records), records, values.dense_shape[0])
-    from_end = tf.gather(tf.cumsum(counts), records) - tf.range(tf.size(records, tf.int64))
-    return tf.sparse.retain(values, from_end <= length)
 
 
 def _encode(feature: TableFeature, values: tf.SparseTensor) -> tf.SparseTensor:

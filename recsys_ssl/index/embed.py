@@ -20,7 +20,7 @@ from recsys_ssl.index import embeddings, raw_inputs
 from recsys_ssl.spec import FeatureSpec
 
 _Key = tuple[int, int]
-_ToRows = Callable[[pa.RecordBatch, pa.Array], pa.Table]
+_ToRows = Callable[[pa.RecordBatch, dict[str, pa.Array]], pa.Table]
 
 
 def embed_items(
@@ -205,12 +205,11 @@ class _EmbedBatches(beam.DoFn):
 
     def process(self, element):
         key, records = element
-        vectors = embed(self._towers, self._signature, self._specs, records)
-        yield key, self._to_rows(records, lists.from_vectors(vectors))
+        yield key, self._to_rows(records, embed(self._towers, self._signature, self._specs, records))
 
 
-def embed(towers, signature: str, specs: dict[str, tf.TensorSpec], records: pa.RecordBatch) -> np.ndarray:
-    """[num_records, dim] float32: the embeddings of raw records.
+def embed(towers, signature: str, specs: dict[str, tf.TensorSpec], records: pa.RecordBatch) -> dict[str, pa.Array]:
+    """What the towers make of raw records, by the name of its column, see `embeddings`.
 
     The batch is padded with missing records to a power of two, so that few distinct shapes reach the model.
 
@@ -219,13 +218,30 @@ def embed(towers, signature: str, specs: dict[str, tf.TensorSpec], records: pa.R
     """
     arrays = raw_inputs.pad_rows(raw_inputs.to_arrays(records, specs), raw_inputs.bucket_size(len(records)))
     tensors = {name: tf.constant(array, specs[name].dtype) for name, array in arrays.items()}
-    vectors = towers.signatures[signature](**tensors)["embedding"].numpy()[: len(records)]
+    outputs = towers.signatures[signature](**tensors)
+    vectors = outputs["embedding"].numpy()[: len(records)]
     if vectors.ndim != 2 or len(vectors) != len(records):
         raise ValueError(f"{signature} must return [num_records, dim]. Received: shape {vectors.shape}.")
     if not np.isfinite(vectors).all():
         row = int((~np.isfinite(vectors).all(axis=1)).argmax())
         raise ValueError(f"{signature} must return finite embeddings. Received: {vectors[row]}. Did training diverge?")
-    return vectors
+    columns = {embeddings.VECTOR: lists.from_vectors(vectors)}
+    if embeddings.REPEAT_IDS in outputs:
+        columns |= _to_columns(*(outputs[name].numpy()[: len(records)] for name in embeddings.REPEATS))
+    return columns
+
+
+def _to_columns(ids: np.ndarray, scores: np.ndarray, temperatures: np.ndarray) -> dict[str, pa.Array]:
+    """What repeats score, from [num_records, width] ids padded with b"", their scores, and [num_records]."""
+    present = ids != b""
+    if not np.isfinite(scores[present]).all():
+        raise ValueError("repeat_scores must be finite. Received: NaN or infinity. Did training diverge?")
+    lengths = present.sum(axis=1)
+    return {
+        embeddings.REPEAT_IDS: lists.from_flat(ids[present], lengths, pa.binary(), layout=pa.ListArray),
+        embeddings.REPEAT_SCORES: lists.from_flat(scores[present], lengths, layout=pa.ListArray),
+        embeddings.REPEAT_TEMPERATURE: pa.array(temperatures),
+    }
 
 
 class _JoinQueries(beam.DoFn):
@@ -264,12 +280,12 @@ def _sort_by_row(tables: list[pa.Table]) -> pa.Table:
 
 
 class _ItemRows:
-    def __call__(self, records: pa.RecordBatch, vectors: pa.Array) -> pa.Table:
+    def __call__(self, records: pa.RecordBatch, embedded: dict[str, pa.Array]) -> pa.Table:
         return pa.table(
             {
                 "item_row": pa.array(_integers(records, "item_row")),
                 "item_id": _only_value(records, "item_id", pa.large_binary()).cast(pa.binary()),
-                "vector": vectors,
+                **embedded,
                 "train_count": pa.array(_integers(records, "train_count")),
             }
         )
@@ -279,14 +295,14 @@ class _QueryRows:
     def __init__(self, slices: tuple[str, ...]):
         self._slices = slices
 
-    def __call__(self, records: pa.RecordBatch, vectors: pa.Array) -> pa.Table:
-        return pa.table(_event_columns(records) | _slice_columns(records, self._slices) | {"vector": vectors})
+    def __call__(self, records: pa.RecordBatch, embedded: dict[str, pa.Array]) -> pa.Table:
+        return pa.table(_event_columns(records) | _slice_columns(records, self._slices) | embedded)
 
 
 class _ItemQueryRows(_QueryRows):
-    def __call__(self, records: pa.RecordBatch, vectors: pa.Array) -> pa.Table:
+    def __call__(self, records: pa.RecordBatch, embedded: dict[str, pa.Array]) -> pa.Table:
         rows = {"item_row": pa.array(_integers(records, "item_row"))}
-        return pa.table(rows | _slice_columns(records, self._slices) | {"vector": vectors})
+        return pa.table(rows | _slice_columns(records, self._slices) | embedded)
 
 
 def _event_columns(records: pa.RecordBatch) -> dict[str, pa.Array]:

@@ -2,7 +2,9 @@
 
 Items:   item_row int64 (0..N-1), item_id binary, vector fixed_size_list<float32>[dim], train_count int64
 Queries: query_id binary, item_row int64, seen_rows list<int64>, timestamp_us int64, query_row int64 (when queries
-         are items), one string column per slice, vector; one row per held-out event
+         are items), one string column per slice, vector; one row per held-out event. Of a model that knows of repeats
+         also repeat_ids list<binary>, distinct in a row, repeat_scores list<float32> and repeat_temperature float32,
+         see `training.export.export_towers`
 """
 
 from __future__ import annotations
@@ -20,6 +22,10 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from recsys_ssl import artifacts, lists, seeds
+
+VECTOR = "vector"
+REPEATS = (REPEAT_IDS, REPEAT_SCORES, REPEAT_TEMPERATURE) = ("repeat_ids", "repeat_scores", "repeat_temperature")
+"""Columns of the embeddings, and outputs of the signature `embed_query`."""
 
 
 @dataclass(frozen=True, eq=False)

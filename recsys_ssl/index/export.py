@@ -7,6 +7,10 @@ Signatures:
         out. Where fewer than k items are left the ids end in "" and the scores in the lowest float32: JSON, in which
         servers answer, has no infinity.
 
+The score is the dot product. With towers that know of repeats an item that the query has chosen before scores more,
+see `training.export.export_towers`: the items of its history are scored by their own vectors and merged with what the
+index finds, which need not know of that, since nothing scores less.
+
 `export_scann` needs the ScaNN op where it is served; `export_brute_force` is plain TensorFlow and exact.
 """
 
@@ -22,6 +26,8 @@ from scann.scann_ops.py import scann_ops
 from recsys_ssl import artifacts
 from recsys_ssl.index import embeddings, raw_inputs, scann_index
 
+# Of the hashes of ids, which are int64.
+_NUM_BUCKETS = 2**63 - 1
 # What ScaNN's serialisation leaves out when its method has no use for it.
 _SCANN_TENSORS = {
     "scann_config": ("pb", b""),
@@ -42,7 +48,8 @@ def export_scann(towers_dir: str | Path, index_dir: str | Path, out_dir: str | P
     Args:
         towers_dir: SavedModel with the signatures embed_query and embed_item.
         index_dir: an index from `scann_index.save_index`.
-        out_dir: receives the SavedModel: 4 dim bytes an item and, unless exact, 1/8 of that for the hashes.
+        out_dir: receives the SavedModel: 4 dim bytes an item and, unless exact, 1/8 of that for the hashes; with
+            repeats 16 bytes an item more. Their vectors are those that ScaNN scores exactly by.
 
     Raises:
         FileNotFoundError: there is no index.
@@ -60,7 +67,7 @@ def export_brute_force(towers_dir: str | Path, items_dir: str | Path, out_dir: s
     Args:
         towers_dir: SavedModel with the signatures embed_query and embed_item.
         items_dir: item embeddings.
-        out_dir: receives the SavedModel: 4 dim bytes an item.
+        out_dir: receives the SavedModel: 4 dim bytes an item, with repeats 16 more.
 
     Raises:
         FileNotFoundError: there are no embeddings.
@@ -75,6 +82,10 @@ class _BruteForce(tf.Module):
         super().__init__()
         self.vectors = tf.Variable(vectors, trainable=False)
 
+    def look_up(self, rows: tf.Tensor) -> tf.Tensor:
+        """[..., dim] float32, the vectors of the items at `rows`."""
+        return tf.gather(self.vectors, rows)
+
     def search(self, queries: tf.Tensor, k: tf.Tensor, num_excluded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Scores and rows [num_queries, <= k + num_excluded] of the best items, best first."""
         fetched = tf.minimum(k + num_excluded, tf.shape(self.vectors)[0])
@@ -86,6 +97,10 @@ class _Scann(tf.Module):
         super().__init__()
         self._reorder = config.reorder or 0
         self.state = scann_ops.ScannState(_read_scann_tensors(index_dir))
+
+    def look_up(self, rows: tf.Tensor) -> tf.Tensor:
+        """As `_BruteForce.look_up`, of the vectors by which ScaNN scores its best again."""
+        return tf.gather(self.state.dataset, rows)
 
     def search(self, queries: tf.Tensor, k: tf.Tensor, num_excluded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """As `_BruteForce.search`, approximately. Where nothing more is found the score is -inf and the row 0."""
@@ -120,14 +135,20 @@ def _export(towers_dir: str | Path, item_ids: pa.Array, index: tf.Module, out_di
     # Everything that the functions below read must hang on the module, or it is not saved.
     module.towers, module.index = towers, index
     module.item_ids = tf.Variable(item_ids.to_numpy(zero_copy_only=False), dtype=tf.string, trainable=False)
+    embed_query = towers.signatures["embed_query"]
+    if embeddings.REPEAT_IDS in embed_query.structured_outputs:
+        module.rows = IdRows(module.item_ids)
 
     @tf.function
     def recommend(k, exclude, **features):
         with tf.control_dependencies([tf.debugging.assert_positive(k, "k must be positive")]):
-            queries = towers.signatures["embed_query"](**features)["embedding"]
-        given = tf.reduce_sum(tf.cast(tf.not_equal(exclude, ""), tf.int32), axis=1)
-        scores, rows = index.search(queries, k, tf.maximum(tf.reduce_max(given), 0))
-        ids, scores = keep_best(tf.gather(module.item_ids, rows), scores, exclude, k)
+            embedded = embed_query(**features)
+        num_excluded = tf.reduce_sum(tf.cast(tf.not_equal(exclude, ""), tf.int32), axis=1)
+        scores, rows = index.search(embedded["embedding"], k, tf.maximum(tf.reduce_max(num_excluded), 0))
+        ids = tf.gather(module.item_ids, rows)
+        if embeddings.REPEAT_IDS in embedded:
+            ids, scores = _merge_repeats(ids, scores, embedded, index, module.rows)
+        ids, scores = keep_best(ids, scores, exclude, k)
         return {"item_ids": ids, "scores": scores}
 
     signatures = {
@@ -144,9 +165,62 @@ def _export(towers_dir: str | Path, item_ids: pa.Array, index: tf.Module, out_di
 def _embed(towers, signature: str) -> tf.types.experimental.GenericFunction:
     @tf.function
     def embed(**features):
-        return {"embedding": towers.signatures[signature](**features)["embedding"]}
+        return towers.signatures[signature](**features)
 
     return embed
+
+
+def _merge_repeats(
+    ids: tf.Tensor, scores: tf.Tensor, embedded: dict[str, tf.Tensor], index, rows: IdRows
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Found items by dot product and, in their place where they are among them, those that the queries chose before.
+
+    Args:
+        ids: [num_queries, num_fetched] string.
+        scores: [num_queries, num_fetched] float32.
+        embedded: outputs of `embed_query`, [num_queries, width] items of the histories among them.
+        index: `_BruteForce` or `_Scann`.
+
+    Returns:
+        Ids and scores [num_queries, num_fetched + width], -inf for what is no item.
+    """
+    queries, repeats = embedded["embedding"], embedded[embeddings.REPEAT_IDS]
+    temperature = embedded[embeddings.REPEAT_TEMPERATURE][:, tf.newaxis]
+    own_rows = rows.find(repeats)
+    own_scores = tf.einsum("qd,qrd->qr", queries, index.look_up(tf.maximum(own_rows, 0)))
+    # T log(e^(s / T) + e^(r / T)) is s and something more.
+    own_scores += temperature * tf.nn.softplus((embedded[embeddings.REPEAT_SCORES] - own_scores) / temperature)
+    scores = [tf.where(is_excluded(ids, repeats), -np.inf, scores), tf.where(own_rows < 0, -np.inf, own_scores)]
+    return tf.concat([ids, repeats], axis=1), tf.concat(scores, axis=1)
+
+
+class IdRows(tf.Module):
+    """Finds items by their ids: a binary search among the hashes of all, 16 bytes an item."""
+
+    def __init__(self, item_ids: tf.Variable):
+        """Args:
+        item_ids: [num_items] string, distinct.
+        """
+        super().__init__()
+        self.item_ids = item_ids
+        self._key, hashes = 0, _hash(item_ids, 0).numpy()
+        while len(np.unique(hashes)) < len(hashes):  # two ids of one hash: once in 10^6 catalogues of 10^7 items
+            self._key += 1
+            hashes = _hash(item_ids, self._key).numpy()
+        order = np.argsort(hashes)
+        self.order = tf.Variable(order, trainable=False)
+        self.hashes = tf.Variable(hashes[order], trainable=False)
+
+    def find(self, ids: tf.Tensor) -> tf.Tensor:
+        """The rows of ids of any shape, int64; -1 for what is no item."""
+        flat = tf.reshape(ids, [-1])
+        places = tf.searchsorted(self.hashes, _hash(flat, self._key))
+        rows = tf.gather(self.order, tf.minimum(places, tf.size(self.hashes) - 1))
+        return tf.reshape(tf.where(tf.gather(self.item_ids, rows) == flat, rows, -1), tf.shape(ids))
+
+
+def _hash(ids: tf.Tensor, key: int) -> tf.Tensor:
+    return tf.strings.to_hash_bucket_strong(ids, _NUM_BUCKETS, key=[key, 0])
 
 
 def keep_best(ids: tf.Tensor, scores: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

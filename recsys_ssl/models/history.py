@@ -7,12 +7,16 @@ an item takes the history's slot in the query tower. All events of a window are 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import tensorflow as tf
 import tf_keras as keras
+from pydantic import BeforeValidator
 
 HistoryKind = Literal["mean", "transformer"]
+Switch = Literal["auto", "on", "off"]
+# YAML reads on and off as true and false.
+_Switch = Annotated[Switch, BeforeValidator(lambda value: {"True": "on", "False": "off"}.get(repr(value), value))]
 
 UNKNOWN_ITEM = -1
 """In place of a row: an item that the catalogue does not have. Its vector is 0, and it keeps its place."""
@@ -24,11 +28,15 @@ _NUM_GAPS = 34
 
 @dataclass(frozen=True)
 class HistoryConfig:
-    """How the query tower reads an item_sequence.
+    """How the query tower reads an item_sequence, and the score.
 
     Attributes:
         encoder: `mean` of the embeddings of the items' ids, or a causal `transformer` over the items' vectors of the
             item tower, with learned positions and the gaps in time between the items.
+        length: how many of the last items the `mean` reads.
+        repeats: whether an item of the history scores by its chance to be chosen again, too (`models.repeats`), which
+            reads the sequence as long as the spec keeps it; `auto`: where the spec has one and
+            `evaluation.mask_seen: false`.
         layers: blocks of attention and a layer of its own width (`transformer` only, as are the next three).
         heads: of the attention; `feature_dim` must be a multiple of it.
         dropout: of the inputs and of every block in training.
@@ -36,6 +44,8 @@ class HistoryConfig:
     """
 
     encoder: HistoryKind = "mean"
+    length: int = 20
+    repeats: _Switch = "auto"
     layers: int = 1
     heads: int = 2
     dropout: float = 0.2

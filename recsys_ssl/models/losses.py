@@ -16,13 +16,14 @@ def batch_softmax(
     example_weight: tf.Tensor | None = None,
     item_logits: tf.Tensor | None = None,
     own_counts: tf.Tensor | None = None,
+    repeats: tuple[tf.Tensor, tf.Tensor] | None = None,
 ) -> tf.Tensor:
     """In-batch softmax over the distinct items of a batch, with sampling-bias correction.
 
     -sum_i w_i log [ e^{c_ii} / (e^{c_ii} + sum_{j != i} e^{c_ij}) ] / sum_i w_i with
-    c_ij = s_ij / temperature + b_j - log Q_j. The sum over j runs over the other rows of the batch whose item is not
-    item i (accidental hits are removed). Rows with the same item have the same c, so it is computed over the
-    distinct items, each other item weighted with its number of rows: same value, fewer columns.
+    c_ij = t_ij - log Q_j and t_ij = s_ij / temperature + b_j. The sum over j runs over the other rows of the batch
+    whose item is not item i (accidental hits are removed). Rows with the same item have the same c, so it is computed
+    over the distinct items, each other item weighted with its number of rows: same value, fewer columns.
 
     Args:
         query_embeddings: [batch_size, dim] float, rows of length 1.
@@ -36,6 +37,8 @@ def batch_softmax(
         item_logits: [num_distinct] float, b, what an item scores with every query; None: 0.
         own_counts: [batch_size, num_distinct] int, how many of `counts` are positives of the row's own query: what a
             query chose before or after is no negative for it. None: 0, for batches that rarely hold a query twice.
+        repeats: [num_pairs, 2] int of distinct pairs of a row of `query_embeddings` and one of `item_embeddings`, and
+            [num_pairs] float r_ij: there log(e^t_ij + e^r_ij) takes the place of t_ij, see `RepeatTerm`; None: nowhere.
 
     Returns:
         Scalar weighted mean; 0.0 when all weights are 0.
@@ -46,6 +49,9 @@ def batch_softmax(
     scores = tf.matmul(query_embeddings, item_embeddings, transpose_b=True) / temperature
     if item_logits is not None:
         scores += item_logits
+    if repeats is not None:
+        pairs, again = repeats
+        scores = tf.tensor_scatter_nd_add(scores, pairs, tf.nn.softplus(again - tf.gather_nd(scores, pairs)))
     correction = tf.zeros([tf.shape(item_embeddings)[0]]) if log_proposal is None else -log_proposal
     negatives = counts if own_counts is None else counts - own_counts
     logits = scores + correction + tf.math.log(tf.cast(negatives, scores.dtype))

@@ -15,6 +15,7 @@ from recsys_ssl.features.batch import FeatureBatch, FeatureLayout
 from recsys_ssl.features.encoding import EncodedFeature
 from recsys_ssl.models.history import Histories, HistoryEncoder, States
 from recsys_ssl.models.popularity import NO_PRIOR, PopularityPrior
+from recsys_ssl.models.repeats import RepeatTerm
 
 Passes = Mapping[str, Pass]
 """Kind of content -> how it is encoded; a kind that is not named is encoded whole."""
@@ -182,7 +183,8 @@ class TwoTower(keras.Model):
     again for Adagrad's accumulator. All content of a kind, in both towers, shares one encoder.
 
     `embed_*` give what the losses compare, `vectorize_*` what is exported, indexed and searched: the embedding
-    and, where there is one, the coordinate of the popularity prior.
+    and, where there is one, the coordinate of the popularity prior. With `repeats` the score of an item of the
+    query's history is more than the dot product.
 
     Examples:
         The towers, masks and losses need no pipeline; films here query films. `FeatureBatch` shows what a batch is.
@@ -217,6 +219,7 @@ class TwoTower(keras.Model):
         encoders: Mapping[str, Encoder] = MappingProxyType({}),
         sequence: str | None = None,
         history_encoder: HistoryEncoder | None = None,
+        repeats: RepeatTerm | None = None,
     ):
         """Makes the weights.
 
@@ -224,6 +227,7 @@ class TwoTower(keras.Model):
             encoders: kind of content -> its encoder.
             sequence: name of the query feature that `history_encoder` reads; None where there is no such encoder.
             history_encoder: its states take the feature's slot; None: the mean of its values does, as of others.
+            repeats: for histories that the query layout names.
 
         Raises:
             ValueError: a layout has content of a kind without an encoder.
@@ -235,7 +239,8 @@ class TwoTower(keras.Model):
                     f"content needs an encoder of its kind. Received: feature {feature.name!r} of kind "
                     f"{feature.content!r}, encoders of {sorted(encoders)}. Pass one."
                 )
-        self.prior, self.encoders, self.history_encoder = prior, dict(encoders), history_encoder
+        self.prior, self.encoders = prior, dict(encoders)
+        self.history_encoder, self.repeats = history_encoder, repeats
         self.query_layout, self.item_layout = query_layout, item_layout
         self.embedding_dim = config.embedding_dim
         self.table = self.add_weight(

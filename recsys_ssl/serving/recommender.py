@@ -64,10 +64,11 @@ def recommend(
         model: from `load_recommender`.
         features: feature name -> one value per query: a string or number, or a list of them for a multi-valued
             feature, an item sequence or a dense vector; None, NaN or an empty list when missing. A single string in
-            place of a list is one value. Of an item sequence the model reads the last items, as many as its spec says.
-            A feature that is left out is missing in every query; {} is one query that nothing is known of. With a
-            transformer over the history a model also takes `history_us`, the times of its items, and `timestamp_us`,
-            when the query asks: whole microseconds since 1970.
+            place of a list is one value. Of an item sequence, oldest first and each item as often as it was chosen, the
+            model reads the last items, as many as its spec says. A feature that is left out is missing in every query;
+            {} is one query that nothing is known of. With a transformer over the history a model also takes
+            `history_us`, the times of its items, and `timestamp_us`, when the query asks: whole microseconds since
+            1970.
         k: number of items, at least 1; of a smaller catalogue all.
         exclude: ids to leave out, one list per query.
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from recsys_ssl import kinds
 from recsys_ssl.encoders.config import EncoderConfig
-from recsys_ssl.models.history import HistoryConfig, HistoryKind
+from recsys_ssl.models.history import HistoryConfig, HistoryKind, Switch
 from recsys_ssl.models.two_tower import TowerConfig
 from recsys_ssl.settings import build
 from recsys_ssl.training.regularizers import REGULARIZERS
@@ -95,7 +95,7 @@ class TrainConfig:
         mixed_negatives: items drawn uniformly from the catalogue as further candidates of the main softmax.
         popularity_prior: weight of log p(item) in the score (`models.popularity`); 0: the towers learn popularity too.
         start: where embeddings of ids begin.
-        history: how the query tower reads an item_sequence.
+        history: what both arms make of an item_sequence, what a query chose before.
         ssl: what the treatment has and the control has not.
         encoder: kind of content -> settings of its encoder, those of the kind's EncoderConfig.
         eval_every: steps between validations; also the checkpoint interval.
@@ -130,7 +130,7 @@ class TrainConfig:
 
     def __post_init__(self):
         _check(self, "train", choices={"schedule": Schedule, "logq": LogQ})
-        _check(self.history, "train.history", choices={"encoder": HistoryKind})
+        _check(self.history, "train.history", choices={"encoder": HistoryKind, "repeats": Switch})
         if len(self.hidden) > 16 or any(not 1 <= width <= _AT_MOST["feature_dim"] for width in self.hidden):
             raise ValueError(
                 f"train.hidden must be up to 16 widths of 1 to {_AT_MOST['feature_dim']:,}. "
@@ -166,7 +166,7 @@ class TrainConfig:
 
 _AT_LEAST_1 = (
     *("batch_size", "feature_dim", "embedding_dim", "shuffle_buffer", "validation_queries"),
-    *("steps", "eval_every", "patience", "iterations", "layers", "heads"),
+    *("steps", "eval_every", "patience", "iterations", "layers", "heads", "length"),
 )
 # Far above what helps, and below what takes the memory of a host at once.
 _AT_MOST = {

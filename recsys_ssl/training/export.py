@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from recsys_ssl.features.batch import Catalogue, batch_from_sparse
+from recsys_ssl.features.batch import Catalogue, FeatureBatch, batch_from_sparse, keep_last
 from recsys_ssl.features.preprocessing import QueryEncoder, load_item_encoder, raw_to_sparse, serving_signature
 from recsys_ssl.models.history import Histories
+from recsys_ssl.models.repeats import RepeatTerm
 from recsys_ssl.models.two_tower import TwoTower
 from recsys_ssl.spec import TIME_INPUTS, FeatureSpec
 from recsys_ssl.training.sequences import UNKNOWN_TIME, SequenceReader
@@ -34,6 +35,7 @@ class _Towers(tf.Module):
         if not spec.queries.same_as_items:
             self.encode_queries = QueryEncoder(spec, query_transform_dir, item_transform_dir)
         query_features = spec.item_features if spec.queries.same_as_items else spec.query_features
+        length = max((sequence.length for sequence in spec.item_sequences), default=0)
         query_signature, item_signature = serving_signature(query_features), serving_signature(spec.item_features)
         if model.prior.weight:
             item_signature[_TRAIN_COUNT] = tf.TensorSpec([None], tf.float32, _TRAIN_COUNT)
@@ -54,7 +56,11 @@ class _Towers(tf.Module):
                 item_times = _align(item_times, given[self.reader.sequence])
                 histories = _read_histories(self.reader, encoded[self.reader.sequence], item_times, query_time)
                 states = model.read_histories(histories, self.item_embeddings)
-            return {"embedding": model.vectorize_queries(batch, states)}
+            outputs = {"embedding": model.vectorize_queries(batch, states)}
+            if model.repeats is not None:
+                sequence = raw_to_sparse({"history": raw[model.query_layout.history]})["history"]
+                outputs |= _score_repeats(model.repeats, batch, keep_last(sequence, length).values)
+            return outputs
 
         @tf.function(input_signature=[item_signature], autograph=False)
         def embed_item(raw):
@@ -84,6 +90,11 @@ def export_towers(
     the items of the item_sequence, and `timestamp_us`, [batch_size] int64 when the query is asked; -1 where not known.
     It holds the embeddings of the whole catalogue, 4 embedding_dim bytes an item, and 16 bytes an item beside them; an
     item that the catalogue does not have keeps its place in the sequence and says nothing.
+
+    Of a model that knows of repeats `embed_query` also returns {"repeat_ids": [batch_size, width] string, the known
+    items of the query's history, distinct and padded with "", "repeat_scores": [batch_size, width] float32, what they
+    score as ones that are chosen again, "repeat_temperature": [batch_size] float32, T of all scores}: such an item
+    scores T log(e^(s / T) + e^(r / T)) of its dot product s and its repeat_score r, see `models.repeats`.
     """
     towers = _Towers(model, spec, query_transform_dir, item_transform_dir, catalogue)
     signatures = {"embed_query": towers.embed_query, "embed_item": towers.embed_item}
@@ -125,3 +136,23 @@ def _read_histories(
 def _encode(encode, raw: dict[str, tf.Tensor]) -> tuple[dict[str, tf.SparseTensor], tf.Tensor]:
     """The encoded features and the number of records."""
     return encode(raw_to_sparse(raw)), tf.shape(next(iter(raw.values())), tf.int64)[0]
+
+
+def _score_repeats(term: RepeatTerm, batch: FeatureBatch, ids: tf.Tensor) -> dict[str, tf.Tensor]:
+    """What the items of every query's history score as ones that are chosen again, as rectangles.
+
+    Args:
+        ids: [num_choices] string, what the log calls the items of `batch.history`.
+    """
+    choices, scores = term.score(batch.history, batch.num_records)
+    ids = tf.gather(ids, choices.places)
+    counts = tf.math.unsorted_segment_sum(tf.ones_like(choices.records), choices.records, batch.num_records)
+    columns = tf.range(tf.size(ids, tf.int64)) - tf.gather(tf.cumsum(counts, exclusive=True), choices.records)
+    places = tf.stack([choices.records, columns], axis=1)
+    shape = tf.stack([batch.num_records, tf.maximum(tf.reduce_max(counts), 0)])
+    padded = tf.tensor_scatter_nd_update(tf.fill(shape, ""), places, ids)
+    return {
+        "repeat_ids": padded,
+        "repeat_scores": tf.scatter_nd(places, scores, shape),
+        "repeat_temperature": tf.fill([batch.num_records], term.temperature),
+    }

@@ -62,6 +62,9 @@ class TrainStep(tf.Module):
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._log_probability = tf.constant(sampling.exact_log_probability(catalogue.train_counts))
         self._train_counts = tf.constant(catalogue.train_counts)
+        self._item_codes = None
+        if model.repeats is not None:
+            self._item_codes = tf.constant(catalogue.read_codes(model.repeats.item_slot))
         self.frequency = None
         if config.logq == "streaming":
             initial_gap = catalogue.num_items / config.batch_size
@@ -145,6 +148,7 @@ class TrainStep(tf.Module):
             example_weight=batch.example_weight,
             item_logits=prior.logits(tf.gather(self._train_counts, rows)) if prior.weight else None,
             own_counts=own_counts,
+            repeats=self._find_repeats(batch.query, rows),
         )
 
     def _join_histories(self, rows: tf.Tensor, histories: Histories) -> tuple[tf.Tensor, Histories]:
@@ -165,6 +169,12 @@ class TrainStep(tf.Module):
         unknown = (draws[:, :1] < _UNKNOWN_GAPS) | (draws[:, 1:] < _UNKNOWN_GAPS)
         gaps = tf.where(unknown, tf.constant(UNKNOWN_GAP, tf.int64), histories.gaps)
         return joined, histories._replace(items=items, gaps=gaps)
+
+    def _find_repeats(self, queries: FeatureBatch, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor] | None:
+        term = self.model.repeats
+        if term is None:
+            return None
+        return term.find(queries.history, queries.num_records, tf.gather(self._item_codes, rows))
 
     def _log_proposal(self, rows: tf.Tensor, counts: tf.Tensor, batch: Interactions) -> tf.Tensor | None:
         if self._config.logq == "none":

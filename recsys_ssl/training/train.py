@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from recsys_ssl import examples, kinds, seeds
 from recsys_ssl.encoders import store
 from recsys_ssl.encoders.contract import Encoder
 from recsys_ssl.evaluation.metrics import choose_k
-from recsys_ssl.features.batch import Catalogue, lay_out
+from recsys_ssl.features.batch import Catalogue, FeatureLayout, lay_out
 from recsys_ssl.features.correlations import Correlations
 from recsys_ssl.features.encoding import EncodedFeature, read_encoding
 from recsys_ssl.features.schema import is_multi_valued
@@ -24,6 +24,7 @@ from recsys_ssl.loop import Outcome, Progress, Schedule, has_begun, run_steps
 from recsys_ssl.models import sampling
 from recsys_ssl.models.history import HistoryEncoder
 from recsys_ssl.models.popularity import PopularityPrior
+from recsys_ssl.models.repeats import RepeatTerm
 from recsys_ssl.models.two_tower import TwoTower
 from recsys_ssl.spec import Feature, FeatureSpec, TextFeature
 from recsys_ssl.training.config import TrainConfig
@@ -222,6 +223,7 @@ def build_model(spec: FeatureSpec, config: TrainConfig, inputs: TrainInputs) -> 
     queries = items if spec.queries.same_as_items else (read_encoding(inputs.query_transform_dir), spec.query_features)
     (query_layout, item_layout), num_rows = lay_out([_side(*queries), _side(*items)])
     catalogue = Catalogue(inputs.catalogue_dir, item_layout)
+    query_layout, repeats = lay_out_history(spec, config, query_layout, item_layout, catalogue.num_items)
     prior = PopularityPrior(config.popularity_prior, config.temperature, float(catalogue.train_counts.mean()))
     encoders = _make_encoders(config, item_layout.features)
     sequence, history_encoder = None, None
@@ -230,7 +232,7 @@ def build_model(spec: FeatureSpec, config: TrainConfig, inputs: TrainInputs) -> 
         sequence = reader.sequence
         history_encoder = HistoryEncoder(config.history, reader.length, tower.embedding_dim, tower.feature_dim)
     towers = query_layout, item_layout, num_rows, config.tower, prior, encoders
-    model = TwoTower(*towers, sequence, history_encoder)
+    model = TwoTower(*towers, sequence, history_encoder, repeats)
     for feature in item_layout.features:
         if feature.content:
             encoder = encoders[feature.content]
@@ -241,6 +243,44 @@ def build_model(spec: FeatureSpec, config: TrainConfig, inputs: TrainInputs) -> 
             if not encoder.trainable:
                 catalogue.replace_contents(feature.name, embed)
     return model, catalogue
+
+
+def lay_out_history(
+    spec: FeatureSpec, config: TrainConfig, query_layout: FeatureLayout, item_layout: FeatureLayout, num_items: int
+) -> tuple[FeatureLayout, RepeatTerm | None]:
+    """The layout of queries with what is read of their item sequences, and the term of what they chose before.
+
+    Raises:
+        ValueError: the term is asked for, but there is no item sequence, or its codes do not name single items.
+    """
+    sequences, setting = spec.item_sequences, config.history.repeats
+    last = {sequence.name: config.history.length for sequence in sequences}
+    layout = replace(query_layout, last=last)
+    if setting == "off" or (setting == "auto" and (not sequences or spec.evaluation.mask_seen)):
+        return layout, None
+    if not sequences:
+        raise ValueError(
+            "train.history.repeats=on needs an item_sequence among the query features. Received: none. "
+            "Add one to the spec or set train.history.repeats=off."
+        )
+    item_id = spec.sequence_id_feature
+    if item_id.min_count > 1:
+        raise ValueError(
+            f"train.history.repeats needs a code of its own for every item. Received: feature {item_id.name!r} with "
+            f"min_count: {item_id.min_count}. Remove min_count or set train.history.repeats=off."
+        )
+    # All sequences hold the same choices; the longest holds most of them.
+    longest = max(sequences, key=lambda sequence: sequence.length).name
+    names = [feature.name for feature in item_layout.features]
+    if item_id.name not in names:
+        raise ValueError(
+            f"train.history.repeats needs {item_id.name!r} among the features of the item tower. Received: {names}. "
+            "Add it or set train.history.repeats=off."
+        )
+    slot = names.index(item_id.name)
+    encoded, offset = item_layout.features[slot], item_layout.offsets[slot]
+    term = RepeatTerm(config.temperature, slot, offset + encoded.size - encoded.unknown, num_items)
+    return replace(layout, history=longest), term
 
 
 def _make_encoders(config: TrainConfig, features: Sequence[EncodedFeature]) -> dict[str, Encoder]:

@@ -179,6 +179,40 @@ def test_a_floor_that_was_not_given_is_not_checked(make_arms, make_spec):
     assert "not checked: Floor of own counts." in report["verdict"]["reasons"][-1]
 
 
+def add_repeats(arm):
+    """Every held-out item but each first one of its query was chosen before, and is sure to come again."""
+    (path,) = Path(arm.query_dir).glob("*.parquet")
+    rows = pq.read_table(path)
+    ids = [
+        [] if number % 4 == 0 else [b"gone", b"item-%d" % row]
+        for number, row in enumerate(rows["item_row"].to_pylist())
+    ]
+    rows = rows.append_column("repeat_ids", pa.array(ids, pa.list_(pa.binary())))
+    rows = rows.append_column("repeat_scores", pa.array([[99.0] * len(own) for own in ids], pa.list_(pa.float32())))
+    pq.write_table(rows.append_column("repeat_temperature", pa.array([0.1] * len(rows), pa.float32())), path)
+
+
+@pytest.mark.parametrize(
+    ("arms", "told"),
+    [
+        ([], "Score: dot product of the embeddings."),
+        ([0, 1], "embeddings; of an item that the query has chosen before also a learned chance that it comes again."),
+        ([1], "also a learned chance that it comes again in the treatment."),
+    ],
+    ids=["none", "both", "treatment"],
+)
+def test_items_that_may_come_again_are_ranked_by_that_too_and_it_is_told(make_arms, make_spec, arms, told):
+    made = make_arms(3.0, 3.0)
+    for arm in arms:
+        add_repeats(made[arm])
+    report = evaluate_arms(make_spec(group_by="event", mask_seen=False), *made, CONFIG)
+    (corpus,) = (row["statement"] for row in report["protocol"] if row["topic"] == "Corpus")
+    assert corpus.endswith(told)
+    recall = next(row for row in report["metrics"] if row["metric"] == "recall_at_10")
+    for number, name in enumerate(("control", "treatment")):
+        assert (recall[name] >= 0.75) == (number in arms)
+
+
 def test_the_same_model_twice_is_held(make_arms, make_spec):
     report = evaluate_once(make_spec(), *make_arms(0.5, 0.5), CONFIG, CUTS)
     assert report["verdict"]["word"] == "hold"

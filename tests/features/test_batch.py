@@ -1,5 +1,6 @@
 """Flat bags of codes, and the catalogue in memory, against a loop over records."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -75,6 +76,26 @@ def test_records_without_any_value_are_a_batch():
     assert bags(batch) == {}
     assert np.isnan(batch.dense["shape"]).all()
     assert int(batch.num_records) == 2
+
+
+def test_of_a_sequence_the_last_values_are_features_and_the_history_holds_all():
+    """A tag sequence of offset 5: gaps in a row count for nothing, an empty row has no history."""
+    (layout,), _ = lay_out([(ITEM[:2], [False, True])])
+    layout = dataclasses.replace(layout, last={"tags": 2}, history="tags")
+    values = tf.constant([0, 3, 1, 1, 2, 3], tf.int64)
+    rows = tf.constant([[0, 0], [0, 2], [0, 3], [2, 1], [3, 0], [3, 1]], tf.int64)
+    sparse = {"id": tf.sparse.from_dense(tf.ones([4, 1], tf.int64)), "tags": tf.SparseTensor(rows, values, [4, 4])}
+    batch = batch_from_sparse(layout, sparse, 4)
+    assert batch.history.codes.numpy().tolist() == [5 + 0, 5 + 3, 5 + 1, 5 + 1, 5 + 2, 5 + 3]
+    assert batch.history.records.numpy().tolist() == [0, 0, 0, 2, 3, 3]
+    assert {key: value for key, value in bags(batch).items() if key[1] == 1} == {
+        (0, 1): [5 + 1, 5 + 3],
+        (2, 1): [5 + 1],
+        (3, 1): [5 + 2, 5 + 3],
+    }
+    plain = batch_from_sparse(dataclasses.replace(layout, last={}, history=None), sparse, 4)
+    assert len(plain.history.codes) == 0
+    assert bags(plain)[0, 1] == [5 + 0, 5 + 1, 5 + 3]
 
 
 # --- Catalogue ----------------------------------------------------------------------------------------

@@ -288,6 +288,19 @@ def test_is_excluded_equals_sets():
     np.testing.assert_array_equal(export.is_excluded(tf.constant(ids), tf.constant(exclude)), expected)
 
 
+@pytest.mark.parametrize("num_buckets", [2**63 - 1, 40], ids=["no hashes alike", "hashes alike"])
+def test_rows_are_found_by_id(monkeypatch, num_buckets):
+    """Of 12 ids in 40 buckets two almost always have one hash, by most keys."""
+    monkeypatch.setattr(export, "_NUM_BUCKETS", num_buckets)
+    rows = export.IdRows(tf.Variable([f"film-{row}" for row in range(12)]))
+    asked = [["film-3", ""], ["film-11", "no film"], ["film-0", "film-3"]]
+    assert rows.find(tf.constant(asked)).numpy().tolist() == [[3, -1], [11, -1], [0, 3]]
+    everything = [f"film-{row}" for row in (*range(12), *range(12, 200))]
+    assert rows.find(tf.constant(everything)).numpy().tolist() == [*range(12), *[-1] * 188]
+    assert rows.find(tf.zeros([2, 0], tf.string)).shape == (2, 0)
+    assert (rows._key > 0) == (num_buckets == 40)
+
+
 def test_keep_best_keeps_the_order_of_equal_scores():
     ids, scores = tf.constant([["a", "b", "c", "d"]]), tf.constant([[0.5, 0.5, 0.5, -np.inf]])
     best = export.keep_best(ids, scores, tf.constant([["b"]]), tf.constant(4))

@@ -99,6 +99,22 @@ def test_item_logits_add_to_the_scores_of_all_queries():
     assert abs(float(found - losses.batch_softmax(case["queries"], case["items"], *settings))) > 1e-3
 
 
+def test_a_repeat_is_as_likely_as_the_sum_of_two_chances():
+    """Query 0 has chosen its own item before, query 1 the other one: e^2 + e^1.5 and e^0 + e^-1."""
+    repeats = tf.constant([[1, 0], [0, 0]], tf.int64), tf.constant([-1.0, 1.5])
+    own, other = np.e**2 + np.e**1.5, 1 + np.e**-1
+    expected = np.log((own + 1) / own) + np.log((np.e**2 + other) / np.e**2)
+    assert two_by_two(repeats=repeats) == pytest.approx(expected / 2)
+    # The prior and the correction of item 0, drawn thrice as often, are as ever; the prior is no part of r.
+    own, other = (np.e ** (2 + 0.5) + np.e**1.5) / 0.75, (np.e**0.5 + np.e**-1) / 0.75
+    losses_of = np.log((own + 1 / 0.25) / own), np.log((np.e**2 / 0.25 + other) / (np.e**2 / 0.25))
+    log_proposal = np.log([0.75, 0.25]).tolist()
+    found = two_by_two(repeats=repeats, item_logits=[0.5, 0.0], log_proposal=log_proposal)
+    assert found == pytest.approx(np.mean(losses_of))
+    nothing = tf.zeros([0, 2], tf.int64), tf.zeros([0])
+    assert two_by_two(repeats=nothing) == two_by_two()
+
+
 def test_without_weights_rows_weigh_the_same():
     case = make_case()
     expected = loop_softmax(**case | {"weights": np.ones(12)})

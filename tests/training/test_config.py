@@ -4,8 +4,8 @@ import pytest
 
 from recsys_ssl.encoders.molecule.settings import GroverConfig
 from recsys_ssl.models.two_tower import TowerConfig
-from recsys_ssl.settings import build, nest
-from recsys_ssl.training.config import SslConfig, TrainConfig
+from recsys_ssl.settings import build, nest, parse_section
+from recsys_ssl.training.config import HistoryConfig, SslConfig, TrainConfig
 
 NAN = float("nan")
 
@@ -59,6 +59,8 @@ def test_the_defaults_are_valid_and_give_the_towers_their_sizes():
         ("ssl.regularizer", "cmf"),
         ("ssl.correlation", "normalized"),
         ("logq", "counts"),
+        ("history.length", 0),
+        ("history.repeats", "maybe"),
     ],
     ids=str,
 )
@@ -96,6 +98,14 @@ def test_pretrained_encoders_are_named_by_kind():
 def test_an_unknown_setting_is_refused_by_name(settings, message):
     with pytest.raises(ValueError, match=message):
         make(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("on", "on"), ("off", "off"), ("true", "on"), ("auto", "auto"), ("'off'", "off")]
+)
+def test_a_switch_is_read_from_yaml(text, value):
+    config = parse_section("train", TrainConfig, [f"train.history.repeats={text}", "train.history.length=7"])
+    assert config.history == HistoryConfig(7, value)
 
 
 @pytest.mark.parametrize("logq", ["none", "streaming"])

@@ -195,7 +195,7 @@ def test_a_frozen_encoder_shows_whole_molecules_in_masked_views(make_step):
 def test_graph_and_eager_steps_agree(make_step):
     settings = {"ssl_regularizer": "item_masks", "dropout": 0.3, "make_encoder": MeanOfAtoms}
     eager, compiled = make_step(**settings), make_step(**settings)
-    specs = tf.nest.map_structure(lambda x: tf.TensorSpec([None] * x.shape.rank, x.dtype), make_batch())
+    specs = tf.nest.map_structure(lambda x: tf.TensorSpec([None] * len(x.shape), x.dtype), make_batch())
     take = compiled.compile(specs)
     for seed in range(2):
         expected, found = eager.take(make_batch(seed)), take(make_batch(seed))

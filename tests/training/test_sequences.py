@@ -166,6 +166,18 @@ def test_windows_hold_what_single_events_hold(walks, towers):
     assert all(codes == [code_of(item) for item in items] for _, codes, items, _ in histories_of(windows))
 
 
+def test_windows_hold_the_choices_that_may_come_again(walks, towers):
+    def choices_of(batch):
+        codes, records = (part.numpy() for part in batch.query.history)
+        rows = batch.item_rows.numpy().tolist()
+        return sorted((row, codes[records == record].tolist()) for record, row in enumerate(rows))
+
+    windows, events = map(choices_of, parse_both(walks, towers))
+    assert windows == events
+    assert sum(len(codes) for _, codes in windows) > 1000
+    assert towers.model.repeats is not None
+
+
 def test_one_pass_gives_the_queries_of_single_events(walks, towers):
     windows, events = parse_both(walks, towers)
     order = [np.lexsort((batch.item_rows.numpy(), *np.round(embed(towers, batch), 3).T)) for batch in (windows, events)]
@@ -268,6 +280,14 @@ def test_batches_of_any_windows_take_one_trace(walks, configure):
     assert take.experimental_get_tracing_count() == traces
 
 
+def come_again(model, codes, code):
+    """The logit of an item of a history to be chosen again, see `RepeatTerm`."""
+    if code not in codes:
+        return -np.inf
+    age = codes[::-1].index(code)
+    return model.repeats.weight.numpy() @ [1, np.log(codes.count(code)), np.log(1 + age)]
+
+
 def test_what_a_query_chose_itself_is_no_negative(walks, towers, configure):
     """The loss of a step against a loop over events, candidates and their queries."""
     config = configure(temperature=0.5, unknown_query_rate=0.0, logq="none")
@@ -276,10 +296,12 @@ def test_what_a_query_chose_itself_is_no_negative(walks, towers, configure):
     batch = batch._replace(histories=batch.histories._replace(gaps=tf.zeros_like(batch.histories.gaps)))
     queries, items = embed(towers, batch), towers.items.numpy()
     rows, owner = batch.item_rows.numpy(), batch.histories.owner.numpy()
+    chosen = tf.RaggedTensor.from_value_rowids(*batch.query.history, nrows=len(rows)).to_list()
     losses = []
-    for query, row, own in zip(queries, rows, owner):
+    for query, row, own, codes in zip(queries, rows, owner, chosen):
         others = [other for other, its in zip(rows, owner) if its != own and other != row]
-        logits = items[[row, *others]] @ query / 0.5
+        again = [come_again(towers.model, codes, code_of(other)) for other in (row, *others)]
+        logits = np.logaddexp(items[[row, *others]] @ query / 0.5, again)
         losses.append(np.log(np.exp(logits).sum()) - logits[0])
     assert float(step._supervised_loss(batch)) == pytest.approx(np.mean(losses), rel=1e-4)
 

@@ -406,7 +406,7 @@ def test_an_adagrad_step_by_hand(make_step):
 def test_graph_and_eager_steps_agree_and_the_loss_falls(make_step, regularizer):
     eager, compiled = make_step(ssl_regularizer=regularizer), make_step(ssl_regularizer=regularizer)
     batch = make_batch()
-    specs = tf.nest.map_structure(lambda x: tf.TensorSpec([None] * x.shape.rank, x.dtype), batch)
+    specs = tf.nest.map_structure(lambda x: tf.TensorSpec([None] * len(x.shape), x.dtype), batch)
     take = compiled.compile(specs)
     figures = [take(batch) for _ in range(20)]
     for expected in figures[:2]:
