@@ -162,7 +162,7 @@ def run_trial(trial: Trial) -> Trial:
 
 def make_config(trial: Trial):
     """The training settings of an arm: the data set's own, then the arm's, then the trial's."""
-    arm: dict[str, Any] = {"ssl.regularizer": trial.arm}
+    arm: dict[str, Any] = {"ssl.regularizer": trial.arm, "ssl.towers": "item"}
     if trial.arm == "random_start":
         arm = {"ssl.regularizer": "none", "start.ids": "random"}
     if trial.arm in PROPOSALS:

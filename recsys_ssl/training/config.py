@@ -13,7 +13,7 @@ from recsys_ssl.models.two_tower import TowerConfig
 from recsys_ssl.settings import build
 from recsys_ssl.training.regularizers import REGULARIZERS
 
-SslTowers = Literal["item", "both"]
+SslTowers = Literal["auto", "item", "both"]
 Schedule = Literal["constant", "linear"]
 Correlation = Literal["raw", "normalised"]
 LogQ = Literal["none", "exact", "streaming"]
@@ -31,7 +31,7 @@ class SslConfig:
             whole items, which spread out. `across_towers` hides nothing: where queries are items, both towers'
             vectors of an item must find each other.
         towers: towers of the two views: the `item` tower for both (the paper's), or `both`: one view through the
-            query tower, one through the item tower, for data sets whose queries are items.
+            query tower, one through the item tower, for data sets whose queries are items; `auto`: these have `both`.
         weight: alpha, weight of the auxiliary loss (Eq. 5).
         alignment_weight: weight of the masked views beside the spread-out term (`masked_spread_out` only).
         temperature: of the auxiliary loss.
@@ -43,7 +43,7 @@ class SslConfig:
     """
 
     regularizer: str = "item_masks"
-    towers: SslTowers = "item"
+    towers: SslTowers = "auto"
     weight: float = 0.3
     alignment_weight: float = 0.3
     temperature: float = 0.07

@@ -71,6 +71,8 @@ class TrainStep(tf.Module):
             self.frequency = sampling.StreamingFrequency(4 * catalogue.num_items, initial_gap)
         self._regularizer = REGULARIZERS[config.ssl.regularizer]
         self._check_regularizer(mutual_information)
+        across = config.ssl.towers == "both" or (config.ssl.towers == "auto" and same_as_items)
+        self._crosses_towers = across or self._regularizer.crosses_towers
         self._masks = None
         if self._regularizer.needs_correlations and mutual_information is not None:
             self._masks = tf.constant(views.correlated_masks(mutual_information))
@@ -230,7 +232,7 @@ class TrainStep(tf.Module):
         visible = self._draw_visible(items)
         dropout = ssl.value_dropout if self._regularizer.drops_values else 0.0
         kept = views.drop_values(items, self.model.item_layout, dropout, 2, self._seed(TrainStream.VALUE_DROPOUT))
-        if ssl.towers == "both" or self._regularizer.crosses_towers:
+        if self._crosses_towers:
             first = self.model.embed_queries(items, visible[:1], kept[:, :1], self._encode_masked(0))
             second = self.model.embed_items(items, visible[1:], kept[:, 1:], self._encode_masked(1))
         else:
@@ -246,7 +248,7 @@ class TrainStep(tf.Module):
         visible = self._draw_visible(items)[:1]
         seed = self._seed(TrainStream.VALUE_DROPOUT)
         kept = views.drop_values(items, self.model.item_layout, ssl.value_dropout, 1, seed)
-        embed = self.model.embed_queries if ssl.towers == "both" else self.model.embed_items
+        embed = self.model.embed_queries if self._crosses_towers else self.model.embed_items
         whole = self.model.embed_items(items, passes=self._encode_whole())
         alignment = losses.contrast(embed(items, visible, kept, self._encode_masked(0)), whole, ssl.temperature)
         return losses.spread_out(whole, ssl.temperature) + ssl.alignment_weight * alignment

@@ -180,8 +180,9 @@ def test_the_self_supervised_loss_is_equation_3_on_two_views_of_uniform_items(
     np.testing.assert_allclose(figures["loss"], figures["supervised_loss"] + 0.7 * expected, rtol=1e-4)
 
 
-def test_one_view_may_go_through_the_query_tower(monkeypatch, make_step, slow_towers):
-    settings = {"ssl_regularizer": "item_masks", "ssl_towers": "both", "ssl_value_dropout": 0.4}
+@pytest.mark.parametrize("ssl_towers", ["auto", "both"])
+def test_one_view_may_go_through_the_query_tower(monkeypatch, make_step, slow_towers, ssl_towers):
+    settings = {"ssl_regularizer": "item_masks", "ssl_towers": ssl_towers, "ssl_value_dropout": 0.4}
     step, towers = make_step(same_as_items=True, **settings), Towers(make_step(same_as_items=True), slow_towers)
     masks, dropped = Spy(monkeypatch, views, "draw_per_item"), Spy(monkeypatch, views, "drop_values")
     gathered = Spy(monkeypatch, step._catalogue, "gather")
