@@ -105,7 +105,7 @@ def test_an_unknown_setting_is_refused_by_name(settings, message):
 )
 def test_a_switch_is_read_from_yaml(text, value):
     config = parse_section("train", TrainConfig, [f"train.history.repeats={text}", "train.history.length=7"])
-    assert config.history == HistoryConfig(7, value)
+    assert config.history == HistoryConfig(length=7, repeats=value)
 
 
 @pytest.mark.parametrize("logq", ["none", "streaming"])
