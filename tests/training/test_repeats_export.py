@@ -37,10 +37,10 @@ def model(shop, shop_inputs, make_config):
 @pytest.fixture(scope="module")
 def exported(shop, model, tmp_path_factory):
     """Directories of the towers, the embeddings, the index and the recommenders."""
-    spec, towers, _ = model
+    spec, towers, catalogue = model
     root = tmp_path_factory.mktemp("repeats")
     places = {name: str(root / name) for name in ("towers", "items", "queries", "index", *VARIANTS)}
-    export_towers(towers, spec, shop.encoded.query_transform, shop.encoded.item_transform, places["towers"])
+    export_towers(towers, spec, shop.encoded.query_transform, shop.encoded.item_transform, places["towers"], catalogue)
     embed.embed_items(places["towers"], shop.raw.catalogue, places["items"])
     arguments = (shop.raw.interactions, shop.raw.catalogue, "test", spec)
     embed.embed_queries(places["towers"], *arguments, places["queries"], batch_size=64)
