@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_ssl import examples
+from recsys_ssl import examples, lists
 from recsys_ssl.index import raw_inputs
 from recsys_ssl.index.embed import embed
 from recsys_ssl.training.data import parse
@@ -219,5 +219,7 @@ def test_beam_embeds_raw_records_with_their_times(shop, sequential):
         "timestamp_us": (tf.int64, 1),
     }
     batches = examples.read_batches(examples.list_shards(shop.raw.interactions, "test"))
-    found = np.concatenate([embed(towers, "embed_query", specs, records) for records in batches])
+    columns = [embed(towers, "embed_query", specs, records) for records in batches]
+    assert all(set(found) == {"vector"} for found in columns)
+    found = np.concatenate([lists.to_vectors(found["vector"]) for found in columns])
     np.testing.assert_allclose(found, ask(sequential, raw_queries(shop)), rtol=1e-4, atol=1e-5)
