@@ -205,7 +205,7 @@ def test_items_that_may_come_again_are_ranked_by_that_too_and_it_is_told(make_ar
     made = make_arms(3.0, 3.0)
     for arm in arms:
         add_repeats(made[arm])
-    report = evaluate_arms(make_spec(group_by="event", mask_seen=False), *made, CONFIG)
+    report = evaluate_once(make_spec(group_by="event", mask_seen=False), *made, CONFIG)
     (corpus,) = (row["statement"] for row in report["protocol"] if row["topic"] == "Corpus")
     assert corpus.endswith(told)
     recall = next(row for row in report["metrics"] if row["metric"] == "recall_at_10")
