@@ -5,29 +5,23 @@ Everything lies under `build/evidence`; what is there already is not made again.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import tensorflow as tf
-
 from benchmarks.claims import ROOT
+from benchmarks.evidence.thinning import thin
 from pipelines.stages.correlate import correlate_features
 from pipelines.stages.ingest import ingest_logs
 from pipelines.stages.transform import transform_features
-from recsys_ssl import artifacts, examples, lists
-from recsys_ssl.features.windows import write_windows
+from recsys_ssl import artifacts
 from recsys_ssl.logs.transforms import IngestConfig
-from recsys_ssl.spec import FeatureSpec, ItemSequenceFeature, Split
+from recsys_ssl.spec import FeatureSpec, Split
 from recsys_ssl.spec_files import load_spec
 from recsys_ssl.training.train import TrainInputs
 
 WORK = ROOT / "build" / "evidence"
-_SHARE_STREAM = 7  # keeps the draw of the share apart from other draws of the same seed
 
 
 # What all arms share. The tables of `hidden_layer` and `large_accumulator` show the two that are not the defaults.
@@ -215,42 +209,8 @@ def prepare(name: str, split_seed: int = 0, share: float = 1.0, seed: int = 0) -
     if share == 1.0:
         return Prepared(spec, _inputs(whole, whole))
     thinned = WORK / "data" / f"{name}-{split_seed}-{share:g}-{seed}"
-    make_once(thinned, lambda to: thin(whole, to, share, seed, spec.item_sequences))
+    make_once(thinned, lambda to: thin(whole, to, share, seed, spec))
     return Prepared(spec, _inputs(thinned, whole))
-
-
-def thin(source: Path, to: Path, share: float, seed: int, sequences: Sequence[ItemSequenceFeature] = ()) -> None:
-    """Keeps a random share of the training positives and counts the catalogue's anew.
-
-    Vocabularies, correlations, query features and the held-out splits are those of the whole log. The windows of
-    `sequences` hold the kept positives alone.
-    """
-    interactions, catalogue = source / "encoded-interactions", source / "encoded-catalogue"
-    for split in ("eval", "test"):
-        shutil.copytree(examples.split_dir(interactions, split), examples.split_dir(to / "encoded-interactions", split))
-    shards = tf.data.TFRecordDataset(examples.list_shards(interactions, "train"), compression_type="GZIP")
-    records = np.concatenate(list(shards.batch(4096).as_numpy_iterator()))
-    drawn = np.random.default_rng([seed, _SHARE_STREAM]).permutation(len(records))
-    kept = records[np.sort(drawn[: round(share * len(records))])]
-    target = Path(examples.split_dir(to / "encoded-interactions", "train"))
-    target.mkdir()
-    with tf.io.TFRecordWriter(str(target / "kept.tfrecord.gz"), "GZIP") as writer:
-        for record in kept:
-            writer.write(record)
-    if sequences:
-        tables = [pa.Table.from_batches([batch]) for batch in examples.read_batches([str(target / "kept.tfrecord.gz")])]
-        (events,) = lists.concat_tables(tables).combine_chunks().to_batches()
-        write_windows(events, sequences, str(to / "encoded-interactions"), "kept")
-
-    rows = tf.io.parse_example(kept, {"item_row": tf.io.FixedLenFeature([], tf.int64)})["item_row"].numpy()
-    parts = list(examples.read_batches(examples.list_shards(catalogue, examples.CATALOGUE_SPLIT)))
-    counts = np.bincount(rows, minlength=sum(items.num_rows for items in parts))
-    for number, items in enumerate(parts):
-        own = counts[lists.flat(items, "item_row", pa.int64())[0]]
-        columns = list(items.columns)
-        columns[items.schema.get_field_index("train_count")] = lists.single(own)
-        recounted = pa.RecordBatch.from_arrays(columns, names=items.schema.names)
-        examples.write_shard(recounted, to / "encoded-catalogue", examples.CATALOGUE_SPLIT, f"part-{number:05d}")
 
 
 def _prepare_whole(spec: FeatureSpec, data_dir: Path, to: Path) -> None:

@@ -5,11 +5,10 @@ import math
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from benchmarks.claims import ROOT
 from benchmarks.evidence import run
-from benchmarks.evidence.datasets import DATASETS, QUERIES_ARE_ITEMS, REPEATED, TIMED, thin
+from benchmarks.evidence.datasets import DATASETS, QUERIES_ARE_ITEMS, REPEATED, TIMED
 from benchmarks.evidence.trials import (
     ARMS,
     BASELINES,
@@ -21,7 +20,6 @@ from benchmarks.evidence.trials import (
     make_config,
     read_trials,
 )
-from recsys_ssl import examples
 from recsys_ssl.baselines.settings import GRIDS, LADDERS, MOST_TRIALS
 from recsys_ssl.evaluation.queries import RankingTask
 from recsys_ssl.spec_files import load_spec
@@ -191,45 +189,6 @@ def test_every_arm_of_towers_has_valid_settings(dataset):
 
 def test_arms_have_labels_of_their_own():
     assert len(set(ARMS.values())) == len(BASELINES) + len(REGULARIZERS) + len(PROPOSALS)
-
-
-# --- Shares --------------------------------------------------------------------------------------------
-
-
-def read_column(root, split, name):
-    batches = examples.read_batches(examples.list_shards(root, split))
-    return np.concatenate([b.column(b.schema.get_field_index(name)).flatten().to_numpy() for b in batches])
-
-
-def test_a_share_keeps_distinct_events_and_counts_them_anew(shop, tmp_path):
-    source = tmp_path / "whole"
-    source.mkdir()
-    (source / "encoded-interactions").symlink_to(shop.encoded.interactions)
-    (source / "encoded-catalogue").symlink_to(shop.encoded.catalogue)
-    kept = {}
-    for name, seed in (("one", 0), ("same", 0), ("other", 1)):
-        thin(source, tmp_path / name, 0.25, seed, shop.spec.item_sequences)
-        kept[name] = read_column(tmp_path / name / "encoded-interactions", "train", "item_row")
-    rows = read_column(source / "encoded-interactions", "train", "item_row")
-    assert len(kept["one"]) == round(0.25 * len(rows))
-    np.testing.assert_array_equal(kept["one"], kept["same"])
-    assert not np.array_equal(kept["one"], kept["other"])
-
-    (windows,) = examples.list_shards(tmp_path / "one" / "encoded-interactions", "sequences")
-    (batch,) = examples.read_batches([windows])
-    events = batch.column(batch.schema.get_field_index("event")).flatten().to_pylist()
-    examples_of = [tf.train.Example.FromString(event).features.feature for event in events]
-    found = [example["item_row"].int64_list.value[0] for example in examples_of]
-    assert sorted(found) == sorted(kept["one"].tolist())
-
-    counts = read_column(tmp_path / "one" / "encoded-catalogue", "catalogue", "train_count")
-    np.testing.assert_array_equal(counts, np.bincount(kept["one"], minlength=len(counts)))
-    assert (counts <= read_column(source / "encoded-catalogue", "catalogue", "train_count")).all()
-    for split in ("eval", "test"):
-        held_out = [
-            read_column(root / "encoded-interactions", split, "item_row") for root in (source, tmp_path / "one")
-        ]
-        np.testing.assert_array_equal(*held_out)
 
 
 # --- Judging -------------------------------------------------------------------------------------------
