@@ -97,10 +97,9 @@ DATASETS = {
         full={
             **_USERS,
             **_HALF,
-            **_FACTORS,
             "unknown_query_rate": 0.0,
             "temperature": 0.3,
-            "learning_rate": 0.03,
+            "learning_rate": 0.1,
             "steps": 800,
             "eval_every": 100,
         },

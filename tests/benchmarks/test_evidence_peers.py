@@ -42,5 +42,5 @@ def test_what_lacks_trials_is_shown_as_such_and_nothing_is_recorded(tmp_path, ca
     (tmp_path / "evidence").mkdir()
     (tmp_path / "evidence" / "trials.jsonl").write_text(Trial("tune", "frappe", "popular").to_json() + "\n")
     peers.main([], tmp_path)
-    assert capsys.readouterr().out.count("not tested yet") == len(peers.STUDIED) + len(peers.DENSE)
+    assert capsys.readouterr().out.count("not tested yet") == len(peers.STUDIED) + len(peers.START_AT_FACTORS)
     assert not (tmp_path / "retrieval.json").exists()
