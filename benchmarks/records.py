@@ -46,22 +46,22 @@ def to_line(trial: Any) -> str:
 def read_lines(path: Path, make: Callable[[Mapping[str, Any]], Trial | None]) -> list[Trial]:
     """The trials of a file whose keys are still those of what was run; none when there is no file.
 
-    A line that a kill cut off is left out.
+    A line that a kill cut off is left out, and so is all but the last of a trial that was run again.
 
     Args:
         make: fields of a trial -> the trial; None for one that the study no longer knows.
     """
     if not path.exists():
         return []
-    trials = []
+    trials: dict[str, Trial] = {}
     for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
         if line.endswith("\n"):
             facts = json.loads(line)
             key = facts.pop("key")
             trial = make(facts)
             if trial is not None and trial.key == key:
-                trials.append(trial)
-    return trials
+                trials[key] = trial
+    return list(trials.values())
 
 
 def end_last_line(path: Path) -> None:

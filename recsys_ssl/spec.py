@@ -291,7 +291,6 @@ class FeatureSpec(StrictModel):
     @property
     def event_features(self) -> tuple[TableFeature, ...]:
         # Neither items nor events have item sequences, see `_is_consistent`.
-        # Neither items nor events have item sequences, see `_is_consistent`.
         return tuple(f for f in self.events.features if isinstance(f, ColumnFeature))
 
     @property

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import pages
 from benchmarks.claims import RESULTS, ROOT
-from benchmarks.evidence.markdown import GAP, bold, grid, points, spread
+from benchmarks.evidence.cells import GAP, bold, grid, points, spread
 from benchmarks.evidence.tables import write
 
 TOPIC = "compounds"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from benchmarks.evidence.cells import GAP, bold, grid, p_holm, p_text, percent, points, relative, settings_text, spread
 
 Tables = Mapping[str, Any]
 
@@ -31,7 +33,6 @@ _VIEWS = {
     "dropout_only": "single values dropped (value dropout)",
     "whole": "nothing hidden",
 }
-GAP = "–"
 
 
 # --- Tables -----------------------------------------------------------------------------------------
@@ -56,8 +57,8 @@ def render_main(tables: Tables) -> str:
                     _cell(cells, "none"),
                     GAP if best is None else f"{_cell(cells, best)} ({labels[best]})",
                     *(_cell(cells, arm) for arm in tables["groups"]["treatments"]),
-                    _relative(against),
-                    _p_value(against),
+                    relative(against),
+                    p_holm(against),
                 ]
             )
     note = (
@@ -86,10 +87,10 @@ def render_headline(tables: Tables) -> str:
             [
                 DATASET_LABELS[dataset],
                 "100%" if share == "full" else "10%",
-                _percent(_mean(cells["none"])),
-                bold(_percent(_mean(cells[recommended])), ahead),
-                _relative(_comparison(tables, share, dataset, recommended, "none")),
-                f"{bold(_percent(_mean(cells[best])), not ahead)} ({labels[best]})",
+                percent(_mean(cells["none"])),
+                bold(percent(_mean(cells[recommended])), ahead),
+                relative(_comparison(tables, share, dataset, recommended, "none")),
+                f"{bold(percent(_mean(cells[best])), not ahead)} ({labels[best]})",
                 points(against) if against else GAP,
             ]
         )
@@ -109,9 +110,9 @@ def render_towers(tables: Tables) -> str:
     values = {claim["id"]: claim["value"] for claim in tables.get("towers") or []}
     if not values:
         return "Not measured yet."
-    rows = [["plain towers (no auxiliary loss)", _percent(values["none"]), ""]]
+    rows = [["plain towers (no auxiliary loss)", percent(values["none"]), ""]]
     for arm, label in _VIEWS.items():
-        rows.append([label, *(_percent(values.get(f"{arm}_{towers}")) for towers in ("item", "both"))])
+        rows.append([label, *(percent(values.get(f"{arm}_{towers}")) for towers in ("item", "both"))])
     header = ["Views of the auxiliary loss", "both through the item tower", "one through the query tower"]
     note = (
         "Recall@50 in % on the validation split of Wikispeedia, all training data, mean of two training seeds. "
@@ -154,9 +155,9 @@ def render_slices(tables: Tables) -> str:
                 pairs = next((of["slices"][part]["pairs"] for arm in arms if (of := cells.get(arm))), None)
                 values = {arm: cells[arm]["slices"][part]["recall_at_50"] for arm in arms if arm in cells}
                 best = _best({arm: value[0] for arm, value in values.items() if value})
-                shown = [bold(_percent((values.get(arm) or [None])[0]), arm in best) for arm in arms]
+                shown = [bold(percent((values.get(arm) or [None])[0]), arm in best) for arm in arms]
                 count = GAP if pairs is None else f"{pairs:,.0f}"
-                rows.append([DATASET_LABELS[dataset], part, count, *shown, _relative(gains.get(part))])
+                rows.append([DATASET_LABELS[dataset], part, count, *shown, relative(gains.get(part))])
         header = ["Data set", "Items", "Pairs", *(labels[arm] for arm in arms), "gain over none"]
         blocks += [f"Recall@50 in %, with {name}:", grid(header, rows, left=2)]
     note = (
@@ -214,8 +215,8 @@ def render_proposals(tables: Tables) -> str:
                 for arm in arms:
                     row = (found.get(arm) or {}).get("recall_at_50" if part == "all" else part)
                     own = _values_of(cells.get(arm), part)
-                    shown.append(_percent(own) + (f", {points(row)}" if row else ""))
-                rows.append([DATASET_LABELS[dataset], part, _percent(value), *shown])
+                    shown.append(percent(own) + (f", {points(row)}" if row else ""))
+                rows.append([DATASET_LABELS[dataset], part, percent(value), *shown])
         header = ["Data set", "Items", "exact logQ", *(labels[arm] for arm in arms)]
         blocks += [f"Recall@50 in %, with {name}:", grid(header, rows, left=2)]
     note = "After the comma: the difference from exact logQ in percentage points (95% interval over users and seeds)."
@@ -252,7 +253,7 @@ def render_splits(tables: Tables) -> str:
     """The recommended arm over none on other random splits of one data set."""
     splits, labels = tables["splits"], tables["labels"]
     rows = [
-        [seed, _percent(row["values"][1]), _percent(row["values"][0]), points(row), _relative(row), _p(row["p"])]
+        [seed, percent(row["values"][1]), percent(row["values"][0]), points(row), relative(row), p_text(row["p"])]
         for seed, row in splits["rows"].items()
     ]
     if not rows:
@@ -278,7 +279,7 @@ def render_tuned(tables: Tables) -> str:
                 rows.append(
                     [
                         label,
-                        *(_settings(of) for of in found),
+                        *(settings_text(of) for of in found),
                         str(sum(of["tuning_trials"] for of in run)),
                         f"{minutes:.1f}" if minutes < 10 else f"{minutes:.0f}",
                     ]
@@ -336,7 +337,7 @@ def _against(tables: Tables, share: str, treatment: str, arms: Sequence[str]) ->
         cells = []
         for dataset in tables["datasets"]:
             row = _comparison(tables, share, dataset, treatment, arm)
-            text = f"{points(row)}, p {_p_value(row)}" if row else GAP
+            text = f"{points(row)}, p {p_holm(row)}" if row else GAP
             cells.append(bold(text, bool(row) and row["holm"] is not None and row["holm"] < 0.05))
         if any(cell != GAP for cell in cells):
             rows.append([tables["labels"][arm], *cells])
@@ -389,67 +390,3 @@ def _cell(cells: Mapping[str, Any], arm: str, metric: str = "recall_at_50") -> s
     if arm not in cells:
         return GAP
     return spread(cells[arm][metric]) + ("†" if cells[arm]["seeds"] < cells[arm]["expected"] else "")
-
-
-def spread(found: Sequence[float | None] | None) -> str:
-    """[mean, half of an interval or None] of a share, in %."""
-    if found is None:
-        return GAP
-    mean, half = found
-    return _percent(mean) + ("" if half is None else f" ± {100 * half:.2f}")
-
-
-def _percent(value: float | None) -> str:
-    return GAP if value is None else f"{100 * value:.2f}"
-
-
-def points(row: Mapping[str, Any]) -> str:
-    """The difference of a comparison with its interval, in percentage points."""
-    return _interval(row["difference"], lambda value: _signed(value, ".2f"))
-
-
-def _relative(row: Mapping[str, Any] | None) -> str:
-    if row is None or row["relative"] is None:
-        return GAP
-    return _interval(row["relative"], lambda value: f"{_signed(value, '.1f')}%")
-
-
-def _interval(found: Sequence[float | None], form: Callable[[float], str]) -> str:
-    value, low, high = found
-    return form(value) + (f" ({form(low)} to {form(high)})" if low is not None and high is not None else "")
-
-
-def _signed(value: float, form: str) -> str:
-    return f"{100 * value:+{form}}".replace("-", "\N{MINUS SIGN}")
-
-
-def _p_value(row: Mapping[str, Any] | None) -> str:
-    return GAP if row is None else _p(row["holm"])
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return GAP
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _settings(found: Mapping[str, Any] | None) -> str:
-    if found is None:
-        return GAP
-    texts = [", ".join(f"{name} {_setting(value)}" for name, value in of.items()) or "none" for of in found["settings"]]
-    return f"{' / '.join(texts)} ({found['tuning_trials']})"
-
-
-def _setting(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def bold(text: str, wanted: bool) -> str:
-    return f"**{text}**" if wanted and text != GAP else text
-
-
-def grid(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
-    """A Markdown table whose first `left` columns are aligned to the left, the others to the right."""
-    ruler = "|" + "---|" * left + "---:|" * (len(header) - left)
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (header, *rows)]
-    return "\n".join([lines[0], ruler, *lines[1:]])

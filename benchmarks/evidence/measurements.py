@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.evidence.markdown import DATASET_LABELS, grid
+from benchmarks.evidence.cells import grid
+from benchmarks.evidence.markdown import DATASET_LABELS
 
 FILES = {"step_cost": Path("evidence") / "step_cost.json", "embeddings": Path("evidence") / "embedding_map.json"}
 _SCORES = {"nmi": "NMI", "ami": "AMI", "accuracy": "Accuracy"}

@@ -22,7 +22,7 @@ from scipy.stats import ttest_rel
 
 from benchmarks import pages
 from benchmarks.claims import RESULTS, ROOT, keep_recorded, load
-from benchmarks.evidence.markdown import grid
+from benchmarks.evidence.cells import grid
 from benchmarks.molecules.claims import CONTROL, TREATMENT, make_claims, write_claims
 from benchmarks.molecules.datasets import DATASETS, Family
 from benchmarks.molecules.trials import ARMS, TRIALS, Trial, read_trials, sizes_of

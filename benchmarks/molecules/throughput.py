@@ -27,7 +27,7 @@ import tf_keras as keras
 
 from benchmarks import featurise as featurising
 from benchmarks.claims import RESULTS, describe_commit, describe_hardware
-from benchmarks.evidence.markdown import grid
+from benchmarks.evidence.cells import grid
 from benchmarks.evidence.step_cost import compare_times
 from benchmarks.molecules import chemprop
 from recsys_ssl.encoders.molecule.graph import MoleculeGraph, batch_molecules

@@ -212,3 +212,22 @@ def test_ranks_are_judged_pooled_and_by_ranking(tmp_path):
     assert found["user_recall_at_20"] == pytest.approx((2 / 3 + 1) / 2, abs=1e-6)
     gains = (1 / math.log2(2) + 1 / math.log2(12)) / (1 / math.log2(2) + 1 / math.log2(3) + 1 / math.log2(4))
     assert found["ndcg_at_20"] == pytest.approx((gains + 1 / math.log2(21)) / 2, abs=1e-6)
+
+
+def test_a_test_whose_ranks_are_not_there_is_run_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "RANKS", tmp_path)
+    options = run.argparse.Namespace(
+        datasets=["frappe"], shares=[1.0], arms=["popular"], purposes=["tune", "test"], seeds=1
+    )
+    (tuned,) = answer(run._list_pending([], options), lambda settings: 0.5)
+    (tested,) = run._list_pending([tuned], options)
+    assert tested.purpose == "test"
+    assert run._list_pending([tuned, tested], options) == [tested]
+    (tmp_path / f"{tested.key}.npz").touch()
+    assert run._list_pending([tuned, tested], options) == []
+
+
+def test_of_a_trial_that_was_run_again_the_last_counts(tmp_path):
+    trials = [Trial("test", "frappe", "popular", seconds=seconds) for seconds in (1.0, 2.0)]
+    (tmp_path / "trials.jsonl").write_text("".join(trial.to_json() + "\n" for trial in trials))
+    assert read_trials(tmp_path / "trials.jsonl") == [trials[1]]
