@@ -16,6 +16,12 @@ BASE = ["numpy>=1.26", "pyarrow>=10", "pydantic>=2", "pyyaml", "tensorflow>=2.16
 SERVE = ["scann[tf]>=1.3.2,<1.5"]
 # Encoders of molecules: pre-training, fine-tuning, embedding.
 MOLECULES = ["pandas>=1.5,<3", "rdkit", "scipy", "tf-keras>=2.16,<2.21"]
+# Encoders of images: the same.
+IMAGES = ["pillow>=10", "scikit-learn", "scipy", "tf-keras>=2.16,<2.21"]
+# What embeddings know of labels: clusters, probes, maps of them.
+CLUSTERING = ["matplotlib", "scikit-learn", "scipy", "umap-learn"]
+# Photon patterns to a 3-D intensity.
+DIFFRACTION = ["h5py", "matplotlib", "mrcfile", "numba", "scipy"]
 # From logs to the report, and the command line.
 PIPELINE = [
     *SERVE,
@@ -63,6 +69,9 @@ setup(
     extras_require={
         "serve": SERVE,
         "molecules": MOLECULES,
+        "images": IMAGES,
+        "clustering": CLUSTERING,
+        "diffraction": DIFFRACTION,
         "pipeline": PIPELINE,
         "baselines": BASELINES,
         "dev": DEV,
