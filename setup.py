@@ -20,6 +20,8 @@ MOLECULES = ["pandas>=1.5,<3", "rdkit", "scipy", "tf-keras>=2.16,<2.21"]
 IMAGES = ["pillow>=10", "scikit-learn", "scipy", "tf-keras>=2.16,<2.21"]
 # What embeddings know of labels: clusters, probes, maps of them.
 CLUSTERING = ["matplotlib", "scikit-learn", "scipy", "umap-learn"]
+# Search of settings: random, TPE, CMA-ES.
+TUNING = ["cmaes", "matplotlib", "optuna>=4,<5", "sqlalchemy>=1.4"]
 # Photon patterns to a 3-D intensity.
 DIFFRACTION = ["h5py", "matplotlib", "mrcfile", "numba", "scipy"]
 # From logs to the report, and the command line.
@@ -72,6 +74,7 @@ setup(
         "images": IMAGES,
         "clustering": CLUSTERING,
         "diffraction": DIFFRACTION,
+        "tuning": TUNING,
         "pipeline": PIPELINE,
         "baselines": BASELINES,
         "dev": DEV,
