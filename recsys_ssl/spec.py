@@ -22,6 +22,7 @@ from recsys_ssl.spec_features import Feature as Feature
 from recsys_ssl.spec_features import IdFeature as IdFeature
 from recsys_ssl.spec_features import ItemSequenceFeature as ItemSequenceFeature
 from recsys_ssl.spec_features import NumericFeature as NumericFeature
+from recsys_ssl.spec_features import PlacedError as PlacedError
 from recsys_ssl.spec_features import StrictModel
 from recsys_ssl.spec_features import TableFeature as TableFeature
 from recsys_ssl.spec_features import TextFeature as TextFeature
@@ -56,18 +57,6 @@ INPUTS_OF_RECOMMEND = frozenset({"k", "exclude", "self"})
 
 _Share = Annotated[float, Field(ge=0.0, le=1.0)]
 _MAX_WEIGHT = 1e6
-
-
-class PlacedError(ValueError):
-    """A contradiction of a part of the spec that one of its keys can tell.
-
-    Attributes:
-        keys: those that lead there from the part.
-    """
-
-    def __init__(self, keys: list[str | int], message: str):
-        super().__init__(message)
-        self.keys = keys
 
 
 def _is_whole(number: object) -> object:

@@ -7,13 +7,54 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Optional, Protocol
+from typing import Any, ClassVar, NamedTuple, Optional, Protocol
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 import tf_keras as keras
 
 from recsys_ssl.evaluation.prediction import Split, Task
+
+
+class ColumnConfig(Protocol):
+    """`reading.ColumnConfig` of a kind: a frozen dataclass, whose fields a spec may name as keys of a feature."""
+
+    reads_bytes: ClassVar[bool]
+    """Whether a cell of a binary column is the content itself; else it is text."""
+
+
+class ColumnModule(Protocol):
+    """`column` of a kind."""
+
+    def read(
+        self, cells: pa.LargeListArray, config: Any = None, data_dir: str = "."
+    ) -> tuple[pa.LargeListArray, dict[str, np.ndarray]]:
+        """Packs raw cells.
+
+        Args:
+            cells: [num_records] lists of at most one cell, text or, with `reads_bytes`, large_binary; an empty list is
+                a missing value.
+            config: the kind's ColumnConfig as the spec has it, or None for a kind without.
+            data_dir: where the paths of the spec begin, on this machine or an address such as gs://bucket; for cells
+                that name files.
+
+        Returns:
+            [num_records] lists of at most one large_binary; and reason -> [num_records] bool, the records whose cell
+            gives no content for it.
+        """
+
+
+class GuessModule(Protocol):
+    """`guess` of a kind, for drafts of specs."""
+
+    def tell(self, texts: Sequence[str], words: Sequence[str]) -> Optional[str]:
+        """What makes texts of a column look like raw cells, e.g. "the texts are SMILES"; None: nothing.
+
+        Args:
+            texts: some distinct values, at least one.
+            words: of the column's name, in lower case.
+        """
 
 
 class Mask(NamedTuple):
