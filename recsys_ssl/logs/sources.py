@@ -21,7 +21,7 @@ from recsys_ssl.logs.readers import Batch, Reject, read_batches, read_name
 from recsys_ssl.logs.rows import hash_ids, split_by
 from recsys_ssl.logs.timeline import EVAL, TEST, TRAIN
 from recsys_ssl.logs.values import marks_of
-from recsys_ssl.spec import FeatureSpec, Files
+from recsys_ssl.spec import ContentFeature, FeatureSpec, Files
 
 _SIDES = ("events", "items", "queries")
 _MOST_SEARCHED = 1_000_000  # records, for a field that files do not begin with
@@ -38,6 +38,11 @@ class Source(NamedTuple):
     """Relative to the data directory; what rejects and messages call it."""
     split: int = TRAIN
     """Of a log whose split is given by files: the one that its records belong to, see `timeline`."""
+
+    @property
+    def data_dir(self) -> str:
+        """Where the paths of the spec begin."""
+        return self.path.removesuffix(self.name) or "."
 
 
 def find_sources(spec: FeatureSpec, data_dir: str, rows_per_batch: int) -> dict[str, list[Source]]:
@@ -196,7 +201,16 @@ def _read(
         absent = dict.fromkeys(source_columns(columns, files.explode) if files.explode else columns)
     with FileSystems.open(source.path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
         constants = {**absent, **read_name(source.name, files.file_column)}
-        yield from read_batches(stream, source.name, files, columns, rows_per_batch, constants)
+        contents = _find_contents(side, spec)
+        yield from read_batches(stream, source.name, files, columns, rows_per_batch, constants, contents)
+
+
+def _find_contents(side: str, spec: FeatureSpec) -> set[str]:
+    """Columns of a side whose bytes are content, and are read by no other feature as text."""
+    contents = [f for f in spec.item_features if isinstance(f, ContentFeature) and f.reads_bytes]
+    keys = {f"items.features.{feature.name}" for feature in contents}
+    others = {feature.source_column for feature in spec.item_features if feature not in contents}
+    return {column for column, key in _columns_of(side, spec).items() if key in keys} - others
 
 
 def find_header_of(side: str, batch: Batch, spec: FeatureSpec) -> Optional[str]:
@@ -212,7 +226,7 @@ def check_batch(batch: Batch, source: Source, side: str, spec: FeatureSpec) -> r
     table = getattr(spec, side)
     group_column, marks = spec.split.column if side == "items" else None, marks_of(table.table)
     return records.check_table(
-        batch, source.name, source.place, table.features, table.id, _NOUNS[side], marks, group_column
+        batch, source.name, source.place, table.features, table.id, _NOUNS[side], marks, source.data_dir, group_column
     )
 
 
@@ -296,7 +310,9 @@ class _ReadRecords(beam.DoFn):
             yield from tag_rejects(f"{self._side}_values", checked.unreadable)
             yield from partition_by(checked.table, key, self._partitions)
             if is_log and self._spec.items.table is None:
-                items = records.known_items(batch, checked.sound, source.name, source.place, self._spec)
+                items = records.known_items(
+                    batch, checked.sound, source.name, source.place, self._spec, source.data_dir
+                )
                 yield from tag_rejects("items", items.rejects)
                 yield from tag_rejects("items_values", items.unreadable)
                 for part in partition_by(items.table, "_id", self._partitions):
