@@ -16,10 +16,9 @@ _BYTES = re.compile("(?s)\ufffdPNG|\ufffd\ufffd\ufffd|GIF8|RIFF.{1,4}WEBP")
 
 def tell(texts: Sequence[str], words: Sequence[str]) -> Optional[str]:
     """See `contract.GuessModule`: whether 9 of 10 texts are paths of images, or images themselves."""
-    counts = {
-        "the texts name images": sum(text.lower().endswith(SUFFIXES) and not _LINK.match(text) for text in texts),
-        "the texts are images in data URIs": sum(bool(_URI.match(text)) for text in texts),
-        "the values are files of images": sum(bool(_BYTES.match(text)) for text in texts),
-    }
-    why = max(counts, key=lambda why: counts[why])
-    return why if counts[why] >= 0.9 * len(texts) else None
+    num_names = sum(text.lower().endswith(SUFFIXES) and not _LINK.match(text) for text in texts)
+    num_uris = sum(bool(_URI.match(text)) for text in texts)
+    if num_names + num_uris >= 0.9 * len(texts):
+        return "the texts name images" if num_names else "the texts are images in data URIs"
+    num_files = sum(bool(_BYTES.match(text)) for text in texts)
+    return "the values are files of images" if num_files >= 0.9 * len(texts) else None
