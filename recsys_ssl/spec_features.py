@@ -179,6 +179,12 @@ class ContentFeature(ColumnFeature):
         config = self.column_config
         return config is not None and config.reads_bytes
 
+    @property
+    def file_paths(self) -> tuple[str, ...]:
+        """Paths of the data directory with files that cells lead to, as far as the keys tell."""
+        config = self.column_config
+        return () if config is None else config.file_paths
+
     @model_validator(mode="after")
     def _keys_are_those_of_the_kind(self):
         reading = kinds.find(self.kind, "reading")

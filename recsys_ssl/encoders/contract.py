@@ -23,6 +23,13 @@ class ColumnConfig(Protocol):
     reads_bytes: ClassVar[bool]
     """Whether a cell of a binary column is the content itself; else it is text."""
 
+    @property
+    def file_paths(self) -> tuple[str, ...]:
+        """Files and directories of the data directory that cells lead to, as far as the settings tell.
+
+        Ingestion is repeated when one of their files changes.
+        """
+
 
 class ColumnModule(Protocol):
     """`column` of a kind."""

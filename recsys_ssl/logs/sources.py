@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Optional
 
@@ -124,11 +125,24 @@ def match_files(side: str, spec: FeatureSpec, data_dir: str) -> list[Source]:
 def list_versions(spec: FeatureSpec, data_dir: str) -> list[tuple[str, int, float]]:
     """Name, size and change time of every file that the spec reads, sorted; it changes when the data do.
 
+    The files of content, which may be millions, are one element for each feature: a hash, the sum and the latest.
+
     Raises:
         LogError: see `paths.find_files`.
     """
     found = [file for side in _SIDES for file, _ in _find(side, spec, data_dir)]
-    return sorted({(file.name, file.num_bytes, file.changed) for file in found})
+    contents = [f for f in spec.item_features if isinstance(f, ContentFeature) and f.file_paths]
+    versions = {(file.name, file.num_bytes, file.changed) for file in found}
+    return sorted(versions | {_version_of(feature, data_dir) for feature in contents})
+
+
+def _version_of(feature: ContentFeature, data_dir: str) -> tuple[str, int, float]:
+    """A version of all files of a feature."""
+    files = find_files(feature.file_paths, data_dir, f"items.features.{feature.name}")
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name} {file.num_bytes} {file.changed}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16], sum(file.num_bytes for file in files), max(file.changed for file in files)
 
 
 def _find(side: str, spec: FeatureSpec, data_dir: str) -> list[tuple[Found, int]]:

@@ -16,7 +16,6 @@ from recsys_ssl.encoders.image.pixels import ImageError
 MAX_BYTES = 256 << 20
 """Of an encoded image; larger files are rejected unread."""
 
-SUFFIXES = (".tar", ".zip")
 PACKED = re.compile(r"(?i)\.(tar\.(gz|bz2|xz|zst)|tgz|tbz2?|txz)$")
 """Names of archives that can only be read from their beginning."""
 PACKED_ADVICE = "packed_archive: unpack it, or make it a .tar or .zip"

@@ -17,8 +17,9 @@ import stat
 from typing import NamedTuple, Optional, Union
 from urllib.parse import unquote_to_bytes
 
-from recsys_ssl.encoders.image.archives import MAX_BYTES, PACKED, PACKED_ADVICE, SUFFIXES, read_member
+from recsys_ssl.encoders.image.archives import MAX_BYTES, PACKED, PACKED_ADVICE, read_member
 from recsys_ssl.encoders.image.pixels import ImageError
+from recsys_ssl.encoders.image.reading import ARCHIVES
 
 _LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -105,7 +106,7 @@ def _find(top: str, parts: list[str], is_kept: bool) -> Place:
     place = Place(os.path.join(top, *parts))
     for end, part in enumerate(parts[:-1], start=1):
         path = os.path.join(top, *parts[:end])
-        if (part.lower().endswith(SUFFIXES) or PACKED.search(part)) and os.path.isfile(path):
+        if (part.lower().endswith(ARCHIVES) or PACKED.search(part)) and os.path.isfile(path):
             if PACKED.search(part):
                 raise ImageError(PACKED_ADVICE)
             place = Place(path, "/".join(parts[end:]))

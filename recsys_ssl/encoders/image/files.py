@@ -30,7 +30,7 @@ from recsys_ssl.encoders.chunks import map_chunks
 from recsys_ssl.encoders.image.archives import PACKED, list_members
 from recsys_ssl.encoders.image.cells import read_cell
 from recsys_ssl.encoders.image.pixels import ImageError, decode, from_array, pack
-from recsys_ssl.encoders.image.reading import SUFFIXES, ImageSize
+from recsys_ssl.encoders.image.reading import ARCHIVES, SUFFIXES, ImageSize
 from recsys_ssl.encoders.image.tables import is_table, read_table
 
 _CHUNK_SIZE = 64
@@ -92,7 +92,7 @@ def read_images(source: Union[str, os.PathLike], column: Optional[str] = None) -
         )
     if path.is_dir():
         yield from _read_directory(path)
-    elif name.endswith((".zip", ".tar")):
+    elif name.endswith(ARCHIVES):
         yield from _read_archive(path)
     elif PACKED.search(name):
         raise ValueError(

@@ -10,6 +10,8 @@ MAX_SIZE = 256
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 """How names of images end, in lower case."""
+ARCHIVES = (".tar", ".zip")
+"""How names of archives end that paths may lead into, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -48,3 +50,11 @@ class ColumnConfig(ImageSize):
         super().__post_init__()
         if self.path.count("{}") != 1 or set(self.path.replace("{}", "")) & {"{", "}"}:
             raise ValueError(f"path must hold {{}} once. Received: path={self.path!r}. Write e.g. posters/{{}}.jpg.")
+
+    @property
+    def file_paths(self) -> tuple[str, ...]:
+        """The directory or archive that all files lie in, as far as `path` tells; none for one that begins with {}."""
+        parts = self.path[: self.path.index("{}")].split("/")[:-1]
+        end = next((place for place, part in enumerate(parts, start=1) if part.lower().endswith(ARCHIVES)), len(parts))
+        folder = "/".join(parts[:end])
+        return (folder,) if folder.strip("/.") else ()

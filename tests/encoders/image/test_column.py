@@ -66,6 +66,21 @@ def test_settings_decide_size_channels_and_where_files_lie(data, tmp_path):
     assert unpack(images.to_pylist()[1][0]).shape == (16, 16, 3)  # data URIs have no place
 
 
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("{}", ()),
+        ("./{}", ()),
+        ("{}/large.jpg", ()),
+        ("posters/{}.jpg", ("posters",)),
+        ("a/b/poster-{}.jpg", ("a/b",)),
+        ("a/posters.ZIP/deep/{}", ("a/posters.ZIP",)),
+    ],
+)
+def test_the_path_tells_which_files_to_watch(path, found):
+    assert ColumnConfig(path=path).file_paths == found
+
+
 def test_files_of_a_remote_directory_are_refused():
     images, reasons = read(texts([["1.png"], [URI]]), data_dir="gs://bucket/data")
     assert levels(images) == [None, 3]
