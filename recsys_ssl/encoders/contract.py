@@ -242,7 +242,8 @@ class Embedded(NamedTuple):
 class Embedder(Protocol):
     """`embed.Embedder` of a kind, made of an encoder; `embed.read(source, column)` streams the raw content of a file.
 
-    What a kind rejects is a NamedTuple of row, reason and, last, the text. For `column` see `Pretext.prepare`.
+    The text of a record in tables is `str` of its raw content. What a kind rejects is a NamedTuple of row, reason and,
+    last, the text. For `column` see `Pretext.prepare`.
     """
 
     dim: int
