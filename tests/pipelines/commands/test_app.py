@@ -221,7 +221,7 @@ class TestValidateSpec:
                 ["films.yaml:4: events.query_id: ", "films.yaml:6: events.query: unknown key"],
             ),
             ("kind: categorical", "kind: categoric", ["films.yaml:14: ", "'categoric'", "'categorical'"]),
-            ("kind: categorical", "kind: molecule, size: 3", ["films.yaml:14: ", "items.features.2.size: unknown key"]),
+            ("kind: categorical", "kind: molecule, size: 3", ["films.yaml:14: ", "items.features.1.size: unknown key"]),
             ("name: films", "name: films\nname2: [x, [/b]]", ["films.yaml:4: name2: unknown key. Check its spelling"]),
             ("items:", "items: [", ["films.yaml:", "this is not valid YAML", "Mend the syntax"]),
         ],
