@@ -330,7 +330,7 @@ class FeatureSpec(StrictModel):
             raise ValueError("an item_sequence is a feature of queries. Move it to queries.features.")
         for feature in self.query_features:
             if feature.is_content:
-                raise ValueError(f"a {feature.kind} is a feature of items. Move it to items.features.")
+                raise ValueError(f"content of kind {feature.kind} is a feature of items. Move it to items.features.")
         if self.item_sequences and self.events.timestamp is None:
             raise ValueError("an item_sequence needs events.timestamp. Name the column or remove the sequence.")
         if self.item_sequences:

@@ -1,5 +1,6 @@
 """Made images, encoded, for the tests of what reads them."""
 
+import base64
 import io
 
 import numpy as np
@@ -12,6 +13,11 @@ def encode(image, kind="PNG", **options):
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
+
+
+def as_uri(content):
+    """Encoded bytes as a cell of a table."""
+    return "data:image/png;base64," + base64.b64encode(content).decode()
 
 
 def noise(*shape, seed=0):

@@ -1,7 +1,5 @@
 """Images of a table: packed pixels, what is missing, and what is rejected."""
 
-import base64
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,9 +8,9 @@ from recsys_ssl.encoders.image.column import read
 from recsys_ssl.encoders.image.guess import tell
 from recsys_ssl.encoders.image.pixels import unpack
 from recsys_ssl.encoders.image.reading import ColumnConfig
-from tests.encoders.image.made_images import encode, grey, noise
+from tests.encoders.image.made_images import as_uri, encode, grey, noise
 
-URI = "data:image/png;base64," + base64.b64encode(grey(3)).decode()
+URI = as_uri(grey(3))
 
 
 def texts(values):

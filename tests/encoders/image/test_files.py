@@ -1,6 +1,5 @@
 """Streams of images: every kind of source, its order, its memory, and what is wrong with others."""
 
-import base64
 import csv
 import gc
 import gzip
@@ -16,7 +15,7 @@ from recsys_ssl.encoders.image import files
 from recsys_ssl.encoders.image.files import RawImage, Rejection, load_all, read_images
 from recsys_ssl.encoders.image.pixels import unpack
 from recsys_ssl.encoders.image.reading import ImageSize
-from tests.encoders.image.made_images import encode, grey, noise
+from tests.encoders.image.made_images import as_uri, encode, grey, noise
 from tests.encoders.image.test_cells import write_tar, write_zip
 
 SIZE = ImageSize(4, 1)
@@ -80,7 +79,7 @@ def test_a_list_of_paths_is_a_table_of_one_column(folder):
 
 def test_a_cell_of_a_table_may_be_a_long_data_uri(tmp_path):
     content = encode(noise(300, 300, 3))
-    uri = "data:image/png;base64," + base64.b64encode(content).decode()
+    uri = as_uri(content)
     assert len(uri) > csv.field_size_limit() or csv.field_size_limit() > 131_072
     write_table(tmp_path / "t.csv", ["photo"], [[uri]])
     (image,) = read_images(tmp_path / "t.csv")

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys_ssl.encoders.image.pixels import pack
-from tests.encoders.image.made_images import encode, noise
+from tests.encoders.image.made_images import as_uri, encode, noise
 from tests.encoders.image.test_cells import write_zip
 
 ROOT = Path(__file__).parents[3]
@@ -70,7 +70,7 @@ def data(tmp_path_factory):
     (top / "photos" / "1.png").write_bytes(encoded[1])
     (top / "photos" / "text.png").write_text("no image")
     write_zip(top / "more.zip", {"deep/2.png": encoded[2], "3.png": encoded[3]})
-    uri = "data:image/png;base64," + base64.b64encode(encoded[4]).decode()
+    uri = as_uri(encoded[4])
     cells = ["photos/0.png", "photos/1.png", "more.zip/deep/2.png", "more.zip/3.png", uri, "", "", "none.png"]
     cells += ["photos/text.png", "../secret.png"]
     contents = [*encoded, None, b"", encoded[0][:100], b"no image", bytes(5000)]
