@@ -49,9 +49,9 @@ def read_cell(cell: Union[str, bytes], directory: Optional[str]) -> bytes:
     if cell[:5].lower() == "data:":
         return _read_uri(cell)
     place = find_file(cell, directory)
-    if place.member is not None:
-        return read_member(place.path, place.member)
     try:
+        if place.member is not None:
+            return read_member(place.path, place.member)
         with open(place.path, "rb") as file:
             if os.fstat(file.fileno()).st_size > MAX_BYTES:
                 raise ImageError("too_large")
