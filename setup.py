@@ -17,7 +17,7 @@ SERVE = ["scann[tf]>=1.3.2,<1.5"]
 # Encoders of molecules: pre-training, fine-tuning, embedding.
 MOLECULES = ["pandas>=1.5,<3", "rdkit", "scipy", "tf-keras>=2.16,<2.21"]
 # Encoders of images: the same.
-IMAGES = ["pillow>=10", "scikit-learn", "scipy", "tf-keras>=2.16,<2.21"]
+IMAGES = ["pillow>=10.1", "scikit-learn", "scipy", "tf-keras>=2.16,<2.21"]
 # What embeddings know of labels: clusters, probes, maps of them.
 CLUSTERING = ["matplotlib", "scikit-learn", "scipy", "umap-learn"]
 # Search of settings: random, TPE, CMA-ES.

@@ -4,7 +4,9 @@ A kind is a folder of `encoders` with these modules, each loaded when it is aske
 content loads no TensorFlow and a tower no reader:
 
     settings   EncoderConfig, PretrainConfig: how to make and to pre-train an encoder; no TensorFlow
+    reading    ColumnConfig: what a spec may say of a column (a kind may do without); no library at all
     column     read: raw cells -> packed bytes, or why not; at ingestion, no TensorFlow
+    guess      tell: whether texts look like raw cells (a kind may do without); no TensorFlow
     encoder    make, restore, unpack, concat: packed bytes -> content -> vectors, whole or under a mask; no raw reader
     pretext    Pretext: what pre-training reads, predicts and tells
     embed      read, Embedder: a file of raw content -> vectors
@@ -18,14 +20,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Optional
 
 KINDS = {
     "molecule": "recsys_ssl.encoders.molecule",
 }
 """Kind -> its folder."""
-
-PLANNED = ("image",)
-"""Kinds that a spec may not use yet; their names are kept free."""
 
 
 def sources(some: Iterable[str], *parts: str) -> list[str]:
@@ -50,10 +50,22 @@ def load(kind: str, part: str) -> ModuleType:
     Raises:
         ValueError: there is no such kind, or it has no such part.
     """
+    module = find(kind, part)
+    if module is None:
+        raise ValueError(f"kind {kind!r} has no {part}. Received: no module {source(kind, part)}. Use another kind.")
+    return module
+
+
+def find(kind: str, part: str) -> Optional[ModuleType]:
+    """Imports a part that a kind may do without; None where it does.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
     name = source(kind, part)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        raise ValueError(f"kind {kind!r} has no {part}. Received: no module {name}. Use another kind.") from error
+        return None

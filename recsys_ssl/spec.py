@@ -22,6 +22,7 @@ from recsys_ssl.spec_features import Feature as Feature
 from recsys_ssl.spec_features import IdFeature as IdFeature
 from recsys_ssl.spec_features import ItemSequenceFeature as ItemSequenceFeature
 from recsys_ssl.spec_features import NumericFeature as NumericFeature
+from recsys_ssl.spec_features import PlacedError as PlacedError
 from recsys_ssl.spec_features import StrictModel
 from recsys_ssl.spec_features import TableFeature as TableFeature
 from recsys_ssl.spec_features import TextFeature as TextFeature
@@ -56,18 +57,6 @@ INPUTS_OF_RECOMMEND = frozenset({"k", "exclude", "self"})
 
 _Share = Annotated[float, Field(ge=0.0, le=1.0)]
 _MAX_WEIGHT = 1e6
-
-
-class PlacedError(ValueError):
-    """A contradiction of a part of the spec that one of its keys can tell.
-
-    Attributes:
-        keys: those that lead there from the part.
-    """
-
-    def __init__(self, keys: list[str | int], message: str):
-        super().__init__(message)
-        self.keys = keys
 
 
 def _is_whole(number: object) -> object:
@@ -341,7 +330,7 @@ class FeatureSpec(StrictModel):
             raise ValueError("an item_sequence is a feature of queries. Move it to queries.features.")
         for feature in self.query_features:
             if feature.is_content:
-                raise ValueError(f"a {feature.kind} is a feature of items. Move it to items.features.")
+                raise ValueError(f"content of kind {feature.kind} is a feature of items. Move it to items.features.")
         if self.item_sequences and self.events.timestamp is None:
             raise ValueError("an item_sequence needs events.timestamp. Name the column or remove the sequence.")
         if self.item_sequences:

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Optional, Union
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Optional, Union, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from recsys_ssl.kinds import KINDS, PLANNED
+from recsys_ssl import kinds
+from recsys_ssl.kinds import KINDS
+from recsys_ssl.yaml_text import show
+
+
+class PlacedError(ValueError):
+    """A contradiction of a part of the spec that one of its keys can tell.
+
+    Attributes:
+        keys: those that lead there from the part.
+    """
+
+    def __init__(self, keys: list[str | int], message: str):
+        super().__init__(message)
+        self.keys = keys
 
 
 class StrictModel(BaseModel):
@@ -136,31 +151,56 @@ class ItemSequenceFeature(_AnyFeature):
 
 if TYPE_CHECKING:  # which cannot read names out of `kinds`
     _ContentKind = str
-    _PlannedKind = str
 else:
     _ContentKind = Literal[tuple(KINDS)]
-    _PlannedKind = Literal[PLANNED]
 
 
 class ContentFeature(ColumnFeature):
-    """Content of an item that an encoder turns into a vector, see docs/new_encoder.md; a `molecule` is a SMILES."""
+    """Content of an item that an encoder turns into a vector, see docs/new_encoder.md; a `molecule` is a SMILES.
 
+    Further keys are those of the kind's own ColumnConfig, which says how the column is read.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
     is_content: ClassVar[bool] = True
     is_coded: ClassVar[bool] = False
 
     kind: _ContentKind
 
+    @property
+    def column_config(self) -> Any:
+        """The kind's ColumnConfig with the keys of this feature; None for a kind without."""
+        reading = kinds.find(self.kind, "reading")
+        return None if reading is None else reading.ColumnConfig(**(self.model_extra or {}))
 
-class ReservedFeature(_AnyFeature):
-    """A kind whose encoder does not exist yet."""
+    @property
+    def reads_bytes(self) -> bool:
+        """Whether a cell of a binary column is the content itself."""
+        config = self.column_config
+        return config is not None and config.reads_bytes
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    kind: _PlannedKind
-    name: _Name
+    @property
+    def file_paths(self) -> tuple[str, ...]:
+        """Paths of the data directory with files that cells lead to, as far as the keys tell."""
+        config = self.column_config
+        return () if config is None else config.file_paths
 
     @model_validator(mode="after")
-    def _not_yet(self):
-        raise ValueError(f"kind {self.kind!r} is reserved and not yet available. Remove feature {self.name!r}.")
+    def _keys_are_those_of_the_kind(self):
+        reading = kinds.find(self.kind, "reading")
+        fields: dict[str, Any] = {}
+        if reading is not None:
+            types = get_type_hints(reading.ColumnConfig)
+            fields = {field.name: types[field.name] for field in dataclasses.fields(reading.ColumnConfig)}
+        for name, value in (self.model_extra or {}).items():
+            if name not in fields:
+                raise PlacedError([name], "unknown key. Check its spelling or remove it")
+            try:
+                TypeAdapter(fields[name], config=ConfigDict(strict=True)).validate_python(value)
+            except ValidationError as error:
+                raise PlacedError([name], f"{error.errors()[0]['msg']}. Received: {show(value)}") from error
+        _ = self.column_config  # its values are checked there
+        return self
 
 
 Feature = Annotated[
@@ -172,7 +212,6 @@ Feature = Annotated[
         DenseFeature,
         ItemSequenceFeature,
         ContentFeature,
-        ReservedFeature,
     ],
     Field(discriminator="kind"),
 ]
@@ -181,4 +220,4 @@ TableFeature = Union[IdFeature, CategoricalFeature, TextFeature, NumericFeature,
 VOCABULARY_FEATURES = (IdFeature, CategoricalFeature, TextFeature)
 """The kinds whose values are looked up in a vocabulary."""
 
-FEATURE_KINDS = ("id", "categorical", "text", "numeric", "dense", "item_sequence", *KINDS, *PLANNED)
+FEATURE_KINDS = ("id", "categorical", "text", "numeric", "dense", "item_sequence", *KINDS)

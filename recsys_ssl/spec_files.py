@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from recsys_ssl import yaml_text
+from recsys_ssl import kinds, yaml_text
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.spec_features import FEATURE_KINDS
 
@@ -54,6 +54,11 @@ def load_spec(path: str | Path) -> FeatureSpec:
 def json_schema() -> str:
     """The JSON Schema of a spec file, for editors."""
     schema = TypeAdapter(FeatureSpec).json_schema()
+    content = schema["$defs"]["ContentFeature"]
+    content["additionalProperties"] = False
+    for kind in kinds.KINDS:
+        reading = kinds.find(kind, "reading")
+        content["properties"] |= TypeAdapter(reading.ColumnConfig).json_schema()["properties"] if reading else {}
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"
 

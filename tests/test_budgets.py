@@ -28,7 +28,12 @@ def loaded(*modules):
         (["pipelines.commands.app"], {"typer"}, HEAVY | {"numpy", "pandas", "pyarrow", "matplotlib"}),
         (["recsys_ssl.encoders.molecule.smiles", "recsys_ssl.encoders.molecule.labels"], {"rdkit"}, HEAVY - {"rdkit"}),
         (["recsys_ssl.encoders.molecule.column"], {"rdkit", "pyarrow"}, HEAVY - {"rdkit"}),
-        (["recsys_ssl.encoders.molecule.settings", "recsys_ssl.spec"], {"pydantic"}, HEAVY | {"numpy"}),
+        (["recsys_ssl.encoders.image.column", "recsys_ssl.encoders.image.shards"], {"PIL", "pyarrow"}, HEAVY),
+        (
+            ["recsys_ssl.encoders.molecule.settings", "recsys_ssl.encoders.image.reading", "recsys_ssl.spec"],
+            {"pydantic"},
+            HEAVY | {"numpy"},
+        ),
         (
             ["recsys_ssl.models.two_tower", "recsys_ssl.training.step", "recsys_ssl.encoders.molecule.encoder"],
             {"tensorflow"},
@@ -40,7 +45,16 @@ def loaded(*modules):
             HEAVY - {"tensorflow", "tf_keras"} | {"matplotlib"},
         ),
     ],
-    ids=["the package", "--help", "a featuriser", "the reader of ingestion", "settings", "a model", "a server"],
+    ids=[
+        "the package",
+        "--help",
+        "a featuriser",
+        "the reader of ingestion",
+        "images",
+        "settings",
+        "a model",
+        "a server",
+    ],
 )
 def test_a_process_loads_what_it_needs(modules, needs, forbidden):
     found = loaded(*modules)

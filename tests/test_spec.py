@@ -211,10 +211,10 @@ GIVEN = {"kind": "given", "test_paths": ["t.csv"]}
             },
             "an item_group split needs queries that are no items",
         ),
-        ({"events__features": [MOLECULE]}, "a molecule is a feature of items. Move it to items.features"),
+        ({"events__features": [MOLECULE]}, "content of kind molecule is a feature of items. Move it to items.features"),
         (
             {"queries__table": TABLE, "queries__features": [ID, MOLECULE]},
-            "a molecule is a feature of items. Move it to items.features",
+            "content of kind molecule is a feature of items. Move it to items.features",
         ),
         (
             {"items__features": [ID, MOLECULE | {"column": "item"}]},

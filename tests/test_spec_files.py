@@ -1,13 +1,17 @@
+import dataclasses
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
+from recsys_ssl import kinds
 from recsys_ssl.datasets.sources import DATASETS
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.spec_files import SpecError, json_schema, load_spec
-from tests.spec_texts import FULL, SMALL, changed, faults, load_text
+from tests.spec_texts import FULL, changed, faults, load_text
 
 SPECS = Path(__file__).parent.parent / "feature_specs"
 
@@ -46,7 +50,7 @@ SPECS = Path(__file__).parent.parent / "feature_specs"
         ("item_id: product", "item_id: [a]", ":7: events.item_id: Input should be a valid string"),
         ("buy: 3.0", "buy: lots", ":11: events.label.positive.buy: .*number. Received: 'lots'."),
         ("{name: user, kind: id}", "{name: 1user, kind: id}", ":34: queries.features.0.name: .* Received: '1user'."),
-        ("{name: price, kind: numeric", "{name: price, kind: image", ":26: items.features.3: .*not yet available"),
+        ("{name: price, kind: numeric", "{name: price, kind: film", ":26: items.features.3: Input tag 'film' found"),
         ("description: everything", "version: yes\ndescription: x", ":2: version: this must be a whole number"),
         ("description: everything", "version: 2\ndescription: x", ":2: version: Input should be 1. Received: 2."),
     ],
@@ -62,11 +66,63 @@ def test_every_fault_has_its_own_line(tmp_path):
     assert [line.split(":")[1] for line in lines] == ["24", "29"]
 
 
-def test_a_reserved_kind_says_not_yet(tmp_path):
-    text = SMALL.replace("{name: user, kind: id}", "{name: picture, kind: image, size: 3}")
-    (line,) = faults(tmp_path, text)
-    message = "kind 'image' is reserved and not yet available. Remove feature 'picture'."
-    assert line == f":14: queries.features.0: {message}"
+@pytest.fixture
+def picky_kind(monkeypatch):
+    """Molecules whose columns have settings, as other kinds have."""
+
+    @dataclasses.dataclass(frozen=True)
+    class ColumnConfig:
+        reads_bytes: ClassVar[bool] = False
+        side: int = 3
+        name: str = "{}"
+
+        def __post_init__(self):
+            if self.side < 1:
+                raise ValueError(f"side must be at least 1. Received: side={self.side}.")
+
+    parts = {"reading": SimpleNamespace(ColumnConfig=ColumnConfig)}
+    monkeypatch.setattr(kinds, "find", lambda kind, part: parts.get(part))
+    return ColumnConfig
+
+
+def with_feature(feature):
+    """FULL with a feature in place of items.features.2, on line 25."""
+    (old,) = re.findall(r"    - \{name: tags.*\n", FULL)
+    return FULL.replace(old, f"    - {feature}\n")
+
+
+def test_keys_of_a_content_feature_are_those_of_its_kind(tmp_path, picky_kind):
+    spec = load_text(tmp_path, with_feature("{name: shape, kind: molecule, column: s, side: 5}"))
+    (feature,) = [feature for feature in spec.item_features if feature.is_content]
+    assert feature.column_config == picky_kind(side=5)
+    assert feature.source_column == "s"
+    assert FeatureSpec.from_json(spec.to_json()) == spec
+    assert "side" in spec.to_json()
+
+
+def test_the_schema_has_the_keys_of_all_kinds(picky_kind):
+    content = json.loads(json_schema())["$defs"]["ContentFeature"]
+    assert content["additionalProperties"] is False
+    assert content["properties"]["side"]["type"] == "integer"
+
+
+@pytest.mark.parametrize(
+    ("keys", "fault"),
+    [
+        ("size: 5", "items.features.2.size: unknown key. Check its spelling or remove it."),
+        ("side: wide", "items.features.2.side: Input should be a valid integer. Received: 'wide'."),
+        ("side: true", "items.features.2.side: Input should be a valid integer. Received: True."),
+        ("side: 0", "items.features.2: side must be at least 1. Received: side=0."),
+    ],
+)
+def test_a_faulty_key_of_a_kind_is_told(tmp_path, picky_kind, keys, fault):
+    (line,) = faults(tmp_path, with_feature("{name: shape, kind: molecule, " + keys + "}"))
+    assert line == f":25: {fault}"
+
+
+def test_a_kind_without_settings_has_no_further_key(tmp_path):
+    (line,) = faults(tmp_path, with_feature("{name: shape, kind: molecule, size: 3}"))
+    assert line.endswith(": items.features.2.size: unknown key. Check its spelling or remove it.")
 
 
 @pytest.mark.parametrize(
@@ -189,6 +245,6 @@ def test_the_schema_knows_kinds_defaults_and_strictness():
     schema = json.loads(json_schema())
     assert schema["additionalProperties"] is False
     assert sorted(schema["required"]) == ["events", "items", "name"]
-    kinds = schema["$defs"]["Events"]["properties"]["features"]["items"]["discriminator"]["mapping"]
-    assert set(kinds) == {"id", "categorical", "text", "numeric", "dense", "item_sequence", "molecule", "image"}
+    mapping = schema["$defs"]["Events"]["properties"]["features"]["items"]["discriminator"]["mapping"]
+    assert set(mapping) == {"id", "categorical", "text", "numeric", "dense", "item_sequence", *kinds.KINDS}
     assert schema["$defs"]["Split"]["properties"]["kind"]["default"] == "time"

@@ -23,7 +23,11 @@ Kind = Enum("Kind", {kind: kind for kind in KINDS}, type=str)  # type: ignore[mi
 KindName = Annotated[Kind, typer.Argument(help="What to encode.", show_default=False)]
 Source = Annotated[
     Path,
-    typer.Option("--data", help="A file of raw content: of molecules SMILES, one a line or a column of a CSV file."),
+    typer.Option(
+        "--data",
+        help="Raw content: of molecules SMILES, one a line or a column of a CSV file; of images a directory, an "
+        "archive, a table or an array, see docs/images.md.",
+    ),
 ]
 Column = Annotated[
     Optional[str],
@@ -176,7 +180,7 @@ def _write_vectors(
                     )
                 # Texts before the batch's first and between its rows are those of rejected records.
                 passed = list(itertools.islice(texts, rows[-1] + 1 - next_row))
-                texts_of_rows = pa.array([passed[row - next_row] for row in rows])
+                texts_of_rows = pa.array([str(passed[row - next_row]) for row in rows])
                 columns = [pa.array(rows), texts_of_rows, lists.from_vectors(batch.vectors)]
                 writer.write_table(pa.Table.from_arrays(columns, schema=schema))
                 next_row = rows[-1] + 1

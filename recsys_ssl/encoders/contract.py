@@ -7,13 +7,61 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Optional, Protocol
+from typing import Any, ClassVar, NamedTuple, Optional, Protocol
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 import tf_keras as keras
 
 from recsys_ssl.evaluation.prediction import Split, Task
+
+
+class ColumnConfig(Protocol):
+    """`reading.ColumnConfig` of a kind: a frozen dataclass, whose fields a spec may name as keys of a feature."""
+
+    reads_bytes: ClassVar[bool]
+    """Whether a cell of a binary column is the content itself; else it is text."""
+
+    @property
+    def file_paths(self) -> tuple[str, ...]:
+        """Files and directories of the data directory that cells lead to, as far as the settings tell.
+
+        Ingestion is repeated when one of their files changes.
+        """
+
+
+class ColumnModule(Protocol):
+    """`column` of a kind."""
+
+    def read(
+        self, cells: pa.LargeListArray, config: Any = None, data_dir: str = "."
+    ) -> tuple[pa.LargeListArray, dict[str, np.ndarray]]:
+        """Packs raw cells.
+
+        Args:
+            cells: [num_records] lists of at most one cell, text or, with `reads_bytes`, large_binary; an empty list is
+                a missing value.
+            config: the kind's ColumnConfig as the spec has it, or None for a kind without.
+            data_dir: where the paths of the spec begin, on this machine or an address such as gs://bucket; for cells
+                that name files.
+
+        Returns:
+            [num_records] lists of at most one large_binary; and reason -> [num_records] bool, the records whose cell
+            gives no content for it.
+        """
+
+
+class GuessModule(Protocol):
+    """`guess` of a kind, for drafts of specs."""
+
+    def tell(self, texts: Sequence[str], words: Sequence[str]) -> Optional[str]:
+        """What makes texts of a column look like raw cells, e.g. "the texts are SMILES"; None: nothing.
+
+        Args:
+            texts: some distinct values, at least one.
+            words: of the column's name, in lower case.
+        """
 
 
 class Mask(NamedTuple):
@@ -194,7 +242,8 @@ class Embedded(NamedTuple):
 class Embedder(Protocol):
     """`embed.Embedder` of a kind, made of an encoder; `embed.read(source, column)` streams the raw content of a file.
 
-    What a kind rejects is a NamedTuple of row, reason and, last, the text. For `column` see `Pretext.prepare`.
+    The text of a record in tables is `str` of its raw content. What a kind rejects is a NamedTuple of row, reason and,
+    last, the text. For `column` see `Pretext.prepare`.
     """
 
     dim: int

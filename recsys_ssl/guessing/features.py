@@ -6,10 +6,7 @@ import re
 from collections.abc import Collection
 from typing import NamedTuple, Optional
 
-import numpy as np
-import pyarrow as pa
-
-from recsys_ssl import kinds, lists
+from recsys_ssl import kinds
 from recsys_ssl.guessing import words
 from recsys_ssl.guessing.cells import find_nested, find_several
 from recsys_ssl.guessing.columns import Column
@@ -17,8 +14,6 @@ from recsys_ssl.spec import RESERVED_NAMES
 
 MOST_FEATURES = 12
 """Of a side; the others are written as comments."""
-_SMILES = re.compile(r"[A-Za-z0-9@+\-\[\]()=#$/\\.%:*]+")
-_CHEMICAL = re.compile(r"[=()#\[\]]|\d")
 
 
 class Guessed(NamedTuple):
@@ -59,6 +54,10 @@ def _guess_kind(column: Column) -> tuple[str, dict[str, object], str, bool]:
     nested = find_nested(column)
     if nested:
         return "categorical", {"multi_valued": True}, nested, False
+    content = _find_content(column) if column.num_distinct > 1 else None
+    if content is not None:
+        kind, why = content
+        return kind, {}, why, True
     title = any(word in words.TITLES for word in column.words)
     several = find_several(column)
     if several is not None and not (title and several.separator in (" ", ",", ", ", "/")):
@@ -69,8 +68,6 @@ def _guess_kind(column: Column) -> tuple[str, dict[str, object], str, bool]:
         return "categorical", {"multi_valued": True, **separator}, several.why, True
     if column.num_distinct < 2:
         return "categorical", {}, f"always {column.known[0]}"[:60], False
-    if _is_molecule(column):
-        return "molecule", {}, "the texts are SMILES", True
     if column.time is not None:
         return "categorical", {}, f"a time, {column.time.why}", False
     if column.is_numeric:
@@ -100,18 +97,16 @@ def _guess_number(column: Column) -> tuple[str, dict[str, object], str, bool]:
     return "numeric", {}, f"{low:g} to {high:g}", True
 
 
-def _is_molecule(column: Column) -> bool:
-    """Whether the molecule reader takes 9 of 10 texts that look like SMILES."""
-    texts = column.known[:50]
-    named = "smile" in column.words or "smiles" in column.words
-    shaped = [text for text in texts if _SMILES.fullmatch(text) and (_CHEMICAL.search(text) or named)]
-    if column.is_list or column.is_numeric or len(shaped) < 0.9 * len(texts):
-        return False
-    if not named and sum(map(len, texts)) / len(texts) < 10:
-        return False
-    _, faults = kinds.load("molecule", "column").read(lists.single(pa.array(texts, pa.large_string())))
-    bad = np.logical_or.reduce([np.zeros(len(texts), bool), *faults.values()])
-    return bool(bad.mean() < 0.1)
+def _find_content(column: Column) -> Optional[tuple[str, str]]:
+    """The kind of content whose cells the values look like, and why."""
+    if column.is_list or column.is_numeric:
+        return None
+    for kind in kinds.KINDS:
+        guess = kinds.find(kind, "guess")
+        why = guess.tell(column.known, column.words) if guess is not None else None
+        if why is not None:
+            return kind, why
+    return None
 
 
 # --- Names -----------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from recsys_ssl.logs.batches import is_list
 from recsys_ssl.logs.cells import find_broken_lists, split_cells, to_elements
 from recsys_ssl.logs.ids import count_null_words, is_null_word
 from recsys_ssl.logs.times import Faults
-from recsys_ssl.logs.values import PLAIN, TEXT, Marks, as_float, as_text, find_marks, is_empty, to_numpy
+from recsys_ssl.logs.values import PLAIN, TEXT, Marks, as_float, as_text, find_marks, is_binary, is_empty, to_numpy
 from recsys_ssl.spec import (
     CategoricalFeature,
     ContentFeature,
@@ -42,12 +42,19 @@ def check_feature(
     return values, faults
 
 
-def read_content(column: pa.ChunkedArray, feature: ContentFeature) -> tuple[pa.LargeListArray, list]:
-    """[num_records] lists of packed content, and the faults found; what occurs several times is read once."""
-    cells, bad = read_feature(column, feature)
-    texts, lengths = lists.flatten(cells, TEXT)
-    encoded = texts.dictionary_encode()
-    packed, found = kinds.load(feature.kind, "column").read(lists.single(encoded.dictionary))
+def read_content(
+    column: pa.ChunkedArray, feature: ContentFeature, data_dir: str
+) -> tuple[pa.LargeListArray, list[tuple[np.ndarray, str]]]:
+    """[num_records] lists of packed content, and the faults found; what occurs several times is read once.
+
+    Args:
+        data_dir: where the paths of the spec begin, for cells that name files.
+    """
+    cells, bad = _read_bytes(column) if holds_bytes(column, feature) else read_feature(column, feature)
+    values, lengths = lists.flatten(cells, TEXT)
+    encoded = values.dictionary_encode()
+    reader = kinds.load(feature.kind, "column")
+    packed, found = reader.read(lists.single(encoded.dictionary), feature.column_config, data_dir)
     place = np.full(len(cells), len(packed))  # of what is missing
     place[lengths > 0] = encoded.indices.to_numpy(zero_copy_only=False)
     packed = pa.concat_arrays([packed, lists.empty(1, packed.type.value_type)]).take(pa.array(place))
@@ -55,6 +62,20 @@ def read_content(column: pa.ChunkedArray, feature: ContentFeature) -> tuple[pa.L
         (np.append(mask, False)[place], f"{feature.name} is no {feature.kind}: {why}") for why, mask in found.items()
     ]
     return packed, [(bad, _feature_reason(feature)), *reasons]
+
+
+def holds_bytes(column: lists.Column, feature: ContentFeature) -> bool:
+    """Whether the cells of a column are content as it is, by its own type."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    return feature.reads_bytes and is_binary(kind)
+
+
+def _read_bytes(column: lists.Column) -> tuple[pa.LargeListArray, np.ndarray]:
+    """See `read_feature`; no bytes are a missing value, as an empty cell is."""
+    values = lists.one_array(column)
+    values = (values.dictionary_decode() if pa.types.is_dictionary(values.type) else values).cast(pa.large_binary())
+    present = to_numpy(pc.greater(pc.binary_length(values), 0))
+    return lists.from_flat(values.filter(pa.array(present)), present), np.zeros(len(values), bool)
 
 
 def read_feature(

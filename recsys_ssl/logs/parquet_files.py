@@ -5,7 +5,7 @@ A column may be a path into structs, as `user.id`; behind a list of structs it i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import BinaryIO, NamedTuple, Optional
 
 import numpy as np
@@ -15,14 +15,17 @@ import pyarrow.parquet as pq
 
 from recsys_ssl import lists
 from recsys_ssl.logs.batches import Batch, LogError, Reject, check_columns, is_list
-from recsys_ssl.logs.values import TEXT, is_text
+from recsys_ssl.logs.values import TEXT, is_binary, is_text
 
+_CONTENT_BYTES = 64 << 20
 _UUID_BYTES = 16
 _DASHES = np.array([8, 13, 18, 23])
 
 
-def read_parquet(stream: BinaryIO, file: str, columns: Mapping[str, str], rows_per_batch: int) -> Iterator[Batch]:
-    """Yields the records of a file; arguments as in `readers.read_batches`."""
+def read_parquet(
+    stream: BinaryIO, file: str, columns: Mapping[str, str], rows_per_batch: int, contents: Collection[str] = ()
+) -> Iterator[Batch]:
+    """Yields the records of a file; arguments as in `readers.read_batches`. Of content a batch has some 64 MB."""
     row = 1
     try:
         # Spark's INT96 counts nanoseconds: in 64 bits they wrap round outside of 1677 to 2262.
@@ -30,6 +33,10 @@ def read_parquet(stream: BinaryIO, file: str, columns: Mapping[str, str], rows_p
         paths = _find_paths(parquet.schema_arrow, file, columns)
         uuids = _find_uuids(parquet.schema)
         tops = list(dict.fromkeys(path.top for path in paths.values()))
+        content_tops = {path.top for column, path in paths.items() if column in contents}
+        if content_tops:
+            row_bytes = _count_bytes(parquet.metadata, content_tops) // max(1, parquet.metadata.num_rows)
+            rows_per_batch = max(1, min(rows_per_batch, _CONTENT_BYTES // max(1, row_bytes)))
         for batch in parquet.iter_batches(batch_size=rows_per_batch, columns=tops):
             table = pa.table(
                 [_read_column(batch.column(path.top), path, column in uuids) for column, path in paths.items()],
@@ -37,12 +44,25 @@ def read_parquet(stream: BinaryIO, file: str, columns: Mapping[str, str], rows_p
             )
             lines = np.arange(row, row + batch.num_rows)
             row += batch.num_rows
-            sound = np.logical_and.reduce([np.ones(len(lines), bool), *map(_find_text, table.columns)])
+            checks = [_find_text(table[column]) for column in columns if not _is_content(table, column, contents)]
+            sound = np.logical_and.reduce([np.ones(len(lines), bool), *checks])
             rejects = [Reject("not valid UTF-8", file, line, None) for line in lines[~sound].tolist()]
             yield Batch(table.filter(pa.array(sound)), lines[sound], rejects)
     except (pa.ArrowException, OSError) as error:
         why = str(error).splitlines()[0].rstrip(".")
         raise LogError(f"{file}: this is no Parquet from row {row} on: {why}. Write the file again.") from error
+
+
+def _count_bytes(metadata: pq.FileMetaData, tops: Collection[str]) -> int:
+    """The bytes, not compressed, of some columns and all below them."""
+    groups = (metadata.row_group(place) for place in range(metadata.num_row_groups))
+    chunks = (group.column(place) for group in groups for place in range(group.num_columns))
+    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in tops)
+
+
+def _is_content(table: pa.Table, column: str, contents: Collection[str]) -> bool:
+    kind = table.schema.field(column).type
+    return column in contents and is_binary(kind.value_type if pa.types.is_dictionary(kind) else kind)
 
 
 # --- Paths -----------------------------------------------------------------------------------------

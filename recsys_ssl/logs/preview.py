@@ -158,7 +158,7 @@ def _check(batch: Batch, source: Source, side: Side, spec: FeatureSpec) -> pa.Ta
         side.add(reject.reason, key, 1, _show(reject, column))
     _add_values(side, checked.unreadable, side.name, spec, "taken for missing")
     if side.name == "events" and spec.items.from_events:
-        items = records.known_items(batch, checked.sound, source.name, source.place, spec)
+        items = records.known_items(batch, checked.sound, source.name, source.place, spec, source.data_dir)
         _add_values(side, items.rejects, "items", spec, "the item would be rejected")
         _add_values(side, items.unreadable, "items", spec, "taken for missing")
     for note, number in checked.notes.items():

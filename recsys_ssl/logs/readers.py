@@ -7,7 +7,7 @@ records that it touches. Only a file that cannot be understood at all (a column 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import BinaryIO, Optional
 from urllib.parse import unquote
@@ -43,6 +43,7 @@ def read_batches(
     columns: Mapping[str, str],
     rows_per_batch: int = 50_000,
     constants: Mapping[str, Optional[str]] = MappingProxyType({}),
+    contents: Collection[str] = (),
 ) -> Iterator[Batch]:
     """Yields the records of one file.
 
@@ -55,19 +56,22 @@ def read_batches(
         columns: the columns to read -> the key of the spec that names them, for messages.
         rows_per_batch: lines (or Parquet rows) of a batch, the only ones that are held; with `explode` their elements.
         constants: column -> its value in every record of a file that has no such column; see `read_name`.
+        contents: columns whose bytes, in Parquet, are content as it is; those of others are text.
 
     Raises:
         LogError: a column is missing, or the file is not of its format.
     """
     wanted = columns if files.explode is None else source_columns(columns, files.explode)
-    for batch in _read_format(stream, file, files, wanted, rows_per_batch, constants):
+    for batch in _read_format(stream, file, files, wanted, rows_per_batch, constants, contents):
         if batch.columns.num_columns < len(wanted):
             batch = batch._replace(columns=_add_constants(batch.columns, wanted, constants))
         parts: Iterable[Batch] = [batch]
         if files.explode is not None:
             parts = explode_cells(batch, file, files.explode, list(columns), rows_per_batch)
         for part in parts:
-            yield part._replace(columns=without_words(part.columns, files.missing)) if files.missing else part
+            if files.missing:
+                part = part._replace(columns=without_words(part.columns, files.missing, contents))
+            yield part
 
 
 def _read_format(
@@ -77,9 +81,10 @@ def _read_format(
     columns: Mapping[str, str],
     rows_per_batch: int,
     constants: Mapping[str, Optional[str]],
+    contents: Collection[str],
 ) -> Iterator[Batch]:
     if files.format == "parquet":
-        return _read_parquet(stream, file, columns, rows_per_batch, constants)
+        return _read_parquet(stream, file, columns, rows_per_batch, constants, contents)
     if files.format == "json":
         text = read_utf8(read_plain(stream, file), file, files.encoding)
         return read_json_document(text, file, files, columns, constants, rows_per_batch)
@@ -95,6 +100,7 @@ def _read_parquet(
     columns: Mapping[str, str],
     rows_per_batch: int,
     constants: Mapping[str, Optional[str]],
+    contents: Collection[str],
 ) -> Iterator[Batch]:
     head = stream.read(1024)
     stream.seek(0)
@@ -111,7 +117,7 @@ def _read_parquet(
         present = _list_columns(stream)
         columns = {column: key for column, key in columns.items() if column not in constants or column in present}
         stream.seek(0)
-    return read_parquet(stream, file, columns, rows_per_batch)
+    return read_parquet(stream, file, columns, rows_per_batch, contents)
 
 
 def _list_columns(stream: BinaryIO) -> list[str]:

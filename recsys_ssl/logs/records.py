@@ -142,7 +142,9 @@ def order_of(table: pa.Table) -> list[str]:
     return [name for name in ("_file", "_line", "_place") if name in table.column_names]
 
 
-def known_items(batch: Batch, sound: np.ndarray, file: str, file_index: int, spec: FeatureSpec) -> Checked:
+def known_items(
+    batch: Batch, sound: np.ndarray, file: str, file_index: int, spec: FeatureSpec, data_dir: str
+) -> Checked:
     """The items of the sound records, the catalogue of a log without item table.
 
     Returns:
@@ -158,7 +160,7 @@ def known_items(batch: Batch, sound: np.ndarray, file: str, file_index: int, spe
     records = Batch(batch.columns.filter(kept), batch.lines[sound], [], places)
     marks = marks_of(spec.events)
     features = spec.items.features
-    checked = check_table(records, file, file_index, features, spec.items.id, "item", marks, files="events")
+    checked = check_table(records, file, file_index, features, spec.items.id, "item", marks, data_dir, files="events")
     encoded = lists.one_array(checked.table["_id"]).dictionary_encode()
     _, first = np.unique(encoded.indices.to_numpy(zero_copy_only=False), return_index=True)
     return checked._replace(table=checked.table.take(pa.array(np.sort(first))))
@@ -251,6 +253,7 @@ def check_table(
     id_column: str,
     side: str,
     marks: Marks,
+    data_dir: str,
     group_column: str | None = None,
     files: str | None = None,
 ) -> Checked:
@@ -260,6 +263,7 @@ def check_table(
 
     Args:
         marks: of numbers that are text.
+        data_dir: where the paths of the spec begin, for content in files.
         group_column: of an item table, the column that a split by groups of items reads.
         files: key of the spec with the marks; those of the table when None.
 
@@ -273,7 +277,7 @@ def check_table(
     unreadable: list[Faults] = []
     for feature in features:
         if isinstance(feature, ContentFeature):
-            columns[feature.name], found = read_content(batch.columns[feature.source_column], feature)
+            columns[feature.name], found = read_content(batch.columns[feature.source_column], feature, data_dir)
             faults += found
         elif isinstance(feature, ColumnFeature):
             column = batch.columns[feature.source_column]

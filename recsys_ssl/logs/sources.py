@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Optional
 
@@ -21,7 +22,7 @@ from recsys_ssl.logs.readers import Batch, Reject, read_batches, read_name
 from recsys_ssl.logs.rows import hash_ids, split_by
 from recsys_ssl.logs.timeline import EVAL, TEST, TRAIN
 from recsys_ssl.logs.values import marks_of
-from recsys_ssl.spec import FeatureSpec, Files
+from recsys_ssl.spec import ContentFeature, FeatureSpec, Files
 
 _SIDES = ("events", "items", "queries")
 _MOST_SEARCHED = 1_000_000  # records, for a field that files do not begin with
@@ -38,6 +39,11 @@ class Source(NamedTuple):
     """Relative to the data directory; what rejects and messages call it."""
     split: int = TRAIN
     """Of a log whose split is given by files: the one that its records belong to, see `timeline`."""
+
+    @property
+    def data_dir(self) -> str:
+        """Where the paths of the spec begin."""
+        return self.path.removesuffix(self.name) or "."
 
 
 def find_sources(spec: FeatureSpec, data_dir: str, rows_per_batch: int) -> dict[str, list[Source]]:
@@ -119,11 +125,24 @@ def match_files(side: str, spec: FeatureSpec, data_dir: str) -> list[Source]:
 def list_versions(spec: FeatureSpec, data_dir: str) -> list[tuple[str, int, float]]:
     """Name, size and change time of every file that the spec reads, sorted; it changes when the data do.
 
+    The files of content, which may be millions, are one element for each feature: a hash, the sum and the latest.
+
     Raises:
         LogError: see `paths.find_files`.
     """
     found = [file for side in _SIDES for file, _ in _find(side, spec, data_dir)]
-    return sorted({(file.name, file.num_bytes, file.changed) for file in found})
+    contents = [f for f in spec.item_features if isinstance(f, ContentFeature) and f.file_paths]
+    versions = {(file.name, file.num_bytes, file.changed) for file in found}
+    return sorted(versions | {_version_of(feature, data_dir) for feature in contents})
+
+
+def _version_of(feature: ContentFeature, data_dir: str) -> tuple[str, int, float]:
+    """A version of all files of a feature."""
+    files = find_files(feature.file_paths, data_dir, f"items.features.{feature.name}")
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name} {file.num_bytes} {file.changed}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16], sum(file.num_bytes for file in files), max(file.changed for file in files)
 
 
 def _find(side: str, spec: FeatureSpec, data_dir: str) -> list[tuple[Found, int]]:
@@ -196,7 +215,16 @@ def _read(
         absent = dict.fromkeys(source_columns(columns, files.explode) if files.explode else columns)
     with FileSystems.open(source.path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
         constants = {**absent, **read_name(source.name, files.file_column)}
-        yield from read_batches(stream, source.name, files, columns, rows_per_batch, constants)
+        contents = _find_contents(side, spec)
+        yield from read_batches(stream, source.name, files, columns, rows_per_batch, constants, contents)
+
+
+def _find_contents(side: str, spec: FeatureSpec) -> set[str]:
+    """Columns of a side whose bytes are content, and are read by no other feature as text."""
+    contents = [f for f in spec.item_features if isinstance(f, ContentFeature) and f.reads_bytes]
+    keys = {f"items.features.{feature.name}" for feature in contents}
+    others = {feature.source_column for feature in spec.item_features if feature not in contents}
+    return {column for column, key in _columns_of(side, spec).items() if key in keys} - others
 
 
 def find_header_of(side: str, batch: Batch, spec: FeatureSpec) -> Optional[str]:
@@ -212,7 +240,7 @@ def check_batch(batch: Batch, source: Source, side: str, spec: FeatureSpec) -> r
     table = getattr(spec, side)
     group_column, marks = spec.split.column if side == "items" else None, marks_of(table.table)
     return records.check_table(
-        batch, source.name, source.place, table.features, table.id, _NOUNS[side], marks, group_column
+        batch, source.name, source.place, table.features, table.id, _NOUNS[side], marks, source.data_dir, group_column
     )
 
 
@@ -296,7 +324,9 @@ class _ReadRecords(beam.DoFn):
             yield from tag_rejects(f"{self._side}_values", checked.unreadable)
             yield from partition_by(checked.table, key, self._partitions)
             if is_log and self._spec.items.table is None:
-                items = records.known_items(batch, checked.sound, source.name, source.place, self._spec)
+                items = records.known_items(
+                    batch, checked.sound, source.name, source.place, self._spec, source.data_dir
+                )
                 yield from tag_rejects("items", items.rejects)
                 yield from tag_rejects("items_values", items.unreadable)
                 for part in partition_by(items.table, "_id", self._partitions):

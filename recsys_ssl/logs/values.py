@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 from typing import NamedTuple, Optional
 
@@ -19,6 +19,7 @@ WRITTEN = pa.struct([("text", TEXT), ("is_number", pa.bool_())])
 """Cells of a format whose numbers are no text, as they stand there: which of them `Marks` do not concern."""
 EXACT_BITS = {16: 11, 32: 24, 64: 53}
 """A float of so many bits knows each integer below 2 to the power of this; above, neighbours are one."""
+_MOST_BYTES_SHOWN = 200
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 # --- Text ------------------------------------------------------------------------------------------
@@ -51,8 +52,12 @@ def as_text(column: lists.Column) -> pa.Array:
 
 def is_text(kind: pa.DataType) -> bool:
     """Whether values are written, so that numbers among them have to be read."""
-    written = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
-    return pa.types.is_fixed_size_binary(kind) or any(check(kind) for check in written)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or is_binary(kind)
+
+
+def is_binary(kind: pa.DataType) -> bool:
+    """Whether values are bytes, which are text for most features."""
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
 
 
 def to_written(text: pa.Array, is_number: np.ndarray) -> pa.Array:
@@ -68,7 +73,7 @@ def find_numbers(column: lists.Column) -> np.ndarray:
 
 
 def show_text(table: pa.Table) -> pa.Table:
-    """The columns, WRITTEN ones as text."""
+    """The columns, WRITTEN ones as text, and long bytes by how they begin."""
     names = table.column_names
     return pa.table([_show_text(table[name]) for name in names], names)
 
@@ -76,16 +81,34 @@ def show_text(table: pa.Table) -> pa.Table:
 def _show_text(column: lists.Column) -> lists.Column:
     if column.type == WRITTEN:
         return as_text(column)
+    if is_binary(column.type):
+        return pa.array([_show_bytes(value) for value in column.to_pylist()], pa.large_binary())
     if is_list(column.type) and column.type.value_type == WRITTEN:
         values, lengths = lists.flatten(column, TEXT)
         return lists.from_flat(as_text(values), lengths)
     return column
 
 
-def without_words(table: pa.Table, words: Sequence[str]) -> pa.Table:
-    """The columns with null for each cell, or value of a list, that is one of some words; blanks around it are none."""
-    names = table.column_names
-    return pa.table([_without_words(table[name], pa.array(words, TEXT)) for name in names], names)
+def _show_bytes(value: Optional[bytes]) -> Optional[bytes]:
+    if value is None or len(value) <= _MOST_BYTES_SHOWN:
+        return value
+    return value[: _MOST_BYTES_SHOWN // 2] + f"... ({len(value):,} bytes)".encode()
+
+
+def without_words(table: pa.Table, words: Sequence[str], contents: Collection[str] = ()) -> pa.Table:
+    """The columns with null for each cell, or value of a list, that is one of some words; blanks around it are none.
+
+    Args:
+        contents: columns whose bytes are no text, and stay as they are.
+    """
+    texts = pa.array(words, TEXT)
+    columns = {name: table[name] for name in table.column_names}
+    return pa.table(
+        {
+            name: column if name in contents and is_binary(column.type) else _without_words(column, texts)
+            for name, column in columns.items()
+        }
+    )
 
 
 def _without_words(column: lists.Column, words: pa.Array) -> pa.Array:

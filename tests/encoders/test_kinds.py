@@ -12,6 +12,7 @@ from recsys_ssl import kinds, seeds
 from recsys_ssl.encoders import store
 from recsys_ssl.encoders.contract import Mask, Pass
 from recsys_ssl.encoders.dropout import DropoutSeed
+from tests.encoders.image.made_images import as_uri, encode, noise
 
 SEED, OTHER_SEED = tf.constant([5, 7], tf.int64), tf.constant([5, 8], tf.int64)
 
@@ -30,6 +31,11 @@ SAMPLES = {
         ["CCO", "c1ccccc1", "CC(=O)O", "CN", "C1CC1C"],
         {"C1CC": "unparsable", " ": "empty"},
         {"hidden_dim": 8, "num_heads": 2, "depth": 2},
+    ),
+    "image": Sample(
+        [as_uri(encode(noise(28, 28, seed=number))) for number in range(5)],
+        {"none.png": "no_file", "data:image/png;base64,AAAA": "no_image"},
+        {"dim": 8, "num_heads": 2, "depth": 1},
     ),
 }
 

@@ -372,6 +372,24 @@ def test_parquet_with_invalid_utf8_rejects_the_row():
     assert read(data, "log.parquet", format="parquet") == ([(1, b"a", "A")], [("not valid UTF-8", 2, None)])
 
 
+def test_bytes_that_are_content_need_not_be_utf8_and_are_no_missing_words():
+    data = parquet(q=pa.array([b"a", b"-", b"\xff"]), i=pa.array([b"\xff", b"-", None]))
+    files = Files(paths=["x"], format="parquet", missing=["-"])
+    (batch,) = read_batches(io.BytesIO(data), "log.parquet", files, COLUMNS, 10, contents=["i"])
+    assert batch.columns.to_pydict() == {"q": [b"a", None], "i": [b"\xff", b"-"]}
+    assert [(reject.reason, reject.line) for reject in batch.rejects] == [("not valid UTF-8", 3)]
+
+
+def test_a_batch_of_content_is_bounded_by_its_bytes(monkeypatch):
+    data = parquet(q=list(range(40)), i=[bytes([number]) * 1000 for number in range(40)])
+    monkeypatch.setattr(parquet_files, "_CONTENT_BYTES", 10_900)  # a value has some bytes besides
+    for contents, sizes in (([], [40]), (["i"], [10] * 4)):
+        batches = read_batches(
+            io.BytesIO(data), "log.parquet", Files(paths=["x"], format="parquet"), COLUMNS, 100, contents=contents
+        )
+        assert [len(batch.lines) for batch in batches] == sizes
+
+
 @pytest.mark.parametrize("data", [b"q,i\n", parquet(q=[1], i=[1])[:-20]], ids=["csv", "cut off"])
 def test_what_is_no_parquet_is_one_line(data):
     with pytest.raises(LogError, match="log.parquet: this is no Parquet") as error:

@@ -136,6 +136,7 @@ def test_a_number_of_a_table_that_cannot_be_read_is_a_missing_value():
         "item",
         "item",
         values.PLAIN,
+        data_dir=".",
     )
     assert result.table["_id"].to_pylist() == ["A", "B"]
     assert result.table["f"].to_pylist() == [[1.0], []]

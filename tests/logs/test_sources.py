@@ -10,7 +10,7 @@ from recsys_ssl.logs import sources
 from recsys_ssl.logs.batches import LogError
 from recsys_ssl.logs.paths import find_files
 from recsys_ssl.logs.sources import check_batch, find_sources, list_versions, read_source
-from recsys_ssl.spec import FeatureSpec
+from recsys_ssl.spec import ContentFeature, FeatureSpec
 
 
 def spec_of(*paths):
@@ -145,6 +145,25 @@ def test_the_cache_sees_the_files_that_are_read(folder):
     assert list_versions(spec, str(folder)) == before
     write(folder, "log/a/5.csv")
     assert len(list_versions(spec, str(folder))) == len(before) + 1
+
+
+def test_the_cache_sees_files_that_content_lies_in(folder, monkeypatch):
+    table = {"paths": ["items.csv"]}
+    items = {"table": table, "id": "i", "features": [{"name": "i", "kind": "id"}, {"name": "s", "kind": "molecule"}]}
+    spec = FeatureSpec.model_validate({**json.loads(spec_of("log").to_json()), "items": items})
+    write(folder, "items.csv", "pictures/1.png", "pictures/deep/2.png")
+    without = list_versions(spec, str(folder))
+    monkeypatch.setattr(ContentFeature, "file_paths", ("pictures",))
+    seen = [list_versions(spec, str(folder))]
+    assert len(seen[0]) == len(without) + 1
+    os.utime(folder / "pictures" / "1.png", (5, 5))
+    seen.append(list_versions(spec, str(folder)))
+    write(folder, "pictures/3.png")
+    seen.append(list_versions(spec, str(folder)))
+    assert len({str(versions) for versions in seen}) == 3
+    monkeypatch.setattr(ContentFeature, "file_paths", ("none",))
+    with pytest.raises(LogError, match="items.features.s: no file matches 'none'"):
+        list_versions(spec, str(folder))
 
 
 # --- Other file systems ------------------------------------------------------------------------------

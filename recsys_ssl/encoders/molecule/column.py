@@ -10,11 +10,14 @@ from recsys_ssl.encoders.molecule.graph import to_bytes
 from recsys_ssl.encoders.molecule.smiles import MoleculeError, featurise
 
 
-def read(smiles: pa.LargeListArray) -> tuple[pa.LargeListArray, dict[str, np.ndarray]]:
+def read(
+    smiles: pa.LargeListArray, config: None = None, data_dir: str = "."
+) -> tuple[pa.LargeListArray, dict[str, np.ndarray]]:
     """The graphs of a column of SMILES; about 0.4 ms and 1 kB for a drug-like molecule.
 
     Args:
         smiles: [num_records] lists of at most one text; an empty list is a missing molecule.
+        config, data_dir: of no use to a SMILES, see `contract.ColumnModule`.
 
     Returns:
         [num_records] lists of at most one graph packed by `to_bytes`, as large_binary; and reason (see

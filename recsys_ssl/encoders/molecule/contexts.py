@@ -22,7 +22,8 @@ from rdkit import Chem
 from rdkit.Chem import Fragments
 
 from recsys_ssl import artifacts
-from recsys_ssl.encoders.molecule.smiles import MAX_ATOMS, MoleculeError, Rejection, map_chunks, parse
+from recsys_ssl.encoders.chunks import map_chunks
+from recsys_ssl.encoders.molecule.smiles import MAX_ATOMS, MoleculeError, Rejection, parse
 
 MOTIFS = tuple(sorted(name for name in vars(Fragments) if name.startswith("fr_")))
 """Names of the 85 functional groups, which RDKit counts by functions of these names."""

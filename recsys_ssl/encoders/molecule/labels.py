@@ -11,9 +11,10 @@ from typing import NamedTuple, Union
 
 import numpy as np
 
+from recsys_ssl.encoders.chunks import map_chunks
 from recsys_ssl.encoders.molecule.contexts import ContextVocabulary, atom_contexts, bond_contexts, motifs
 from recsys_ssl.encoders.molecule.graph import NUM_MOTIFS, MoleculeGraph, from_bytes, to_bytes
-from recsys_ssl.encoders.molecule.smiles import MAX_ATOMS, MoleculeError, Rejection, encode_molecule, map_chunks, parse
+from recsys_ssl.encoders.molecule.smiles import MAX_ATOMS, MoleculeError, Rejection, encode_molecule, parse
 
 MAX_CLASSES = 1 << 16
 """Most classes of a vocabulary: classes are packed as uint16."""

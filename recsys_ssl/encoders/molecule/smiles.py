@@ -7,16 +7,14 @@ by column and coded through tables of 256 codes, which RDKit's value modulo 256 
 from __future__ import annotations
 
 import itertools
-import multiprocessing
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
-from typing import NamedTuple, TypeVar, Union
+from typing import NamedTuple, Union
 
 import numpy as np
 from rdkit import Chem, rdBase
 
+from recsys_ssl.encoders.chunks import map_chunks
 from recsys_ssl.encoders.molecule.graph import (
     ATOM_COLUMNS,
     MASS_SCALE,
@@ -30,8 +28,6 @@ MAX_ATOMS = 500
 
 _MAX_CHARACTERS = 40
 """Of an atom in a SMILES, with its bonds, ring closures, stereo and map; a longer text is not parsed for its atoms."""
-
-_CHUNK_SIZE = 512
 
 _WITHOUT_BRACKETS = frozenset(["B", "C", "N", "O", "P", "S", "F", "Cl", "Br", "I"])
 
@@ -215,12 +211,7 @@ def featurise_all(
 ) -> Iterator[Union[MoleculeGraph, Rejection]]:
     """Featurises a stream: one result per SMILES, in their order, a graph or why there is none.
 
-    Memory does not grow with the stream. More than one worker starts processes that import this module, so a script
-    that asks for them must guard its own start with `if __name__ == "__main__"`.
-
-    Raises:
-        ValueError: workers is not positive.
-        BrokenProcessPool: a worker died; results before are sound.
+    Memory does not grow with the stream. Workers, and what is raised, are those of `chunks.map_chunks`.
     """
     chunks = map_chunks(partial(_featurise_chunk, max_atoms=max_atoms), enumerate(smiles), workers)
     return (from_bytes(result) if isinstance(result, bytes) else result for chunk in chunks for result in chunk)
@@ -234,28 +225,3 @@ def _featurise_chunk(rows: list[tuple[int, str]], max_atoms: int) -> list[Union[
         except MoleculeError as error:
             results.append(Rejection(row, error.reason, smiles))
     return results
-
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
-
-def map_chunks(function: Callable[[list[_Item]], _Result], items: Iterable[_Item], workers: int) -> Iterator[_Result]:
-    """Applies a function to lists of items, in order, over `workers` processes; one worker is this process."""
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1. Received: workers={workers}. Use the number of free cores.")
-    items = iter(items)
-    chunks = iter(lambda: list(itertools.islice(items, _CHUNK_SIZE)), [])
-    return map(function, chunks) if workers == 1 else _map_in_pool(function, chunks, workers)
-
-
-def _map_in_pool(function: Callable, chunks: Iterable[list], workers: int) -> Iterator:
-    # Spawned, since a fork of a process with TensorFlow's threads may hang.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        pending: deque[Future] = deque()
-        for chunk in chunks:
-            pending.append(pool.submit(function, chunk))
-            if len(pending) > 2 * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from recsys_ssl.encoders.molecule import smiles as molecules
 from recsys_ssl.encoders.molecule.contexts import (
     MOTIFS,
     OTHER,
@@ -222,7 +221,7 @@ def test_other_json_is_refused(text, message):
 
 @pytest.mark.parametrize("chunk_size", [1, 3, 512])
 def test_one_pass_counts_both_and_tells_what_it_could_not(chunk_size, monkeypatch):
-    monkeypatch.setattr(molecules, "_CHUNK_SIZE", chunk_size)
+    monkeypatch.setattr("recsys_ssl.encoders.chunks.CHUNK_SIZE", chunk_size)
     counts = count_contexts(iter(["CCO", "", "CC", "C1CC", "CCO", "C"]))
     assert counts.atoms == {"C_C-SINGLE1": 2 + 2, "C_C-SINGLE1_O-SINGLE1": 2, "O_C-SINGLE1": 2, "C": 1}
     assert counts.bonds == {f"{SINGLE}_C-{SINGLE}1": 4, SINGLE: 1}

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from recsys_ssl.encoders.molecule import labels as molecule_labels
-from recsys_ssl.encoders.molecule import smiles as molecules
 from recsys_ssl.encoders.molecule.contexts import MOTIFS, OTHER, ContextVocabulary
 from recsys_ssl.encoders.molecule.labels import label_all, label_molecule, pack, unpack
 from recsys_ssl.encoders.molecule.smiles import Rejection, featurise
@@ -38,7 +37,7 @@ def test_a_cut_buffer_is_an_error(cut):
 
 
 def test_a_stream_keeps_its_order_and_tells_rejections(monkeypatch):
-    monkeypatch.setattr(molecules, "_CHUNK_SIZE", 2)
+    monkeypatch.setattr("recsys_ssl.encoders.chunks.CHUNK_SIZE", 2)
     smiles = ["CCO", "C1CC", "", "CC"]
     found = list(label_all(smiles, ATOMS, BONDS))
     assert [found[1], found[2]] == [Rejection(1, "unparsable", "C1CC"), Rejection(2, "empty", "")]

@@ -118,7 +118,7 @@ def test_a_killed_preparation_goes_on_and_a_finished_one_is_not_repeated(smiles_
 
     monkeypatch.setattr(pretrain_data, "_TELL_EVERY", 10)
     # One chunk of 512 rows would swallow the file before the first shard.
-    monkeypatch.setattr("recsys_ssl.encoders.molecule.smiles._CHUNK_SIZE", 5)
+    monkeypatch.setattr("recsys_ssl.encoders.chunks.CHUNK_SIZE", 5)
     with pytest.raises(KeyboardInterrupt):
         prepare(smiles_file, tmp_path / "parts", CONFIG, tell_write=die)
     assert told[0] == (0, 122)

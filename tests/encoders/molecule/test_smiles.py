@@ -7,7 +7,6 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import rdMolDescriptors
 
-from recsys_ssl.encoders.molecule import smiles as molecules
 from recsys_ssl.encoders.molecule.graph import (
     ATOM_COLUMNS,
     ATOM_DIM,
@@ -325,14 +324,14 @@ def check_results(results, rows):
 
 @pytest.mark.parametrize("chunk_size", [1, 4, 512])
 def test_a_stream_keeps_its_order_and_loses_nothing(chunk_size, monkeypatch):
-    monkeypatch.setattr(molecules, "_CHUNK_SIZE", chunk_size)
+    monkeypatch.setattr("recsys_ssl.encoders.chunks.CHUNK_SIZE", chunk_size)
     results = list(featurise_all(iter(ROWS)))
     check_results(results, ROWS)
     assert [result for result in results if isinstance(result, Rejection)] == EXPECTED
 
 
 def test_workers_give_the_same(monkeypatch):
-    monkeypatch.setattr(molecules, "_CHUNK_SIZE", 16)
+    monkeypatch.setattr("recsys_ssl.encoders.chunks.CHUNK_SIZE", 16)
     rows = (ROWS + list(DRUGS.values())) * 8
     results = list(featurise_all(rows, workers=2))
     check_results(results, rows)

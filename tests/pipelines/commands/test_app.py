@@ -221,11 +221,11 @@ class TestValidateSpec:
                 ["films.yaml:4: events.query_id: ", "films.yaml:6: events.query: unknown key"],
             ),
             ("kind: categorical", "kind: categoric", ["films.yaml:14: ", "'categoric'", "'categorical'"]),
-            ("kind: categorical", "kind: image", ["films.yaml:14: ", "not yet available. Remove feature 'genre'"]),
+            ("kind: categorical", "kind: molecule, size: 3", ["films.yaml:14: ", "items.features.1.size: unknown key"]),
             ("name: films", "name: films\nname2: [x, [/b]]", ["films.yaml:4: name2: unknown key. Check its spelling"]),
             ("items:", "items: [", ["films.yaml:", "this is not valid YAML", "Mend the syntax"]),
         ],
-        ids=["typo in key", "typo in kind", "reserved kind", "unknown key", "broken YAML"],
+        ids=["typo in key", "typo in kind", "key of no kind", "unknown key", "broken YAML"],
     )
     def test_a_fault_is_told_with_its_line(self, cli, spec, old, new, parts):
         spec.write_text(SPEC.replace(old, new))

@@ -8,7 +8,9 @@ import pyarrow as pa
 MOST_CHARACTERS = 40
 
 
-def read(texts: pa.LargeListArray) -> tuple[pa.LargeListArray, dict[str, np.ndarray]]:
+def read(
+    texts: pa.LargeListArray, config: None = None, data_dir: str = "."
+) -> tuple[pa.LargeListArray, dict[str, np.ndarray]]:
     rows = texts.to_pylist()
     too_long = np.array([any(len(text) > MOST_CHARACTERS for text in row) for row in rows])
     packed = [[] if bad else [text.encode() for text in row] for row, bad in zip(rows, too_long)]
