@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.evidence.cells import GAP, bold, grid, p_holm, p_text, percent, points, relative, settings_text, spread
+from benchmarks.evidence.cells import GAP, bold, grid, p_holm, percent, points, relative, settings_text, spread
 
 Tables = Mapping[str, Any]
 
@@ -18,182 +19,144 @@ DATASET_LABELS = {
     "chembl-targets": "ChEMBL targets",
 }
 _SHARES = {"full": "all training data", "sparse": "10% of the training data"}
-_METRICS = {"recall_at_50": "Recall@50", "recall_at_10": "Recall@10", "map_at_10": "MAP@10"}
-_SLICES = ("head", "torso", "tail", "cold")
-_HEADLINE = (
-    ("chembl-targets", "full"),
-    ("chembl-targets", "sparse"),
-    ("complete-journey", "full"),
-    ("movielens-small", "full"),
-    ("frappe", "full"),
-)
-"""Rows of the README: where self-supervision wins, then where a model without towers does."""
-_VIEWS = {
-    "item_masks": "random features hidden (item masks)",
-    "dropout_only": "single values dropped (value dropout)",
-    "whole": "nothing hidden",
+_METRICS = {
+    "recall_at_50": "Recall@50",
+    "recall_at_10": "Recall@10",
+    "map_at_10": "MAP@10",
+    "user_recall_at_20": "Recall@20 per query",
+    "ndcg_at_20": "NDCG@20 per query",
+    "item_recall_at_50": "Recall@50 per item",
 }
+_SLICES = ("head", "torso", "tail", "cold")
+_TOWERS = ("item", "both")
 
 
 # --- Tables -----------------------------------------------------------------------------------------
 
 
-def render_main(tables: Tables) -> str:
-    """Recall@50 on every data set, at both shares: controls, both treatments, gain."""
-    recommended, labels = tables["recommended"], tables["labels"]
-    others = [arm for arm in tables["groups"]["controls"] if arm != "none"]
-    header = ["Data set", "Trained on", labels["none"], "best other regulariser"]
-    header += [*(labels[arm] for arm in tables["groups"]["treatments"]), "gain over none", "p (Holm)"]
-    rows = []
-    for dataset in tables["datasets"]:
-        for share in _SHARES:
-            cells = tables["cells"][share][dataset]
-            best = max((arm for arm in others if arm in cells), key=lambda arm: _mean(cells[arm]), default=None)
-            against = _comparison(tables, share, dataset, recommended, "none")
-            rows.append(
-                [
-                    DATASET_LABELS[dataset],
-                    "100%" if share == "full" else "10%",
-                    _cell(cells, "none"),
-                    GAP if best is None else f"{_cell(cells, best)} ({labels[best]})",
-                    *(_cell(cells, arm) for arm in tables["groups"]["treatments"]),
-                    relative(against),
-                    p_holm(against),
-                ]
-            )
-    note = (
-        f"Recall@50 in %, mean ± half of the 95% interval over training seeds. Gain: {labels[recommended]} over "
-        f"{labels['none']}, relative, with the 95% interval over users and seeds; p of the difference, after Holm's "
-        f"correction for the {len(tables['groups']['controls'])} comparisons with "
-        f"{', '.join(labels[arm] for arm in tables['groups']['controls'])}. The best other one was picked on test."
-    )
-    arms = [*tables["groups"]["controls"], *tables["groups"]["treatments"]]
-    return "\n\n".join([grid(header, rows), note, *_missing(tables, tuple(_SHARES), arms)])
-
-
-def render_headline(tables: Tables) -> str:
-    """A few rows for the README: the gain over the plain model, and the best model without towers beside it."""
-    recommended, labels = tables["recommended"], tables["labels"]
-    rows = []
-    for dataset, share in _HEADLINE:
-        cells = tables["cells"][share].get(dataset, {})
-        rivals = [arm for arm in tables["groups"]["baselines"] if arm in cells]
-        if not rivals or recommended not in cells or "none" not in cells:
+def render_main(tables: Tables, shares: Sequence[str] = tuple(_SHARES)) -> str:
+    """Recall@50 of the plain towers, of the best regulariser and of the best model without towers, by validation."""
+    labels, rows = tables["labels"], []
+    for share, dataset in itertools.product(shares, tables["datasets"]):
+        cells, best = tables["cells"][share][dataset], tables["best"][share][dataset]
+        towers, picked, peer = best["towers"], best["regularizer"], best["peer"]
+        if not {"none", towers, picked, peer} <= set(cells):
             continue
-        best = max(rivals, key=lambda arm: _mean(cells[arm]))
-        ahead = _mean(cells[recommended]) > _mean(cells[best])
-        against = _comparison(tables, share, dataset, recommended, best)
+        ahead = _mean(cells[towers]) > _mean(cells[peer])
+        gain = tables["gains"][share][dataset][picked]["recall_at_50"]
         rows.append(
             [
                 DATASET_LABELS[dataset],
                 "100%" if share == "full" else "10%",
-                percent(_mean(cells["none"])),
-                bold(percent(_mean(cells[recommended])), ahead),
-                relative(_comparison(tables, share, dataset, recommended, "none")),
-                f"{bold(percent(_mean(cells[best])), not ahead)} ({labels[best]})",
-                points(against) if against else GAP,
+                bold(percent(_mean(cells["none"])), ahead and towers == "none"),
+                f"{bold(percent(_mean(cells[picked])), ahead and towers == picked)} ({labels[picked]})",
+                f"{relative(gain)}, p {p_holm(gain)}",
+                f"{bold(percent(_mean(cells[peer])), not ahead)} ({labels[peer]})",
+                points(best["lead"]),
             ]
         )
     if not rows:
         return "Not measured yet."
-    header = ["Log", "Trained on", "plain towers", "self-supervised", "gain", "best without towers", "lead over it"]
+    header = ["Log", "Trained on", "plain towers", "best regulariser", "gain over plain", "best without towers"]
     note = (
-        f"Recall@50 in %, means over training seeds; self-supervised: {labels[recommended]}. Gain over the plain "
-        "towers, and lead in points, with 95% intervals over users and seeds, not corrected for the number of rows. "
-        "The model without towers was picked on test. Best in bold."
+        "Recall@50 in % on the test, means over training seeds. Validation picked the regulariser, the model without "
+        "towers, and the towers that lead over it: the plain ones or the regularised. Gain: relative, with its 95% "
+        "interval over users and seeds, p after Holm's correction for all regularisers of the log. Lead: points, same "
+        "interval. In bold what is ahead."
     )
-    return "\n\n".join([grid(header, rows), note])
+    return "\n\n".join([grid([*header, "towers' lead"], rows), note])
 
 
 def render_towers(tables: Tables) -> str:
-    """Which tower the views go through: validation Recall@50 of each regulariser, from the claims of `towers.json`."""
-    values = {claim["id"]: claim["value"] for claim in tables.get("towers") or []}
-    if not values:
+    """Which tower the views go through, on logs of links: validation Recall@50 by regulariser."""
+    blocks = []
+    for share, name in _SHARES.items():
+        found = {dataset: of for dataset, of in tables["towers"][share].items() if of}
+        arms = [arm for arm in tables["labels"] if any(arm in of for of in found.values())]
+        if arms:
+            header = [f"With {name}", *(f"{DATASET_LABELS[of]}, {towers}" for of in found for towers in _TOWERS)]
+            rows = []
+            for arm in arms:
+                values = [(of.get(arm) or {}).get(towers) for of in found.values() for towers in _TOWERS]
+                rows.append([tables["labels"][arm], *map(percent, values)])
+            blocks.append(grid(header, rows))
+    if not blocks:
         return "Not measured yet."
-    rows = [["plain towers (no auxiliary loss)", percent(values["none"]), ""]]
-    for arm, label in _VIEWS.items():
-        rows.append([label, *(percent(values.get(f"{arm}_{towers}")) for towers in ("item", "both"))])
-    header = ["Views of the auxiliary loss", "both through the item tower", "one through the query tower"]
     note = (
-        "Recall@50 in % on the validation split of Wikispeedia, all training data, mean of two training seeds. "
-        "Each has the weight of the other tables, chosen with one of the two columns only; no interval, no test."
+        "Recall@50 in % on validation, one seed, each at the weight and temperature of the log: the first step of each "
+        "search. item: both views through the item tower, as in the paper; both: one through the query tower."
     )
-    return "\n\n".join([grid(header, rows), note])
+    return "\n\n".join([*blocks, note])
 
 
 def render_share(tables: Tables, share: str) -> str:
     """Every arm and baseline on all data sets: a table per metric."""
-    groups = tables["groups"]
-    arms = [*groups["controls"], *groups["treatments"], *groups["baselines"]]
+    arms = [*tables["groups"]["towers"], *tables["groups"]["baselines"]]
     blocks = [_values(tables, share, arms, metric) for metric in _METRICS]
     note = "Mean ± half of the 95% interval over training seeds; no ± where nothing is random. Best in bold."
     return "\n\n".join([*blocks, note, *_missing(tables, (share,), arms)])
 
 
-def render_ablation(tables: Tables) -> str:
-    """What each part of the augmentation adds, at both shares."""
-    groups = tables["groups"]
-    arms = ["none", "dropout_only", *groups["variants"], *groups["treatments"]]
-    blocks = []
-    for share, name in _SHARES.items():
-        blocks.append(f"With {name}:")
-        blocks += [_values(tables, share, arms, metric) for metric in _METRICS]
-    return "\n\n".join([*blocks, *_missing(tables, tuple(_SHARES), arms)])
-
-
 def render_slices(tables: Tables) -> str:
-    """Recall@50 by popularity of the held-out item, with the gain of the recommended arm over none."""
-    groups, labels = tables["groups"], tables["labels"]
-    arms = [*groups["controls"], *groups["treatments"]]
-    blocks = []
+    """Recall@50 by popularity of the held-out item: every arm of the towers, less none."""
+    labels, blocks = tables["labels"], []
     for share, name in _SHARES.items():
+        of_share = tables["gains"][share]
+        arms = [arm for arm in tables["groups"]["towers"] if any(arm in of_share[log] for log in tables["datasets"])]
         rows = []
         for dataset in tables["datasets"]:
-            cells = tables["cells"][share][dataset]
-            gains = tables["gains"][share][dataset].get(tables["recommended"]) or {}
-            for part in _SLICES:
-                pairs = next((of["slices"][part]["pairs"] for arm in arms if (of := cells.get(arm))), None)
-                values = {arm: cells[arm]["slices"][part]["recall_at_50"] for arm in arms if arm in cells}
-                best = _best({arm: value[0] for arm, value in values.items() if value})
-                shown = [bold(percent((values.get(arm) or [None])[0]), arm in best) for arm in arms]
-                count = GAP if pairs is None else f"{pairs:,.0f}"
-                rows.append([DATASET_LABELS[dataset], part, count, *shown, relative(gains.get(part))])
-        header = ["Data set", "Items", "Pairs", *(labels[arm] for arm in arms), "gain over none"]
-        blocks += [f"Recall@50 in %, with {name}:", grid(header, rows, left=2)]
+            plain = tables["cells"][share][dataset].get("none")
+            for part in _SLICES if plain else ():
+                found = [(of_share[dataset].get(arm) or {}).get(part) for arm in arms]
+                counts = f"{plain['slices'][part]['pairs']:,.0f}", percent(_values_of(plain, part))
+                shown = [GAP if row is None else points(row) for row in found]
+                rows.append([DATASET_LABELS[dataset], part, *counts, *shown])
+        if rows:
+            header = ["Log", "Items", "Pairs", labels["none"], *(f"{labels[arm]}, less it" for arm in arms)]
+            blocks += [f"Recall@50 in %, with {name}:", grid(header, rows, left=2)]
     note = (
-        f"Gain: {labels[tables['recommended']]} over {labels['none']}, relative, with the 95% interval over users and "
-        f"seeds; {GAP} where there is no pair or an arm finds nothing. Pairs: mean over seeds, since with 10% each "
-        "seed has its own training counts."
+        f"Differences in points, with 95% intervals over users and seeds; {GAP} where there is no pair or the arm was "
+        "not run. Pairs: mean over seeds, since with 10% each seed has its own training counts."
     )
-    return "\n\n".join([*blocks, note, *_missing(tables, tuple(_SHARES), arms)])
+    return "\n\n".join([*blocks, note])
 
 
 def render_comparisons(tables: Tables) -> str:
-    """Both treatments against the controls: difference, interval and p corrected within the family."""
-    blocks = []
+    """Every regulariser against none: difference, interval and p corrected within a log."""
+    blocks, arms = [], tables["groups"]["towers"]
     for share, name in _SHARES.items():
-        for treatment in tables["groups"]["treatments"]:
-            arms = tables["groups"]["controls"]
-            blocks += [f"{tables['labels'][treatment]} with {name}, less:", _against(tables, share, treatment, arms)]
+        of_share, rows = tables["gains"][share], []
+        for arm in arms:
+            found = [(of_share[dataset].get(arm) or {}).get("recall_at_50") for dataset in tables["datasets"]]
+            if any(found):
+                rows.append([tables["labels"][arm], *map(_difference, found)])
+        if rows:
+            blocks += [f"With {name}:", grid(["Less plain towers", *_names(tables)], rows)]
     note = (
         "Difference in Recall@50 in percentage points (95% interval over users and seeds), p after Holm's correction "
-        "for the comparisons of its column. Bold: p < 0.05."
+        "for the regularisers of its column. Bold: p < 0.05."
     )
-    arms = [*tables["groups"]["controls"], *tables["groups"]["treatments"]]
     return "\n\n".join([*blocks, note, *_missing(tables, tuple(_SHARES), arms)])
 
 
 def render_baselines(tables: Tables) -> str:
-    """The recommended arm against models without towers."""
-    recommended, arms = tables["recommended"], tables["groups"]["baselines"]
-    blocks = []
+    """The towers that validation picks against every model without towers."""
+    blocks, arms = [], tables["groups"]["baselines"]
     for share, name in _SHARES.items():
-        blocks += [f"{tables['labels'][recommended]} with {name}, less:", _against(tables, share, recommended, arms)]
+        best, rows = [tables["best"][share][dataset] for dataset in tables["datasets"]], []
+        for arm in arms:
+            found = [of["against"].get(arm) for of in best]
+            if any(found):
+                rows.append([tables["labels"][arm], *map(_difference, found)])
+        if rows:
+            labels = [tables["labels"].get(of["towers"], GAP) for of in best]
+            header = [f"{log}: {towers}" for log, towers in zip(_names(tables), labels)]
+            blocks += [f"With {name}:", grid(["Less", *header], rows)]
     note = (
-        "Difference in Recall@50 in percentage points (95% interval over users and seeds), p after Holm's correction "
-        "for all arms besides the regularisers of the main table. Bold: p < 0.05."
+        "The towers that validation picks on a log, less a model without towers: difference in Recall@50 in percentage "
+        "points (95% interval over users and seeds), p after Holm's correction for its column. Bold: p < 0.05."
     )
-    return "\n\n".join([*blocks, note, *_missing(tables, tuple(_SHARES), [*arms, recommended])])
+    return "\n\n".join([*blocks, note, *_missing(tables, tuple(_SHARES), arms)])
 
 
 def render_proposals(tables: Tables) -> str:
@@ -221,46 +184,6 @@ def render_proposals(tables: Tables) -> str:
         blocks += [f"Recall@50 in %, with {name}:", grid(header, rows, left=2)]
     note = "After the comma: the difference from exact logQ in percentage points (95% interval over users and seeds)."
     return "\n\n".join([*blocks, note, *_missing(tables, tuple(_SHARES), ["none", *arms])])
-
-
-def render_curves(tables: Tables) -> str:
-    """Validation Recall@50 over a setting, with all else as tuned."""
-    blocks = []
-    for setting in dict.fromkeys(curve["setting"] for curve in tables["curves"]):
-        curves = [curve for curve in tables["curves"] if curve["setting"] == setting]
-        xs = sorted({point["x"] for curve in curves for point in curve["points"]})
-        rows = []
-        for curve in curves:
-            points = {point["x"]: point for point in curve["points"]}
-            shown = [bold(spread(points[x]["value"]), x == curve["tuned"]) if x in points else GAP for x in xs]
-            seeds = sorted({point["seeds"] for point in curve["points"]})
-            share = "100%" if curve["share"] == 1.0 else f"{100 * curve['share']:g}%"
-            arm = tables["labels"][curve["arm"]]
-            count = "–".join(str(n) for n in dict.fromkeys([seeds[0], seeds[-1]]))
-            rows.append([DATASET_LABELS[curve["dataset"]], share, arm, count, spread(curve["none"]), *shown])
-        header = ["Data set", "Trained on", "Arm", "Seeds", tables["labels"]["none"], *(f"{x:g}" for x in xs)]
-        blocks += [f"Over `{setting}`:", grid(header, rows, left=3)]
-    if not blocks:
-        return "No curve was run."
-    note = (
-        "Recall@50 on the validation split in %, mean ± half of the 95% interval over seeds; the tuned setting in "
-        f"bold. {GAP}: not run."
-    )
-    return "\n\n".join([*blocks, note])
-
-
-def render_splits(tables: Tables) -> str:
-    """The recommended arm over none on other random splits of one data set."""
-    splits, labels = tables["splits"], tables["labels"]
-    rows = [
-        [seed, percent(row["values"][1]), percent(row["values"][0]), points(row), relative(row), p_text(row["p"])]
-        for seed, row in splits["rows"].items()
-    ]
-    if not rows:
-        return "No other split was run."
-    header = ["Split seed", labels["none"], labels[tables["recommended"]], "difference", "relative", "p"]
-    note = f"Recall@50 in % on {DATASET_LABELS[splits['dataset']]}, 95% intervals over users and seeds."
-    return "\n\n".join([grid(header, rows), note])
 
 
 def render_tuned(tables: Tables) -> str:
@@ -294,25 +217,17 @@ def render_tuned(tables: Tables) -> str:
     return "\n\n".join([*blocks, note])
 
 
-def render_missing(tables: Tables) -> str:
-    return "\n\n".join(_missing(tables, tuple(_SHARES), list(tables["labels"]))) or "No trial is missing."
-
-
 RENDERERS: Mapping[str, Callable[[Tables], str]] = {
+    "headline": lambda tables: render_main(tables, ["full"]),
     "main": render_main,
     "full": lambda tables: render_share(tables, "full"),
     "sparse": lambda tables: render_share(tables, "sparse"),
     "slices": render_slices,
-    "ablation": render_ablation,
     "comparisons": render_comparisons,
     "baselines": render_baselines,
-    "proposals": render_proposals,
-    "curves": render_curves,
-    "splits": render_splits,
-    "tuned": render_tuned,
-    "missing": render_missing,
-    "headline": render_headline,
     "towers": render_towers,
+    "proposals": render_proposals,
+    "tuned": render_tuned,
 }
 
 
@@ -331,17 +246,14 @@ def _values(tables: Tables, share: str, arms: Sequence[str], metric: str) -> str
     return grid([f"{_METRICS[metric]}, %", *(DATASET_LABELS[name] for name in tables["datasets"])], rows)
 
 
-def _against(tables: Tables, share: str, treatment: str, arms: Sequence[str]) -> str:
-    rows = []
-    for arm in arms:
-        cells = []
-        for dataset in tables["datasets"]:
-            row = _comparison(tables, share, dataset, treatment, arm)
-            text = f"{points(row)}, p {p_holm(row)}" if row else GAP
-            cells.append(bold(text, bool(row) and row["holm"] is not None and row["holm"] < 0.05))
-        if any(cell != GAP for cell in cells):
-            rows.append([tables["labels"][arm], *cells])
-    return grid(["Recall@50", *(DATASET_LABELS[dataset] for dataset in tables["datasets"])], rows)
+def _difference(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return GAP
+    return bold(f"{points(row)}, p {p_holm(row)}", row["holm"] is not None and row["holm"] < 0.05)
+
+
+def _names(tables: Tables) -> list[str]:
+    return [DATASET_LABELS[dataset] for dataset in tables["datasets"]]
 
 
 def _missing(tables: Tables, shares: Sequence[str], arms: Sequence[str]) -> list[str]:
@@ -358,11 +270,6 @@ def _missing(tables: Tables, shares: Sequence[str], arms: Sequence[str]) -> list
         if named:
             lines.append(f"Seeds that lack (†), with {_SHARES[share]}: {'; '.join(named)}.")
     return lines
-
-
-def _comparison(tables: Tables, share: str, dataset: str, treatment: str, against: str) -> Mapping[str, Any] | None:
-    rows = tables["comparisons"][share][dataset]
-    return next((row for row in rows if (row["treatment"], row["against"]) == (treatment, against)), None)
 
 
 def _mean(cell: Mapping[str, Any]) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,12 @@ from rich.table import Table
 
 from benchmarks.claims import RESULTS, record
 from benchmarks.evidence.datasets import START_AT_FACTORS, STUDIED
-from benchmarks.evidence.run import search
+from benchmarks.evidence.picks import pick_peer, pick_towers
 from benchmarks.evidence.summary import compare_arms
 from benchmarks.evidence.tested import PRIMARY, Evidence
-from benchmarks.evidence.trials import ARMS, BASELINES, RANKS, REGULARIZERS, TASKS, Trial, is_of, read_trials
+from benchmarks.evidence.trials import ARMS, RANKS, TASKS, Trial, read_trials
 
 COMMAND = "python -m benchmarks.evidence.peers"
-TOWERS = ("none", "item_masks", "across_towers")
-PEERS = ("popular", "own_counts", "itemknn", "ease", "ials")
-"""What validation picks from: arms that must have been tuned. Others join them once they are."""
 Row = dict[str, Any]
 
 
@@ -68,8 +65,7 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> Non
 
 def compare_best(trials: Sequence[Trial], evidence: Evidence, dataset: str) -> Row:
     """The arms that validation picks on a log, and their difference in the test; without it where trials lack."""
-    ours = pick_best(trials, dataset, TOWERS, [arm for arm in REGULARIZERS if arm != "random_start"])
-    peer = pick_best(trials, dataset, PEERS, BASELINES)
+    ours, peer = pick_towers(trials, dataset), pick_peer(trials, dataset)
     if ours is None or peer is None:
         return {"dataset": dataset, "arms": [ours, peer]}
     return _compare(evidence, dataset, ours, peer)
@@ -77,20 +73,6 @@ def compare_best(trials: Sequence[Trial], evidence: Evidence, dataset: str) -> R
 
 def compare_starts(evidence: Evidence, dataset: str) -> Row:
     return _compare(evidence, dataset, "none", "random_start")
-
-
-def pick_best(trials: Sequence[Trial], dataset: str, needed: Sequence[str], arms: Iterable[str]) -> str | None:
-    """The arm whose finished search found the best validation; None where an arm that is needed lacks trials."""
-    known = {trial.key: trial.validation_recall_at_50 for trial in trials}
-    found = {}
-    for arm in arms:
-        if is_of(arm, dataset):
-            best, missing = search(trials, dataset, 1.0, arm)
-            if not missing:
-                found[arm] = known[Trial("tune", dataset, arm, settings=best).key] or 0.0
-            elif arm in needed:
-                return None
-    return max(found, key=lambda arm: found[arm])
 
 
 def _compare(evidence: Evidence, dataset: str, ours: str, theirs: str) -> Row:

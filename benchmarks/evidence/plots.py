@@ -38,11 +38,9 @@ _STYLE = {
 }
 _SHARES = {"full": "all training data", "sparse": "10% of it"}
 _LOOKS = {
-    "full": {"color": _DEEP, "marker": "o", "markerfacecolor": _DEEP, "linestyle": "-"},
-    "sparse": {"color": "#7d8b97", "marker": "D", "markerfacecolor": "white", "linestyle": "--"},
+    "full": {"color": _DEEP, "marker": "o", "markerfacecolor": _DEEP},
+    "sparse": {"color": "#7d8b97", "marker": "D", "markerfacecolor": "white"},
 }
-_CURVES = {"ssl_weight": "ssl.weight", "value_dropout": "ssl.value_dropout", "ssl_batch_size": "ssl.batch_size"}
-"""Image -> setting."""
 _SLICES = ("head", "torso", "tail")
 # A very wide interval is cut, and marked so, rather than squash the others.
 _WIDEST = 5.0
@@ -51,8 +49,7 @@ _WIDEST = 5.0
 def draw_gains(tables: Tables) -> Figure | None:
     """Relative gain of each regularizer over none: a panel per data set, both shares, 95% intervals."""
     datasets, labels = tables["datasets"], tables["labels"]
-    groups = tables["groups"]
-    order = [*groups["controls"], *groups["variants"], *groups["treatments"]]
+    order = tables["groups"]["towers"]
     arms = [arm for arm in order if any(arm in tables["gains"][share][name] for share in _SHARES for name in datasets)]
     if not arms:
         return None
@@ -96,51 +93,10 @@ def draw_slices(tables: Tables) -> Figure | None:
     return figure
 
 
-def draw_curve(tables: Tables, setting: str) -> Figure | None:
-    """Validation Recall@50 over a setting: a panel per data set and arm, a line per share, `none` as a level."""
-    curves = [curve for curve in tables["curves"] if curve["setting"] == setting]
-    datasets = [name for name in tables["datasets"] if any(curve["dataset"] == name for curve in curves)]
-    if not curves:
-        return None
-    arms = list(dict.fromkeys(curve["arm"] for curve in curves))
-    size = (0.9 + 2.4 * len(datasets), 0.8 + 1.8 * len(arms))
-    figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(len(arms), len(datasets), sharex=True, sharey="col", squeeze=False)
-    for curve in curves:
-        axes = panels[arms.index(curve["arm"]), datasets.index(curve["dataset"])]
-        look = _LOOKS["full" if curve["share"] == 1.0 else "sparse"]
-        x = [point["x"] for point in curve["points"]]
-        value, half = (
-            100 * np.array([(mean, bar or 0.0) for mean, bar in (point["value"] for point in curve["points"])]).T
-        )
-        axes.errorbar(x, value, half, markersize=4.5, linewidth=1.4, elinewidth=0.9, capsize=2, **look)
-        if curve["none"]:
-            axes.axhline(100 * curve["none"][0], color=look["color"], linestyle=":", linewidth=1.2)
-        if min(x) > 0.0 and max(x) / min(x) > 20.0:
-            axes.set_xscale("log")
-            axes.set_xticks(x, [f"{of:g}" for of in x])
-            axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-    for axes in panels.flat:
-        axes.grid(color=_RULE, linewidth=0.6)
-        axes.set_axisbelow(True)
-    for axes, dataset in zip(panels[0], datasets):
-        axes.set_title(DATASET_LABELS[dataset])
-    for axes, arm in zip(panels[:, 0], arms):
-        axes.set_ylabel(tables["labels"][arm])
-    figure.supylabel("Validation Recall@50, %", fontsize=9)
-    figure.supxlabel(f"{setting}; dotted: {tables['labels']['none']}", fontsize=9)
-    _legend(figure, lines=True)
-    return figure
-
-
 def draw_all(tables: Tables, to: Path = IMAGES) -> list[Path]:
     """Writes the figures there is data for and returns their paths."""
     with matplotlib.rc_context(_STYLE):
-        figures = {
-            "gains": draw_gains(tables),
-            "slices": draw_slices(tables),
-            **{name: draw_curve(tables, setting) for name, setting in _CURVES.items()},
-        }
+        figures = {"gains": draw_gains(tables), "slices": draw_slices(tables)}
         written = []
         for name, figure in figures.items():
             if figure is not None:
@@ -184,11 +140,9 @@ def _forest(axes: Axes, rows: Sequence[tuple[float, str, Any]]) -> None:
     axes.tick_params(axis="x", labelsize=7.5)
 
 
-def _legend(figure: Figure, lines: bool = False) -> None:
+def _legend(figure: Figure) -> None:
     handles = [
-        matplotlib.lines.Line2D(
-            [], [], label=label, markersize=5, **{**_LOOKS[share], **({} if lines else {"linestyle": "-"})}
-        )
+        matplotlib.lines.Line2D([], [], label=label, markersize=5, linestyle="-", **_LOOKS[share])
         for share, label in _SHARES.items()
     ]
     figure.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False, fontsize=8.5)

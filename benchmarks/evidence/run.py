@@ -1,4 +1,4 @@
-"""Runs the trials of the study: tunes every arm with the same budget, then tests it with five seeds.
+"""Runs the trials of the study: tunes every arm with the same budget, then tests it with three seeds.
 
 python -m benchmarks.evidence.run            everything that is missing, 2 processes of one thread each
 python -m benchmarks.evidence.run --datasets frappe movielens-small --purposes tune test
@@ -25,7 +25,6 @@ from benchmarks.evidence.trials import (
     BASELINES,
     PROPOSALS,
     RANKS,
-    RECOMMENDED,
     REGULARIZERS,
     TRIALS,
     Trial,
@@ -36,8 +35,8 @@ from benchmarks.evidence.trials import (
 from recsys_ssl.baselines.settings import DEFAULTS, GRIDS, LADDERS, MOST_TRIALS
 
 SHARES = (1.0, 0.1)
-SEEDS = range(5)
-PURPOSES = ("tune", "test", "curve")
+SEEDS = range(3)
+PURPOSES = ("tune", "test")
 
 Steps = tuple[tuple[str, tuple[Any, ...]], ...]
 """Settings, one after the other, and the values that are tried of each."""
@@ -73,16 +72,6 @@ def steps_of(arm: str, dataset: str, share: float) -> Steps:
     return ("ssl.weight", _WEIGHTS), ("ssl.value_dropout", (0.0, 0.6)), temperature
 
 
-CURVES = {
-    "ssl.weight": (0.03, 0.1, 0.3, 1.0, 3.0),
-    "ssl.value_dropout": (0.0, 0.1, 0.5, 0.7, 0.9),
-    "ssl.batch_size": (128, 256, 1024),
-}
-CURVE_ARMS = ("cfm", RECOMMENDED)
-CURVE_DATASETS = ("wikispeedia", "chembl-targets")
-CURVE_SEEDS = 1
-# Data set and seeds of the random splits on which the recommended arm is tested against none, as tuned on the first.
-SPLITS = ("wikispeedia", (0, 1, 2))
 # These give the same answer with every seed; below a share of 1 the seed still draws what they train on.
 DETERMINISTIC = ("popular", "own_counts", "most_recent", "itemknn", "ease")
 
@@ -128,13 +117,6 @@ def _plan_cell(done: Sequence[Trial], dataset: str, share: float, options: argpa
             seeds = SEEDS[: options.seeds]
             for seed in seeds[:1] if share == 1.0 and arm in DETERMINISTIC else seeds:
                 yield Trial("test", dataset, arm, share, seed, settings=best)
-            if dataset == SPLITS[0] and share == 1.0 and arm in ("none", RECOMMENDED):
-                for split_seed, seed in itertools.product(SPLITS[1][1:], seeds):
-                    yield Trial("test", dataset, arm, share, seed, split_seed, settings=best)
-        if "curve" in options.purposes and arm in CURVE_ARMS and dataset in CURVE_DATASETS:
-            for (name, values), seed in itertools.product(CURVES.items(), SEEDS[:CURVE_SEEDS]):
-                for value in values:
-                    yield Trial("curve", dataset, arm, share, seed, settings={**best, name: value})
 
 
 def search(done: Sequence[Trial], dataset: str, share: float, arm: str) -> tuple[dict[str, Any], list[Trial]]:

@@ -7,7 +7,7 @@ What lacks seeds is kept, and listed in `missing`.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.evidence.claims import claims_of
-from benchmarks.evidence.datasets import DATASETS, STUDIED
-from benchmarks.evidence.run import DETERMINISTIC, SEEDS, SPLITS
-from benchmarks.evidence.tested import CONTROLS, METRICS, PRIMARY, Evidence
+from benchmarks.evidence.datasets import QUERIES_ARE_ITEMS, STUDIED
+from benchmarks.evidence.picks import pick_peer, pick_regularizer, pick_towers
+from benchmarks.evidence.run import DETERMINISTIC, SEEDS
+from benchmarks.evidence.tested import METRICS, PRIMARY, Evidence
 from benchmarks.evidence.trials import ARMS, BASELINES, PROPOSALS, RECOMMENDED, REGULARIZERS, Trial, is_of
 from recsys_ssl.evaluation import crossed
 from recsys_ssl.evaluation.crossed import Inference
@@ -28,17 +29,8 @@ Row = dict[str, Any]
 
 SHARES = {"full": 1.0, "sparse": 0.1}
 
-TREATMENTS = tuple(dict.fromkeys(["cfm", RECOMMENDED]))
-VARIANTS = tuple(arm for arm in REGULARIZERS if arm not in (*CONTROLS, *TREATMENTS))
-GROUPS = {
-    "controls": list(CONTROLS),
-    "treatments": list(TREATMENTS),
-    "variants": list(VARIANTS),
-    "proposals": list(PROPOSALS),
-    "baselines": list(BASELINES),
-}
-CURVES = {"ssl.weight": 0.3, "ssl.value_dropout": 0.3, "ssl.batch_size": 512}
-"""The settings that curves vary, with the defaults of TrainConfig, which settings may leave out."""
+GROUPS = {"towers": list(REGULARIZERS), "baselines": list(BASELINES), "proposals": list(PROPOSALS)}
+SHOWN = (*METRICS, "user_recall_at_20", "ndcg_at_20", "item_recall_at_50")
 
 
 def summarise(trials: Sequence[Trial], ranks: Path, tasks: Path) -> Row:
@@ -51,8 +43,7 @@ def summarise(trials: Sequence[Trial], ranks: Path, tasks: Path) -> Row:
     evidence = Evidence(trials, ranks, tasks)
     known = {dataset for dataset, *_ in evidence.tests}
     datasets = [dataset for dataset in STUDIED if dataset in known]
-    regularizers = [arm for arm in REGULARIZERS if arm != "none"]
-    tables = {
+    tables: Row = {
         "recommended": RECOMMENDED,
         "labels": dict(ARMS),
         "groups": GROUPS,
@@ -61,11 +52,13 @@ def summarise(trials: Sequence[Trial], ranks: Path, tasks: Path) -> Row:
             name: {dataset: cells_of(evidence, dataset, share) for dataset in datasets}
             for name, share in SHARES.items()
         },
-        "comparisons": compare_families(evidence, datasets),
-        "gains": compare_all(evidence, datasets, "none", regularizers),
+        "best": {
+            name: {dataset: best_of(trials, evidence, dataset, share) for dataset in datasets}
+            for name, share in SHARES.items()
+        },
+        "gains": compare_all(evidence, datasets, "none", [arm for arm in REGULARIZERS if arm != "none"]),
         "proposals": compare_all(evidence, datasets, "none", PROPOSALS),
-        "curves": curves_of(trials, datasets),
-        "splits": splits_of(evidence),
+        "towers": towers_of(trials),
         "tuned": tuned_of(trials, evidence, datasets),
         "missing": missing_of(evidence),
         "seconds": sum(trial.seconds for trial in trials),
@@ -87,7 +80,7 @@ def cells_of(evidence: Evidence, dataset: str, share: float) -> Row:
         cells[arm] = {
             "seeds": len(found),
             "expected": expected_seeds(arm, share),
-            **{metric: _over_seeds([metrics["all"][metric] for metrics in found]) for metric in METRICS},
+            **{metric: _over_seeds([metrics["all"][metric] for metrics in found]) for metric in SHOWN},
             "pairs": found[0]["all"]["pairs"],
             "slices": {
                 part: {
@@ -104,51 +97,51 @@ def expected_seeds(arm: str, share: float) -> int:
     return 1 if share == 1.0 and arm in DETERMINISTIC else len(SEEDS)
 
 
-def compare_families(evidence: Evidence, datasets: Sequence[str]) -> Row:
-    """Per share and data set: each of TREATMENTS against all other arms at the primary metric.
+def best_of(trials: Sequence[Trial], evidence: Evidence, dataset: str, share: float) -> Row:
+    """What validation picks on a log, and how these compare in the test.
 
-    `holm` is corrected within a family: a treatment against CONTROLS (`controls`) or against all else (`others`).
+    Returns:
+        `towers`, `regularizer`, `peer`: an arm each, None while its rivals are not tuned; `gain`, the regularizer over
+        `none`, and `lead`, the towers over the peer, as `compare_arms` has the primary metric, None until tested;
+        `against`: baseline -> the same of the towers over it, with `holm` over the baselines.
     """
-    result: Row = {}
-    for share_name, share in SHARES.items():
-        for dataset in datasets:
-            rows = result.setdefault(share_name, {})[dataset] = []
-            for treatment in TREATMENTS:
-                others = [arm for arm in ARMS if arm not in (treatment, *CONTROLS)]
-                for family, against in (("controls", CONTROLS), ("others", others)):
-                    found = [(arm, compare_arms(evidence, dataset, share, treatment, arm)) for arm in against]
-                    family_rows = [
-                        {"treatment": treatment, "against": arm, "family": family, **of_all[PRIMARY]}
-                        for arm, of_all in found
-                        if of_all
-                    ]
-                    adjusted = adjust_holm(np.array([_nan(row["p"]) for row in family_rows], np.float64))
-                    for row, holm in zip(family_rows, adjusted):
-                        row["holm"] = _plain(holm)
-                    rows += family_rows
-    return result
+    towers, peer = pick_towers(trials, dataset, share), pick_peer(trials, dataset, share)
+    picked = pick_regularizer(trials, dataset, share)
 
+    def compare(ours: str | None, theirs: str | None) -> Row | None:
+        rows = compare_arms(evidence, dataset, share, ours, theirs) if ours and theirs else None
+        return rows[PRIMARY] if rows else None
 
-def compare_all(evidence: Evidence, datasets: Sequence[str], control: str, treatments: Sequence[str]) -> Row:
-    """Per share, data set and treatment: METRICS and slices against the control, without correction."""
+    against = {arm: row for arm in BASELINES if (row := compare(towers, arm)) is not None}
+    _correct(list(against.values()))
     return {
-        name: {
-            dataset: {
-                arm: found
-                for arm in treatments
-                if (found := compare_arms(evidence, dataset, share, arm, control)) is not None
-            }
-            for dataset in datasets
-        }
-        for name, share in SHARES.items()
+        "towers": towers,
+        "regularizer": picked,
+        "peer": peer,
+        "gain": compare(picked, "none"),
+        "lead": compare(towers, peer),
+        "against": against,
     }
 
 
-def splits_of(evidence: Evidence) -> Row:
-    """Per split seed of the data set that has several: the recommended arm over none, full data."""
-    dataset, seeds = SPLITS
-    found = {str(seed): compare_arms(evidence, dataset, 1.0, RECOMMENDED, "none", seed) for seed in seeds}
-    return {"dataset": dataset, "rows": {seed: rows[PRIMARY] for seed, rows in found.items() if rows}}
+def compare_all(evidence: Evidence, datasets: Sequence[str], control: str, treatments: Sequence[str]) -> Row:
+    """Per share, data set and treatment: METRICS and slices against the control.
+
+    At the primary metric, `holm` is p corrected for the treatments of a data set and share.
+    """
+    result: Row = {name: {} for name in SHARES}
+    for name, share in SHARES.items():
+        for dataset in datasets:
+            found = {arm: compare_arms(evidence, dataset, share, arm, control) for arm in treatments}
+            rows = {arm: of_all for arm, of_all in found.items() if of_all is not None}
+            _correct([of_all[PRIMARY] for of_all in rows.values()])
+            result[name][dataset] = rows
+    return result
+
+
+def _correct(rows: Sequence[Row]) -> None:
+    for row, holm in zip(rows, adjust_holm(np.array([_nan(row["p"]) for row in rows], np.float64))):
+        row["holm"] = _plain(holm)
 
 
 def compare_arms(
@@ -186,47 +179,17 @@ def compare_arms(
 # --- Settings ---------------------------------------------------------------------------------------
 
 
-def curves_of(trials: Sequence[Trial], datasets: Sequence[str]) -> list[Row]:
-    """Validation Recall@50 over each of CURVES with all else as tuned; the tuned point comes from the tests.
-
-    A curve trial belongs to the curve of a setting when the tests of its arm have all its other settings.
-    """
-    groups: dict[tuple, list[Trial]] = defaultdict(list)
-    for trial in trials:
-        if trial.purpose in ("curve", "test") and trial.split_seed == 0 and trial.dataset in datasets:
-            groups[trial.dataset, trial.share, trial.arm].append(trial)
-    curves = []
-    for (dataset, share, arm), members in groups.items():
-        varied = [trial for trial in members if trial.purpose == "curve"]
-        tested = [trial for trial in members if trial.purpose == "test"]
-        control = [t.validation_recall_at_50 for t in groups.get((dataset, share, "none"), []) if t.purpose == "test"]
-        for setting in CURVES:
-            kept = {name: of for name, of in _settings((tested or varied)[0]).items() if name != setting}
-            points: dict[float, dict[int, float | None]] = {}
-            for own in (varied, tested):  # where both have a point, that of the curve stands: all have its seeds
-                found: dict[float, dict[int, float | None]] = defaultdict(dict)
-                for trial in own:
-                    chosen = _settings(trial)
-                    value = float(chosen.pop(setting))
-                    if chosen == kept:
-                        found[value][trial.seed] = trial.validation_recall_at_50
-                points = {**found, **points}
-            if varied and len(points) > 1:
-                curves.append(
-                    {
-                        "dataset": dataset,
-                        "share": share,
-                        "arm": arm,
-                        "setting": setting,
-                        "tuned": _settings(tested[0])[setting] if tested else None,
-                        "none": _over_seeds(control) if control else None,
-                        "points": [
-                            {"x": x, "seeds": len(points[x]), "value": _over_seeds(list(points[x].values()))}
-                            for x in sorted(points)
-                        ],
-                    }
-                )
-    return sorted(curves, key=lambda c: (list(CURVES).index(c["setting"]), datasets.index(c["dataset"]), -c["share"]))
+def towers_of(trials: Sequence[Trial]) -> Row:
+    """Per share, log of links and regularizer: validation Recall@50 by the towers of the views, all else as it was."""
+    result: Row = {}
+    for name, share in SHARES.items():
+        for dataset in QUERIES_ARE_ITEMS:
+            rows = result.setdefault(name, {})[dataset] = {}
+            for trial in trials:
+                of_cell = (trial.purpose, trial.dataset, trial.share) == ("tune", dataset, share)
+                if of_cell and set(trial.settings) == {"ssl.towers"}:
+                    rows.setdefault(trial.arm, {})[trial.settings["ssl.towers"]] = trial.validation_recall_at_50
+    return result
 
 
 def tuned_of(trials: Sequence[Trial], evidence: Evidence, datasets: Sequence[str]) -> Row:
@@ -264,10 +227,6 @@ def missing_of(evidence: Evidence) -> list[Row]:
         if is_of(arm, dataset)
         if (found := len(evidence.seeds(dataset, share, arm))) < expected_seeds(arm, share)
     ]
-
-
-def _settings(trial: Trial) -> Row:
-    return {**CURVES, **DATASETS[trial.dataset].settings(trial.share), **trial.settings}
 
 
 # --- Plain values -----------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import claims as recorded
 from benchmarks import pages
 from benchmarks.claims import RESULTS, ROOT, record
 from benchmarks.evidence import markdown
@@ -24,7 +23,6 @@ from benchmarks.evidence.markdown import Tables
 from benchmarks.evidence.measurements import load_measurements, render_embeddings, render_step_cost
 
 TABLES = Path("evidence") / "tables.json"
-TOWERS = Path("towers.json")
 COMMAND = "python -m benchmarks.evidence.run && python -m benchmarks.evidence.tables"
 RENDERERS = {
     **markdown.RENDERERS,
@@ -49,7 +47,7 @@ def _render(name: str, tables: Tables) -> str:
 
 
 def load(results: Path = RESULTS) -> dict[str, Any]:
-    """The committed numbers; those of step costs, embedding maps and the towers of the views beside them.
+    """The committed numbers, those of step costs and embedding maps beside them.
 
     Raises:
         ValueError: they were never computed.
@@ -57,9 +55,7 @@ def load(results: Path = RESULTS) -> dict[str, Any]:
     path = results / TABLES
     if not path.exists():
         raise ValueError(f"{path} must exist. Run {COMMAND}.")
-    tables = {**json.loads(path.read_text(encoding="utf-8")), **load_measurements(results)}
-    towers = results / TOWERS
-    return {**tables, "towers": [claim.model_dump() for claim in recorded.load(towers)] if towers.exists() else []}
+    return {**json.loads(path.read_text(encoding="utf-8")), **load_measurements(results)}
 
 
 def compute(results: Path = RESULTS) -> None:

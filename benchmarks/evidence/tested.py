@@ -11,17 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.evidence.run import DETERMINISTIC
-from benchmarks.evidence.trials import PAPER_BASELINES, Trial
+from benchmarks.evidence.trials import Trial
 from recsys_ssl.evaluation import crossed, metrics
 from recsys_ssl.evaluation.crossed import Statistic
 from recsys_ssl.evaluation.slices import ITEM_SLICES
 
 METRICS = ("recall_at_50", "recall_at_10", "map_at_10")
+"""What arms are compared in, pair by pair."""
 PRIMARY = "recall_at_50"
-
-CONTROLS = ("none", *PAPER_BASELINES)
-"""The regularizers that self-supervision has to beat: one Holm family with a treatment, per data set and share."""
-
 
 Sums = tuple[np.ndarray, np.ndarray]
 """Numerator and denominator of a metric by user, each [num_users] float64."""

@@ -25,15 +25,13 @@ class SslConfig:
     """The regularizer and its settings, which an arm without one does not read: none of them retrains the control.
 
     Attributes:
-        regularizer: `cfm`, `rfm`, `rfm_no_complement`, `cfm_no_dropout` and `dropout_only` are the paper's
-            self-supervised variants; `feature_dropout`, `spread_out` and `spread_out_square` its baselines;
-            `item_masks` hides other features of every item, and `masked_spread_out` contrasts such a view with the
-            whole items, which spread out. `across_towers` hides nothing: where queries are items, both towers'
-            vectors of an item must find each other.
+        regularizer: `cfm`, `rfm`, `rfm_no_complement` and `dropout_only` are the paper's self-supervised variants;
+            `feature_dropout`, `spread_out` and `spread_out_square` its baselines; `item_masks` hides other features
+            of every item. `across_towers` hides nothing: where queries are items, both towers' vectors of an item
+            must find each other.
         towers: towers of the two views: the `item` tower for both (the paper's), or `both`: one view through the
             query tower, one through the item tower, for data sets whose queries are items; `auto`: these have `both`.
         weight: alpha, weight of the auxiliary loss (Eq. 5).
-        alignment_weight: weight of the masked views beside the spread-out term (`masked_spread_out` only).
         temperature: of the auxiliary loss.
         batch_size: items drawn uniformly from the catalogue for the auxiliary loss of a step.
         value_dropout: probability that a value of a multi-valued feature is dropped from a view.
@@ -45,7 +43,6 @@ class SslConfig:
     regularizer: str = "item_masks"
     towers: SslTowers = "auto"
     weight: float = 0.3
-    alignment_weight: float = 0.3
     temperature: float = 0.07
     batch_size: int = 512
     value_dropout: float = 0.3
@@ -179,7 +176,7 @@ _AT_MOST = {
 }
 _POSITIVE = ("learning_rate", "initial_accumulator", "temperature", "alpha", "regularization")
 _RATES = ("value_dropout", "feature_dropout", "unknown_query_rate", "mask_rate", "dropout")
-_NOT_NEGATIVE = ("seed", "weight", "alignment_weight", "mixed_negatives", "popularity_prior", "frequency_exponent")
+_NOT_NEGATIVE = ("seed", "weight", "mixed_negatives", "popularity_prior", "frequency_exponent")
 
 
 def _check(config: Any, section: str, choices: Mapping[str, Any]) -> None:

@@ -42,8 +42,8 @@ class Regularizer:
 
     Attributes:
         loss: the auxiliary loss on items drawn uniformly from the catalogue. `contrast`: the two views of an item must
-            find each other among those of other items; `spread_out`, `spread_out_square`: whole items must differ;
-            `masked_spread_out`: whole items spread out, and a masked view must find its own. None: there is none.
+            find each other among those of other items; `spread_out`, `spread_out_square`: whole items must differ.
+            None: there is none.
         draw: which features the views show; all by default.
         drops_values: whether single values of what a view shows are dropped too.
         drops_features: whether the supervised task hides features.
@@ -53,7 +53,7 @@ class Regularizer:
             hidden, only another tower makes another view.
     """
 
-    loss: Optional[Literal["contrast", "spread_out", "spread_out_square", "masked_spread_out"]] = None
+    loss: Optional[Literal["contrast", "spread_out", "spread_out_square"]] = None
     draw: Draw = _show_all
     drops_values: bool = True
     drops_features: bool = False
@@ -66,13 +66,9 @@ REGULARIZERS: Mapping[str, Regularizer] = MappingProxyType(
     {
         "none": Regularizer(),
         "cfm": Regularizer("contrast", _draw_correlated, needs_correlations=True, hides_features=True),
-        "cfm_no_dropout": Regularizer(
-            "contrast", _draw_correlated, drops_values=False, needs_correlations=True, hides_features=True
-        ),
         "rfm": Regularizer("contrast", _draw_complementary, hides_features=True),
         "rfm_no_complement": Regularizer("contrast", _draw_independent, hides_features=True),
         "item_masks": Regularizer("contrast", _draw_per_item, hides_features=True),
-        "masked_spread_out": Regularizer("masked_spread_out", _draw_per_item, hides_features=True),
         "dropout_only": Regularizer("contrast"),
         "across_towers": Regularizer("contrast", drops_values=False, crosses_towers=True),
         "feature_dropout": Regularizer(drops_features=True),

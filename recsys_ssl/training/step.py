@@ -222,8 +222,6 @@ class TrainStep(tf.Module):
             return losses.spread_out(self._embed_uniform_items(), self._config.ssl.temperature)
         if self._regularizer.loss == "spread_out_square":
             return losses.spread_out_square(self._embed_uniform_items())
-        if self._regularizer.loss == "masked_spread_out":
-            return self._spread_out_and_align()
         return self._contrast_views()
 
     def _contrast_views(self) -> tf.Tensor:
@@ -238,20 +236,6 @@ class TrainStep(tf.Module):
         else:
             first, second = tf.split(self.model.embed_items(items, visible, kept, self._encode_masked(0)), 2)
         return losses.contrast(first, second, ssl.temperature)
-
-    def _spread_out_and_align(self) -> tf.Tensor:
-        """Whole items spread out, and a masked view of each must find its own whole item among them.
-
-        The masked view goes through the query tower with `ssl.towers=both`, through the item tower with `item`.
-        """
-        ssl, items = self._config.ssl, self._catalogue.gather(self._distinct_uniform_rows())
-        visible = self._draw_visible(items)[:1]
-        seed = self._seed(TrainStream.VALUE_DROPOUT)
-        kept = views.drop_values(items, self.model.item_layout, ssl.value_dropout, 1, seed)
-        embed = self.model.embed_queries if self._crosses_towers else self.model.embed_items
-        whole = self.model.embed_items(items, passes=self._encode_whole())
-        alignment = losses.contrast(embed(items, visible, kept, self._encode_masked(0)), whole, ssl.temperature)
-        return losses.spread_out(whole, ssl.temperature) + ssl.alignment_weight * alignment
 
     def _draw_visible(self, items: FeatureBatch) -> tf.Tensor:
         num_slots, seed = self.model.item_layout.num_slots, self._seed(TrainStream.FEATURE_MASKS)

@@ -212,6 +212,9 @@ def test_ranks_are_judged_pooled_and_by_ranking(tmp_path):
     assert found["user_recall_at_20"] == pytest.approx((2 / 3 + 1) / 2, abs=1e-6)
     gains = (1 / math.log2(2) + 1 / math.log2(12)) / (1 / math.log2(2) + 1 / math.log2(3) + 1 / math.log2(4))
     assert found["ndcg_at_20"] == pytest.approx((gains + 1 / math.log2(21)) / 2, abs=1e-6)
+    # Item 0 is held out twice and found once, the other two are found.
+    found = judge_ranks(task, np.array([1.0, 11.0, 40.0, 60.0]), np.arange(50), *places)["all"]
+    assert (found["recall_at_50"], found["item_recall_at_50"]) == (3 / 4, pytest.approx((1 / 2 + 1 + 1) / 3, abs=1e-6))
 
 
 def test_a_test_whose_ranks_are_not_there_is_run_again(tmp_path, monkeypatch):

@@ -137,7 +137,6 @@ class Spy:
 
 DRAWS = {
     "cfm": "draw_correlated",
-    "cfm_no_dropout": "draw_correlated",
     "rfm": "draw_complementary",
     "rfm_no_complement": "draw_independent",
     "item_masks": "draw_per_item",
@@ -167,13 +166,10 @@ def test_the_self_supervised_loss_is_equation_3_on_two_views_of_uniform_items(
     assert len(set(rows)) == len(rows) <= 9
     if regularizer == "cfm":
         assert visible[1].tolist() in views.correlated_masks(MUTUAL_INFORMATION).tolist()
-    if regularizer == "cfm_no_dropout":
-        assert kept.all()
-    else:
-        # Item features of one value keep it in both views; some tag is dropped.
-        single = gathered.results[-1].slots.numpy() != 1
-        assert kept[single].all()
-        assert not kept[~single].all()
+    # Item features of one value keep it in both views; some tag is dropped.
+    single = gathered.results[-1].slots.numpy() != 1
+    assert kept[single].all()
+    assert not kept[~single].all()
     first, second = towers.embed_items(rows, visible.reshape(2, -1, visible.shape[-1]), kept)
     expected = contrast(first, second, 0.3)
     np.testing.assert_allclose(figures["auxiliary_loss"], expected, rtol=1e-4)
@@ -191,25 +187,6 @@ def test_one_view_may_go_through_the_query_tower(monkeypatch, make_step, slow_to
     first = towers.embed_queries(items, visible[:1], kept[:, :1])
     (second,) = towers.embed_items(gathered.arguments[-1][0].numpy(), visible[1:], kept[:, 1:])
     np.testing.assert_allclose(figures["auxiliary_loss"], contrast(first, second, 0.3), rtol=1e-4)
-
-
-@pytest.mark.parametrize("ssl_towers", ["item", "both"])
-def test_whole_items_spread_out_and_a_masked_view_finds_its_own(monkeypatch, make_step, slow_towers, ssl_towers):
-    settings = {"ssl_regularizer": "masked_spread_out", "ssl_towers": ssl_towers, "ssl_alignment_weight": 0.4}
-    step, towers = make_step(same_as_items=True, **settings), Towers(make_step(same_as_items=True), slow_towers)
-    masks, dropped = Spy(monkeypatch, views, "draw_per_item"), Spy(monkeypatch, views, "drop_values")
-    gathered = Spy(monkeypatch, step._catalogue, "gather")
-    figures = step.take(make_batch())
-    visible, kept, items = masks.results[0].numpy()[:1], dropped.results[0].numpy(), gathered.results[-1]
-    rows = gathered.arguments[-1][0].numpy()
-    (whole,) = towers.embed_items(rows)
-    masked = (
-        towers.embed_queries(items, visible, kept)
-        if ssl_towers == "both"
-        else towers.embed_items(rows, visible, kept)[0]
-    )
-    expected = contrast(whole, whole, 0.3) + 0.4 * contrast(masked, whole, 0.3)
-    np.testing.assert_allclose(figures["auxiliary_loss"], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("ssl_towers", ["item", "both"])
@@ -448,10 +425,9 @@ def test_a_step_goes_on_from_a_checkpoint(make_step, tmp_path):
 # --- Errors -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("regularizer", ["cfm", "cfm_no_dropout"])
-def test_correlated_masking_needs_correlations(make_step, regularizer):
-    with pytest.raises(ValueError, match=rf"train\.ssl\.regularizer='{regularizer}' needs the correlations"):
-        make_step(ssl_regularizer=regularizer, mutual_information=None)
+def test_correlated_masking_needs_correlations(make_step):
+    with pytest.raises(ValueError, match=r"train\.ssl\.regularizer='cfm' needs the correlations"):
+        make_step(ssl_regularizer="cfm", mutual_information=None)
 
 
 @pytest.mark.parametrize("regularizer", ["rfm", "rfm_no_complement", "cfm"])
