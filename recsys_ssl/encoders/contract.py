@@ -115,6 +115,12 @@ class Pretext(Protocol):
     def losses(self, model: keras.Model, batch: Any, config: Any, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scalars in training, `loss` among them."""
 
+    def follow(self, model: keras.Model, step: tf.Tensor) -> None:
+        """Moves what follows the trained weights without a gradient, e.g. their moving average, after each step.
+
+        What moves are weights of the model, so that a checkpoint holds them; `step` is a scalar int64, counted from 0.
+        """
+
     def evaluate(self, model: keras.Model, batch: Any) -> dict[str, tf.Tensor]:
         """Scalars that add up over batches."""
 
