@@ -21,10 +21,11 @@ from types import ModuleType
 
 KINDS = {
     "molecule": "recsys_ssl.encoders.molecule",
+    "image": "recsys_ssl.encoders.image",
 }
 """Kind -> its folder."""
 
-PLANNED = ("image",)
+PLANNED: tuple[str, ...] = ()
 """Kinds that a spec may not use yet; their names are kept free."""
 
 

@@ -18,6 +18,7 @@ from recsys_ssl.encoders.image.views import (
     denormalise,
     enlarge,
     normalise,
+    resample,
     split_seed,
     uniform,
 )
@@ -158,7 +159,7 @@ def blur(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     reached = tf.abs(tf.range(size)[:, tf.newaxis] + offsets)
     reached = tf.where(reached < size, reached, 2 * (size - 1) - reached)
     matrices = tf.einsum("nk,ykx->nyx", kernel, tf.one_hot(reached, size))
-    return tf.einsum("nxj,nyjc->nyxc", matrices, tf.einsum("nyi,nijc->nyjc", matrices, images))
+    return resample(images, matrices, matrices)
 
 
 def jitter(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

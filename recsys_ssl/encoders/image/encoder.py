@@ -113,7 +113,9 @@ def decode(packed: tf.Tensor, size: int, channels: int) -> tf.Tensor:
     if channels == 3:
         pixels = tf.broadcast_to(pixels, [tf.size(packed), side, side, 3])
     else:
-        pixels = tf.cond(given == 3, lambda: tf.einsum("nhwc,c->nhw", pixels, _LUMA)[..., tf.newaxis], lambda: pixels)
+        pixels = tf.cond(
+            given == 3, lambda: tf.einsum("nhwc,c->nhw", pixels, tf.constant(_LUMA))[..., tf.newaxis], lambda: pixels
+        )
     resized = tf.cond(side == size, lambda: pixels, lambda: tf.image.resize(pixels, [size, size], antialias=True))
     return normalise(tf.reshape(resized, [-1, size, size, channels]))
 

@@ -28,7 +28,8 @@ class Objective:
         momentum: of the teacher that sees clean views, at first; it rises to 1 by a cosine. None: no teacher, views
             are contrasted with each other.
         masked_only: whether the L1 distance counts corrupted pixels only, or all.
-        head_layers: dense layers of the contrastive and the reconstruction head; 1: both are linear.
+        head_layers: dense layers of the contrastive head, normalised over the batch, and of the reconstruction head; 1:
+            both are linear, as in the first version.
         noise, zeros, alien: the largest share of an image that blocks of noise, of zeros and of another image of the
             batch cover, in [0, 1); each image's own is drawn from [least * share, share].
         alien_rate: probability that an image has blocks of another.
@@ -104,7 +105,7 @@ class Objective:
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         # Views are neither corrupted nor turned: the best frozen features that little training gives.
-        "contrast": {"contrast_weight": 1.0},
+        "contrast": {"contrast_weight": 1.0, "head_layers": 2},
         # Corruption of the second version, reconstruction alone (GMML, arXiv:2205.14986).
         "reconstruction": {
             "reconstruction_weight": 1.0,

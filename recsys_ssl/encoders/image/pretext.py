@@ -71,17 +71,11 @@ class ImagePretext:
         tell: Callable[[str, int, int], None] = lambda *_: None,
         column: Optional[str] = None,
     ) -> PretrainData:
-        """See `shards.prepare`, which raises.
-
-        Raises:
-            ValueError: a column is named, or too many files give no image.
-        """
-        if column is not None:
-            raise ValueError(f"images stand one a file. Received: column {column!r}. Leave --column out.")
+        """See `shards.prepare`, which raises; too many images that are rejected are a ValueError too."""
         from recsys_ssl.encoders.image import shards
 
         prepared = shards.prepare(
-            source, directory, config.size, config.channels, config.seed, config.validation_share, workers, tell
+            source, directory, config.size, config.channels, config.seed, config.validation_share, workers, tell, column
         )
         data = PretrainData(prepared)
         _check_rejected(data.summary, config.max_rejected_share)

@@ -17,7 +17,7 @@ from recsys_ssl.encoders.image.corruptions import corrupt
 from recsys_ssl.encoders.image.encoder import ImageEncoder
 from recsys_ssl.encoders.image.settings import PretrainConfig
 from recsys_ssl.encoders.image.views import Augmentation, augment, normalise, rotate, split_seed, to_pixels
-from recsys_ssl.encoders.image.vit import Reconstruction, Tokens, mlp
+from recsys_ssl.encoders.image.vit import ContrastHead, Reconstruction, Tokens, mlp
 
 TASKS = {"reconstruction": 0.5, "contrast": 1.0, "rotation": 1.0}
 """Task -> precision of `losses.weigh_by_uncertainty`."""
@@ -102,7 +102,7 @@ class SiT(keras.Model):
             )
 
     @property
-    def _pairs(self) -> list[tuple[keras.Model, keras.Model]]:
+    def _pairs(self) -> list[tuple[keras.layers.Layer, keras.layers.Layer]]:
         """The parts of the teacher, and what each follows."""
         return [(self._teacher, self.encoder), (self._teacher_contrast, self._contrast)]
 
@@ -133,9 +133,9 @@ class SiT(keras.Model):
                 following.assign_add(share * (followed - following))
 
 
-def _contrast_head(config: PretrainConfig) -> keras.Sequential:
+def _contrast_head(config: PretrainConfig) -> ContrastHead:
     dim = config.sizes.dim
-    return mlp(dim, _CONTRAST_HIDDEN * dim, _CONTRAST_DIM, config.chosen.head_layers)
+    return ContrastHead(dim, _CONTRAST_HIDDEN * dim, _CONTRAST_DIM, config.chosen.head_layers)
 
 
 def task_losses(outputs: Outputs, views: Views, config: PretrainConfig) -> dict[str, tf.Tensor]:

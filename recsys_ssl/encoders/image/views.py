@@ -98,15 +98,31 @@ def crop(pixels: tf.Tensor, min_area: float, seed: tf.Tensor) -> tf.Tensor:
     Its area is uniform in [min_area, 1] of the image's, the logarithm of its height over its width in
     [-log(4/3), log(4/3)]; a side that would be longer than the image's is the image's.
     """
-    num_images, (height, width) = tf.shape(pixels)[0], pixels.shape[1:3]
+    num_images, size = tf.shape(pixels)[0], pixels.shape[1]
     area_seed, ratio_seed, top_seed, left_seed = split_seed(seed, 4)
     area = uniform(area_seed, num_images, min_area, 1.0, rank=1)
     ratio = tf.exp(uniform(ratio_seed, num_images, -_MAX_LOG_RATIO, _MAX_LOG_RATIO, rank=1))
     heights, widths = tf.minimum(tf.sqrt(area * ratio), 1.0), tf.minimum(tf.sqrt(area / ratio), 1.0)
-    top = uniform(top_seed, num_images, 0.0, 1.0, rank=1) * (1.0 - heights)
-    left = uniform(left_seed, num_images, 0.0, 1.0, rank=1) * (1.0 - widths)
-    boxes = tf.stack([top, left, top + heights, left + widths], axis=1)
-    return tf.image.crop_and_resize(pixels, boxes, tf.range(num_images), [height, width])
+    ruler = tf.linspace(0.0, 1.0, size)
+
+    def draw_weights(sides: tf.Tensor, start_seed: tf.Tensor) -> tf.Tensor:
+        """[num_images, size, size] float32, of the image's rows (or columns) in each row of the crop."""
+        starts = uniform(start_seed, num_images, 0.0, 1.0, rank=1) * (1.0 - sides)
+        places = (starts[:, tf.newaxis] + sides[:, tf.newaxis] * ruler) * (size - 1)
+        return tf.maximum(0.0, 1.0 - tf.abs(places[..., tf.newaxis] - tf.range(size, dtype=tf.float32)))
+
+    return resample(pixels, draw_weights(heights, top_seed), draw_weights(widths, left_seed))
+
+
+def resample(images: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+    """[num_images, new_height, new_width, channels], the rows and columns of each image mixed by its own weights.
+
+    Args:
+        images: [num_images, height, width, channels].
+        rows: [num_images, new_height, height].
+        columns: [num_images, new_width, width].
+    """
+    return tf.einsum("nxj,nyjc->nyxc", columns, tf.einsum("nyi,nijc->nyjc", rows, images))
 
 
 def change_light(pixels: tf.Tensor, brightness: float, contrast: float, seed: tf.Tensor) -> tf.Tensor:

@@ -6,15 +6,18 @@ References:
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple, Optional
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
 from recsys_ssl.encoders.image.settings import ViTConfig
 
 LAYER_NORM_EPSILON = 1e-6
-_WEIGHT_DEVIATION = 0.02
+_BATCH_NORM_EPSILON = 1e-5
+_TOKEN_DEVIATION = 0.02
 
 
 class Tokens(NamedTuple):
@@ -36,9 +39,15 @@ class VisionTransformer(keras.Model):
         self.config = config
         self._project = _dense(config.patch**2 * config.channels, config.dim, name="patches")
         num_own = config.num_tokens - config.num_patches
-        self._own_tokens, self._positions = (
-            self.add_weight(name=name, shape=[1, num, config.dim], initializer=_small())
-            for name, num in (("tokens", num_own), ("positions", config.num_tokens))
+        self._own_tokens = self.add_weight(
+            name="tokens",
+            shape=[1, num_own, config.dim],
+            initializer=keras.initializers.TruncatedNormal(stddev=_TOKEN_DEVIATION),
+        )
+        self._positions = self.add_weight(
+            name="positions",
+            shape=[1, config.num_tokens, config.dim],
+            initializer=keras.initializers.Constant(first_positions(config)),
         )
         last = max(config.depth - 1, 1)
         self._blocks = [
@@ -111,6 +120,20 @@ def from_patches(patches: tf.Tensor, patch: int, size: int) -> tf.Tensor:
     return tf.reshape(tf.transpose(parts, [0, 1, 3, 2, 4, 5]), [-1, size, size, channels])
 
 
+def first_positions(config: ViTConfig) -> np.ndarray:
+    """[1, num_tokens, dim] float32, where learned positions begin: sines and cosines of a patch's row and column.
+
+    Random ones of deviation 0.02, the published beginning, are all but lost beside the patches, and little training
+    does not find them.
+    """
+    side, num_waves = config.size // config.patch, -(-config.dim // 4)
+    waves = 10_000.0 ** (-np.arange(num_waves) / num_waves)
+    angles = [place.reshape(-1, 1) * waves for place in np.indices([side, side], np.float64)]
+    data = np.concatenate([wave(angle) for angle in angles for wave in (np.sin, np.cos)], axis=1)[:, : config.dim]
+    own = np.zeros([config.num_tokens - config.num_patches, config.dim])
+    return np.concatenate([own, data])[np.newaxis].astype(np.float32)
+
+
 # --- Heads -----------------------------------------------------------------------------------------------
 
 
@@ -130,6 +153,48 @@ class Reconstruction(keras.layers.Layer):
         return from_patches(self._layers(data), self._patch, self._size)
 
 
+class ContrastHead(keras.layers.Layer):
+    """Contrastive tokens to what is compared: a linear map, or dense layers that are normalised over the batch.
+
+    Tokens of all images are nearly alike at first, and so would be what dense layers make of them: there would be
+    nothing to contrast. The last normalisation has no scale and offset, as in the third version.
+    """
+
+    def __init__(self, dim: int, hidden_dim: int, output_dim: int, num_layers: int):
+        super().__init__(name="contrast")
+        dims = [dim, *[hidden_dim] * (num_layers - 1), output_dim]
+        self._layers = [_dense(ours, theirs) for ours, theirs in itertools.pairwise(dims)]
+        self._norms = [BatchNorm(hidden_dim) for _ in self._layers[1:]]
+
+    def call(self, tokens: tf.Tensor) -> tf.Tensor:
+        """[num_images, dim] -> [num_images, output_dim]."""
+        *hidden_layers, last = self._layers
+        for layer, norm in zip(hidden_layers, self._norms, strict=True):
+            tokens = tf.nn.gelu(norm(layer(tokens)))
+        tokens = last(tokens)
+        return standardise(tokens) if hidden_layers else tokens
+
+
+class BatchNorm(keras.layers.Layer):
+    """scale * standardise(x) + offset: there are no moving averages, a head of pre-training always sees batches."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self._scale, self._offset = (
+            self.add_weight(name=name, shape=[dim], initializer=first)
+            for name, first in (("scale", "ones"), ("offset", "zeros"))
+        )
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return self._scale * standardise(x) + self._offset
+
+
+def standardise(x: tf.Tensor) -> tf.Tensor:
+    """[num_images, dim], each dimension with mean 0 and deviation 1 over the batch."""
+    mean, variance = tf.nn.moments(x, axes=[0])
+    return (x - mean) * tf.math.rsqrt(variance + _BATCH_NORM_EPSILON)
+
+
 def mlp(input_dim: int, hidden_dim: int, output_dim: int, num_layers: int) -> keras.Sequential:
     """Dense layers with GELU between them; a single one is linear. Built."""
     dims = [input_dim, *[hidden_dim] * (num_layers - 1), output_dim]
@@ -140,7 +205,7 @@ def mlp(input_dim: int, hidden_dim: int, output_dim: int, num_layers: int) -> ke
 
 
 def _dense(input_dim: int, output_dim: int, activation: str | None = None, name: str | None = None):
-    layer = keras.layers.Dense(output_dim, activation, kernel_initializer=_small(), name=name)
+    layer = keras.layers.Dense(output_dim, activation, name=name)
     layer.build([None, input_dim])
     return layer
 
@@ -149,8 +214,3 @@ def _norm(dim: int, name: str) -> keras.layers.LayerNormalization:
     layer = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name=name)
     layer.build([None, None, dim])
     return layer
-
-
-def _small() -> keras.initializers.Initializer:
-    """A new one each time: one without a seed of its own would give all layers the same weights."""
-    return keras.initializers.TruncatedNormal(stddev=_WEIGHT_DEVIATION)

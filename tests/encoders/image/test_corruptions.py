@@ -9,7 +9,7 @@ import tensorflow as tf
 from recsys_ssl.encoders.image import corruptions
 from recsys_ssl.encoders.image.objective import Objective
 from recsys_ssl.encoders.image.views import normalise, to_pixels
-from tests.encoders.image.made_images import OTHER_SEED, SEED, make_images
+from tests.encoders.image.made_batches import OTHER_SEED, SEED, make_images
 
 SIZE, PATCH, NUM = 24, 4, 60
 # No pixel is 0, so that a hidden one is told from a shown one.

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from recsys_ssl.encoders.image import views
 from recsys_ssl.encoders.image.views import Augmentation
-from tests.encoders.image.made_images import OTHER_SEED, SEED, make_images
+from tests.encoders.image.made_batches import OTHER_SEED, SEED, make_images
 
 PLAIN = Augmentation(min_crop=1.0, brightness=0.0, contrast=0.0, colour=0.0, flip=False)
 GREY = views.to_pixels(make_images(40, 12))
