@@ -25,9 +25,6 @@ KINDS = {
 }
 """Kind -> its folder."""
 
-PLANNED: tuple[str, ...] = ()
-"""Kinds that a spec may not use yet; their names are kept free."""
-
 
 def sources(some: Iterable[str], *parts: str) -> list[str]:
     """The modules of parts of some kinds: what a cache key must cover besides the imports where `load` is called."""

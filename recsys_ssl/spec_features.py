@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Optional, Union
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from recsys_ssl.kinds import KINDS, PLANNED
+from recsys_ssl.kinds import KINDS
 
 
 class StrictModel(BaseModel):
@@ -136,10 +136,8 @@ class ItemSequenceFeature(_AnyFeature):
 
 if TYPE_CHECKING:  # which cannot read names out of `kinds`
     _ContentKind = str
-    _PlannedKind = str
 else:
     _ContentKind = Literal[tuple(KINDS)]
-    _PlannedKind = Literal[PLANNED]
 
 
 class ContentFeature(ColumnFeature):
@@ -151,18 +149,6 @@ class ContentFeature(ColumnFeature):
     kind: _ContentKind
 
 
-class ReservedFeature(_AnyFeature):
-    """A kind whose encoder does not exist yet."""
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    kind: _PlannedKind
-    name: _Name
-
-    @model_validator(mode="after")
-    def _not_yet(self):
-        raise ValueError(f"kind {self.kind!r} is reserved and not yet available. Remove feature {self.name!r}.")
-
-
 Feature = Annotated[
     Union[
         IdFeature,
@@ -172,7 +158,6 @@ Feature = Annotated[
         DenseFeature,
         ItemSequenceFeature,
         ContentFeature,
-        ReservedFeature,
     ],
     Field(discriminator="kind"),
 ]
@@ -181,4 +166,4 @@ TableFeature = Union[IdFeature, CategoricalFeature, TextFeature, NumericFeature,
 VOCABULARY_FEATURES = (IdFeature, CategoricalFeature, TextFeature)
 """The kinds whose values are looked up in a vocabulary."""
 
-FEATURE_KINDS = ("id", "categorical", "text", "numeric", "dense", "item_sequence", *KINDS, *PLANNED)
+FEATURE_KINDS = ("id", "categorical", "text", "numeric", "dense", "item_sequence", *KINDS)

@@ -175,8 +175,10 @@ class PredictModule(Protocol):
     BATCH_SPEC: Any
     SPLITS: dict[str, Callable[[Sequence[str], int], Split]]
 
-    def read_table(self, path: Path, column: str, targets: Sequence[str] | None, workers: int = 1) -> Table:
-        """Reads a table; no targets where none are named."""
+    def read_table(
+        self, path: Path, column: str, targets: Sequence[str] | None, workers: int = 1, encoder: Any = None
+    ) -> Table:
+        """Reads a table for an encoder, whose sizes may decide how; no targets where none are named."""
 
     def batch(self, contents: Sequence[Any]) -> Any:
         """What the predictor takes, of `BATCH_SPEC`."""
