@@ -114,7 +114,7 @@ def _run_frozen(trial: Trial, data: LabelledImages) -> dict[str, Any]:
         if trial.arm == "pca":
             from sklearn.decomposition import PCA
 
-            fitted = PCA(min(_COMPONENTS, *vectors[0].shape), random_state=trial.seed).fit(vectors[0])
+            fitted = PCA(min(_COMPONENTS, len(rows) - 1), random_state=trial.seed).fit(vectors[0])
             vectors = [fitted.transform(part) for part in vectors]
     else:
         from benchmarks.images import training
