@@ -125,7 +125,7 @@ def _run_frozen(trial: Trial, data: LabelledImages) -> dict[str, Any]:
         else:
             encoder, spent = training.pretrain(data.train_images, config, trial.budget)
             facts = spent._asdict()
-        vectors = [training.encode(encoder, part) for part in images]
+        vectors = np.split(training.encode(encoder, np.concatenate(images)), [len(rows)])
     train, test = Labelled(vectors[0], data.train_labels[rows]), Labelled(vectors[1], data.test_labels)
     metrics = {
         "linear": probes.linear(train, test, [trial.seed]).mean,
