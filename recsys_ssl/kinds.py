@@ -24,6 +24,7 @@ from typing import Optional
 
 KINDS = {
     "molecule": "recsys_ssl.encoders.molecule",
+    "image": "recsys_ssl.encoders.image",
 }
 """Kind -> its folder."""
 

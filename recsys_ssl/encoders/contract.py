@@ -163,6 +163,12 @@ class Pretext(Protocol):
     def losses(self, model: keras.Model, batch: Any, config: Any, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scalars in training, `loss` among them."""
 
+    def follow(self, model: keras.Model, step: tf.Tensor) -> None:
+        """Moves what follows the trained weights without a gradient, e.g. their moving average, after each step.
+
+        What moves are weights of the model, so that a checkpoint holds them; `step` is a scalar int64, counted from 0.
+        """
+
     def evaluate(self, model: keras.Model, batch: Any) -> dict[str, tf.Tensor]:
         """Scalars that add up over batches."""
 
@@ -217,8 +223,10 @@ class PredictModule(Protocol):
     BATCH_SPEC: Any
     SPLITS: dict[str, Callable[[Sequence[str], int], Split]]
 
-    def read_table(self, path: Path, column: str, targets: Sequence[str] | None, workers: int = 1) -> Table:
-        """Reads a table; no targets where none are named."""
+    def read_table(
+        self, path: Path, column: str, targets: Sequence[str] | None, workers: int = 1, encoder: Any = None
+    ) -> Table:
+        """Reads a table for an encoder, whose sizes may decide how; no targets where none are named."""
 
     def batch(self, contents: Sequence[Any]) -> Any:
         """What the predictor takes, of `BATCH_SPEC`."""

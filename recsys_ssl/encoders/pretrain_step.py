@@ -44,6 +44,7 @@ class PretrainStep(tf.Module):
             for gradient, variable in zip(gradients, variables)
             if gradient is not None
         )
+        self._pretext.follow(self.model, self.step)
         self.step.assign_add(1)
         return {"learning_rate": learning_rate, **losses}
 

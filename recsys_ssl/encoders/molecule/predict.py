@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Optional
 
 from recsys_ssl.encoders.molecule.graph import MoleculeBatch, MoleculeGraph, batch_molecules
 from recsys_ssl.encoders.molecule.grover import MOLECULES_SPEC, GTransformer
 from recsys_ssl.encoders.molecule.predictor import MoleculePredictor
-from recsys_ssl.encoders.molecule.properties import read_properties
+from recsys_ssl.encoders.molecule.properties import PropertyTable, read_properties
 from recsys_ssl.encoders.molecule.scaffolds import scaffold_balanced, scaffold_deterministic, split_randomly
 from recsys_ssl.encoders.molecule.settings import FinetuneConfig, GroverConfig
 from recsys_ssl.evaluation.prediction import Task
@@ -22,7 +23,16 @@ SPLITS = {
 }
 """Name -> (texts, seed) -> split 80/10/10, by scaffold or at random; the first one is the default."""
 
-read_table = read_properties
+
+def read_table(
+    path: Path,
+    column: str,
+    targets: Optional[Sequence[str]],
+    workers: int = 1,
+    encoder: Optional[GTransformer] = None,
+) -> PropertyTable:
+    """See `properties.read_properties`: graphs are those of any encoder."""
+    return read_properties(path, column, targets, workers)
 
 
 def batch(contents: Sequence[MoleculeGraph]) -> MoleculeBatch:

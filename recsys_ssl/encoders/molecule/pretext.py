@@ -69,6 +69,9 @@ class MoleculePretext:
         losses = pretrain_losses(model(batch, training=True, hops=hops), batch)
         return {"loss": total_loss(losses), **losses}
 
+    def follow(self, model: GroverPretrainer, step: tf.Tensor) -> None:
+        """Nothing: all weights are trained."""
+
     def evaluate(self, model: GroverPretrainer, batch: PretrainBatch) -> dict[str, tf.Tensor]:
         predictions = model(batch, training=False)
         num_molecules = tf.cast(batch.molecules.num_molecules, tf.float64)

@@ -4,20 +4,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from recsys_ssl.encoders.image.encoder import make, unpack
 from recsys_ssl.encoders.image.files import RawImage, Rejection, read_images
 from recsys_ssl.encoders.image.pixels import pack
+from recsys_ssl.encoders.image.settings import EncoderConfig
 from tests.encoders.image.made_images import encode, noise
-
-encoder_module = pytest.importorskip("recsys_ssl.encoders.image.encoder")
 
 IMAGES = [noise(28, 28, seed=number) for number in range(7)]
 
 
 @pytest.fixture(scope="module")
 def encoder():
-    from recsys_ssl.encoders.image.settings import EncoderConfig
-
-    return encoder_module.make(EncoderConfig(dim=8, depth=1, num_heads=2))
+    return make(EncoderConfig(dim=8, depth=1, num_heads=2))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +45,7 @@ def test_a_stream_gives_the_vectors_of_packed_images_batch_by_batch(embedder, fo
 
 
 def test_a_vector_is_that_of_the_packed_image(encoder, embedder):
-    content = encoder_module.unpack(tf.constant([pack(IMAGES[0][:, :, np.newaxis])]))
+    content = unpack(tf.constant([pack(IMAGES[0][:, :, np.newaxis])]))
     expected = encoder.encode(content)
     for image in (RawImage("array", IMAGES[0]), encode(IMAGES[0])):
         np.testing.assert_allclose(embedder.embed([image]), expected, rtol=1e-5, atol=1e-6)

@@ -62,6 +62,9 @@ class CharacterPretext:
     def losses(self, model, batch, config, seed):
         return {"loss": model.loss(batch, Pass(seed, Mask(config.mask_rate, seed)))}
 
+    def follow(self, model, step):
+        pass
+
     def evaluate(self, model, batch):
         return {"loss": model.loss(batch, WHOLE)}
 
