@@ -126,9 +126,9 @@ def run_clustering(
     num_clusters, num_train = config.count_clusters(len(labels.classes)), int((part == TRAIN).sum())
     if num_clusters > num_train:
         raise ValueError(
-            f"there must be at least as many rows of train as clusters. Received: {num_train:,} rows and {num_clusters:,} "
-            f"clusters, {config.overcluster:g} of each of {len(labels.classes):,} classes. Lower overcluster, or merge "
-            "classes."
+            f"train must have as many rows as there are clusters, or more. Received: {num_train:,} rows and "
+            f"{num_clusters:,} clusters, {config.overcluster:g} of each of {len(labels.classes):,} classes. Lower "
+            "overcluster, or merge classes."
         )
     model = (fit or fit_in_memory)(table, part == TRAIN, num_clusters, config, progress)
     return model, _score_runs(table, labels, part, model, num_clusters, config, progress)
@@ -173,7 +173,7 @@ def fit_in_memory(
     """
     vectors = scale(table.gather(train), config.l2)
     check_differ(vectors, table.name)
-    _check_components(config, min(vectors.shape), table.name)
+    check_components(config, min(vectors.shape), table.name)
     pca = PCA(config.components, random_state=config.seed)
     prepared = pca.fit_transform(vectors)
     centroids = []
@@ -196,11 +196,7 @@ def fit_in_batches(
     Args:
         train: [num_rows] bool.
     """
-    num_train = int(train.sum())
-    rng = np.random.default_rng([config.seed, 0])
-    chosen = np.sort(rng.choice(num_train, min(num_train, max(_SAMPLE_ROWS, 3 * num_clusters)), replace=False))
-    in_sample = np.zeros(len(train), bool)
-    in_sample[np.flatnonzero(train)[chosen]] = True
+    in_sample = draw_sample(train, num_clusters, config)
     pca, sample = IncrementalPCA(), []
     # The first batch says how many components there are: it needs more rows than columns.
     for rows, vectors in table.iterate(max(config.batch_rows, 2 * table.dim), keep=train):
@@ -208,7 +204,7 @@ def fit_in_batches(
         sample.append(scaled[in_sample[rows]])
         with np.errstate(invalid="ignore"):  # shares of no variance; `check_differ` tells of them
             pca.partial_fit(scaled)
-    _check_components(config, len(pca.components_), table.name)
+    check_components(config, len(pca.components_), table.name)
     projection = Projection(pca.mean_.astype(np.float32), pca.components_[: config.components].astype(np.float32))
     first = np.concatenate(sample)
     check_differ(first, table.name)
@@ -227,6 +223,15 @@ def fit_in_batches(
             for run in runs:
                 run.partial_fit(prepared)
     return Model(config.l2, projection, tuple(run.cluster_centers_ for run in runs))
+
+
+def draw_sample(train: np.ndarray, num_clusters: int, config: ClusterConfig) -> np.ndarray:
+    """[num_rows] bool, rows of train for k-means++ where not all of them are in memory: 10,000, or 3 a cluster."""
+    rows = np.flatnonzero(train)
+    most = min(len(rows), max(_SAMPLE_ROWS, 3 * num_clusters))
+    drawn = np.zeros(len(train), bool)
+    drawn[np.random.default_rng([config.seed, 0]).choice(rows, most, replace=False)] = True
+    return drawn
 
 
 def scale(vectors: np.ndarray, l2: bool) -> np.ndarray:
@@ -255,7 +260,8 @@ def check_differ(vectors: np.ndarray, name: str) -> None:
         )
 
 
-def _check_components(config: ClusterConfig, most: int, name: str) -> None:
+def check_components(config: ClusterConfig, most: int, name: str) -> None:
+    """Raises ValueError where vectors have fewer components than are asked for."""
     if config.components is not None and config.components > most:
         raise ValueError(
             f"components must be at most {most:,}, the rank of {name}. Received: {config.components:,}. Lower it, or "

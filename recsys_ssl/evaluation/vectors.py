@@ -35,7 +35,7 @@ class Group(NamedTuple):
 
     path: str
     """Of its Parquet file; "" for rows of an array."""
-    index: int
+    place: int
     """Of its row group; of an array the first row."""
     num_rows: int
 
@@ -114,7 +114,7 @@ class VectorTable:
 
     def _read(self, group: Group, batch_rows: int) -> Iterator[np.ndarray]:
         if self.array is not None:
-            yield self.array[group.index : group.index + group.num_rows]
+            yield self.array[group.place : group.place + group.num_rows]
         else:
             yield from read_group(group, self.dim, batch_rows)
 
@@ -140,7 +140,7 @@ def read_group(group: Group, dim: int, batch_rows: int, open_file: Optional[Open
     """
     with _opening(group.path, open_file) as file:
         parquet = pq.ParquetFile(file)
-        for batch in parquet.iter_batches(batch_rows, row_groups=[group.index], columns=[VECTOR]):
+        for batch in parquet.iter_batches(batch_rows, row_groups=[group.place], columns=[VECTOR]):
             yield _to_vectors(batch.column(0), dim, group.path)
 
 
