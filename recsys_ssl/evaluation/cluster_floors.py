@@ -28,14 +28,16 @@ def list_floors(
     Raises:
         ValueError: a floor has other rows.
     """
-    floors = {}
-    for name, floor in (("raw", raw), ("untrained", untrained)):
-        if floor is not None:
-            _check_rows(table, floor)
-            floors[name] = (floor, replace(config, components=None) if name == "raw" else config)
-    fewer = config.components or table.dim
-    if raw is not None and fewer < raw.dim:
-        floors["raw_components"] = (raw, replace(config, components=min(fewer, raw.num_rows)))
+    floors, fewer = {}, config.components or table.dim
+    if raw is not None:
+        _check_rows(table, raw)
+        floors["raw"] = (raw, replace(config, components=None))
+        if fewer < raw.dim:
+            floors["raw_components"] = (raw, replace(config, components=fewer))
+    if untrained is not None:
+        _check_rows(table, untrained)
+        components = None if config.components is None else min(config.components, untrained.dim)
+        floors["untrained"] = (untrained, replace(config, components=components))
     return floors
 
 
