@@ -77,7 +77,8 @@ def assign(train: Counts) -> Assignment:
     """Gives each cluster a class by the rows of train; of equally frequent classes the first.
 
     The Hungarian one matches min(k, num_classes) pairs so that the rows that are right are most, and then, as the
-    paper does, gives clusters that are left their majority. A cluster without rows of train has no class.
+    paper does, gives clusters that are left their majority. A cluster may be matched to a class that none of its rows
+    has, so that another has its own: its rows are wrong. A cluster without rows of train has no class.
 
     References:
         Zheltonozhskii et al. 2020, arXiv:2008.10312, section 3; Kuhn 1955 (assignment).

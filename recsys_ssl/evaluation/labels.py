@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Union
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys_ssl import lists
 
 TRAIN, TEST, LEFT_OUT = 0, 1, -1
 """What a row is for: fitting, scoring, or neither, as it has no label."""
@@ -45,19 +49,34 @@ class Labels:
 
 
 def encode(values: Iterable[Union[str, Sequence[str], None]]) -> Labels:
-    """Labels from a text a row, several in a list, or None where there is none; a text twice in a row counts once.
+    """Labels from a text a row, several in a list, or None where there is none; see `from_arrow`."""
+    rows = [None if value is None else [value] if isinstance(value, str) else list(value) for value in values]
+    return from_arrow(pa.array(rows, pa.list_(pa.string())))
 
-    Empty texts are no label.
+
+def from_arrow(column: lists.Column) -> Labels:
+    """Labels from a column [num_rows] of strings, or of lists of them.
+
+    Nulls and empty texts are no label; a text that is twice in a row counts once. About 40 bytes a label meanwhile.
     """
-    rows = [
-        [] if value is None else list(dict.fromkeys([value] if isinstance(value, str) else value)) for value in values
-    ]
-    rows = [[name for name in row if name] for row in rows]
-    classes = sorted({name for row in rows for name in row})
-    code_of = {name: code for code, name in enumerate(classes)}
-    codes = np.fromiter((code_of[name] for row in rows for name in row), np.int32)
-    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)])
-    return Labels(codes, offsets.astype(np.int64), tuple(classes))
+    array = lists.one_array(column)
+    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        texts, row_of = array, np.arange(len(array))
+    else:
+        texts, lengths = lists.flatten(array, pa.string())
+        row_of = lists.owners(lengths)
+    is_label = pc.fill_null(pc.greater(pc.utf8_length(texts), 0), False)
+    row_of = row_of[is_label.to_numpy(zero_copy_only=False)]
+    found = texts.filter(is_label).dictionary_encode()
+    classes = found.dictionary.to_pylist()
+    order = sorted(range(len(classes)), key=classes.__getitem__)
+    number = np.empty(len(classes), np.int32)
+    number[order] = np.arange(len(classes))
+    codes = number[found.indices.to_numpy(zero_copy_only=False).astype(np.int64)]
+    _, first = np.unique(row_of * max(1, len(classes)) + codes, return_index=True)
+    first.sort()
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(row_of[first], minlength=len(array)))])
+    return Labels(codes[first], offsets.astype(np.int64), tuple(classes[place] for place in order))
 
 
 def check_classes(labels: Labels) -> None:

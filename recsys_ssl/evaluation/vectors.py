@@ -209,15 +209,15 @@ def open_vectors(path: str | Path) -> VectorTable:
 
 def read_texts(paths: Sequence[str], column: str) -> pa.Array:
     """A column of Parquet files as strings; bytes are read as UTF-8."""
-    parts = [_as_text(pq.read_table(path, columns=[column])[column]) for path in paths]
-    return lists.one_array(pa.chunked_array([chunk for part in parts for chunk in part.chunks], pa.string()))
+    parts = [lists.one_array(as_text(pq.read_table(path, columns=[column])[column])) for path in paths]
+    return pa.concat_arrays(parts)
 
 
-def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def as_text(column: lists.Column) -> lists.Column:
+    """A column as strings; of bytes as UTF-8, those that are none replaced."""
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-        texts = [None if value is None else value.decode("utf-8", "replace") for value in column.to_pylist()]
-        return pa.chunked_array([pa.array(texts, pa.string())])
-    return column.cast(pa.string())
+        return pa.array([None if value is None else value.decode("utf-8", "replace") for value in column.to_pylist()])
+    return pc.cast(column, pa.string())
 
 
 def _open_array(path: Path) -> VectorTable:
