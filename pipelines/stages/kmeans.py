@@ -49,6 +49,7 @@ class Rows(NamedTuple):
     keep: Optional[bytes]
     """A bit for each row of the group, whether it is one of them; None: all."""
     dim: int
+    num_left_out: int
 
 
 class State(NamedTuple):
@@ -78,7 +79,9 @@ def list_rows(table: VectorTable, keep: Optional[np.ndarray] = None) -> list[Row
         bits = None if keep is None else keep[start : start + group.num_rows]
         start += group.num_rows
         if bits is None or bits.any():
-            found.append(Rows(group, None if bits is None else np.packbits(bits).tobytes(), table.dim))
+            found.append(
+                Rows(group, None if bits is None else np.packbits(bits).tobytes(), table.dim, table.num_left_out)
+            )
     return found
 
 
@@ -112,7 +115,8 @@ class _ExpectRows(beam.DoFn):
     def process(self, element: Rows, model):
         kept = None if element.keep is None else np.unpackbits(np.frombuffer(element.keep, np.uint8)).astype(bool)
         start = 0
-        for part in read_group(element.group, element.dim, self._batch_rows, FileSystems.open):
+        of_group = element.group, element.dim, self._batch_rows, FileSystems.open, element.num_left_out
+        for part in read_group(*of_group):
             vectors = part if kept is None else part[kept[start : start + len(part)]]
             start += len(part)
             if len(vectors):

@@ -91,6 +91,18 @@ def check_classes(labels: Labels) -> None:
         )
 
 
+def keep_frequent(labels: Labels, least_share: float) -> Labels:
+    """The labels without classes that fewer than a share of the rows with a label have; a row may have none left."""
+    least = least_share * (labels.counts > 0).sum()
+    is_kept = np.bincount(labels.codes, minlength=len(labels.classes)) >= least
+    number = (np.cumsum(is_kept) - 1).astype(np.int32)
+    chosen = is_kept[labels.codes]
+    row_of = np.repeat(np.arange(labels.num_rows), labels.counts)[chosen]
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(row_of, minlength=labels.num_rows))]).astype(np.int64)
+    classes = tuple(name for name, kept in zip(labels.classes, is_kept) if kept)
+    return Labels(number[labels.codes[chosen]], offsets, classes)
+
+
 def split_rows(labels: Labels, test_share: float = 0.2, seed: int = 0) -> np.ndarray:
     """[num_rows] int8, TRAIN or TEST by chance, LEFT_OUT for rows without a label; the same for the same seed.
 

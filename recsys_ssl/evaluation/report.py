@@ -145,7 +145,7 @@ def _p_value(number: Optional[float]) -> str:
 def _interval(bounds: Optional[list], form: str = "signed") -> str:
     if bounds is None:
         return "–"
-    write = {"signed": _signed, "lift": _lift}[form]
+    write = {"signed": _signed, "lift": _lift, "value": _value}[form]
     return f"{write(bounds[0])} to {write(bounds[1])}"
 
 

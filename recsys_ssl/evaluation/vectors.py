@@ -2,7 +2,7 @@
 
 - a Parquet file of `recsys-ssl embed` (row, text, vector), a directory of embeddings of a run (items: item_row,
   item_id, vector, train_count; queries: query_id, vector, ...), and any Parquet with a column `vector` of lists of
-  equal length;
+  equal length; the last number of an item's vector is left out where the run had a popularity prior, of which it is;
 - .npy, [num_rows, dim], read where it lies; .npz with an array `vectors`, and `ids` where it has them.
 """
 
@@ -54,6 +54,8 @@ class VectorTable:
     """[num_rows] strings, where they are not in the files."""
     id_column: Optional[str] = None
     """Of Parquet files."""
+    num_left_out: int = 0
+    """Numbers at the end of each list of Parquet files that are no part of the vector."""
 
     @property
     def num_rows(self) -> int:
@@ -116,7 +118,7 @@ class VectorTable:
         if self.array is not None:
             yield self.array[group.place : group.place + group.num_rows]
         else:
-            yield from read_group(group, self.dim, batch_rows)
+            yield from read_group(group, self.dim, batch_rows, num_left_out=self.num_left_out)
 
     def _check(self, vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
         vectors = np.asarray(vectors, np.float32)
@@ -129,19 +131,22 @@ class VectorTable:
         return vectors
 
 
-def read_group(group: Group, dim: int, batch_rows: int, open_file: Optional[Open] = None) -> Iterator[np.ndarray]:
+def read_group(
+    group: Group, dim: int, batch_rows: int, open_file: Optional[Open] = None, num_left_out: int = 0
+) -> Iterator[np.ndarray]:
     """Yields the vectors of a row group of a Parquet file, [<= batch_rows, dim], in order.
 
     Args:
         open_file: opens a path for reading; the local disk when None.
+        num_left_out: numbers at the end of each list that are not read.
 
     Raises:
-        ValueError: a list has another length than `dim`.
+        ValueError: a list has another length than `dim + num_left_out`.
     """
     with _opening(group.path, open_file) as file:
         parquet = pq.ParquetFile(file)
         for batch in parquet.iter_batches(batch_rows, row_groups=[group.place], columns=[VECTOR]):
-            yield _to_vectors(batch.column(0), dim, group.path)
+            yield _to_vectors(batch.column(0), dim + num_left_out, group.path)[:, :dim]
 
 
 def list_groups(paths: Sequence[str], open_file: Optional[Open] = None) -> tuple[tuple[Group, ...], pa.Schema]:
@@ -201,7 +206,9 @@ def open_vectors(path: str | Path) -> VectorTable:
                 "WORKDIR/treatment/items."
             )
         groups, schema = list_groups(paths)
-        table = VectorTable(str(path), groups, _find_dim(groups, schema, path), id_column=_find_id(schema))
+        left_out = int(path.is_dir() and _has_prior(path))
+        dim = _find_dim(groups, schema, path) - left_out
+        table = VectorTable(str(path), groups, dim, id_column=_find_id(schema), num_left_out=left_out)
     if not table.num_rows:
         raise ValueError(f"vectors must have rows. Received: none in {str(path)!r}. Embed something.")
     return table
@@ -229,6 +236,12 @@ def _open_array(path: Path) -> VectorTable:
             f"{path} must have an array 'vectors'. Received: {', '.join(arrays)}. Save it under that name."
         )
     return from_array(arrays[VECTOR + "s"], arrays.get("ids"), str(path))
+
+
+def _has_prior(directory: Path) -> bool:
+    """Whether the items of a run have a last coordinate that counts gave, see `models.popularity`."""
+    settings = directory / artifacts.TRAIN_SETTINGS_FILE
+    return settings.is_file() and bool(artifacts.read_fields(settings, ()).get("popularity_prior"))
 
 
 def _find_id(schema: pa.Schema) -> Optional[str]:

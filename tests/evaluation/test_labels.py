@@ -19,6 +19,14 @@ def test_labels_of_some_rows_in_any_order():
     assert labels.encode(["a"]).take(np.array([], int)).num_rows == 0
 
 
+def test_rare_classes_are_left_out_and_their_rows_with_them():
+    """Of five rows with a label a share of 0.4 is two."""
+    found = labels.keep_frequent(labels.encode(["a", ["b", "a"], None, "c", ["b", "d"], "b"]), 0.4)
+    assert found.classes == ("a", "b")
+    assert [found.names(row) for row in range(6)] == [["a"], ["b", "a"], [], [], ["b"], ["b"]]
+    assert labels.keep_frequent(labels.encode([None, None]), 0.4).num_rows == 2
+
+
 def test_a_split_leaves_out_what_has_no_label_and_is_a_function_of_the_seed():
     of = labels.encode([None if row % 10 == 0 else str(row % 3) for row in range(1000)])
     part = labels.split_rows(of, 0.3, seed=1)

@@ -55,6 +55,15 @@ def test_the_items_of_a_run_in_the_order_of_their_files(tmp_path, write_items):
     check_whole(table)
 
 
+@pytest.mark.parametrize(("prior", "dim"), [(0.5, 2), (0.0, 3)], ids=["prior", "no prior"])
+def test_what_counts_alone_gave_an_item_is_no_part_of_its_vector(tmp_path, write_items, prior, dim):
+    directory = write_items(tmp_path / "items", ROWS, [1] * 14)
+    (directory / "train_settings.json").write_text(f'{{"popularity_prior": {prior}}}')
+    table = vectors.open_vectors(directory)
+    assert table.dim == dim
+    np.testing.assert_array_equal(table.gather(np.ones(14, bool)), ROWS[:, :dim])
+
+
 def test_the_queries_of_a_run(tmp_path, write_queries):
     table = vectors.open_vectors(write_queries(tmp_path / "queries", ["a", "b"] * 7, [0] * 14, ROWS))
     assert table.read_ids().to_pylist() == ["a", "b"] * 7
