@@ -33,7 +33,7 @@ from recsys_ssl.evaluation.clustering import (
     draw_sample,
     scale,
 )
-from recsys_ssl.evaluation.vectors import BATCH_ROWS, Group, VectorTable, read_group
+from recsys_ssl.evaluation.vectors import BATCH_ROWS, Group, GroupReader, VectorTable
 
 ITERATIONS = 50
 _TOLERANCE = 1e-4
@@ -112,11 +112,13 @@ class _ExpectRows(beam.DoFn):
     def __init__(self, expect, prepare, batch_rows: int):
         self._expect, self._prepare, self._batch_rows = expect, prepare, batch_rows
 
+    def setup(self):
+        self._reader = GroupReader(FileSystems.open)
+
     def process(self, element: Rows, model):
         kept = None if element.keep is None else np.unpackbits(np.frombuffer(element.keep, np.uint8)).astype(bool)
         start = 0
-        of_group = element.group, element.dim, self._batch_rows, FileSystems.open, element.num_left_out
-        for part in read_group(*of_group):
+        for part in self._reader.read(element.group, element.dim, self._batch_rows, element.num_left_out):
             vectors = part if kept is None else part[kept[start : start + len(part)]]
             start += len(part)
             if len(vectors):
@@ -256,15 +258,21 @@ def fit_in_beam(checkpoint_dir: str, beam_args: Sequence[str] = (), iterations: 
 
     def fit(table: VectorTable, train: np.ndarray, num_clusters: int, config: ClusterConfig, progress=None) -> Model:
         rows = list_rows(table, train)
-        sample = scale(table.gather(draw_sample(train, num_clusters, config)), config.l2)
+        drawn = draw_sample(train, num_clusters, config)
+        # All rows of train, of which a vector that is not finite is told of before any job.
+        parts = [vectors[drawn[found]] for found, vectors in table.iterate(config.batch_rows, keep=train)]
+        sample = scale(np.concatenate(parts), config.l2)
         check_differ(sample, table.name)
         check_components(config, table.dim, table.name)
-        with beam.Pipeline(options=PipelineOptions(list(beam_args))) as root:
-            path = os.path.join(checkpoint_dir, f"components-{_name_job(rows, np.array(config.l2), None)}.npz")
-            moments = root | "ListRows" >> beam.Create(rows) | "SpreadRows" >> beam.Reshuffle()
-            scaled = functools.partial(_scale, config.l2)
-            moments |= "Sum" >> SumRows(_expect_moments, None, scaled, config.batch_rows)
-            _ = moments | "Write" >> beam.Map(_write_components, num_components=config.components, path=path)
+        facts = np.array([config.l2, config.components or table.dim])
+        path = os.path.join(checkpoint_dir, f"components-{_name_job(rows, facts, None)}.npz")
+        # Added up in another order they have other last digits, and the iterations would be another job's.
+        if not FileSystems.exists(path):
+            with beam.Pipeline(options=PipelineOptions(list(beam_args))) as root:
+                moments = root | "ListRows" >> beam.Create(rows) | "SpreadRows" >> beam.Reshuffle()
+                scaled = functools.partial(_scale, config.l2)
+                moments |= "Sum" >> SumRows(_expect_moments, None, scaled, config.batch_rows)
+                _ = moments | "Write" >> beam.Map(_write_components, num_components=config.components, path=path)
         with FileSystems.open(path) as file:
             stored = np.load(io.BytesIO(file.read()))
             projection = kmeans.Projection(stored["mean"], stored["components"])

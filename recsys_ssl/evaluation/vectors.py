@@ -40,6 +40,33 @@ class Group(NamedTuple):
     num_rows: int
 
 
+class GroupReader:
+    """Reads row groups of Parquet files; the last file stays open, whose footer may name thousands of groups.
+
+    Args:
+        open_file: opens a path for reading; the local disk when None.
+    """
+
+    def __init__(self, open_file: Optional[Open] = None):
+        self._open_file = open_file
+        self._path = ""
+        self._parquet: Optional[pq.ParquetFile] = None
+
+    def read(self, group: Group, dim: int, batch_rows: int, num_left_out: int = 0) -> Iterator[np.ndarray]:
+        """Yields the vectors of a row group, [<= batch_rows, dim], in order.
+
+        Args:
+            num_left_out: numbers at the end of each list that are not read.
+
+        Raises:
+            ValueError: a list has another length than `dim + num_left_out`.
+        """
+        if self._parquet is None or self._path != group.path:
+            self._parquet, self._path = pq.ParquetFile(_open(group.path, self._open_file)), group.path
+        for batch in self._parquet.iter_batches(batch_rows, row_groups=[group.place], columns=[VECTOR]):
+            yield _to_vectors(batch.column(0), dim + num_left_out, group.path)[:, :dim]
+
+
 @dataclass(frozen=True, eq=False)
 class VectorTable:
     """[num_rows, dim] vectors in groups, of which a part is in memory at a time."""
@@ -82,9 +109,10 @@ class VectorTable:
         starts = np.cumsum([0, *(group.num_rows for group in self.groups)])
         numbers = np.arange(len(self.groups)) if order is None else order.permutation(len(self.groups))
         rows, vectors, held = [], [], 0
+        reader = GroupReader()
         for number in numbers.tolist():
             start = int(starts[number])
-            for part in self._read(self.groups[number], batch_rows):
+            for part in self._read(reader, self.groups[number], batch_rows):
                 found = np.arange(start, start + len(part))
                 start += len(part)
                 if keep is not None:
@@ -114,11 +142,11 @@ class VectorTable:
         paths = dict.fromkeys(group.path for group in self.groups)
         return read_texts(tuple(paths), self.id_column)
 
-    def _read(self, group: Group, batch_rows: int) -> Iterator[np.ndarray]:
+    def _read(self, reader: GroupReader, group: Group, batch_rows: int) -> Iterator[np.ndarray]:
         if self.array is not None:
             yield self.array[group.place : group.place + group.num_rows]
         else:
-            yield from read_group(group, self.dim, batch_rows, num_left_out=self.num_left_out)
+            yield from reader.read(group, self.dim, batch_rows, self.num_left_out)
 
     def _check(self, vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
         vectors = np.asarray(vectors, np.float32)
@@ -131,29 +159,11 @@ class VectorTable:
         return vectors
 
 
-def read_group(
-    group: Group, dim: int, batch_rows: int, open_file: Optional[Open] = None, num_left_out: int = 0
-) -> Iterator[np.ndarray]:
-    """Yields the vectors of a row group of a Parquet file, [<= batch_rows, dim], in order.
-
-    Args:
-        open_file: opens a path for reading; the local disk when None.
-        num_left_out: numbers at the end of each list that are not read.
-
-    Raises:
-        ValueError: a list has another length than `dim + num_left_out`.
-    """
-    with _opening(group.path, open_file) as file:
-        parquet = pq.ParquetFile(file)
-        for batch in parquet.iter_batches(batch_rows, row_groups=[group.place], columns=[VECTOR]):
-            yield _to_vectors(batch.column(0), dim + num_left_out, group.path)[:, :dim]
-
-
 def list_groups(paths: Sequence[str], open_file: Optional[Open] = None) -> tuple[tuple[Group, ...], pa.Schema]:
-    """The row groups of Parquet files, and the schema of the first; arguments as `read_group`."""
+    """The row groups of Parquet files, and the schema of the first; `open_file` as of `GroupReader`."""
     groups, schema = [], None
     for path in paths:
-        with _opening(path, open_file) as file, artifacts.reading(path, "Check that it is a Parquet file."):
+        with _open(path, open_file) as file, artifacts.reading(path, "Check that it is a Parquet file."):
             parquet = pq.ParquetFile(file)
             schema = schema or parquet.schema_arrow
             metadata = parquet.metadata
@@ -275,7 +285,7 @@ def _to_vectors(column: pa.Array, dim: int, path: str) -> np.ndarray:
     return values.reshape(len(column), dim)
 
 
-def _opening(path: str, open_file: Optional[Open]) -> BinaryIO:
+def _open(path: str, open_file: Optional[Open]) -> BinaryIO:
     return open(path, "rb") if open_file is None else open_file(path)
 
 

@@ -100,7 +100,7 @@ def test_what_settles_ends_early(table, rows, tmp_path):
     assert losses[-2] - losses[-1] <= 1e-4 * losses[-2]
 
 
-def test_the_fit_finds_the_components_and_the_clusters(table, rows, tmp_path):
+def test_the_fit_finds_the_components_and_the_clusters_once(table, rows, tmp_path, monkeypatch):
     of = labels.encode([f"ball {row % BALLS}" for row in np.concatenate(np.array_split(np.arange(240), 3))])
     part, config = labels.split_rows(of), ClusterConfig(seeds=1, components=3)
     model, runs = run_clustering(table, of, part, config, job.fit_in_beam(str(tmp_path / "at"), iterations=5))
@@ -110,6 +110,20 @@ def test_the_fit_finds_the_components_and_the_clusters(table, rows, tmp_path):
     _, of_memory = run_clustering(table, of, part, config)
     assert min(run.inertia for run in runs) == pytest.approx(min(run.inertia for run in of_memory), rel=1e-3)
     assert max(run.scores["accuracy"] for run in runs) > 0.9
+    # The same command again has nothing left to do.
+    monkeypatch.setattr(job.artifacts, "write_bytes", None)
+    again, _ = run_clustering(table, of, part, config, job.fit_in_beam(str(tmp_path / "at"), iterations=5))
+    assert np.array_equal(again.centroids[0], model.centroids[0])
+
+
+def test_a_vector_that_is_not_finite_is_told_of_before_any_job(tmp_path, rows, monkeypatch):
+    rows[200, 1] = np.nan
+    pq.write_table(pa.table({"vector": lists.from_vectors(rows)}), tmp_path / "v.parquet")
+    monkeypatch.setattr(job, "SumRows", None)
+    of = labels.encode([f"ball {row % BALLS}" for row in range(240)])
+    table, part = vectors.open_vectors(tmp_path / "v.parquet"), np.where(np.arange(240) < 10, labels.TEST, labels.TRAIN)
+    with pytest.raises(ValueError, match="NaN or infinity in row 200 of"):
+        run_clustering(table, of, part, ClusterConfig(), job.fit_in_beam(str(tmp_path / "at")))
 
 
 def test_an_array_is_no_input_of_a_job():
