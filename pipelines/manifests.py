@@ -87,7 +87,7 @@ STAGES = (INGEST, TRANSFORM, CORRELATE, *TRAIN.values(), *INDEX.values(), EVALUA
 _MAKERS = {name: stage for stage in STAGES for name in stage.makes}
 _ORDER = list(_MAKERS)
 _EMBEDDED = ("items", "queries")
-_OF_REPORTS = ("evaluation.group_by ", "evaluation.slices ")
+_OF_REPORTS = ("evaluation.group_by ", "evaluation.slices ", "evaluation.cluster_by ")
 """What of a spec no recommendation depends on. What queries saw is written at ingestion, as the masks say."""
 
 

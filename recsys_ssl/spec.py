@@ -247,6 +247,15 @@ class Evaluation(StrictModel):
         description="`query`: one ranking per query, at its first held-out event; `event`: one per held-out event.",
     )
     slices: list[str] = Field(default=[], description="Categorical query features to slice the report by.")
+    cluster_by: Optional[str] = Field(
+        default=None,
+        description="Categorical item feature whose values the report holds against clusters of the items' embeddings.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _leave_out_cluster_by(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what nobody asked for, so that outputs of before are found again."""
+        return {name: value for name, value in write(self).items() if name != "cluster_by" or value is not None}
 
     @property
     def masks(self) -> bool:
@@ -379,6 +388,11 @@ class FeatureSpec(StrictModel):
             raise ValueError(f"evaluation.slices must be categorical query features. Received: {unknown}.")
         if len(set(self.evaluation.slices)) < len(self.evaluation.slices):
             raise ValueError("evaluation.slices names each feature once. Remove what comes twice.")
+        categorical = {f.name for f in self.item_features if isinstance(f, CategoricalFeature)}
+        if self.evaluation.cluster_by not in {None, *categorical}:
+            raise ValueError(
+                f"evaluation.cluster_by must be a categorical item feature. Received: {self.evaluation.cluster_by!r}."
+            )
         readable = {f.name for f in self.item_features if not f.is_content}
         if self.items.title is not None and self.items.title not in readable:
             raise ValueError(f"items.title must name an item feature. Received: {self.items.title!r}.")

@@ -230,6 +230,8 @@ GIVEN = {"kind": "given", "test_paths": ["t.csv"]}
             {"queries__features": [{"name": "user", "kind": "text"}], "evaluation": {"slices": ["user"]}},
             "slices must be categorical query features",
         ),
+        ({"evaluation": {"cluster_by": "item"}}, "cluster_by must be a categorical item feature. Received: 'item'"),
+        ({"evaluation": {"cluster_by": "genre"}}, "cluster_by must be a categorical item feature. Received: 'genre'"),
         ({"items__title": "title"}, "items.title must name an item feature. Received: 'title'"),
         ({"events__timestamp": {"column": "t", "unit": "ms", "format": "%Y%m%d"}}, "takes the place of the unit"),
         ({"events__timestamp": {"column": "t", "format": "%d/%m %H:%M"}}, "must read year, month and day"),
@@ -331,3 +333,13 @@ def test_a_csv_without_header_is_read_by_its_columns(tmp_path):
     columns = ["user", "item", "time"]
     spec = load_text(tmp_path, changed(SMALL, events__header=False, events__columns=columns))
     assert spec.events.columns == columns
+
+
+def test_clusters_are_by_an_item_feature_and_in_the_json_only_where_they_are_asked_for(tmp_path):
+    features = [ID, {"name": "section", "kind": "categorical"}]
+    text = changed(SMALL, items__table=TABLE, items__features=features, evaluation={"cluster_by": "section"})
+    spec = load_text(tmp_path, text)
+    assert FeatureSpec.from_json(spec.to_json()).evaluation.cluster_by == "section"
+    without = load_text(tmp_path, SMALL)
+    assert without.evaluation.cluster_by is None
+    assert "cluster_by" not in without.to_json()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from pipelines.commands import clean, data, encoders, new_spec, predictors, results, run, stages
+from pipelines.commands import clean, clusters, data, encoders, new_spec, predictors, results, run, stages
 from pipelines.commands.session import tells_its_end
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ _FAMILIES = {
     ),
     "Results": (results.report, results.recommend),
     "Encoders of content": (encoders.pretrain, encoders.embed, predictors.finetune, predictors.predict),
+    "What vectors know": (clusters.cluster,),
 }
 for _family, _commands in _FAMILIES.items():
     for _command in _commands:

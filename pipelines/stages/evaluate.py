@@ -15,7 +15,9 @@ from pipelines.progress import PROGRESS
 from recsys_ssl import artifacts, examples, lists
 from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.evaluation.evaluate import Arm, evaluate_arms
+from recsys_ssl.evaluation.labels import Labels, from_arrow
 from recsys_ssl.evaluation.report import write_report
+from recsys_ssl.evaluation.vectors import as_text
 from recsys_ssl.index.scann_index import IndexReport
 from recsys_ssl.serving.catalogue import read_catalogue
 from recsys_ssl.spec import FeatureSpec
@@ -62,6 +64,7 @@ def evaluate_run(
         config=config,
         progress=lambda name, done, total: PROGRESS.info(f"ranking {name} {done:,}/{total:,}"),
         chosen_before=_read_chosen(spec, interactions_dir),
+        item_labels=_read_labels(spec.evaluation.cluster_by, catalogue_dir),
     )
     write_report(report, report_dir)
     PROGRESS.info(f"{report['verdict']['word']}: {' '.join(report['verdict']['reasons'])}")
@@ -74,6 +77,19 @@ def _read_chosen(spec: FeatureSpec, interactions_dir: str) -> Iterator[tuple[pa.
         for batch in examples.read_batches(examples.list_shards(interactions_dir, split)):
             ids = lists.flatten(lists.column(batch, "query_id"), pa.large_binary())[0]
             yield ids, lists.flat(batch, "item_row", pa.int64())[0]
+
+
+def _read_labels(feature: str | None, catalogue_dir: str) -> Labels | None:
+    """The values of an item feature, in row order."""
+    if feature is None:
+        return None
+    parts = [
+        lists.flatten(lists.column(batch, feature), pa.large_binary())
+        for batch in examples.read_batches(examples.list_shards(catalogue_dir, examples.CATALOGUE_SPLIT))
+    ]
+    lengths = np.concatenate([lengths for _, lengths in parts])
+    texts = pa.concat_arrays([lists.one_array(as_text(values)) for values, _ in parts])
+    return from_arrow(lists.from_flat(texts, lengths, layout=pa.ListArray))
 
 
 def read_settings(dirs: ArmDirs) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from recsys_ssl.evaluation.cautions import count_repeats, list_cautions
 from recsys_ssl.evaluation.compare import LISTED, compare
 from recsys_ssl.evaluation.decision import EvaluationConfig, Row
+from recsys_ssl.evaluation.labels import Labels
 from recsys_ssl.evaluation.own_counts import count_own
 from recsys_ssl.evaluation.queries import (
     RankingTask,
@@ -58,6 +59,7 @@ def evaluate_arms(
     titles: Optional[Sequence[str]] = None,
     progress: Optional[Progress] = None,
     chosen_before: Optional[Iterable[tuple[pa.Array, np.ndarray]]] = None,
+    item_labels: Optional[Labels] = None,
 ) -> Row:
     """Evaluates two arms on the same held-out events and returns the whole report.
 
@@ -76,10 +78,11 @@ def evaluate_arms(
         progress: called while ranking.
         chosen_before: the events before the split, see `own_counts.count_own`; read only where queries may choose
             again, for the floor of their own counts. None: that floor is left out, and a check says so.
+        item_labels: [num_items] values of the feature `evaluation.cluster_by`; None without one.
 
     Returns:
         JSON-able report, see `compare.compare`, with `title`, `arms`, `cautions`, `config`, `index`, `protocol`,
-        `samples` and `caveats` besides.
+        `samples` and `caveats` besides; with `item_labels` also `clusters`, see `cluster_arms.compare_clusters`.
 
     Raises:
         ValueError: the arms are of different events or catalogues, an embedding is not finite, or the trainings are
@@ -155,7 +158,22 @@ def evaluate_arms(
             task, ranked_control[0], ranked_treatment[0], item_ids if titles is None else titles, config.seed
         ),
         "caveats": _caveats(config),
+        **_compare_clusters(spec, control[0], treatment[0], item_labels, progress),
     }
+
+
+def _compare_clusters(
+    spec: FeatureSpec, control: Arm, treatment: Arm, labels: Optional[Labels], progress: Optional[Progress]
+) -> Row:
+    """The row `clusters`, of the first training of each arm."""
+    if labels is None or spec.evaluation.cluster_by is None:
+        return {}
+    from recsys_ssl.evaluation.cluster_arms import compare_clusters  # whose library only this needs
+
+    if progress is not None:
+        progress("clusters", 0, 2)
+    item_dirs = {"control": control.item_dir, "treatment": treatment.item_dir}
+    return {"clusters": compare_clusters(spec.evaluation.cluster_by, labels, item_dirs)}
 
 
 _OWN_COUNTS = {

@@ -27,7 +27,7 @@ _ARM_NAMES = {
     "own_counts": "Own counts",
 }
 """The last only where queries may choose again."""
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "text.color": _INK,
@@ -54,7 +54,7 @@ def draw_forest(report: Mapping[str, Any]) -> str:
     limit = _limit(bounds, lifts)
     groups = [None, *(make_visible(row["dimension"]) for row in sliced)]
 
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         positions, headings = _positions(groups)
         figure = Figure(figsize=(9.2, 0.75 + 0.26 * (positions[-1] + 1)), layout="constrained")
         axes = figure.add_subplot()
@@ -105,13 +105,13 @@ def draw_forest(report: Mapping[str, Any]) -> str:
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color=_RULE, linewidth=0.6)
         axes.set_axisbelow(True)
-        return _svg(figure)
+        return to_svg(figure)
 
 
 def draw_recall_curve(report: Mapping[str, Any]) -> str:
     """Recall@k over k for both arms and the floors."""
     curve = report["recall_curve"]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.6, 3.3), layout="constrained")
         axes = figure.add_subplot()
         for arm, look in _ARMS.items():
@@ -127,7 +127,7 @@ def draw_recall_curve(report: Mapping[str, Any]) -> str:
         axes.set_ylabel("Recall@k")
         axes.grid(color=_RULE, linewidth=0.6)
         axes.legend(frameon=False, loc="upper left")
-        return _svg(figure)
+        return to_svg(figure)
 
 
 def draw_exposure(report: Mapping[str, Any]) -> str:
@@ -136,7 +136,7 @@ def draw_exposure(report: Mapping[str, Any]) -> str:
     bars = {"Catalogue": "catalogue", "Held-out pairs": "held_out"}
     bars |= {label: arm for arm, label in _ARM_NAMES.items() if arm in exposure}
     greys = (_DEEP, "#5f8aa6", "#a9c3d3", "#eef2f5")
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.6, 3.3), layout="constrained")
         axes = figure.add_subplot()
         left = np.zeros(len(bars))
@@ -156,7 +156,7 @@ def draw_exposure(report: Mapping[str, Any]) -> str:
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         figure.legend(loc="outside upper center", ncols=4, frameon=False, handlelength=1.2, columnspacing=1.4)
-        return _svg(figure)
+        return to_svg(figure)
 
 
 def forest_metric(report: Mapping[str, Any]) -> str:
@@ -196,7 +196,8 @@ def _signed(percent: float, form: str) -> str:
     return f"{percent:{form}}%".replace("-", "\N{MINUS SIGN}")
 
 
-def _svg(figure: Figure) -> str:
+def to_svg(figure: Figure) -> str:
+    """The figure, the same bytes for the same figure."""
     buffer = io.StringIO()
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
     figure.savefig(buffer, format="svg", metadata=nothing)

@@ -37,6 +37,32 @@ def write_report(report: Mapping[str, Any], directory: str | Path) -> tuple[Path
 
 def render_report(report: Mapping[str, Any]) -> str:
     """Returns the page as HTML."""
+    in_slices = report.get("slice_metrics", ["recall_at_10", "recall_at_50"])  # reports of earlier versions
+    shown = dict.fromkeys([*in_slices, report["verdict"]["primary"]])
+    own_floor = report.get("own_floor", [])  # earlier versions had none
+    floors = [("most-popular", "popularity", report["floor"]), ("own counts", "own_counts", own_floor)]
+    return (
+        make_environment()
+        .get_template("report.html.jinja")
+        .render(
+            report=report,
+            own_floor=own_floor,
+            floors=[floor for floor in floors if floor[2]],
+            slice_groups=_group_slices(report["slices"], shown),
+            refusals=_group_refusals(report["metrics"]),
+            figures={
+                "forest": data_uri(plots.draw_forest(report)),
+                "recall_curve": data_uri(plots.draw_recall_curve(report)),
+                "exposure": data_uri(plots.draw_exposure(report)),
+            },
+            power_label=label_of(report["power"]["metric"]),
+            forest_label=label_of(plots.forest_metric(report)),
+        )
+    )
+
+
+def make_environment() -> jinja2.Environment:
+    """What renders the pages of this package: their numbers, and texts that a browser does not obey."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -55,24 +81,7 @@ def render_report(report: Mapping[str, Any]) -> str:
         setting=_setting,
         count=_count,
     )
-    in_slices = report.get("slice_metrics", ["recall_at_10", "recall_at_50"])  # reports of earlier versions
-    shown = dict.fromkeys([*in_slices, report["verdict"]["primary"]])
-    own_floor = report.get("own_floor", [])  # earlier versions had none
-    floors = [("most-popular", "popularity", report["floor"]), ("own counts", "own_counts", own_floor)]
-    return environment.get_template("report.html.jinja").render(
-        report=report,
-        own_floor=own_floor,
-        floors=[floor for floor in floors if floor[2]],
-        slice_groups=_group_slices(report["slices"], shown),
-        refusals=_group_refusals(report["metrics"]),
-        figures={
-            "forest": _data_uri(plots.draw_forest(report)),
-            "recall_curve": _data_uri(plots.draw_recall_curve(report)),
-            "exposure": _data_uri(plots.draw_exposure(report)),
-        },
-        power_label=label_of(report["power"]["metric"]),
-        forest_label=label_of(plots.forest_metric(report)),
-    )
+    return environment
 
 
 def _show(value: Any) -> Any:
@@ -98,7 +107,8 @@ def _group_refusals(rows: list) -> dict[str, list[str]]:
     return groups
 
 
-def _data_uri(svg: str) -> str:
+def data_uri(svg: str) -> str:
+    """A figure as the source of an image."""
     # As an image the SVG keeps its ids to itself; inline, three figures would share the ids of their glyphs.
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
@@ -135,7 +145,7 @@ def _p_value(number: Optional[float]) -> str:
 def _interval(bounds: Optional[list], form: str = "signed") -> str:
     if bounds is None:
         return "–"
-    write = {"signed": _signed, "lift": _lift}[form]
+    write = {"signed": _signed, "lift": _lift, "value": _value}[form]
     return f"{write(bounds[0])} to {write(bounds[1])}"
 
 

@@ -16,13 +16,13 @@ MINUS = "\u2212"
 def drawn(monkeypatch):
     """Draws a figure and returns its axes."""
     figures = []
-    write = plots._svg
+    write = plots.to_svg
 
     def keep(figure):
         figures.append(figure)
         return write(figure)
 
-    monkeypatch.setattr(plots, "_svg", keep)
+    monkeypatch.setattr(plots, "to_svg", keep)
 
     def draw(how, report):
         assert how(report).startswith("<svg")

@@ -260,6 +260,15 @@ def test_the_seed_of_a_further_training_that_is_not_the_next_is_refused(made, ma
         check(index_stage("control.2"), at, make_spec(), given_settings(["train.seed=0"]))
 
 
+def test_what_the_report_clusters_by_is_no_matter_of_a_recommender():
+    features = [*SPEC["items"]["features"], {"name": "genre", "kind": "categorical"}]
+    items = {"id": "film", "table": {"paths": ["i.csv"]}, "features": features}
+    before, now = make_spec(items=items), make_spec(items=items, evaluation={"cluster_by": "genre"})
+    (change,) = manifests._spec_differences(json.loads(before.to_json()), now)
+    assert change == 'evaluation.cluster_by none there, "genre" here'
+    assert change.startswith(manifests._OF_REPORTS)
+
+
 def test_other_code_is_told_but_not_refused(made, at, monkeypatch, caplog):
     monkeypatch.setattr(manifests, "source_hash", lambda *modules: "new")
     check(TRANSFORM, at, make_spec())

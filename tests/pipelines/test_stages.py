@@ -22,7 +22,9 @@ SEVERAL = CategoricalFeature(name="genres", kind="categorical", multi_valued=Tru
 TEXT = TextFeature(name="title", kind="text")
 VECTOR = DenseFeature(name="vector", kind="dense", dim=3)
 MOLECULE = ContentFeature(name="structure", kind="molecule")
-SPEC = SimpleNamespace(items=SimpleNamespace(title=None), item_features=(ID, SINGLE))
+SPEC = SimpleNamespace(
+    items=SimpleNamespace(title=None), item_features=(ID, SINGLE), evaluation=SimpleNamespace(cluster_by=None)
+)
 
 
 @pytest.fixture
@@ -210,3 +212,13 @@ def test_a_training_without_validation_says_that_the_last_weights_are_kept(work,
     assert "none: no validation, the last weights at step 20 of 20" in caplog.messages
     result = json.loads(Path(tmp_path, "control", "run", artifacts.TRAIN_RESULT_FILE).read_text())
     assert (result["score"], result["best_score"], result["best_step"]) == (None, None, 20)
+
+
+def test_labels_of_items_are_read_in_row_order(tmp_path, make_records):
+    """A shard in which no item has a value has a column of nulls."""
+    for shard, genres in (("part-0", [[b"war", b"drama"], []]), ("part-1", [[], []]), ("part-2", [[b"drama"]])):
+        columns = {"item_row": [[row] for row in range(len(genres))], "genres": genres}
+        examples.write_shard(make_records(columns), tmp_path, examples.CATALOGUE_SPLIT, shard)
+    labels = evaluate._read_labels("genres", str(tmp_path))
+    assert [labels.names(row) for row in range(labels.num_rows)] == [["war", "drama"], [], [], [], ["drama"]]
+    assert evaluate._read_labels(None, str(tmp_path)) is None
