@@ -36,6 +36,7 @@ GROUND = (
 # What the packages of recsys_ssl may import of those before them, besides the ground: a package, or one module of it.
 SIBLINGS = {
     "datasets": (),
+    "diffraction": (),
     "evaluation": (),
     "index": (),
     "encoders": ("evaluation.prediction",),
