@@ -7,6 +7,7 @@ origin in the middle voxel, so p -> -p takes voxels to voxels.
 
 from __future__ import annotations
 
+import functools
 from typing import Optional
 
 import numba
@@ -93,17 +94,27 @@ def symmetrise(volume: np.ndarray) -> np.ndarray:
     return (volume + volume[::-1, ::-1, ::-1]) / 2
 
 
+@functools.lru_cache(maxsize=4)
 def radii_of(side: int) -> np.ndarray:
-    """[side, side, side] float64, distances of voxels from the origin."""
+    """[side, side, side] float64, distances of voxels from the origin; not to be written to."""
     squares = (np.arange(side) - (side - 1) / 2) ** 2
-    return np.sqrt(squares[:, None, None] + squares[:, None] + squares)
+    radii = np.sqrt(squares[:, None, None] + squares[:, None] + squares)
+    radii.flags.writeable = False
+    return radii
+
+
+@functools.lru_cache(maxsize=4)
+def shells_of(side: int) -> np.ndarray:
+    """[side**3] int64, radii rounded to whole voxels; not to be written to."""
+    shells = np.rint(radii_of(side)).astype(np.int64).ravel()
+    shells.flags.writeable = False
+    return shells
 
 
 def shell_means(volume: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """[...] float64, means of a volume over whole shells, linear between them, at some radii of [...]."""
-    shells = np.rint(radii_of(len(volume))).astype(np.int64).ravel()
-    counts = np.bincount(shells)
-    means = np.bincount(shells, np.asarray(volume, np.float64).ravel()) / counts
+    shells = shells_of(len(volume))
+    means = np.bincount(shells, np.asarray(volume, np.float64).ravel()) / np.bincount(shells)
     return np.interp(radii, np.arange(len(means)), means)
 
 
