@@ -29,6 +29,7 @@ def loaded(*modules):
         (["recsys_ssl.encoders.molecule.smiles", "recsys_ssl.encoders.molecule.labels"], {"rdkit"}, HEAVY - {"rdkit"}),
         (["recsys_ssl.encoders.molecule.column"], {"rdkit", "pyarrow"}, HEAVY - {"rdkit"}),
         (["recsys_ssl.encoders.molecule.settings", "recsys_ssl.spec"], {"pydantic"}, HEAVY | {"numpy"}),
+        (["recsys_ssl.diffraction.workers"], {"numba", "scipy"}, HEAVY | {"pandas", "matplotlib", "h5py"}),
         (
             ["recsys_ssl.models.two_tower", "recsys_ssl.training.step", "recsys_ssl.encoders.molecule.encoder"],
             {"tensorflow"},
@@ -40,7 +41,7 @@ def loaded(*modules):
             HEAVY - {"tensorflow", "tf_keras"} | {"matplotlib"},
         ),
     ],
-    ids=["the package", "--help", "a featuriser", "the reader of ingestion", "settings", "a model", "a server"],
+    ids=["the package", "--help", "a featuriser", "the reader of ingestion", "settings", "a worker of diffraction", "a model", "a server"],
 )
 def test_a_process_loads_what_it_needs(modules, needs, forbidden):
     found = loaded(*modules)

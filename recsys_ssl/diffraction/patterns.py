@@ -8,6 +8,7 @@ References:
 
 from __future__ import annotations
 
+import math
 import os
 from typing import NamedTuple, NoReturn, Optional
 
@@ -74,18 +75,15 @@ def write_patterns(path: str | os.PathLike, patterns: Patterns) -> None:
 def _check(path: str, counts: sp.csr_matrix) -> None:
     if not counts.shape[0]:
         raise ValueError(f"{path} must have patterns. Received: none. Check the file.")
-    if not np.isfinite(counts.data).all() or (counts.data < 0).any():
+    is_wrong = ~(np.isfinite(counts.data) & (counts.data >= 0))
+    if is_wrong.any():
+        first = int(np.searchsorted(counts.indptr, is_wrong.argmax(), side="right")) - 1
         raise ValueError(
-            f"{path} must hold photons: finite, not negative. Received: {int((~(counts.data >= 0)).sum()):,} others, "
-            f"the first in pattern {_row_of(counts, ~(np.isfinite(counts.data) & (counts.data >= 0)))}. "
-            "Set pixels without a count to 0, and mask them in the detector."
+            f"{path} must hold photons: finite, not negative. Received: {int(is_wrong.sum()):,} others, the first in "
+            f"pattern {first}. Set pixels without a count to 0, and mask them in the detector."
         )
     if not counts.data.sum():
         raise ValueError(f"{path} must hold photons. Received: {counts.shape[0]:,} patterns without any.")
-
-
-def _row_of(counts: sp.csr_matrix, is_wrong: np.ndarray) -> int:
-    return int(np.searchsorted(counts.indptr, is_wrong.argmax(), side="right")) - 1
 
 
 def _damaged(what: str) -> NoReturn:
@@ -169,7 +167,7 @@ def _read_npz(path: str) -> Patterns:
     with np.load(path) as arrays:
         if "patterns" in arrays:
             dense = arrays["patterns"]
-            counts = sp.csr_matrix(dense.reshape(len(dense), -1))
+            counts = sp.csr_matrix(dense.reshape(len(dense), math.prod(dense.shape[1:])))
         elif {"data", "indices", "indptr", "shape"} <= set(arrays):
             counts = sp.csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=tuple(arrays["shape"]))
             counts.check_format(full_check=True)

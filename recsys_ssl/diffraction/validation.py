@@ -33,6 +33,7 @@ from recsys_ssl.diffraction.slices import expand, radii_of, shells_of
 
 _POINTS_PER_SHELL = 150
 _START_RADIANS = 0.1
+_FRAME_STEPS = 5
 
 
 class Alignment(NamedTuple):
@@ -144,22 +145,22 @@ def half_set_correlations(
 def global_rotation(found: np.ndarray, truth: np.ndarray, num_candidates: int = 100) -> np.ndarray:
     """[4], the rotation of the frame: found is about it times truth, up to half turns in the plane of a pattern.
 
-    Each of the first patterns proposes one; the one with the smallest median error is averaged over the patterns that
-    it fits better than that.
+    Each of the first patterns proposes one. That with the smallest median error becomes the mean of what all patterns
+    propose that it fits to twice its median error, a few times over.
 
     Args:
         found, truth: [num_patterns, 4].
     """
-    both = [found, multiply(found, HALF_TURNS[3])]
-    proposed = np.concatenate([multiply(each, invert(truth))[:num_candidates] for each in both])
-    errors = [np.median(_errors(found, truth, candidate)) for candidate in proposed]
-    best = proposed[int(np.argmin(errors))]
-    turns = np.stack([multiply(each, invert(truth)) for each in both])
-    angles = angles_degrees(turns, best)
-    nearest = turns[angles.argmin(axis=0), np.arange(len(truth))]
-    inliers = nearest[angles.min(axis=0) <= min(errors)]
-    # The mean of quaternions up to sign: Markley et al. 2007.
-    return np.linalg.eigh(inliers.T @ inliers)[1][:, -1]
+    turns = np.stack([multiply(each, invert(truth)) for each in (found, multiply(found, HALF_TURNS[3]))])
+    proposed = turns[:, :num_candidates].reshape(-1, 4)
+    frame = min(proposed, key=lambda candidate: np.median(_errors(found, truth, candidate)))
+    for _ in range(_FRAME_STEPS):
+        angles = angles_degrees(turns, frame)
+        nearest = turns[angles.argmin(axis=0), np.arange(len(truth))]
+        inliers = nearest[angles.min(axis=0) <= 2 * np.median(angles.min(axis=0))]
+        # The mean of quaternions up to sign: Markley et al. 2007.
+        frame = np.linalg.eigh(inliers.T @ inliers)[1][:, -1]
+    return frame
 
 
 def orientation_errors_degrees(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
