@@ -66,8 +66,8 @@ def reconstruct(
         PROGRESS.info(f"{len(found.history):,} iterations, start {found.start + 1} of {settings.starts}")
         if _last_row(found)["information"] < _LEAST_INFORMATION:
             PROGRESS.warning(
-                "orientations are hardly known: the volume looks much the same from everywhere. Are there photons "
-                "enough on good pixels? A larger reconstruct.beta or reconstruct.beta_factor leaves such a volume sooner."
+                "orientations are hardly known: the volume looks much the same from everywhere. Are there enough "
+                "photons on good pixels? A larger reconstruct.beta or reconstruct.beta_factor leaves it sooner."
             )
         lines.finish()
         _show(console, found, to / _RESULT_DIR)
