@@ -62,7 +62,7 @@ def reconstruct(
             if workers > 1:
                 expect = stack.enter_context(processes.Workers(problem, workers)).expect
             found = emc.reconstruct(counts, geometry, settings, to / _CHECKPOINT_FILE, expect, _teller(settings))
-        _write(settings, found, to / _RESULT_DIR)
+        _write(settings, found, geometry.max_radius_voxels, to / _RESULT_DIR)
         PROGRESS.info(f"{len(found.history):,} iterations, start {found.start + 1} of {settings.starts}")
         if _last_row(found)["information"] < _LEAST_INFORMATION:
             PROGRESS.warning(
@@ -89,11 +89,12 @@ def _last_row(found: Reconstruction) -> dict[str, Any]:
     return [row for row in found.history if row["start"] == found.start][-1]
 
 
-def _write(settings: EmcSettings, found: Reconstruction, directory: Path) -> None:
+def _write(settings: EmcSettings, found: Reconstruction, max_radius_voxels: float, directory: Path) -> None:
     """All files or none."""
     import pandas as pd
 
     from recsys_ssl.diffraction.emc import to_facts
+    from recsys_ssl.diffraction.plots import draw
     from recsys_ssl.diffraction.volumes import write_volume
 
     columns: dict[str, Any] = {"row": range(len(found.fluence))}
@@ -102,6 +103,8 @@ def _write(settings: EmcSettings, found: Reconstruction, directory: Path) -> Non
     with artifacts.whole_directory(directory) as unfinished:
         write_volume(unfinished / "volume.h5", found.volume)
         write_volume(unfinished / "volume.mrc", found.volume)
+        rows = [row for row in found.history if row["start"] == found.start]
+        draw(found.volume, rows, max_radius_voxels).savefig(unfinished / "planes.png", dpi=150)
         artifacts.write_text(unfinished / "orientations.csv", pd.DataFrame(columns).to_csv(index=False))
         artifacts.write_text(unfinished / "reconstruction.json", artifacts.to_json(to_facts(settings, found)))
 
@@ -118,5 +121,5 @@ def _show(console: Console, found: Reconstruction, directory: Path) -> None:
     rows = [(name, f"{value:.4f}") for name, value in figures.items()]
     console.print()
     show_table(console, "nats a pattern, and how it ended", ("figure", "value"), rows, texts=("figure",))
-    for name in ("volume.h5", "volume.mrc", "orientations.csv", "reconstruction.json"):
+    for name in ("volume.h5", "volume.mrc", "planes.png", "orientations.csv", "reconstruction.json"):
         console.print(f"{name:<24} {plain(str(directory / name))}", highlight=False, soft_wrap=True)

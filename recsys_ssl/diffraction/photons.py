@@ -70,11 +70,11 @@ class SparseBlock:
 
     def __init__(self, counts: sp.csr_matrix, layout: Layout, dtype: np.dtype):
         self._size, self._num_orbits, num_good = layout.group_size, layout.num_orbits, layout.num_good
-        self._all = _in_orbits(counts, layout.pixels).astype(dtype)
+        self._by_pixel = _in_orbits(counts, layout.pixels).astype(dtype).T.tocsr()
         self._good = _in_orbits(counts, layout.pixels[:, :num_good]).astype(dtype)
         self._shares = layout.shares[:num_good]
         self._others = [np.arange(self._size) ^ mirror for mirror in range(self._size)]
-        self.bytes = 12 * (self._all.nnz + self._good.nnz)
+        self.bytes = 12 * (self._by_pixel.nnz + self._good.nnz)
 
     def weighted_sums(self, weights: np.ndarray) -> np.ndarray:
         """See `DenseBlock`."""
@@ -93,9 +93,8 @@ class SparseBlock:
         """See `DenseBlock`."""
         num_slices = responsibilities.shape[1]
         merged = np.zeros((self._size, num_slices, self._num_orbits), responsibilities.dtype)
-        by_pixel = self._all.T.tocsr()
         for mirror, others in enumerate(self._others):
-            seen = by_pixel @ np.ascontiguousarray(responsibilities[mirror].T)
+            seen = self._by_pixel @ np.ascontiguousarray(responsibilities[mirror].T)
             merged += seen.reshape(self._size, self._num_orbits, num_slices)[others].transpose(0, 2, 1)
         return merged
 

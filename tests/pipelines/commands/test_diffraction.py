@@ -47,7 +47,8 @@ def check_error(result, *parts):
 
 
 def check_files(directory, expected):
-    assert sorted(os.listdir(directory)) == ["orientations.csv", "reconstruction.json", "volume.h5", "volume.mrc"]
+    names = ["orientations.csv", "planes.png", "reconstruction.json", "volume.h5", "volume.mrc"]
+    assert sorted(os.listdir(directory)) == names
     for name in ("volume.h5", "volume.mrc"):
         np.testing.assert_allclose(volumes.read_volume(directory / name), expected.volume, rtol=1e-4)
     table = pd.read_csv(directory / "orientations.csv")
