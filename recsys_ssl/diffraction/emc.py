@@ -181,12 +181,19 @@ def fit_fluence(statistics: Statistics, photons: np.ndarray, model: str, merged:
     return fluence / mean, mean
 
 
-def rms_change(before: np.ndarray, after: np.ndarray, max_radius_voxels: float) -> float:
-    """Root of the mean square of how much voxels changed, relative to the mean of their shell."""
-    radii = radii_of(len(before))
-    means = shell_means(before, radii)
-    inside = (radii <= max_radius_voxels) & (means > 0)
-    return float(np.sqrt(np.mean(((after - before)[inside] / means[inside]) ** 2)))
+def rms_change(before: np.ndarray, after: np.ndarray, denominator: np.ndarray) -> float:
+    """Root of the mean square of how much voxels changed, relative to the mean of their shell.
+
+    Voxels count by how much has been seen of them: those that few patterns reach never settle.
+
+    Args:
+        before, after: [side, side, side].
+        denominator: [side, side, side], of the statistics.
+    """
+    means = shell_means(before, radii_of(len(before)))
+    weights = np.where(means > 0, denominator, 0.0)
+    changes = (after - before) / np.where(means > 0, means, 1.0)
+    return float(np.sqrt((weights * changes**2).sum() / weights.sum()))
 
 
 # --- A run -----------------------------------------------------------------------------------------------
@@ -202,7 +209,7 @@ def reconstruct(
 ) -> Reconstruction:
     """Reconstructs the intensity that patterns are slices of.
 
-    Memory: that of its shards, see `expectation`, and 48 side^3 bytes of volumes.
+    Memory: that of its shards, see `expectation`, and about 100 side^3 bytes of volumes.
 
     Args:
         counts: [num_patterns, num_pixels], photons.
@@ -223,7 +230,7 @@ def reconstruct(
     state = state or _begin(problem, settings, photons, 0, [], None)
     while True:
         while not state.is_done:
-            _iterate(state, problem, settings, photons, expect, detector.max_radius_voxels)
+            _iterate(state, problem, settings, photons, expect)
             if checkpoint is not None:
                 checkpoints.save(checkpoint, key, state)
             if progress is not None:
@@ -265,7 +272,7 @@ def _first_beta(settings: EmcSettings, photons: np.ndarray) -> float:
     return rises.first_beta(float(photons.mean())) if settings.model == "poisson" else 1.0
 
 
-def _iterate(state: State, problem: Problem, settings: EmcSettings, photons, expect: Expect, radius: float) -> None:
+def _iterate(state: State, problem: Problem, settings: EmcSettings, photons, expect: Expect) -> None:
     """Takes a state one iteration on, in place."""
     beta = state.annealing.beta
     statistics, _ = expect(state.volume, state.fluence, beta)
@@ -278,7 +285,7 @@ def _iterate(state: State, problem: Problem, settings: EmcSettings, photons, exp
             f"the volume must be finite. Received: another at iteration {state.iteration + 1} of start {state.start}. "
             "Check the patterns and the mask, or take a larger reconstruct.sigma."
         )
-    change = rms_change(state.volume, volume, radius)
+    change = rms_change(state.volume, volume, statistics.denominator)
     row = {"start": state.start, "iteration": state.iteration + 1, "beta": beta, **_row(statistics)}
     row["rms_change"] = change
     held_out = row["held_out_log_likelihood"]

@@ -12,7 +12,7 @@ shards of other rotations have to tell each other, and `Shard.accumulate` adds u
 the two where they fit, else they are computed again.
 
 Memory of a shard, in bytes: 4 group_size * num_orbits a pattern in dense blocks where these fit in half of
-`memory_bytes`; scores and slices of at most the other half; 16 side^3 of statistics; and a chunk of rotations, `CHUNK`
+`memory_bytes`; scores and slices of at most the other half; 16 side^3 of statistics and 20 side^3 of others; and a chunk of rotations, `CHUNK`
 slices of 4 * group_size * (num_orbits + `BLOCK`) a few times. None grows with rotations times patterns.
 """
 

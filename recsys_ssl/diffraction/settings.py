@@ -18,8 +18,8 @@ class EmcSettings:
         sigma: of a Gaussian model.
         fit_fluence: whether patterns differ in fluence, for the Poisson model; the others always fit it.
         iterations: of a start, at most.
-        tolerance: an iteration that changes voxels by less than this share of their shell's mean is the last, once
-            beta does not rise any more.
+        tolerance: an iteration that changes voxels by less than this share of their shell's mean (root mean square, by
+            how much has been seen of them) is the last, once beta does not rise any more.
         beta: exponent of the likelihood at the start; None: by the number of photons, see `annealing.first_beta`.
         beta_factor: what beta is multiplied by; 1 keeps it.
         beta_every: iterations between.

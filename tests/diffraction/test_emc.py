@@ -156,6 +156,16 @@ def test_a_checkpoint_of_other_patterns_or_settings_is_refused(particle, tmp_pat
     assert checkpoints.load(tmp_path / "none.npz", "") is None
 
 
+def test_the_change_is_relative_to_the_shell_and_counts_what_is_seen():
+    before = np.where(np.rint(radii_of(5)) == 1, 4.0, 2.0)
+    after, seen = before.copy(), np.zeros((5, 5, 5))
+    after[2, 2, 1] += 1.0  # a quarter of its shell's mean
+    after[2, 2, 4] += 1.0  # a half
+    after[0, 0, 0] += 9.0  # not seen
+    seen[2, 2, 1], seen[2, 2, 4], seen[2, 2, 2] = 3.0, 1.0, 4.0
+    assert emc.rms_change(before, after, seen) == pytest.approx(((3 * 0.25**2 + 1 * 0.5**2) / 8) ** 0.5)
+
+
 def test_unseen_voxels_stay_as_they_were():
     numerator, denominator = np.zeros((2, 5, 5, 5))
     numerator[1, 2, 2], denominator[1, 2, 2] = 6.0, 2.0
