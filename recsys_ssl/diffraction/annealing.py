@@ -22,7 +22,7 @@ class Annealing:
         beta: of the next iteration.
         is_rising: whether it will be raised.
         best: highest held-out log-likelihood a pattern.
-        best_beta: beta that had made its volume.
+        best_beta: beta of the iteration that judged its volume: what made it, or one rise more.
         falls: rises in a row after which the likelihood was below the best.
     """
 

@@ -8,12 +8,13 @@ the pixel counts of an intensity of 1. Each slice is weighted by its responsibil
 patterns and in rotations. The Gaussian models add K / phi_jk in place of K, and P alone in place of P phi.
 
 Two passes over chunks of rotations: `Shard.score` finds what the responsibilities of each pattern sum up to, which
-shards of other rotations have to tell each other, and `Shard.accumulate` adds up. Scores and slices are kept between
-the two where they fit, else they are computed again.
+shards of other rotations have to tell each other, and `Shard.accumulate` adds up. Scores are kept between the
+two where they fit, else they are computed again.
 
 Memory of a shard, in bytes: 4 group_size * num_orbits a pattern in dense blocks where these fit in half of
-`memory_bytes`; scores and slices of at most the other half; 16 side^3 of statistics and 20 side^3 of others; and a chunk of rotations, `CHUNK`
-slices of 4 * group_size * (num_orbits + `BLOCK`) a few times. None grows with rotations times patterns.
+`memory_bytes`; scores of at most the other half; 16 side^3 of statistics and 20 side^3 of other volumes; and a chunk of
+rotations, `CHUNK` slices of 4 * group_size * (num_orbits + `BLOCK`) a few times. None grows with rotations times
+patterns.
 """
 
 from __future__ import annotations
