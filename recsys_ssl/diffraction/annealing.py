@@ -1,5 +1,8 @@
 """How beta rises: from low, where orientations are vague, until the volume explains held-out patterns less well.
 
+Each beta is kept until the volume has settled: what arranges itself slowly while orientations are vague cannot do so
+any more once they are sharp, and a run that is hurried ends at a volume that fits parts of the patterns only.
+
 Too low a beta ends at the one volume that looks the same from everywhere; too high a one on a coarse grid of rotations
 fits noise. Both show in the likelihood of patterns that were not merged. It stays the same while the volume is still
 symmetric, and so only a fall ends the rise; then the best volume so far is taken up again, with its beta.
@@ -24,6 +27,7 @@ class Annealing:
         best: highest held-out log-likelihood a pattern.
         best_beta: beta of the iteration that judged its volume: what made it, or one rise more.
         falls: rises in a row after which the likelihood was below the best.
+        held: iterations at this beta.
     """
 
     beta: float
@@ -31,6 +35,7 @@ class Annealing:
     best: float = -math.inf
     best_beta: float = math.nan
     falls: int = 0
+    held: int = 0
 
 
 def first_beta(mean_photons: float) -> float:
@@ -44,6 +49,7 @@ def first_beta(mean_photons: float) -> float:
 
 def judge(annealing: Annealing, held_out: float) -> tuple[Annealing, bool]:
     """Takes note of a volume's held-out log-likelihood; whether it is the best so far."""
+    annealing = replace(annealing, held=annealing.held + 1)
     if not held_out > annealing.best:
         return annealing, False
     return replace(annealing, best=held_out, best_beta=annealing.beta), True
@@ -62,5 +68,5 @@ def rise(annealing: Annealing, held_out: float, factor: float, patience: int) ->
     has_fallen = held_out < annealing.best - _SLACK * abs(annealing.best)
     falls = annealing.falls + 1 if has_fallen else 0
     if falls >= patience:
-        return replace(annealing, beta=annealing.best_beta, is_rising=False, falls=falls), True
-    return replace(annealing, beta=min(1.0, annealing.beta * factor), falls=falls), False
+        return replace(annealing, beta=annealing.best_beta, is_rising=False, falls=falls, held=0), True
+    return replace(annealing, beta=min(1.0, annealing.beta * factor), falls=falls, held=0), False

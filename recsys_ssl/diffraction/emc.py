@@ -295,7 +295,7 @@ def _iterate(state: State, problem: Problem, settings: EmcSettings, photons, exp
         state.best_volume, state.best_fluence = state.volume, state.fluence
     state.volume, state.fluence = volume, fluence
     was_rising = state.annealing.is_rising
-    if (state.iteration + 1) % settings.beta_every == 0:
+    if state.annealing.held >= settings.beta_every and change < settings.settled:
         state.annealing, goes_back = rises.rise(state.annealing, held_out, settings.beta_factor, settings.patience)
         if goes_back:
             state.volume, state.fluence = state.best_volume, state.best_fluence

@@ -22,7 +22,8 @@ class EmcSettings:
             how much has been seen of them) is the last, once beta does not rise any more.
         beta: exponent of the likelihood at the start; None: by the number of photons, see `annealing.first_beta`.
         beta_factor: what beta is multiplied by; 1 keeps it.
-        beta_every: iterations between.
+        beta_every: iterations at each beta, at least.
+        settled: a beta is kept until an iteration changes voxels by less than this, measured as for `tolerance`.
         patience: so many rises in a row after which the held-out likelihood is below its best, and beta goes back.
         held_out_share: of the patterns, which are not merged and judge the volume.
         starts: reconstructions from different noise, of which that with the best held-out likelihood is kept.
@@ -36,11 +37,12 @@ class EmcSettings:
     model: Literal["poisson", "absolute", "scaled", "relative"] = "poisson"
     sigma: float = 0.2
     fit_fluence: bool = False
-    iterations: int = 60
+    iterations: int = 100
     tolerance: float = 1e-3
     beta: Optional[float] = None
     beta_factor: float = 1.3
     beta_every: int = 2
+    settled: float = 0.03
     patience: int = 2
     held_out_share: float = 0.1
     starts: int = 1
@@ -54,7 +56,7 @@ class EmcSettings:
             if getattr(self, name) < 1:
                 raise ValueError(f"reconstruct.{name} must be at least 1. Received: {getattr(self, name)}.")
         # Written so that NaN is refused too.
-        for name in ("sigma", "tolerance"):
+        for name in ("sigma", "tolerance", "settled"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"reconstruct.{name} must be positive. Received: {getattr(self, name)}.")
         if self.beta is not None and not 0 < self.beta <= 1:

@@ -47,6 +47,14 @@ def test_a_single_fall_is_forgiven():
     assert back == []
 
 
+def test_iterations_at_a_beta_are_counted():
+    annealing = Annealing(0.1, is_rising=True)
+    for held_out in (-9.0, -8.0, -8.5):
+        annealing, _ = judge(annealing, held_out)
+    assert annealing.held == 3
+    assert rise(annealing, -8.5, 2.0, 2)[0].held == 0
+
+
 def test_the_first_beta_falls_with_the_photons():
     assert first_beta(1400) == pytest.approx(math.exp(-6.5 * 0.014**0.15))
     assert first_beta(6000) == pytest.approx(math.exp(-6.5 * 0.06**0.15))

@@ -1,6 +1,7 @@
 """Whole reconstructions of made patterns: the truth is found, both known failures of a fixed beta, shards, resuming."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from recsys_ssl.diffraction.settings import EmcSettings
 from recsys_ssl.diffraction.slices import radii_of, symmetrise
 
 RADII = range(3, 9)
-SHORT = EmcSettings(rotations=1, iterations=6)
+SHORT = EmcSettings(rotations=1, iterations=6, settled=1.0)
 
 
 def correlation(found, made):
@@ -70,6 +71,20 @@ def test_a_high_beta_fits_the_noise_of_few_patterns_and_a_rising_one_stops_befor
     assert max(row["beta"] for row in stopped.history) > stopped.history[-1]["beta"]  # it went back
     assert stopped.held_out_log_likelihood > high.held_out_log_likelihood + 10
     assert correlation(stopped, made) > correlation(high, made) + 0.05
+
+
+def test_beta_rises_once_the_volume_has_settled(particle):
+    settings = EmcSettings(rotations=2, beta_every=3, settled=0.05)
+    rows = emc.reconstruct(particle.counts, particle.detector, settings).history
+    held = 0
+    for before, row in itertools.pairwise(rows):
+        held += 1
+        if row["beta"] != before["beta"]:
+            assert held >= 3
+            assert before["rms_change"] < 0.05
+            held = 0
+    assert len({row["beta"] for row in rows}) > 3
+    assert max(row["rms_change"] for row in rows) > 0.05
 
 
 @pytest.mark.parametrize("parts", [(2, 1), (4, 1), (1, 2), (1, 4), (2, 2)], ids=str)
