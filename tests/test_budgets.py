@@ -34,6 +34,7 @@ def loaded(*modules):
             {"pydantic"},
             HEAVY | {"numpy"},
         ),
+        (["recsys_ssl.diffraction.workers"], {"numba", "scipy"}, HEAVY | {"pandas", "matplotlib", "h5py"}),
         (
             ["recsys_ssl.models.two_tower", "recsys_ssl.training.step", "recsys_ssl.encoders.molecule.encoder"],
             {"tensorflow"},
@@ -52,6 +53,7 @@ def loaded(*modules):
         "the reader of ingestion",
         "images",
         "settings",
+        "a worker of diffraction",
         "a model",
         "a server",
     ],

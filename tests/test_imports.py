@@ -36,6 +36,7 @@ GROUND = (
 # What the packages of recsys_ssl may import of those before them, besides the ground: a package, or one module of it.
 SIBLINGS = {
     "datasets": (),
+    "diffraction": (),
     "evaluation": (),
     "index": (),
     "encoders": ("evaluation.prediction",),
@@ -80,10 +81,13 @@ IMPORTERS = {
     "torch": ("recsys_ssl/baselines/lightgcn_worker.py", "recsys_ssl/baselines/sasrec_worker.py"),
     "rectools": ("recsys_ssl/baselines/sasrec_worker.py",),
     "recbole": ("recsys_ssl/baselines/lightgcn_worker.py",),
+    "numba": ("recsys_ssl/diffraction/",),
+    "h5py": ("recsys_ssl/diffraction/",),
+    "mrcfile": ("recsys_ssl/diffraction/",),
     "tensorflow_recommenders": (),
 }
 _HEAVY = ("tensorflow", "tf_keras", "apache_beam", "tfx_bsl", "tensorflow_metadata")
-FORBIDDEN = {"recsys_ssl/evaluation/": _HEAVY, "recsys_ssl/lists.py": _HEAVY}
+FORBIDDEN = {"recsys_ssl/evaluation/": _HEAVY, "recsys_ssl/diffraction/": _HEAVY, "recsys_ssl/lists.py": _HEAVY}
 KERAS = "the only Keras is `import tf_keras as keras`"
 
 
@@ -256,6 +260,9 @@ def test_every_package_has_its_rule():
         ("recsys_ssl/evaluation/metrics.py", "import tensorflow as tf"),
         ("recsys_ssl/evaluation/metrics.py", "from apache_beam import Map"),
         ("recsys_ssl/evaluation/clustering.py", "def f():\n    from umap import UMAP"),
+        ("recsys_ssl/diffraction/emc.py", "import tensorflow as tf"),
+        ("recsys_ssl/diffraction/emc.py", "from recsys_ssl import seeds, encoders"),
+        ("recsys_ssl/models/towers.py", "import numba"),
         ("recsys_ssl/models/towers.py", "import keras"),
         ("recsys_ssl/models/towers.py", "import tf_keras"),
         ("recsys_ssl/models/towers.py", "from tf_keras import layers"),
@@ -278,6 +285,7 @@ def test_the_check_finds_a_breach(path, source):
         ("recsys_ssl/encoders/molecule/column.py", "from recsys_ssl.encoders.molecule.smiles import featurise"),
         ("recsys_ssl/logs/transforms.py", "import apache_beam as beam\nfrom tfx_bsl.coders import example_coder"),
         ("recsys_ssl/index/build.py", "import scann"),
+        ("recsys_ssl/diffraction/slices.py", "import numba\nfrom recsys_ssl import artifacts"),
         ("recsys_ssl/kinds.py", "import importlib"),
         ("pipelines/source_code.py", "from importlib import metadata"),
         ("recsys_ssl/spec.py", "from recsys_ssl.kinds import KINDS"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from pipelines.commands import clean, clusters, data, encoders, new_spec, predictors, results, run, stages
+from pipelines.commands import clean, clusters, data, diffraction, encoders, new_spec, predictors, results, run, stages
 from pipelines.commands.session import tells_its_end
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ _FAMILIES = {
         *(stages.train, stages.index, stages.evaluate),
     ),
     "Results": (results.report, results.recommend),
+    "Photon patterns": (diffraction.reconstruct,),
     "Encoders of content": (encoders.pretrain, encoders.embed, predictors.finetune, predictors.predict),
     "What vectors know": (clusters.cluster,),
 }

@@ -1,0 +1,125 @@
+"""The command `reconstruct`: photon patterns to the 3-D intensity of a particle."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+from rich.console import Console
+
+from pipelines.commands.session import Settings, session
+from pipelines.console import plain, show_table
+from pipelines.progress import PROGRESS
+from recsys_ssl import artifacts
+
+if TYPE_CHECKING:  # their modules load numba
+    from recsys_ssl.diffraction.emc import Reconstruction
+    from recsys_ssl.diffraction.settings import EmcSettings
+
+_RESULT_DIR, _CHECKPOINT_FILE = "reconstruction", "checkpoint.npz"
+_LEAST_INFORMATION = 0.1
+"""Nats a pattern; a grid of 3,240 rotations has 8 to give."""
+
+
+def reconstruct(
+    patterns: Annotated[Path, typer.Argument(help="File of photons: .emc, HDF5 or .npz.", show_default=False)],
+    detector: Annotated[Path, typer.Option("--detector", help="Detector that they were taken with: .h5 or .dat.")],
+    to: Annotated[Path, typer.Option("--to", help="Directory that receives the reconstruction.")],
+    rotations: Annotated[
+        Optional[int],
+        typer.Option("--rotations", help="Parts of an edge of the 600-cell; 4 (default): 3,240 rotations.", min=1),
+    ] = None,
+    set_: Settings = None,
+    workers: Annotated[int, typer.Option("--workers", help="Processes that share the rotations.", min=1)] = 1,
+) -> None:
+    """Reconstructs the intensity that photon patterns of unknown orientation are slices of; a killed run goes on.
+
+    [dim]recsys-ssl reconstruct photons.emc --detector detector.h5 --rotations 4 --workers 2 --to build/particle[/dim]
+    """
+    with session(to, "reconstruct", is_alone=True) as (console, lines):
+        lines.start("Read patterns")
+        from recsys_ssl.diffraction import detector_files, emc
+        from recsys_ssl.diffraction import workers as processes
+        from recsys_ssl.diffraction.patterns import read_patterns
+        from recsys_ssl.diffraction.settings import EmcSettings
+        from recsys_ssl.settings import parse_section
+
+        given = [] if rotations is None else [f"reconstruct.rotations={rotations}"]
+        settings = parse_section("reconstruct", EmcSettings, [*given, *(set_ or [])])
+        artifacts.require_place(to / _RESULT_DIR)
+        counts, geometry = read_patterns(patterns).counts, detector_files.read_detector(detector)
+        problem = emc.make_problem(counts, geometry, settings)
+        mean_photons = float(counts.sum()) / counts.shape[0]
+        PROGRESS.info(f"{counts.shape[0]:,} patterns of {mean_photons:,.0f} photons")
+        lines.finish()
+
+        lines.start("reconstruct")
+        with contextlib.ExitStack() as stack:
+            expect = None
+            if workers > 1:
+                expect = stack.enter_context(processes.Workers(problem, workers)).expect
+            found = emc.reconstruct(counts, geometry, settings, to / _CHECKPOINT_FILE, expect, _teller(settings))
+        _write(settings, found, geometry.max_radius_voxels, to / _RESULT_DIR)
+        PROGRESS.info(f"{len(found.history):,} iterations, start {found.start + 1} of {settings.starts}")
+        if _last_row(found)["information"] < _LEAST_INFORMATION:
+            PROGRESS.warning(
+                "orientations are hardly known: the volume looks much the same from everywhere. Are there enough "
+                "photons on good pixels? A larger reconstruct.beta or reconstruct.beta_factor leaves it sooner."
+            )
+        lines.finish()
+        _show(console, found, to / _RESULT_DIR)
+
+
+def _teller(settings: EmcSettings) -> Callable[[dict[str, Any]], None]:
+    def tell(row: dict[str, Any]) -> None:
+        PROGRESS.info(
+            f"start {row['start'] + 1}/{settings.starts}  iteration {row['iteration']}/{settings.iterations}  "
+            f"beta {row['beta']:.3f}  held out {row['held_out_log_likelihood']:.2f}  "
+            f"information {row['information']:.2f}  change {row['rms_change']:.4f}"
+        )
+
+    return tell
+
+
+def _last_row(found: Reconstruction) -> dict[str, Any]:
+    """Of the history, of the start that was kept."""
+    return [row for row in found.history if row["start"] == found.start][-1]
+
+
+def _write(settings: EmcSettings, found: Reconstruction, max_radius_voxels: float, directory: Path) -> None:
+    """All files or none."""
+    import pandas as pd
+
+    from recsys_ssl.diffraction.emc import to_facts
+    from recsys_ssl.diffraction.plots import draw
+    from recsys_ssl.diffraction.volumes import write_volume
+
+    columns: dict[str, Any] = {"row": range(len(found.fluence))}
+    columns |= dict(zip(("w", "x", "y", "z"), found.quaternions.T, strict=True))
+    columns |= {"rotation": found.rotations, "fluence": found.fluence, "held_out": found.held_out.astype(int)}
+    with artifacts.whole_directory(directory) as unfinished:
+        write_volume(unfinished / "volume.h5", found.volume)
+        write_volume(unfinished / "volume.mrc", found.volume)
+        rows = [row for row in found.history if row["start"] == found.start]
+        draw(found.volume, rows, max_radius_voxels).savefig(unfinished / "planes.png", dpi=150)
+        artifacts.write_text(unfinished / "orientations.csv", pd.DataFrame(columns).to_csv(index=False))
+        artifacts.write_text(unfinished / "reconstruction.json", artifacts.to_json(to_facts(settings, found)))
+
+
+def _show(console: Console, found: Reconstruction, directory: Path) -> None:
+    last = _last_row(found)
+    figures = {
+        "log-likelihood": found.log_likelihood,
+        "held out": found.held_out_log_likelihood,
+        "information": last["information"],
+        "beta": last["beta"],
+        "last change": last["rms_change"],
+    }
+    rows = [(name, f"{value:.4f}") for name, value in figures.items()]
+    console.print()
+    show_table(console, "nats a pattern, and how it ended", ("figure", "value"), rows, texts=("figure",))
+    for name in ("volume.h5", "volume.mrc", "planes.png", "orientations.csv", "reconstruction.json"):
+        console.print(f"{name:<24} {plain(str(directory / name))}", highlight=False, soft_wrap=True)

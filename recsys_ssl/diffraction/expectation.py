@@ -1,0 +1,275 @@
+"""The E-step on a shard, some rotations and some patterns, as statistics that add up over shards.
+
+    numerator   = sum over rotations, patterns and pixels of f P_jk K_ik
+    denominator = the same of f P_jk phi_k c_i
+
+where P_jk are the responsibilities, f the trilinear weights of the voxels around pixel i at rotation j, and c_i what
+the pixel counts of an intensity of 1. Each slice is weighted by its responsibilities, so the sums are linear in
+patterns and in rotations. The Gaussian models add K / phi_jk in place of K, and P alone in place of P phi.
+
+Two passes over chunks of rotations: `Shard.score` finds what the responsibilities of each pattern sum up to, which
+shards of other rotations have to tell each other, and `Shard.accumulate` adds up. Scores are kept between the
+two where they fit, else they are computed again.
+
+Memory of a shard, in bytes: 4 group_size * num_orbits a pattern in dense blocks where these fit in half of
+`memory_bytes`; scores of at most the other half; 16 side^3 of statistics and 20 side^3 of other volumes; and a chunk of
+rotations, `CHUNK` slices of 4 * group_size * (num_orbits + `BLOCK`) a few times. None grows with rotations times
+patterns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys_ssl.diffraction.likelihood import (
+    Normalizer,
+    Photons,
+    Scores,
+    background_of,
+    clamp,
+    constants,
+    prepare,
+    score,
+    slice_totals,
+)
+from recsys_ssl.diffraction.mirrors import Layout
+from recsys_ssl.diffraction.rotations import Rotations, to_matrices
+from recsys_ssl.diffraction.slices import add_slices, expand
+
+CHUNK = 256
+"""Slices at a time."""
+BLOCK = 2048
+"""Patterns at a time."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What stays the same from one iteration to the next.
+
+    Attributes:
+        layout: the detector's pixels.
+        rotations: all of them, in orbits of `layout.group_size` or of multiples of it.
+        counts: [num_patterns, num_pixels] photons.
+        merged: [num_patterns] bool, False for those that are only scored, to judge the volume by.
+        side: voxels along an edge of the volume.
+        model: see `likelihood`.
+        sigma: of a Gaussian model.
+        dtype: of scores and slices, float32 or float64; statistics are float64.
+    """
+
+    layout: Layout
+    rotations: Rotations
+    counts: sp.csr_matrix
+    merged: np.ndarray
+    side: int
+    model: str = "poisson"
+    sigma: float = 0.2
+    dtype: str = "float32"
+
+    @property
+    def num_slices(self) -> int:
+        return len(self.rotations.weights) // self.layout.group_size
+
+    @property
+    def num_patterns(self) -> int:
+        return self.counts.shape[0]
+
+
+@dataclass
+class Statistics:
+    """What shards find, added up over all of them.
+
+    Attributes:
+        numerator, denominator: [side, side, side] float64.
+        expected: [num_patterns] float64, sums over rotations of P times what the slice expects at fluence 1 (poisson),
+            or of P times the best fluence (others).
+        log_likelihood: sum over merged patterns of ln sum_j w_j exp(R_jk).
+        held_out_log_likelihood: of the others.
+        count, held_out_count: of patterns; a shard of some rotations counts the share that it is responsible for.
+        information: sum over merged patterns of sum_j P_jk ln(P_jk / w_j), 0 where orientations are unknown.
+    """
+
+    numerator: np.ndarray
+    denominator: np.ndarray
+    expected: np.ndarray
+    log_likelihood: float = 0.0
+    held_out_log_likelihood: float = 0.0
+    count: float = 0.0
+    held_out_count: float = 0.0
+    information: float = 0.0
+
+    @classmethod
+    def zero(cls, side: int, num_patterns: int) -> Statistics:
+        numerator, denominator = np.zeros((2, side, side, side))
+        return cls(numerator, denominator, np.zeros(num_patterns))
+
+    def __add__(self, other: Statistics) -> Statistics:
+        return Statistics(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
+
+class Shard:
+    """Some rotations and some patterns of a problem; it keeps what its two passes share."""
+
+    def __init__(self, problem: Problem, slices: range, patterns: range, memory_bytes: int = 2**30):
+        """Prepares the patterns.
+
+        Args:
+            slices: which of `problem.num_slices`.
+            patterns: which.
+            memory_bytes: for what is kept, see the module.
+        """
+        self._problem, self._memory = problem, memory_bytes
+        size = problem.layout.group_size
+        self._matrices = to_matrices(problem.rotations.quaternions[::size])
+        self._weights = np.ascontiguousarray(problem.rotations.weights.reshape(-1, size).T)
+        self._chunks = [slices[i : i + CHUNK] for i in range(0, len(slices), CHUNK)]
+        blocks = (patterns[i : i + BLOCK] for i in range(0, len(patterns), BLOCK))
+        self._blocks = [slice(block.start, block.stop) for block in blocks]
+        self._prepared: dict[int, Photons] = {}
+        self._prepared_bytes = 0
+        self._kept: dict[tuple[int, int], Scores] = {}
+        self._kept_bytes = 0
+
+    def score(self, volume: np.ndarray, fluence: np.ndarray, beta: float) -> Normalizer:
+        """The sums that make responsibilities of scores, over this shard's rotations and for its patterns.
+
+        Args:
+            volume: [side, side, side] float64, with Friedel's symmetry where the layout is folded.
+            fluence: [num_patterns of the problem] float64, of the Poisson model.
+            beta: see `likelihood`.
+        """
+        problem = self._problem
+        self._volume = volume.astype(problem.dtype)
+        self._fluence, self._beta = fluence, beta
+        self._background = background_of(volume, problem.layout)
+        self._kept.clear()
+        self._kept_bytes = 0
+        self._totals: dict[int, np.ndarray] = {}
+        normalizer = Normalizer.empty(problem.num_patterns)
+        for chunk in self._chunks:
+            tomograms = self._expand(chunk)
+            self._totals[chunk.start] = slice_totals(tomograms, problem.layout)
+            for place, patterns in enumerate(self._blocks):
+                found = self._score(tomograms, place)
+                first = chunk.start * problem.layout.group_size
+                normalizer.add(patterns, found.values, self._weights[:, chunk.start : chunk.stop], beta, first)
+                if self._kept_bytes + found.bytes <= self._memory // 2:
+                    self._kept[chunk.start, place] = found
+                    self._kept_bytes += found.bytes
+        return normalizer
+
+    def accumulate(self, normalizer: Normalizer) -> Statistics:
+        """The statistics of this shard, after `score` of the same volume.
+
+        Args:
+            normalizer: of all rotations.
+        """
+        problem, layout = self._problem, self._problem.layout
+        statistics = Statistics.zero(problem.side, problem.num_patterns)
+        log_likelihoods = normalizer.log_likelihoods()
+        for place, patterns in enumerate(self._blocks):
+            log_likelihoods[patterns] += constants(
+                problem.model, self._photons(place), self._fluence[patterns], self._background
+            )
+        for chunk in self._chunks:
+            values = np.zeros((layout.group_size, len(chunk), layout.num_orbits), problem.dtype)
+            seen = np.zeros(len(chunk))
+            tomograms = None
+            for place in range(len(self._blocks)):
+                found = self._kept.pop((chunk.start, place), None)
+                if found is None:
+                    tomograms = self._expand(chunk) if tomograms is None else tomograms
+                    found = self._score(tomograms, place)
+                self._add(statistics, values, seen, chunk, place, found, normalizer, log_likelihoods)
+            for image in range(layout.group_size):
+                add_slices(
+                    values[image],
+                    seen,
+                    layout.shares,
+                    layout.corrections,
+                    self._matrices[chunk.start : chunk.stop],
+                    layout.q_voxels[image],
+                    statistics.numerator,
+                    statistics.denominator,
+                )
+        return statistics
+
+    def _add(
+        self,
+        statistics: Statistics,
+        values: np.ndarray,
+        seen: np.ndarray,
+        chunk: range,
+        place: int,
+        found: Scores,
+        normalizer: Normalizer,
+        log_likelihoods: np.ndarray,
+    ) -> None:
+        """Adds a block of patterns at a chunk of rotations to the slices, and to all statistics but the volumes."""
+        patterns, beta = self._blocks[place], found.values.dtype.type(self._beta)
+        exponents = found.values  # is not needed any more
+        exponents -= normalizer.maximum[patterns].astype(exponents.dtype)
+        exponents *= beta
+        exponents -= np.log(normalizer.annealed[patterns]).astype(exponents.dtype)
+        responsibilities = np.exp(exponents)
+        responsibilities *= self._weights[:, chunk.start : chunk.stop, None].astype(exponents.dtype)
+        # Sums as products of a matrix and a vector: these are the fastest.
+        flat, ones = responsibilities.reshape(-1, exponents.shape[-1]), np.ones(exponents[..., 0].size, beta.dtype)
+        merged = self._problem.merged[patterns]
+        by_pattern = (ones @ flat).astype(np.float64)
+        log_likelihoods = by_pattern * log_likelihoods[patterns]
+        exponents *= responsibilities
+        statistics.count += by_pattern[merged].sum()
+        statistics.held_out_count += by_pattern[~merged].sum()
+        statistics.log_likelihood += log_likelihoods[merged].sum()
+        statistics.held_out_log_likelihood += log_likelihoods[~merged].sum()
+        statistics.information += (ones @ exponents.reshape(flat.shape)).astype(np.float64)[merged].sum()
+
+        if found.fluence is None:
+            totals = np.tile(self._totals[chunk.start], len(responsibilities)).astype(beta.dtype)
+            statistics.expected[patterns] += totals @ flat
+            by_rotation = flat @ (self._fluence[patterns] * merged).astype(beta.dtype)
+        else:
+            statistics.expected[patterns] += ones @ (flat * found.fluence.reshape(flat.shape))
+            by_rotation = flat @ merged.astype(beta.dtype)
+            responsibilities /= found.fluence
+        if not merged.all():
+            responsibilities *= merged
+        seen += by_rotation.reshape(exponents.shape[:2]).sum(axis=0)
+        values += self._photons(place).counts.merge(responsibilities)
+
+    def _expand(self, chunk: range) -> np.ndarray:
+        """[group_size, num_slices, num_good], the slices of some rotations."""
+        layout = self._problem.layout
+        tomograms = np.empty((layout.group_size, len(chunk), layout.num_good), self._problem.dtype)
+        for image in range(layout.group_size):
+            pixels = layout.q_voxels[image, : layout.num_good]
+            expand(self._volume, self._matrices[chunk.start : chunk.stop], pixels, tomograms[image])
+        tomograms *= layout.corrections[: layout.num_good].astype(tomograms.dtype)
+        return clamp(tomograms, self._background)
+
+    def _score(self, tomograms: np.ndarray, place: int) -> Scores:
+        problem = self._problem
+        return score(
+            problem.model,
+            tomograms,
+            self._photons(place),
+            self._fluence[self._blocks[place]],
+            self._background,
+            problem.layout,
+            problem.sigma,
+        )
+
+    def _photons(self, place: int) -> Photons:
+        """A block of patterns, kept where it fits."""
+        if place in self._prepared:
+            return self._prepared[place]
+        problem = self._problem
+        photons = prepare(problem.counts[self._blocks[place]], problem.layout, problem.model, np.dtype(problem.dtype))
+        if self._prepared_bytes + photons.bytes <= self._memory // 2:
+            self._prepared[place] = photons
+            self._prepared_bytes += photons.bytes
+        return photons

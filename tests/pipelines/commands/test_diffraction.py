@@ -1,0 +1,108 @@
+"""`recsys-ssl reconstruct` from files to files, and its errors as one message."""
+
+import json
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recsys_ssl.diffraction import detector_files, emc, patterns, simulate, volumes
+from recsys_ssl.diffraction.geometry import make_detector
+from recsys_ssl.diffraction.settings import EmcSettings
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # nothing wraps
+    monkeypatch.setenv("TERM", "dumb")  # nor has colours
+
+
+@pytest.fixture
+def made(tmp_path):
+    """60 patterns in photons.emc, and detector.h5."""
+    detector = make_detector(100.0, 1000.0, 6.2, 11, stop_radius_pixels=1.5)
+    volume = simulate.intensity(simulate.draw_blobs(6, seed=0), detector.side, per_voxel=0.25)
+    found = simulate.draw_patterns(volume, detector, num_patterns=60, mean_photons=500, seed=0)
+    detector_files.write_detector(tmp_path / "detector.h5", detector)
+    patterns.write_patterns(tmp_path / "photons.emc", patterns.Patterns(found.counts))
+    return found
+
+
+@pytest.fixture
+def reconstruct(cli, tmp_path):
+    def run(*options, photons="photons.emc", detector="detector.h5"):
+        given = ["reconstruct", tmp_path / photons, "--detector", tmp_path / detector, "--to", tmp_path / "out"]
+        return cli(*given, "--rotations", 1, "--set", "reconstruct.iterations=3", *options)
+
+    return run
+
+
+def check_error(result, *parts):
+    """One message, exit status 1, no trace."""
+    assert result.status == 1
+    assert "Traceback" not in result.output
+    assert result.output.count("error: ") == 1
+    assert [part for part in parts if part not in result.output] == [], result.output
+
+
+def check_files(directory, expected):
+    names = ["orientations.csv", "planes.png", "reconstruction.json", "volume.h5", "volume.mrc"]
+    assert sorted(os.listdir(directory)) == names
+    for name in ("volume.h5", "volume.mrc"):
+        np.testing.assert_allclose(volumes.read_volume(directory / name), expected.volume, rtol=1e-4)
+    table = pd.read_csv(directory / "orientations.csv")
+    np.testing.assert_allclose(table[["w", "x", "y", "z"]], expected.quaternions)
+    assert table["rotation"].tolist() == expected.rotations.tolist()
+    assert table["held_out"].tolist() == expected.held_out.astype(int).tolist()
+    np.testing.assert_allclose(table["fluence"], expected.fluence)
+    facts = json.loads((directory / "reconstruction.json").read_text())
+    assert facts["settings"]["rotations"] == 1
+    assert facts["log_likelihood"] == pytest.approx(expected.log_likelihood, rel=1e-5)
+    assert [row["iteration"] for row in facts["history"]] == [1, 2, 3]
+    assert facts["history"][-1]["information"] == pytest.approx(expected.history[-1]["information"], rel=1e-3)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_patterns_become_a_volume(num_workers, reconstruct, made, tmp_path):
+    result = reconstruct("--workers", num_workers)
+    assert result.status == 0, result.output
+    told = str(tmp_path / "out" / "reconstruction")
+    for part in ("60 patterns of 4", "3 iterations, start 1 of 1", "held out", told):
+        assert part in result.output
+    detector = detector_files.read_detector(tmp_path / "detector.h5")
+    expected = emc.reconstruct(made.counts, detector, EmcSettings(rotations=1, iterations=3))
+    check_files(tmp_path / "out" / "reconstruction", expected)
+    assert not list(tmp_path.glob("**/*.tmp"))
+
+
+def test_a_finished_run_is_not_done_again(reconstruct, made, tmp_path):
+    assert reconstruct().status == 0
+    history = (tmp_path / "out" / "reconstruction" / "reconstruction.json").read_text()
+    result = reconstruct()
+    assert result.status == 0
+    assert (tmp_path / "out" / "logs" / "reconstruct.log").read_text().count("iteration 1/3") == 1
+    assert (tmp_path / "out" / "reconstruction" / "reconstruction.json").read_text() == history
+    check_error(reconstruct("--set", "reconstruct.seed=1"), "must be of the same patterns, detector and settings")
+    assert (tmp_path / "out" / "reconstruction" / "reconstruction.json").read_text() == history
+
+
+def test_unknown_orientations_are_told(reconstruct, made):
+    result = reconstruct("--set", "reconstruct.beta=0.0001", "--set", "reconstruct.beta_factor=1")
+    assert result.status == 0
+    assert "orientations are hardly known" in result.output
+
+
+def test_bad_input_is_one_line(reconstruct, made, tmp_path):
+    content = (tmp_path / "photons.emc").read_bytes()
+    (tmp_path / "short.emc").write_bytes(content[:-7])
+    check_error(reconstruct(photons="short.emc"), "short.emc is damaged, or not whole", "bytes in place of")
+    check_error(reconstruct(photons="none.emc"), "none.emc. Check the path")
+    check_error(reconstruct(detector="none.h5"), "none.h5. Check the path")
+    check_error(reconstruct(detector="photons.emc"), "photons.emc is damaged, or not whole", "Give a detector")
+    check_error(reconstruct("--set", "reconstruct.rotation=2"), "rotation")
+    check_error(reconstruct("--set", "reconstruct.beta=2"), "reconstruct.beta must be in (0, 1]")
+    check_error(reconstruct("--workers", 16), "workers must be from 1 to 15")
+    detector_files.write_detector(tmp_path / "other.h5", make_detector(100.0, 1000.0, 6.2, 9))
+    check_error(reconstruct(detector="other.h5"), "patterns must be of the detector's 81 pixels. Received: 121")
+    assert not (tmp_path / "out" / "reconstruction").exists()
