@@ -49,7 +49,10 @@ def open_storage(url: Union[str, os.PathLike, None]) -> BaseStorage:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 100}} if url.startswith("sqlite") else None)
+        # Many processes write to one file of SQLite in turn.
+        arguments = {"connect_args": {"timeout": 100}} if url.startswith("sqlite") else None
+        # As a study would wrap it: there must be one cache.
+        return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=arguments))
     except (ImportError, optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
         # The message of the library may hold the password.
         raise ValueError(
