@@ -74,7 +74,7 @@ class Found:
         candidates: by their scores in the search, the best first.
         fresh_seeds: with which each of these is to be trained.
         importance: setting -> share of what decides whether a trial is among the best tenth, in [0, 1]; {} where there
-            are too few trials.
+            are too few trials, or it was not asked for.
     """
 
     larger_is_better: bool

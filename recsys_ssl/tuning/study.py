@@ -213,7 +213,12 @@ class Study:
     def _sign(self) -> int:
         return 1 if self.larger_is_better else -1
 
-    def read(self) -> Found:
+    def release_interrupted(self) -> None:
+        """Gives the slots of processes free that were ended on purpose, so that it does not count against them."""
+        for _, ledger in (self._trials, self._rescored):
+            ledger.release_dead(interrupted=True)
+
+    def read(self, with_importance: bool = False) -> Found:
         """Trials, candidates and the best point, as far as they are known."""
         trials = sorted(self._list(), key=lambda trial: trial.slot)
         rescored = {trial.user_attrs[SLOT]: trial for trial in self._rescored[1].list_trials()}
