@@ -13,7 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from recsys_ssl.tuning.results import Found, Trial
-from recsys_ssl.tuning.space import Choice, Dimension, Ladder, LogUniform, Space, to_unit, write_value
+from recsys_ssl.tuning.space import Choice, Dimension, Ladder, LogUniform, Space, Steps, to_unit, write_value
 
 _INK, _SOFT, _RULE, _DEEP = "#22272e", "#5b6570", "#d5d9df", "#1b4965"
 _SHADES = LinearSegmentedColormap.from_list("shades", ["#dbe6ee", _DEEP])
@@ -48,16 +48,9 @@ def draw_history(found: Found, metric: str) -> str:
         axes.step([trial.slot for trial in found.trials], best, where="post", color=_DEEP, label="best so far")
         lost = [trial.slot for trial in found.trials if trial.state in ("pruned", "failed")]
         if lost:
+            foot = axes.get_xaxis_transform()
             low = [0.02] * len(lost)
-            axes.plot(
-                lost,
-                low,
-                "x",
-                color=_SOFT,
-                markersize=4,
-                transform=axes.get_xaxis_transform(),
-                label="pruned or failed",
-            )
+            axes.plot(lost, low, "x", color=_SOFT, markersize=4, transform=foot, label="pruned or failed")
         axes.set_xlabel("trial")
         axes.set_ylabel(metric)
         axes.grid(color=_RULE, linewidth=0.6)
@@ -122,6 +115,10 @@ def draw_slices(found: Found, space: Space, metric: str) -> str:
             axes.scatter(x, [trial.score or 0.0 for trial in trials], c=_SHADES(shades), s=14, linewidths=0)
             if isinstance(dimension, LogUniform):
                 axes.set_xscale("log")
+                axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+                axes.xaxis.set_minor_formatter(lambda value, _: "")
+            if isinstance(dimension, Steps):
+                axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
             if isinstance(dimension, (Ladder, Choice)):
                 labels = [write_value(value) for value in dimension.values]
                 axes.set_xticks(range(len(labels)), labels, rotation=0 if len(labels) < 6 else 45)

@@ -1,4 +1,4 @@
-"""Writes what a search found: the best settings as lines for `--set`, the study as JSON, and a page with its figures."""
+"""Writes what a search found: the best settings as lines for `--set`, the study as JSON, and a page with figures."""
 
 from __future__ import annotations
 

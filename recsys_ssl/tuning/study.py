@@ -39,6 +39,7 @@ class Study:
         self,
         storage: BaseStorage,
         name: str,
+        about: str,
         space: Space,
         config: SearchConfig,
         larger_is_better: bool,
@@ -48,6 +49,7 @@ class Study:
 
         Args:
             storage: of `trials.open_storage`.
+            about: what else must not change within the study, e.g. a hash of the settings that all trials share.
             most_reports: of a trial that is not pruned, for Hyperband.
 
         Raises:
@@ -56,7 +58,7 @@ class Study:
         check_space(space)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.config, self.larger_is_better = space, config, larger_is_better
-        self._storage, self._name = storage, name
+        self._storage, self._about = storage, about
         sampler = make_sampler(config.sampler, config.seed, space)
         self._trials = self._open(name, sampler, make_pruner(config.pruner, most_reports))
         self._rescored = self._open(name + _RESCORED, optuna.samplers.RandomSampler(0), optuna.pruners.NopPruner())
@@ -72,11 +74,11 @@ class Study:
         )
         config = self.config
         space = {setting: [type(of).__name__, dataclasses.asdict(of)] for setting, of in self.space.items()}
-        what = repr([space, config.sampler, config.pruner, config.seed, self.larger_is_better])
+        what = repr([self._about, space, config.sampler, config.pruner, config.seed, self.larger_is_better])
         if study.user_attrs.setdefault(_WHAT, what) != what:
             raise ValueError(
-                f"a study has one space, sampler, pruner and seed. Received: others than those of {name!r} in the "
-                "storage. Name another study."
+                f"a study has one space, sampler, pruner, seed, and settings that all trials share. Received: others "
+                f"than those of {name!r} in the storage. Name another study."
             )
         study.set_user_attr(_WHAT, what)
         return study, Ledger(self._storage, name)

@@ -37,20 +37,21 @@ class Search:
     Attributes:
         storage: see `trials.open_storage`.
         name: of the study.
-        most_reports: see `Study`.
+        about, most_reports: see `Study`.
     """
 
     storage: str
     name: str
+    about: str
     space: Space
     config: SearchConfig
     larger_is_better: bool
     most_reports: Optional[int] = None
 
     def open(self) -> Study:
-        return Study(
-            open_storage(self.storage), self.name, self.space, self.config, self.larger_is_better, self.most_reports
-        )
+        storage = open_storage(self.storage)
+        facts = self.name, self.about, self.space, self.config, self.larger_is_better, self.most_reports
+        return Study(storage, *facts)
 
 
 def run(

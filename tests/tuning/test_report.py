@@ -1,4 +1,4 @@
-"""The report of a search: what the files hold, that the page names the winner, and that figures show what they should."""
+"""The report of a search: what its files hold, and that the page names the winner."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def objective(request):
 
 def run(trials, **changes):
     config = SearchConfig(sampler="random", trials=trials, **changes)
-    study = Study(open_storage(None), "s", SPACE, config, larger_is_better=True)
+    study = Study(open_storage(None), "s", "about", SPACE, config, larger_is_better=True)
     study.search(objective)
     study.rescore(objective)
     return study.read(with_importance=True), config
@@ -109,7 +109,7 @@ def test_few_trials_have_no_importance_and_without_fresh_seeds_the_search_decide
 
 
 def test_without_a_best_point_nothing_is_written(tmp_path):
-    study = Study(open_storage(None), "s", SPACE, SearchConfig(), larger_is_better=True)
+    study = Study(open_storage(None), "s", "about", SPACE, SearchConfig(), larger_is_better=True)
     with pytest.raises(ValueError, match="must have a best point"):
         write_study(study.read(), HEADER, SPACE, SearchConfig(), tmp_path)
     assert not list(tmp_path.iterdir())

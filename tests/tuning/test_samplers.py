@@ -28,7 +28,7 @@ def distance(settings):
 
 def find(sampler, seed, trials, objective=lambda request: distance(request.settings), space=LADDERS, **changes):
     config = SearchConfig(sampler=sampler, trials=trials, seed=seed, fresh_seeds=0, **changes)
-    study = Study(open_storage(None), "s", space, config, larger_is_better=False)
+    study = Study(open_storage(None), "s", "about", space, config, larger_is_better=False)
     study.search(objective)
     return study.read()
 

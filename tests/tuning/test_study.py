@@ -27,7 +27,7 @@ def bowl(request):
 
 def make(storage=None, space=SPACE, larger_is_better=False, name="s", **changes):
     config = SearchConfig(**{"sampler": "random", "trials": 8, **changes})
-    return Study(open_storage(storage), name, space, config, larger_is_better)
+    return Study(open_storage(storage), name, "about", space, config, larger_is_better)
 
 
 # --- Budget -------------------------------------------------------------------------------------------
@@ -67,7 +67,7 @@ def test_the_best_is_the_best(larger_is_better):
 def test_a_study_is_of_one_space_sampler_and_seed(tmp_path):
     make(tmp_path / "j")
     for changes in ({"seed": 1}, {"sampler": "tpe"}, {"space": FEW}, {"pruner": "median"}):
-        with pytest.raises(ValueError, match="a study has one space, sampler, pruner and seed"):
+        with pytest.raises(ValueError, match="a study has one space, sampler, pruner, seed"):
             make(tmp_path / "j", **changes)
     make(tmp_path / "j", trials=9)
     make(tmp_path / "j", name="another", seed=1)

@@ -82,7 +82,7 @@ def check_error(result, *parts, status=1):
 class TestHelp:
     def test_every_command_of_the_readme_exists(self):
         stages = {"ingest", "transform", "correlate", "train", "index", "evaluate"}
-        encoders = {"pretrain", "embed", "finetune", "predict"}
+        encoders = {"pretrain", "embed", "finetune", "predict", "tune", "tune-finetune"}
         others = {"run", "clean", "data", "new-spec", "validate-spec", "spec-schema", "report", "recommend"}
         assert others | stages | encoders == set(COMMANDS)
 
