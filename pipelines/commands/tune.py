@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -120,6 +121,7 @@ def tune(
         settings = {"shared": dataclasses.asdict(config), "search": dataclasses.asdict(search_config), "study": name}
         with making(stage, at, feature_spec, settings, {"ingest": given["ingest"]}) as (tuned,):
             write_study(found, header, space, search_config, tuned)
+        shutil.rmtree(scratch, ignore_errors=True)
         show_study(console, workdir / arm.value / TUNED)
 
 

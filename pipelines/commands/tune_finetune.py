@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -102,4 +103,5 @@ def tune_finetune(
         header = Header(data.name, f"finetune {kind.value}", metric, "finetune", tuple(set_ or []))
         with artifacts.whole_directory(workdir / "tuned") as tuned:
             write_study(found, header, space, search_config, tuned)
+        shutil.rmtree(scratch, ignore_errors=True)
         show_study(console, workdir / "tuned")
