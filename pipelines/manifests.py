@@ -121,6 +121,11 @@ def tuning_stage(arm: str) -> Stage:
     return training._replace(command=f"tune --arm {arm}", makes=(f"{arm}/{TUNED}",), modules=("pipelines.stages.tune",))
 
 
+def finetuning_code(kind: str) -> str:
+    """A hash of all sources that decide what a search of the settings of a kind's fine-tuning finds."""
+    return source_hash("pipelines.stages.tune", *kinds.sources([kind], "predict", "settings", "encoder"))
+
+
 def evaluation_stage(seeds: int) -> Stage:
     """The stage that compares the arms, each of `seeds` trainings."""
     further = [name_training(arm, number) for arm in ARMS for number in range(2, seeds + 1)]

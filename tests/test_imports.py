@@ -71,7 +71,7 @@ IMPORTERS = {
         "recsys_ssl/index/embed.py",
         "pipelines/",
     ),
-    "tfx": ("pipelines/components/", "pipelines/retrieval.py", "pipelines/runner.py"),
+    "tfx": ("pipelines/components/", "pipelines/retrieval.py", "pipelines/tuning.py", "pipelines/runner.py"),
     "tensorflow_transform": ("recsys_ssl/features/preprocessing.py",),
     "scann": ("recsys_ssl/index/", "recsys_ssl/serving/"),
     "rdkit": ("recsys_ssl/encoders/molecule/", "recsys_ssl/datasets/compounds.py", "recsys_ssl/baselines/"),

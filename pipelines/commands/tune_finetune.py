@@ -64,7 +64,7 @@ def tune_finetune(
     """
     with session(workdir, "tune-finetune", is_alone=True) as (console, lines):
         lines.start("Load TensorFlow")
-        from pipelines.source_code import source_hash
+        from pipelines.manifests import finetuning_code
         from pipelines.stages.tune import FinetuneTask, make_finetune_objective
         from recsys_ssl import artifacts, kinds
         from recsys_ssl.encoders.store import hash_encoder
@@ -86,9 +86,8 @@ def tune_finetune(
         chosen_task = task.value if task else guess_task(table.targets)
         PROGRESS.info(f"{len(table.contents):,} records, {len(table.rejections):,} rejected")
         lines.finish()
-        sources = kinds.sources([kind.value], "predict", "settings", "encoder")
-        code = source_hash("pipelines.stages.tune", *sources)
-        shared = kind.value, column, target, chosen_task, parts, config, hash_encoder(str(model)), code
+        encoder, code = hash_encoder(str(model)), finetuning_code(kind.value)
+        shared = kind.value, column, target, chosen_task, parts, config, encoder, code
         about = hash_facts(*shared, artifacts.digest("\n".join(table.texts)), table.targets.tobytes().hex())
         name = study or f"{kind.value} {hash_facts(about, space, seed, sampler, pruner)}"
         scratch = str(workdir / "checkpoints" / "tuning" / hash_facts(name))
