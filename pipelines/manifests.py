@@ -123,7 +123,7 @@ def tuning_stage(arm: str) -> Stage:
 
 def finetuning_code(kind: str) -> str:
     """A hash of all sources that decide what a search of the settings of a kind's fine-tuning finds."""
-    return source_hash("pipelines.stages.tune", *kinds.sources([kind], "predict", "settings", "encoder"))
+    return source_hash("pipelines.stages.tune_finetune", *kinds.sources([kind], "predict", "settings", "encoder"))
 
 
 def evaluation_stage(seeds: int) -> Stage:

@@ -65,7 +65,7 @@ def tune_finetune(
     with session(workdir, "tune-finetune", is_alone=True) as (console, lines):
         lines.start("Load TensorFlow")
         from pipelines.manifests import finetuning_code
-        from pipelines.stages.tune import FinetuneTask, make_finetune_objective
+        from pipelines.stages.tune_finetune import FinetuneTask, make_finetune_objective
         from recsys_ssl import artifacts, kinds
         from recsys_ssl.encoders.store import hash_encoder
         from recsys_ssl.evaluation.prediction import METRICS

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipelines.stages import tune
+from pipelines.stages import tune, tune_finetune
 from recsys_ssl import kinds
 from recsys_ssl.encoders import finetune as finetuning
 from recsys_ssl.encoders import store
@@ -22,7 +22,8 @@ from recsys_ssl.tuning.config import Pruned, Request
 @pytest.fixture(autouse=True)
 def cores(monkeypatch):
     """This process has begun to use its cores."""
-    monkeypatch.setattr(tune, "_share_cores", lambda processes: None)
+    for module in (tune, tune_finetune):
+        monkeypatch.setattr(module, "share_cores", lambda processes: None)
 
 
 def ask(settings, seed=0, slot="0", report=lambda count, score: None):
@@ -129,8 +130,8 @@ def finetuned(monkeypatch):
 def test_predictors_are_fine_tuned_on_one_split_whatever_the_seed(finetuned, tmp_path):
     config = FinetuneConfig(seed=5, batch_size=2, epochs=3, warmup_epochs=1)
     of_data = "molecule", "model", "data.csv", "smiles", ("y",), "regression", "random"
-    task = tune.FinetuneTask(*of_data, config, str(tmp_path))
-    objective, told = tune.make_finetune_objective(task, 1), []
+    task = tune_finetune.FinetuneTask(*of_data, config, str(tmp_path))
+    objective, told = tune_finetune.make_finetune_objective(task, 1), []
     assert objective(ask({"dropout": 0.2}, 1, "3:1", lambda *news: told.append(news))) == 0.5
     kind, encoder, contents, split, of, used, directory = finetuned[0]
     assert (kind, encoder, contents, of) == ("molecule", "molecule of model", list("cnof"), "regression")
