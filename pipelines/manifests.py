@@ -84,6 +84,8 @@ EVALUATE = Stage(
     ("pipelines.stages.evaluate",),
 )
 STAGES = (INGEST, TRANSFORM, CORRELATE, *TRAIN.values(), *INDEX.values(), EVALUATE)
+TUNED = "tuned"
+"""The part of an arm that a search makes."""
 _MAKERS = {name: stage for stage in STAGES for name in stage.makes}
 _ORDER = list(_MAKERS)
 _EMBEDDED = ("items", "queries")
@@ -111,6 +113,17 @@ def index_stage(name: str) -> Stage:
         modules=INDEX[arm].modules[:1],
         number=number,
     )
+
+
+def tuning_stage(arm: str) -> Stage:
+    """The stage that searches the settings of an arm; nothing reads what it makes but people."""
+    training = TRAIN[arm]
+    return training._replace(command=f"tune --arm {arm}", makes=(f"{arm}/{TUNED}",), modules=("pipelines.stages.tune",))
+
+
+def finetuning_code(kind: str) -> str:
+    """A hash of all sources that decide what a search of the settings of a kind's fine-tuning finds."""
+    return source_hash("pipelines.stages.tune_finetune", *kinds.sources([kind], "predict", "settings", "encoder"))
 
 
 def evaluation_stage(seeds: int) -> Stage:
@@ -186,6 +199,17 @@ def making(
             raise
     if failure is not None:
         raise failure
+
+
+def is_current(stage: Stage, at: At, spec: FeatureSpec, settings: Any, facts: Mapping[str, str] = {}) -> bool:
+    """Whether `making` with the same arguments would make again what is there, whole."""
+    inputs = {name: at(name) for name in stage.reads}
+    manifest = artifacts.derive_manifest(stage.command, spec.to_json(), settings, stage.code(spec), inputs)
+    wanted = dataclasses.replace(manifest, inputs={**manifest.inputs, **facts})
+    try:
+        return all(artifacts.read_whole(at(name)).digest == wanted.digest for name in stage.makes)
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def check(stage: Stage, at: At, spec: FeatureSpec, given: Mapping[str, Mapping[str, Any]] = {}) -> None:

@@ -6,12 +6,14 @@ import json
 import os
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from typing import NamedTuple
 
 import tensorflow_data_validation as tfdv
 from tfx.components import ExampleValidator, Pusher, StatisticsGen
+from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.orchestration import metadata, pipeline
 from tfx.proto import pusher_pb2
-from tfx.types import channel
+from tfx.types import BaseChannel, channel
 
 from pipelines.checkpoints import checkpoints_dir
 from pipelines.components.correlate import CorrelateFeatures
@@ -31,26 +33,38 @@ from pipelines.stages.ingest import data_fingerprint
 from pipelines.trainings import ARMS
 from recsys_ssl import artifacts, kinds
 from recsys_ssl.encoders.store import hash_encoder
+from recsys_ssl.logs.transforms import IngestConfig
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.config import TrainConfig
 
 
-def _training_code(spec: FeatureSpec, config: TrainConfig) -> str:
-    """What decides a model besides its settings and data: sources, and pre-trained encoders."""
-    code = source_hash(TrainTowers.__module__, *kinds.sources(spec.content_kinds, "encoder", "settings"))
+def training_code(spec: FeatureSpec, config: TrainConfig, module: str = TrainTowers.__module__) -> str:
+    """What decides a model besides its settings and data: sources of its component, and pre-trained encoders."""
+    code = source_hash(module, *kinds.sources(spec.content_kinds, "encoder", "settings"))
     return " ".join([code, *(hash_encoder(directory) for directory in config.pretrained.values())])
 
 
-def create_pipeline(
-    spec: FeatureSpec, data_dir: str, workdir: str, config: RunConfig, beam_args: Sequence[str] = ()
-) -> pipeline.Pipeline:
-    """Builds the pipeline of one data set.
+class DataPath(NamedTuple):
+    """From logs to what training reads."""
 
-    Args:
-        data_dir: where the paths of the spec begin.
-        workdir: receives the artifact store (`tfx/`), checkpoints, pushed models and the published results.
-        beam_args: options of any Beam runner, for every Beam job of the pipeline.
-    """
+    ingest: BaseComponent
+    transform: BaseComponent
+    correlate: BaseComponent
+    components: list[BaseComponent]
+    """All of them, in the order of the data flow."""
+
+    @property
+    def encoded(self) -> dict[str, BaseChannel]:
+        """What a trainer reads, by the names of its inputs."""
+        names = "encoded_interactions", "encoded_catalogue", "query_transform", "item_transform"
+        outputs = {name: self.transform.outputs[name] for name in names}
+        return {**outputs, "correlations": self.correlate.outputs["correlations"]}
+
+
+def create_data_path(
+    spec: FeatureSpec, data_dir: str, workdir: str, config: IngestConfig, beam_args: Sequence[str] = ()
+) -> DataPath:
+    """Builds the components up to what training reads; arguments as `create_pipeline`."""
     spec_json, beam_json = spec.to_json(), json.dumps(list(beam_args))
 
     # Logs become interactions (train, eval, test) and a catalogue; bad records are kept apart and counted.
@@ -59,7 +73,7 @@ def create_pipeline(
         data_dir=os.path.abspath(data_dir),
         data_fingerprint=data_fingerprint(spec, data_dir),
         rejected_copy=os.path.join(os.path.abspath(workdir), "rejected"),
-        config=to_json(config.ingest),
+        config=to_json(config),
         beam_args=beam_json,
         code=source_hash(IngestLogs.__module__, *kinds.sources(spec.content_kinds, "column")),
     )
@@ -99,6 +113,22 @@ def create_pipeline(
         beam_args=beam_json,
         code=source_hash(CorrelateFeatures.__module__),
     )
+    return DataPath(ingest, transform, correlate, [ingest, schemas, *checks, gate, transform, correlate])
+
+
+def create_pipeline(
+    spec: FeatureSpec, data_dir: str, workdir: str, config: RunConfig, beam_args: Sequence[str] = ()
+) -> pipeline.Pipeline:
+    """Builds the pipeline of one data set.
+
+    Args:
+        data_dir: where the paths of the spec begin.
+        workdir: receives the artifact store (`tfx/`), checkpoints, pushed models and the published results.
+        beam_args: options of any Beam runner, for every Beam job of the pipeline.
+    """
+    spec_json, beam_json = spec.to_json(), json.dumps(list(beam_args))
+    data = create_data_path(spec, data_dir, workdir, config.ingest, beam_args)
+    interactions, catalogue = data.ingest.outputs["interactions"], data.ingest.outputs["catalogue"]
 
     # Both arms are trained on the same examples, once with each seed, and embed the catalogue and the test queries.
     trainers, embedders = {}, {}
@@ -106,15 +136,11 @@ def create_pipeline(
         for name in names:
             train_config = configure_training(config, name)
             trainers[name] = TrainTowers(
-                encoded_interactions=transform.outputs["encoded_interactions"],
-                encoded_catalogue=transform.outputs["encoded_catalogue"],
-                query_transform=transform.outputs["query_transform"],
-                item_transform=transform.outputs["item_transform"],
-                correlations=correlate.outputs["correlations"],
+                **data.encoded,
                 spec=spec_json,
                 config=to_json(train_config),
                 checkpoint_dir=checkpoints_dir(os.path.abspath(workdir), spec),
-                code=_training_code(spec, train_config),
+                code=training_code(spec, train_config),
             ).with_id(f"Train.{name}")
             embedders[name] = EmbedArm(
                 towers=trainers[name].outputs["towers"],
@@ -165,27 +191,21 @@ def create_pipeline(
     publish = PublishResults(
         report=evaluate.outputs["report"],
         index=index.outputs["index"],
-        correlations=correlate.outputs["correlations"],
+        correlations=data.correlate.outputs["correlations"],
         recommender=index.outputs["recommender"],
         brute_force_recommender=index.outputs["brute_force_recommender"],
-        rejected=ingest.outputs["rejected"],
+        rejected=data.ingest.outputs["rejected"],
         interactions=interactions,
         catalogue=catalogue,
         workdir=os.path.abspath(workdir),
         run_id=datetime.now(timezone.utc).isoformat(),
     )
 
-    root = os.path.join(os.path.abspath(workdir), "tfx")
-    return pipeline.Pipeline(
-        pipeline_name=spec.name,
-        pipeline_root=root,
-        components=[
-            ingest,
-            schemas,
-            *checks,
-            gate,
-            transform,
-            correlate,
+    return assemble(
+        spec,
+        workdir,
+        [
+            *data.components,
             *trainers.values(),
             *embedders.values(),
             index,
@@ -193,6 +213,19 @@ def create_pipeline(
             pusher,
             publish,
         ],
+        beam_args,
+    )
+
+
+def assemble(
+    spec: FeatureSpec, workdir: str, components: Sequence[BaseComponent], beam_args: Sequence[str]
+) -> pipeline.Pipeline:
+    """A cached pipeline whose artifact store lies in the working directory."""
+    root = os.path.join(os.path.abspath(workdir), "tfx")
+    return pipeline.Pipeline(
+        pipeline_name=spec.name,
+        pipeline_root=root,
+        components=list(components),
         enable_cache=True,
         metadata_connection_config=metadata.sqlite_metadata_connection_config(
             os.path.join(root, artifacts.METADATA_FILE)

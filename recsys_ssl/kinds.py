@@ -11,6 +11,7 @@ content loads no TensorFlow and a tower no reader:
     pretext    Pretext: what pre-training reads, predicts and tells
     embed      read, Embedder: a file of raw content -> vectors
     predict    properties learned on an encoder (a kind may do without)
+    space      FINETUNE: the settings of `predict` that are searched (as it); no TensorFlow
 
 `encoders.contract` says what each of these looks like, docs/new_encoder.md how to write one.
 """

@@ -68,6 +68,18 @@ def nest(settings: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
+def change(section: str, config: _Config, settings: Mapping[str, Any]) -> _Config:
+    """A section's settings with some of them changed, by their dotted names.
+
+    Raises:
+        ConfigError: see `build`.
+    """
+    values = dataclasses.asdict(config)  # type: ignore[call-overload]  # every section is a dataclass
+    for name, value in settings.items():
+        _set(values, name.split("."), value)
+    return build(section, type(config), values)
+
+
 def _set(values: dict[str, Any], names: Sequence[str], value: Any) -> None:
     *parents, last = names
     for name in parents:

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from pipelines.commands import clean, clusters, data, diffraction, encoders, new_spec, predictors, results, run, stages
+from pipelines.commands import (
+    clean,
+    clusters,
+    data,
+    diffraction,
+    encoders,
+    new_spec,
+    predictors,
+    results,
+    run,
+    stages,
+    tune,
+    tune_finetune,
+)
 from pipelines.commands.session import tells_its_end
 
 app = typer.Typer(
@@ -21,6 +34,7 @@ _FAMILIES = {
         *(stages.ingest, stages.transform, stages.correlate),
         *(stages.train, stages.index, stages.evaluate),
     ),
+    "Search of settings": (tune.tune, tune_finetune.tune_finetune),
     "Results": (results.report, results.recommend),
     "Photon patterns": (diffraction.reconstruct,),
     "Encoders of content": (encoders.pretrain, encoders.embed, predictors.finetune, predictors.predict),

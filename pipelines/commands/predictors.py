@@ -68,9 +68,7 @@ def finetune(
 
         module = kinds.load(kind.value, "predict")
         config = parse_section("finetune", kinds.load(kind.value, "settings").FinetuneConfig, set_ or [])
-        chosen_split = split or next(iter(module.SPLITS))
-        if chosen_split not in module.SPLITS:
-            raise ValueError(f"--split must be one of {', '.join(module.SPLITS)}. Received: {split!r}.")
+        chosen_split = choose_split(module, split)
         encoder = store.load(model, kind.value)
         lines.finish()
         lines.start("Read records")
@@ -78,7 +76,7 @@ def finetune(
         PROGRESS.info(f"{len(table.contents):,} records, {len(table.rejections):,} rejected")
         lines.finish()
         lines.start(f"finetune {kind.value}")
-        chosen_task = task.value if task else _guess_task(table.targets)
+        chosen_task = task.value if task else guess_task(table.targets)
         parts = module.SPLITS[chosen_split](table.texts, config.seed)
         facts = _finetune(kind.value, encoder, table, column, chosen_task, parts, config, workdir)
         facts["split"] = chosen_split
@@ -144,7 +142,14 @@ def _name_predicted(target: str) -> str:
     return f"{target} (predicted)"
 
 
-def _guess_task(targets) -> Task:
+def choose_split(module, split: Optional[str]) -> str:
+    """The split that is asked for, else the kind's first; raises ValueError where the kind has none of that name."""
+    if split is not None and split not in module.SPLITS:
+        raise ValueError(f"--split must be one of {', '.join(module.SPLITS)}. Received: {split!r}.")
+    return split or next(iter(module.SPLITS))
+
+
+def guess_task(targets) -> Task:
     import numpy as np
 
     return "classification" if np.isin(targets[~np.isnan(targets)], (0.0, 1.0)).all() else "regression"

@@ -28,7 +28,12 @@ WorkDir = Annotated[
     typer.Option("--workdir", help="Receives everything that the run makes.", callback=lambda path: _as_workdir(path)),
 ]
 Settings = Annotated[
-    Optional[list[str]], typer.Option("--set", help="A setting, e.g. train.steps=2000; may be repeated.")
+    Optional[list[str]],
+    typer.Option(
+        "--set",
+        help="A setting, e.g. train.steps=2000, or @FILE with one a line, as `tune` writes it; may be repeated.",
+        callback=lambda given: _read_settings(given),
+    ),
 ]
 BeamArgs = Annotated[
     Optional[list[str]],
@@ -103,6 +108,22 @@ def _as_workdir(path: Path) -> Path:
         return without_glob(path)
     except OSError as error:
         fail(_no_workdir(path, error))
+
+
+def _read_settings(given: Optional[list[str]]) -> list[str]:
+    """The settings, with the lines of a file in the place of its name; lines that begin with # say nothing."""
+    found = []
+    for setting in given or []:
+        if not setting.startswith("@"):
+            found.append(setting)
+            continue
+        try:
+            lines = Path(setting[1:]).read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "no text"
+            fail(f"--set @FILE must name a file with a setting a line. Received: {setting!r}: {why}. Check the path.")
+        found += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return found
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipelines.commands.data_path import make_codes, make_correlations, make_interactions, name_inputs
 from pipelines.commands.results import show_cautions, show_report
 from pipelines.commands.session import BeamArgs, DataDir, Settings, SpecPath, WorkDir, require_dir, stage
 from pipelines.console import make_console
@@ -26,18 +27,11 @@ def ingest(spec: SpecPath, data: DataDir, workdir: WorkDir, set_: Settings = Non
         feature_spec = load_spec(spec)
         require_dir(data)
         from pipelines.config import parse_overrides
-        from pipelines.manifests import INGEST, making
-        from pipelines.stages.ingest import data_fingerprint, ingest_logs
-        from recsys_ssl.artifacts import digest
         from recsys_ssl.evaluation.cautions import list_cautions
-        from recsys_ssl.logs.readers import LogError
 
         config = parse_overrides(set_ or []).ingest
-        facts = {"data": digest(data_fingerprint(feature_spec, str(data)))}
-        with making(INGEST, at, feature_spec, config, facts=facts, shown_after=(LogError,)) as made:
-            interactions, catalogue, rejected = made
-            summary = ingest_logs(feature_spec, str(data), interactions, catalogue, rejected, config, beam or [])
-            cautions = list_cautions(feature_spec, dataclasses.asdict(summary))
+        summary = make_interactions(at, feature_spec, data, config, beam or [])
+        cautions = list_cautions(feature_spec, dataclasses.asdict(summary))
     show_cautions(make_console(), cautions)
 
 
@@ -48,20 +42,7 @@ def transform(spec: SpecPath, workdir: WorkDir, beam: BeamArgs = None) -> None:
     """
     with stage(workdir, "transform") as at:
         feature_spec = load_spec(spec)
-        from pipelines.manifests import TRANSFORM, making
-        from pipelines.stages.transform import transform_features
-
-        with making(TRANSFORM, at, feature_spec, {}) as (query_transform, item_transform, interactions, catalogue):
-            transform_features(
-                feature_spec,
-                at("interactions"),
-                at("catalogue"),
-                query_transform,
-                item_transform,
-                interactions,
-                catalogue,
-                beam or [],
-            )
+        make_codes(at, feature_spec, beam or [])
 
 
 def correlate(spec: SpecPath, workdir: WorkDir, beam: BeamArgs = None) -> None:
@@ -71,11 +52,7 @@ def correlate(spec: SpecPath, workdir: WorkDir, beam: BeamArgs = None) -> None:
     """
     with stage(workdir, "correlate") as at:
         feature_spec = load_spec(spec)
-        from pipelines.manifests import CORRELATE, making
-        from pipelines.stages.correlate import correlate_features
-
-        with making(CORRELATE, at, feature_spec, {}) as (correlations,):
-            correlate_features(feature_spec, at("encoded-catalogue"), correlations, beam or [])
+        make_correlations(at, feature_spec, beam or [])
 
 
 def train(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Settings = None) -> None:
@@ -89,19 +66,11 @@ def train(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
         from pipelines.config import configure_training, given_settings, parse_overrides
         from pipelines.manifests import CORRELATE, making, training_stage
         from pipelines.stages.train import train_arm
-        from recsys_ssl.artifacts import CORRELATIONS_FILE
         from recsys_ssl.encoders.store import hash_encoder
         from recsys_ssl.training.regularizers import REGULARIZERS
-        from recsys_ssl.training.train import TrainInputs
 
         train_config = configure_training(parse_overrides(set_ or []), arm)
-        inputs = TrainInputs(
-            at("encoded-interactions"),
-            at("encoded-catalogue"),
-            at("query-transform"),
-            at("item-transform"),
-            at("correlations", CORRELATIONS_FILE),
-        )
+        inputs = name_inputs(at)
         training = training_stage(arm)
         if REGULARIZERS[train_config.ssl.regularizer].needs_correlations:
             training = training._replace(reads=training.reads + CORRELATE.makes)

@@ -35,6 +35,12 @@ class Report(Artifact):
     TYPE_NAME = "recsys_ssl.Report"
 
 
+class Tuned(Artifact):
+    """What a search of settings found: best.txt, report.html and study.json."""
+
+    TYPE_NAME = "recsys_ssl.Tuned"
+
+
 def describe_examples(artifact: standard_artifacts.Examples, splits: Iterable[str]) -> None:
     """Says of example files what TFX's own components ask for."""
     artifact.split_names = artifact_utils.encode_split_names(list(splits))

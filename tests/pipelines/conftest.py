@@ -56,6 +56,7 @@ with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
 PARTS = {
     "pipelines.components.ingest": kinds.sources(["molecule"], "column"),
     "pipelines.components.train": kinds.sources(["molecule"], "encoder", "settings"),
+    "pipelines.components.tune": kinds.sources(["molecule"], "encoder", "settings"),
     "recsys_ssl.training.train": kinds.sources(["molecule"], "encoder", "settings"),
 }
 

@@ -20,8 +20,10 @@ from pipelines.manifests import (
     check_places,
     evaluation_stage,
     index_stage,
+    is_current,
     making,
     training_stage,
+    tuning_stage,
 )
 from recsys_ssl import artifacts
 from recsys_ssl.spec import FeatureSpec
@@ -369,3 +371,30 @@ def test_files_that_were_added_and_manifests_without_files_are_no_damage(made, a
     os.truncate(at("interactions", "part"), 0)
     for stage in manifests.STAGES:
         check(stage, at, make_spec())
+
+
+# --- Searches -----------------------------------------------------------------------------------------
+
+
+def test_what_would_be_made_again_is_current(at, make, code, monkeypatch):
+    config = RunConfig()
+    facts = {"data": "1"}
+    assert not is_current(INGEST, at, make_spec(), config.ingest, facts)
+    make(INGEST)
+    make(TRANSFORM)
+    assert is_current(INGEST, at, make_spec(), config.ingest, facts)
+    assert is_current(TRANSFORM, at, make_spec(), {})
+    assert not is_current(INGEST, at, make_spec(), config.ingest, {"data": "2"})
+    assert not is_current(INGEST, at, make_spec(name="others"), config.ingest, facts)
+    changed = dataclasses.replace(config.ingest, num_partitions=config.ingest.num_partitions + 1)
+    assert not is_current(INGEST, at, make_spec(), changed, facts)
+    make(INGEST, data="2")
+    assert not is_current(TRANSFORM, at, make_spec(), {})
+    monkeypatch.setattr(manifests, "source_hash", lambda *modules: "new")
+    assert not is_current(INGEST, at, make_spec(), config.ingest, {"data": "2"})
+
+
+def test_a_search_reads_what_training_reads():
+    for arm, training in TRAIN.items():
+        stage = tuning_stage(arm)
+        assert (stage.reads, stage.makes, stage.section) == (training.reads, (f"{arm}/tuned",), training.section)
