@@ -67,7 +67,7 @@ def tune_finetune(
         from pipelines.manifests import finetuning_code
         from pipelines.stages.tune_finetune import FinetuneTask, make_finetune_objective
         from recsys_ssl import artifacts, kinds
-        from recsys_ssl.encoders.store import hash_encoder
+        from recsys_ssl.encoders import store
         from recsys_ssl.evaluation.prediction import METRICS
         from recsys_ssl.settings import parse, parse_section
         from recsys_ssl.tuning.config import SearchConfig
@@ -82,11 +82,11 @@ def tune_finetune(
         parts = choose_split(module, split)
         lines.finish()
         lines.start("Read records")
-        table = module.read_table(data, column, target)
+        table = module.read_table(data, column, target, encoder=store.load(model, kind.value))
         chosen_task = task.value if task else guess_task(table.targets)
         PROGRESS.info(f"{len(table.contents):,} records, {len(table.rejections):,} rejected")
         lines.finish()
-        encoder, code = hash_encoder(str(model)), finetuning_code(kind.value)
+        encoder, code = store.hash_encoder(str(model)), finetuning_code(kind.value)
         shared = kind.value, column, target, chosen_task, parts, config, encoder, code
         about = hash_facts(*shared, artifacts.digest("\n".join(table.texts)), table.targets.tobytes().hex())
         name = study or f"{kind.value} {hash_facts(about, space, seed, sampler, pruner)}"

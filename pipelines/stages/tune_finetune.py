@@ -47,9 +47,9 @@ def make_finetune_objective(task: FinetuneTask, processes: int) -> Objective:
     from recsys_ssl.encoders.finetune import finetune
 
     module = kinds.load(task.kind, "predict")
-    table = module.read_table(Path(task.data), task.column, list(task.targets))
-    parts = module.SPLITS[task.split](table.texts, task.config.seed)
     encoder = store.load(task.model, task.kind)
+    table = module.read_table(Path(task.data), task.column, list(task.targets), encoder=encoder)
+    parts = module.SPLITS[task.split](table.texts, task.config.seed)
 
     def train(request: Request) -> float:
         config = change("finetune", task.config, request.settings)
