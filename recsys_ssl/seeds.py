@@ -22,7 +22,6 @@ class TrainStream(enum.IntEnum):
     FEATURE_MASKS = 1
     VALUE_DROPOUT = 2
     FEATURE_DROPOUT = 3
-    NEGATIVES = 4
     QUERY_IDS = 5
     CONTENT_MASKS = 6
     """Parts of an item's content that a masked view hides."""

@@ -180,8 +180,9 @@ def render_proposals(tables: Tables) -> str:
                     own = _values_of(cells.get(arm), part)
                     shown.append(percent(own) + (f", {points(row)}" if row else ""))
                 rows.append([DATASET_LABELS[dataset], part, percent(value), *shown])
-        header = ["Data set", "Items", "exact logQ", *(labels[arm] for arm in arms)]
-        blocks += [f"Recall@50 in %, with {name}:", grid(header, rows, left=2)]
+        if rows:
+            header = ["Data set", "Items", "exact logQ", *(labels[arm] for arm in arms)]
+            blocks += [f"Recall@50 in %, with {name}:", grid(header, rows, left=2)]
     note = "After the comma: the difference from exact logQ in percentage points (95% interval over users and seeds)."
     return "\n\n".join([*blocks, note, *_missing(tables, tuple(_SHARES), ["none", *arms])])
 

@@ -51,7 +51,6 @@ PROPOSALS = {
     "no_prior": "no popularity prior",
     "logq_none": "no logQ correction",
     "logq_streaming": "streaming logQ",
-    "mixed_negatives": "exact logQ, mixed negatives",
     "hidden_layer": "a hidden layer of 128",
     "large_accumulator": "Adagrad from 0.1",
 }
@@ -159,23 +158,25 @@ def run_trial(trial: Trial) -> Trial:
     return dataclasses.replace(trial, **outcome, seconds=round(time.perf_counter() - started, 1))
 
 
+_CHANGES: Mapping[str, Mapping[str, Any]] = {
+    "no_prior": {"popularity_prior": 0.0},
+    "logq_none": {"logq": "none"},
+    "logq_streaming": {"logq": "streaming"},
+    "hidden_layer": {"hidden": (128,)},
+    "large_accumulator": {"initial_accumulator": 0.1},
+}
+"""Proposal -> what it changes, whatever `none` was tuned to."""
+
+
 def make_config(trial: Trial):
-    """The training settings of an arm: the data set's own, then the arm's, then the trial's."""
+    """The training settings of an arm: the data set's own, then the arm's, the trial's, and what a proposal changes."""
     arm: dict[str, Any] = {"ssl.regularizer": trial.arm, "ssl.towers": "item"}
     if trial.arm == "random_start":
         arm = {"ssl.regularizer": "none", "start.ids": "random"}
     if trial.arm in PROPOSALS:
         arm = {"ssl.regularizer": "none"}
-        arm |= {
-            "no_prior": {"popularity_prior": 0.0},
-            "logq_none": {"logq": "none"},
-            "logq_streaming": {"logq": "streaming"},
-            "mixed_negatives": {"mixed_negatives": 512},
-            "hidden_layer": {"hidden": (128,)},
-            "large_accumulator": {"initial_accumulator": 0.1},
-        }[trial.arm]
-    own = DATASETS[trial.dataset].settings(trial.share)
-    return records.make_train_config({**own, **arm, **trial.settings, "seed": trial.seed})
+    own, change = DATASETS[trial.dataset].settings(trial.share), _CHANGES.get(trial.arm, {})
+    return records.make_train_config({**own, **arm, **trial.settings, **change, "seed": trial.seed})
 
 
 def _run_towers(trial: Trial, prepared: Prepared) -> dict[str, Any]:

@@ -12,7 +12,6 @@ def batch_softmax(
     counts: tf.Tensor,
     temperature: float,
     log_proposal: tf.Tensor | None = None,
-    correct_positive: bool = True,
     example_weight: tf.Tensor | None = None,
     item_logits: tf.Tensor | None = None,
     own_counts: tf.Tensor | None = None,
@@ -32,7 +31,6 @@ def batch_softmax(
         counts: [num_distinct] int >= 1, how often the item was drawn as a negative candidate.
         temperature: > 0.
         log_proposal: [num_distinct] float, log of the probability that a candidate is the item; None: no correction.
-        correct_positive: whether the positive's own logit is corrected too (Yi et al.) or not (mixed negatives).
         example_weight: [batch_size] float >= 0; None: all 1.
         item_logits: [num_distinct] float, b, what an item scores with every query; None: 0.
         own_counts: [batch_size, num_distinct] int, how many of `counts` are positives of the row's own query: what a
@@ -58,9 +56,7 @@ def batch_softmax(
 
     rows = tf.range(tf.size(positives), dtype=positives.dtype)
     own = tf.stack([rows, positives], axis=1)
-    own_logits = tf.gather_nd(scores, own)
-    if correct_positive:
-        own_logits += tf.gather(correction, positives)
+    own_logits = tf.gather_nd(scores, own) + tf.gather(correction, positives)
     logits = tf.tensor_scatter_nd_update(logits, own, own_logits)
     losses = tf.reduce_logsumexp(logits, axis=1) - own_logits
     if example_weight is None:

@@ -1,4 +1,4 @@
-"""How likely an item is as an in-batch candidate: exact counts, a streaming estimate, a mixed proposal."""
+"""How likely an item is as an in-batch candidate: exact counts, or a streaming estimate."""
 
 from __future__ import annotations
 
@@ -17,18 +17,6 @@ def exact_log_probability(train_counts: np.ndarray) -> np.ndarray:
     """
     counts = np.maximum(train_counts.astype(np.float64), 0.5)
     return np.log(counts / max(train_counts.sum(), 1)).astype(np.float32)
-
-
-def mixed_log_probability(log_probability: tf.Tensor, batch_size: int, num_uniform: int, num_items: int) -> tf.Tensor:
-    """log Q* of a candidate when `num_uniform` catalogue items join the batch's own.
-
-    Q* = (B Q + B' / num_items) / (B + B').
-
-    References:
-        Yang et al. 2020, WWW Companion, "Mixed negative sampling for learning two-tower neural networks".
-    """
-    uniform = num_uniform / num_items
-    return tf.math.log((batch_size * tf.exp(log_probability) + uniform) / (batch_size + num_uniform))
 
 
 HASH = "splitmix64"

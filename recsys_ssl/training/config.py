@@ -89,7 +89,6 @@ class TrainConfig:
         unknown_query_rate: share of query ids that a step takes for unknown, for the sake of queries that appear
             only after training.
         logq: sampling-bias correction: `none`, `exact` counts or the `streaming` estimate.
-        mixed_negatives: items drawn uniformly from the catalogue as further candidates of the main softmax.
         popularity_prior: weight of log p(item) in the score (`models.popularity`); 0: the towers learn popularity too.
         start: where embeddings of ids begin.
         history: what both arms make of an item_sequence, what a query chose before.
@@ -114,7 +113,6 @@ class TrainConfig:
     trainable_default: bool = True
     unknown_query_rate: float = 0.2
     logq: LogQ = "exact"
-    mixed_negatives: int = 0
     popularity_prior: float = 0.5
     start: StartConfig = field(default_factory=StartConfig)
     history: HistoryConfig = field(default_factory=HistoryConfig)
@@ -132,11 +130,6 @@ class TrainConfig:
             raise ValueError(
                 f"train.hidden must be up to 16 widths of 1 to {_AT_MOST['feature_dim']:,}. "
                 f"Received: {self.hidden!s:.99}."
-            )
-        if self.mixed_negatives and self.logq != "exact":
-            raise ValueError(
-                "mixed negatives need exact sampling probabilities. "
-                f"Received: logq={self.logq!r}. Set train.logq=exact."
             )
         for kind in self.encoder:
             self.encoder_config(kind)  # its settings are checked there
@@ -167,7 +160,7 @@ _AT_LEAST_1 = (
 )
 # Far above what helps, and below what takes the memory of a host at once.
 _AT_MOST = {
-    **dict.fromkeys(("batch_size", "mixed_negatives"), 1_000_000),
+    "batch_size": 1_000_000,
     **dict.fromkeys(("feature_dim", "embedding_dim"), 65_536),
     **dict.fromkeys(("shuffle_buffer", "validation_queries"), 100_000_000),
     "iterations": 10_000,
@@ -176,7 +169,7 @@ _AT_MOST = {
 }
 _POSITIVE = ("learning_rate", "initial_accumulator", "temperature", "alpha", "regularization")
 _RATES = ("value_dropout", "feature_dropout", "unknown_query_rate", "mask_rate", "dropout")
-_NOT_NEGATIVE = ("seed", "weight", "mixed_negatives", "popularity_prior", "frequency_exponent")
+_NOT_NEGATIVE = ("seed", "weight", "popularity_prior", "frequency_exponent")
 
 
 def _check(config: Any, section: str, choices: Mapping[str, Any]) -> None:

@@ -114,16 +114,12 @@ class TrainStep(tf.Module):
 
     def _supervised_loss(self, batch: Interactions) -> tf.Tensor:
         config, catalogue, prior = self._config, self._catalogue, self.model.prior
-        candidates = batch.item_rows
-        if config.mixed_negatives:
-            uniform = self._uniform_rows(config.mixed_negatives, TrainStream.NEGATIVES)
-            candidates = tf.concat([candidates, uniform], axis=0)
         # Each distinct item of the batch is encoded once.
-        rows, position, counts = tf.unique_with_counts(candidates)
+        rows, position, counts = tf.unique_with_counts(batch.item_rows)
         encoded_rows, histories, own_counts = rows, batch.histories, None
         if isinstance(histories, Histories):
             encoded_rows, histories = self._join_histories(rows, histories)
-            own_counts = _count_own(histories.owner, position[: tf.size(batch.item_rows)], tf.size(rows))
+            own_counts = _count_own(histories.owner, position, tf.size(rows))
         visible = None
         items = catalogue.gather(encoded_rows)
         if self._regularizer.drops_features:
@@ -142,11 +138,10 @@ class TrainStep(tf.Module):
         return losses.batch_softmax(
             query_embeddings,
             item_embeddings[: tf.size(rows)],
-            position[: tf.size(batch.item_rows)],
+            position,
             counts,
             config.temperature,
-            self._log_proposal(rows, counts, batch),
-            correct_positive=not config.mixed_negatives,
+            self._log_proposal(rows, counts),
             example_weight=batch.example_weight,
             item_logits=prior.logits(tf.gather(self._train_counts, rows)) if prior.weight else None,
             own_counts=own_counts,
@@ -178,18 +173,13 @@ class TrainStep(tf.Module):
             return None
         return term.find(queries.history, queries.num_records, tf.gather(self._item_codes, rows))
 
-    def _log_proposal(self, rows: tf.Tensor, counts: tf.Tensor, batch: Interactions) -> tf.Tensor | None:
+    def _log_proposal(self, rows: tf.Tensor, counts: tf.Tensor) -> tf.Tensor | None:
         if self._config.logq == "none":
             return None
         if self.frequency is not None:
             self.frequency.update(rows, tf.cast(counts, tf.float32), self.step)
             return self.frequency.log_probability(rows)
-        exact = tf.gather(self._log_probability, rows)
-        if not self._config.mixed_negatives:
-            return exact
-        batch_size = batch.item_rows.shape[0] or self._config.batch_size
-        num_items = self._catalogue.num_items
-        return sampling.mixed_log_probability(exact, batch_size, self._config.mixed_negatives, num_items)
+        return tf.gather(self._log_probability, rows)
 
     # --- Auxiliary losses ---------------------------------------------------------------------------
 

@@ -204,9 +204,3 @@ def test_another_kind_or_part_is_an_error(kind):
         kinds.load("film", "encoder")
     with pytest.raises(ValueError, match=f"kind '{kind}' has no colour"):
         kinds.load(kind, "colour")
-
-
-def test_what_a_search_of_fine_tuning_varies_are_its_settings(kind):
-    settings = {field.name for field in dataclasses.fields(kinds.load(kind, "settings").FinetuneConfig)}
-    space = set(kinds.load(kind, "space").FINETUNE)
-    assert {"learning_rate", "encoder_lr_scale"} <= space <= settings

@@ -13,19 +13,19 @@ def unit_rows(rng, *shape):
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def loop_softmax(queries, items, positives, extra, temperature, log_proposal, correct_positive, weights):
+def loop_softmax(queries, items, positives, extra, temperature, log_proposal, weights):
     """Row i against every other candidate row of the batch, one at a time, without those of item i."""
     candidates = [*positives, *extra]
     total = 0.0
     for i, positive in enumerate(positives):
         logits = items @ queries[i] / temperature - log_proposal
-        own = logits[positive] if correct_positive else logits[positive] + log_proposal[positive]
+        own = logits[positive]
         others = [logits[item] for j, item in enumerate(candidates) if j != i and item != positive]
         total -= weights[i] * np.log(np.exp(own) / (np.exp(own) + sum(np.exp(others))))
     return total / sum(weights) if sum(weights) else 0.0
 
 
-def distinct_softmax(queries, items, positives, extra, temperature, log_proposal, correct_positive, weights):
+def distinct_softmax(queries, items, positives, extra, temperature, log_proposal, weights):
     """The same arguments through the tested function: distinct items and their counts."""
     rows, position, counts = tf.unique_with_counts(tf.concat([positives, extra], 0))
     return losses.batch_softmax(
@@ -35,8 +35,7 @@ def distinct_softmax(queries, items, positives, extra, temperature, log_proposal
         counts,
         temperature,
         None if log_proposal is None else tf.gather(log_proposal, rows),
-        correct_positive,
-        weights,
+        example_weight=weights,
     )
 
 
@@ -49,7 +48,6 @@ def make_case(seed=0, batch_size=12, num_items=7, num_extra=0, dim=4):
         "extra": rng.integers(0, num_items, num_extra),
         "temperature": 0.3,
         "log_proposal": np.log(rng.dirichlet(np.ones(num_items))),
-        "correct_positive": True,
         "weights": rng.random(batch_size),
     }
 
@@ -64,8 +62,8 @@ CASES = {
     "distinct": {"num_items": 40, "batch_size": 5, "seed": 3},
     "one row": {"batch_size": 1},
     "all rows the same item": {"num_items": 1},
-    "mixed negatives": {"num_extra": 9, "correct_positive": False},
-    "a uniform candidate is the positive": {"num_extra": 30, "num_items": 3, "correct_positive": False},
+    "further candidates": {"num_extra": 9},
+    "a further candidate is the positive": {"num_extra": 30, "num_items": 3},
     "sharp": {"temperature": 0.05},
     "equal weights": {"weights": np.ones(12)},
     "some weights 0": {"weights": np.array([0.0, 2.0] * 6)},
@@ -166,12 +164,6 @@ def test_a_query_without_any_other_negative_has_no_loss_and_a_finite_gradient():
         np.testing.assert_array_equal(gradient, tf.zeros_like(gradient))
 
 
-def test_an_uncorrected_positive_competes_with_corrected_negatives():
-    expected = [-np.log(np.e**2 / (np.e**2 + 1 / other)) for other in (0.25, 0.75)]
-    loss = two_by_two(log_proposal=np.log([0.75, 0.25]).tolist(), correct_positive=False)
-    assert loss == pytest.approx(np.mean(expected))
-
-
 def test_all_weights_zero_is_no_loss_and_no_gradient():
     case = to_tensors(make_case()) | {"weights": tf.zeros(12)}
     with tf.GradientTape() as tape:
@@ -197,9 +189,8 @@ def test_the_order_of_the_rows_does_not_matter():
     )
 
 
-@pytest.mark.parametrize("correct_positive", [True, False])
-def test_the_gradient_is_that_of_the_loop(correct_positive):
-    case = make_case(num_extra=5) | {"correct_positive": correct_positive}
+def test_the_gradient_is_that_of_the_loop():
+    case = make_case(num_extra=5)
     tensors = to_tensors(case)
     with tf.GradientTape() as tape:
         tape.watch([tensors["queries"], tensors["items"]])
@@ -270,10 +261,7 @@ def test_the_square_form_sums_over_other_items():
 
 LOSSES = {
     "batch_softmax": lambda x, y: losses.batch_softmax(
-        x, y, tf.range(8), tf.fill([8], 3), 0.01, tf.linspace(-90.0, -0.0, 8), True, tf.ones(8)
-    ),
-    "batch_softmax, positive not corrected": lambda x, y: losses.batch_softmax(
-        x, y, tf.range(8), tf.fill([8], 3), 0.01, tf.linspace(-90.0, -0.0, 8), False
+        x, y, tf.range(8), tf.fill([8], 3), 0.01, tf.linspace(-90.0, -0.0, 8), tf.ones(8)
     ),
     "contrast": lambda x, y: losses.contrast(x, y, 0.01),
     "spread_out": lambda x, y: losses.spread_out(x, 0.01) + 0.0 * tf.reduce_sum(y),

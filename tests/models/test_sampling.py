@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_ssl.models.sampling import StreamingFrequency, exact_log_probability, mixed_log_probability
+from recsys_ssl.models.sampling import StreamingFrequency, exact_log_probability
 
 NUM_ITEMS = 200
 
@@ -17,18 +17,6 @@ def test_exact_probability_is_the_share_of_the_positives_and_an_unseen_item_coun
 
 def test_a_catalogue_without_positives_has_finite_probabilities():
     np.testing.assert_allclose(exact_log_probability(np.zeros(3, np.int64)), np.log(0.5), rtol=1e-6)
-
-
-def test_mixed_proposal_by_hand():
-    # 30 candidates from the log and 10 uniform ones of 4 items: (30 q + 10 / 4) / 40.
-    proposal = mixed_log_probability(tf.math.log([0.5, 0.3, 0.2, 0.0]), 30, 10, 4)
-    np.testing.assert_allclose(np.exp(proposal), [17.5 / 40, 11.5 / 40, 8.5 / 40, 2.5 / 40], rtol=1e-5)
-    np.testing.assert_allclose(np.exp(proposal).sum(), 1.0, rtol=1e-5)
-
-
-def test_mixed_proposal_without_uniform_items_is_the_proposal():
-    log_probability = tf.math.log([0.5, 0.3, 0.2])
-    np.testing.assert_allclose(mixed_log_probability(log_probability, 30, 0, 3), log_probability, rtol=1e-6)
 
 
 # --- Streaming estimate -----------------------------------------------------------------------------------

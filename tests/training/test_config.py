@@ -45,7 +45,6 @@ def test_the_defaults_are_valid_and_give_the_towers_their_sizes():
         ("unknown_query_rate", 1.0),
         ("ssl.weight", -1.0),
         ("ssl.weight", NAN),
-        ("mixed_negatives", -1),
         ("seed", -1),
         ("encoder.molecule.learning_rate", -1e-3),
         ("encoder.molecule.learning_rate", NAN),
@@ -91,7 +90,7 @@ def test_pretrained_encoders_are_named_by_kind():
     [
         ({"ssl.wight": 1}, r"unknown setting train\.ssl\.wight\. Use one of: regularizer, "),
         ({"encoder.molecule.sise": 1}, r"unknown setting train\.encoder\.molecule\.sise\. Use one of: pretrained, "),
-        ({"encoder.film.size": 1}, r"a kind must be one of molecule\. Received: 'film'"),
+        ({"encoder.film.size": 1}, r"a kind must be one of molecule, image\. Received: 'film'"),
         ({"encoder.molecule.depth": "deep"}, r"train\.encoder\.molecule\.depth: Input should be a valid integer"),
     ],
 )
@@ -106,13 +105,6 @@ def test_an_unknown_setting_is_refused_by_name(settings, message):
 def test_a_switch_is_read_from_yaml(text, value):
     config = parse_section("train", TrainConfig, [f"train.history.repeats={text}", "train.history.length=7"])
     assert config.history == HistoryConfig(length=7, repeats=value)
-
-
-@pytest.mark.parametrize("logq", ["none", "streaming"])
-def test_mixed_negatives_need_exact_probabilities(logq):
-    with pytest.raises(ValueError, match=r"mixed negatives need exact .*train\.logq=exact"):
-        TrainConfig(mixed_negatives=10, logq=logq)
-    assert TrainConfig(mixed_negatives=10, logq="exact").mixed_negatives == 10
 
 
 @pytest.mark.parametrize(("name", "value"), [("hidden", ()), ("patience", 1), ("popularity_prior", 0.0)])

@@ -267,7 +267,7 @@ def test_a_new_item_says_by_its_content_what_follows(recalls):
 
 
 def test_batches_of_any_windows_take_one_trace(walks, configure):
-    config = configure(ssl_regularizer="item_masks", ssl_batch_size=16, mixed_negatives=8)
+    config = configure(ssl_regularizer="item_masks", ssl_batch_size=16)
     model, catalogue = build_model(SPEC, config, walks.inputs)
     step, reader = TrainStep(model, catalogue, config, False, None), SequenceReader(SPEC, catalogue)
     dataset = tf.data.Dataset.from_tensor_slices(read(walks, "sequences")).batch(7)

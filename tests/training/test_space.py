@@ -41,7 +41,6 @@ def test_towers_have_their_settings(shop, regularizer):
         ("none", []),
         ("item_masks", [*SSL, "ssl.value_dropout"]),
         ("spread_out", SSL),
-        ("cfm_no_dropout", SSL),
         ("feature_dropout", ["ssl.feature_dropout"]),
     ],
 )
@@ -52,11 +51,7 @@ def test_a_regularizer_has_what_it_reads(shop, regularizer, names):
 
 @pytest.mark.parametrize("kind", kinds.KINDS)
 def test_fine_tuning_of_a_kind_has_its_settings(kind):
-    try:
-        space = kinds.load(kind, "space").FINETUNE
-    except ValueError:
-        pytest.skip(f"{kind} is not fine-tuned by a search")
-    check_ends("finetune", kinds.load(kind, "settings").FinetuneConfig(), space)
+    check_ends("finetune", kinds.load(kind, "settings").FinetuneConfig(), kinds.load(kind, "space").FINETUNE)
 
 
 def test_a_change_keeps_the_rest_and_is_checked():

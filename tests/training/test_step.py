@@ -300,22 +300,6 @@ def test_some_query_ids_are_taken_for_unknown(monkeypatch, make_step, slow_tower
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
 
 
-def test_mixed_negatives_join_with_the_mixed_proposal(monkeypatch, make_step, slow_towers):
-    step, batch = make_step(ssl_regularizer="none", mixed_negatives=6), make_batch()
-    towers = Towers(make_step(), slow_towers)
-    (items,) = towers.embed_items(np.arange(NUM_ITEMS))
-    queries = towers.embed_queries(batch.query)
-    drawn = Spy(monkeypatch, tf.random, "stateless_uniform")
-    loss = step.take(batch)["supervised_loss"]
-    (uniform,) = [result.numpy() for result in drawn.results]
-    assert uniform.shape == (6,)
-    positives = batch.item_rows.numpy()
-    candidates = [*positives, *uniform]
-    log_proposal = np.log((10 * np.exp(EXACT) + 6 / NUM_ITEMS) / 16)
-    expected = softmax(queries, items, positives, candidates, batch.example_weight, 0.2, log_proposal, False)
-    np.testing.assert_allclose(loss, expected, rtol=1e-4)
-
-
 def test_the_popularity_prior_joins_the_scores(make_step, slow_towers):
     """Half the prior in the score and the whole correction: half of log p is left to correct."""
     step, batch = make_step(ssl_regularizer="none", popularity_prior=0.5), make_batch()
