@@ -120,7 +120,8 @@ def finetuned(monkeypatch):
     table = SimpleNamespace(texts=list("CNOF"), contents=list("cnof"), targets=np.zeros([4, 1]))
     monkeypatch.setattr(finetuning, "finetune", finetune)
     monkeypatch.setattr(store, "load", lambda directory, kind: f"{kind} of {directory}")
-    monkeypatch.setattr(module, "read_table", lambda path, column, targets: table)
+    tables = {"molecule of model": table}  # content is read for its encoder
+    monkeypatch.setattr(module, "read_table", lambda path, column, targets, encoder: tables[encoder])
     monkeypatch.setitem(
         module.SPLITS, "random", lambda texts, seed: Split(np.arange(4), np.array([seed]), np.arange(1))
     )

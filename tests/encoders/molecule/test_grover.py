@@ -21,6 +21,7 @@ from recsys_ssl.encoders.molecule.grover import (
     mean_readout,
 )
 from recsys_ssl.encoders.molecule.settings import GroverConfig
+from recsys_ssl.seeds import set_initial_weights
 from tests.encoders.molecule.grover_by_loop import encode_by_loop, expand_by_loop, softmax
 from tests.encoders.molecule.made_graphs import ATOM_ALONE, EMPTY, GRAPHS, SALT, UNBOUND, make_chain, pad_more, permute
 
@@ -34,6 +35,7 @@ def make_config(**changes):
 
 def make_model(seed=1, **changes):
     """An encoder whose weights are all random, biases and slopes too."""
+    set_initial_weights(seed)
     model, rng = GTransformer(make_config(**changes)), np.random.default_rng(seed)
     for variable in model.variables:
         variable.assign_add(rng.normal(scale=0.3, size=variable.shape))

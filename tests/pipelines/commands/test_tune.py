@@ -219,7 +219,9 @@ def test_fine_tuning_is_searched_over_a_kind(cli, tmp_path, monkeypatch, searche
     table = SimpleNamespace(
         texts=["C", "N"], contents=["c", "n"], targets=np.array([[0.5], [2.0]], np.float32), rejections=[]
     )
-    monkeypatch.setattr(module, "read_table", lambda data, column, targets: table)
+    monkeypatch.setattr(store, "load", lambda directory, kind: f"{kind} of {directory}")
+    tables = {"molecule of encoder": table}  # content is read for its encoder
+    monkeypatch.setattr(module, "read_table", lambda data, column, targets, encoder: tables[encoder])
     monkeypatch.setattr(store, "hash_encoder", lambda directory: "hash")
     base = "tune-finetune", "molecule", "--model", "encoder", "--data", "d.csv", "--column", "smiles", "--target", "y"
     more = "--workdir", tmp_path / "work", "--trials", 3, "--sampler", "cmaes", "--set", "finetune.epochs=5"
