@@ -84,6 +84,23 @@ def test_the_headline_says_so_where_a_model_without_towers_is_ahead(study):
     assert f"| {100 * ours:.2f} ({ARMS[RECOMMENDED]}) |" in line
 
 
+def test_a_log_whose_pick_has_one_test_only_is_left_out(study):
+    for arm, seeds in (("none", range(3)), (RECOMMENDED, [0]), ("popular", [0])):
+        study.add("frappe", arm, seeds=seeds)
+    for arm, score in (
+        ("none", 0.4),
+        (RECOMMENDED, 0.5),
+        ("popular", 0.2),
+        ("itemknn", 0.1),
+        ("ease", 0.1),
+        ("ials", 0.1),
+    ):
+        study.tune(arm, score)
+    found = study.summarise()
+    assert found["best"]["full"]["frappe"]["regularizer"] == RECOMMENDED
+    assert tables.RENDERERS["main"](found) == "Not measured yet."
+
+
 def test_too_few_seeds_are_marked(study):
     study.add("frappe", "none", seeds=range(2))
     text = tables.RENDERERS["full"](study.summarise())
