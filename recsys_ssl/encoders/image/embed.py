@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from recsys_ssl.encoders.contract import Embedded
+from recsys_ssl.encoders.embedding import embed_all
 from recsys_ssl.encoders.image.encoder import ImageEncoder, unpack
 from recsys_ssl.encoders.image.files import RawImage, Rejection, load_all, read_images
 from recsys_ssl.encoders.image.reading import ImageSize
@@ -51,20 +52,7 @@ class Embedder:
         Raises:
             ValueError: one gives no image and `rejected` is None.
         """
-        images = list(images)
-        found: list[Rejection] = []
-        vectors = np.full([len(images), self.dim], np.nan, np.float32)
-        for batch in self.embed_stream(images, found, workers):
-            vectors[batch.rows] = batch.vectors
-        if rejected is None and found:
-            row, reason, name = found[0]
-            raise ValueError(
-                f"all images must be readable. Received: {len(found)} of {len(images)} that are not, the first "
-                f"{name!r:.99} at {row} ({reason}). Remove them, or pass rejected=[] to have them listed."
-            )
-        if rejected is not None:
-            rejected.extend(found)
-        return vectors
+        return embed_all(self, images, rejected, workers, "all images must be readable", "are not")
 
     def embed_stream(self, images: Iterable[Raw], rejected: list[Rejection], workers: int = 1) -> Iterator[Embedded]:
         """Embeds a stream batch by batch; a row that comes in no batch was rejected. Arguments as in `embed`."""

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from recsys_ssl.encoders.contract import Embedded
+from recsys_ssl.encoders.embedding import embed_all
 from recsys_ssl.encoders.molecule.encoder import MoleculeEncoder
 from recsys_ssl.encoders.molecule.files import read_smiles
 from recsys_ssl.encoders.molecule.graph import MoleculeBatch, MoleculeGraph, batch_molecules
@@ -52,20 +53,7 @@ class Embedder:
         Raises:
             ValueError: a SMILES gives no molecule and `rejected` is None.
         """
-        smiles = list(smiles)
-        found: list[Rejection] = []
-        vectors = np.full([len(smiles), self.dim], np.nan, np.float32)
-        for batch in self.embed_stream(smiles, found, workers):
-            vectors[batch.rows] = batch.vectors
-        if rejected is None and found:
-            row, reason, text = found[0]
-            raise ValueError(
-                f"all SMILES must give a molecule. Received: {len(found)} of {len(smiles)} that do not, the first "
-                f"{text!r:.99} at {row} ({reason}). Remove them, or pass rejected=[] to have them listed."
-            )
-        if rejected is not None:
-            rejected.extend(found)
-        return vectors
+        return embed_all(self, smiles, rejected, workers, "all SMILES must give a molecule", "do not")
 
     def embed_stream(self, smiles: Iterable[str], rejected: list[Rejection], workers: int = 1) -> Iterator[Embedded]:
         """Embeds a stream batch by batch; a row that comes in no batch was rejected. Arguments as in `embed`."""
