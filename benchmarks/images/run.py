@@ -1,10 +1,12 @@
-"""Runs the trials of the study of images: every arm trains for the same number of core-seconds.
+"""Runs the trials of the study of images: every arm trains for the same cost.
 
-    python -m benchmarks.images.run --data DIR --budget-core-seconds 720 --seeds 3
+    python -m benchmarks.images.run --data DIR                                          everything that is missing
+    python -m benchmarks.images.run --data DIR --budget-core-seconds 1200 --arms contrast
 
 DIR holds the IDX files of Fashion-MNIST, as Debian has them: `apt-get download dataset-fashion-mnist`, then `dpkg -x`.
-A trial that stands in `benchmarks/results/images/trials.jsonl` is not run again. 13 arms of three seeds take about 30
-times the budget (three arms train nothing), and a minute or two each for probes.
+Learning rates are chosen on validation, three values for every arm, by short trials with one seed; the test is then read
+once for each seed. A trial that stands in `benchmarks/results/images/trials.jsonl` is not run again. Two processes of
+one thread each; all arms take some three hours of one core.
 """
 
 from __future__ import annotations
@@ -12,55 +14,109 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from benchmarks import records
+from benchmarks.evidence.run import run_all
+from benchmarks.images import costs
 from benchmarks.images.datasets import LabelledImages, read_labelled
-from benchmarks.images.trials import ARMS, TRIALS, UNTRAINED, Trial, read_trials, run_trial
+from benchmarks.images.trials import (
+    ARMS,
+    FINETUNED,
+    LABEL_RATES,
+    OBJECTIVES,
+    RATES,
+    TRIALS,
+    UNTRAINED,
+    WORK,
+    Trial,
+    count_steps,
+    read_trials,
+    run_trial,
+)
 
 SEEDS = 3
+BUDGET, TUNE_BUDGET = 240.0, 60.0
+"""Core-seconds of training of a test and of a trial that chooses a learning rate."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="directory of the IDX files, plain or .gz")
-    parser.add_argument("--budget-core-seconds", type=float, default=720.0, help="of training, for each trial")
+    parser.add_argument("--budget-core-seconds", type=float, default=BUDGET, help="of training, for each test")
+    parser.add_argument("--tune-core-seconds", type=float, default=TUNE_BUDGET, help="the same for each learning rate")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--probe-size", type=int, default=10_000, help="training records that probes see")
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--trials", type=Path, default=TRIALS, help="file that receives a line per trial")
+    parser.add_argument("--costs", type=Path, default=costs.COSTS, help="file of what steps cost; made when missing")
+    parser.add_argument("--work", type=Path, default=WORK, help="receives vectors and pre-trained weights")
     options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         data = read_labelled(options.data)
+        of_steps = costs.measure(data, (*OBJECTIVES, costs.CLASSIFIER), options.costs)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    pending = list_pending(
-        read_trials(options.trials), options.arms, options.seeds, options.budget_core_seconds, options.probe_size, data
-    )
-    options.trials.parent.mkdir(parents=True, exist_ok=True)
-    records.end_last_line(options.trials)
-    for number, trial in enumerate(pending, start=1):
-        done = run_trial(trial, data)
-        with options.trials.open("a", encoding="utf-8") as file:
-            file.write(done.to_json() + "\n")
-        print(f"{number}/{len(pending)}  {done.describe()}", flush=True)
+    plan = Plan(data.digest, options.budget_core_seconds, options.tune_core_seconds, of_steps)
+    run = partial(run_trial, data=data, work=options.work)
+    # Each round runs what the trials before it have made known: a test needs the rates that were chosen.
+    while pending := plan.list_pending(read_trials(options.trials), options.arms, options.seeds):
+        run_all(pending, run, options.trials, options.workers)
     return 0
 
 
-def list_pending(
-    done: Sequence[Trial], arms: Sequence[str], seeds: int, budget: float, probe_size: int, data: LabelledImages
-) -> list[Trial]:
-    """The trials that are not done, all arms of a seed before the next; untrained arms have no budget."""
-    known, digest = {trial.key for trial in done}, data.digest
-    planned = [
-        Trial(arm, seed, digest, 0.0 if arm in UNTRAINED else budget, probe_size)
-        for seed in range(seeds)
-        for arm in arms
-    ]
-    return [trial for trial in planned if trial.key not in known]
+class Plan:
+    """Which trials a study is made of."""
+
+    def __init__(self, digest: str, budget: float, tune_budget: float, of_steps: Mapping[str, float]):
+        """Takes what names the data, core-seconds of tests and of tuning, and what a step of each kind costs."""
+        self._digest, self._budget, self._tune_budget, self._of_steps = digest, budget, tune_budget, of_steps
+
+    def list_pending(self, done: Sequence[Trial], arms: Sequence[str], seeds: int) -> list[Trial]:
+        """The trials that can be run now and are not done: tuning first, then all arms of a seed before the next."""
+        known = {trial.key for trial in done}
+        # Fine-tuning begins with what contrast makes, at the rate that was chosen for it.
+        needed = dict.fromkeys([*arms, *(["contrast"] if set(arms) & set(FINETUNED) else [])])
+        tuning = [trial for arm in needed for trial in self._tune(done, arm)]
+        tests = [trial for seed in range(seeds) for arm in arms for trial in self._test(done, arm, seed)]
+        return [trial for trial in [*tuning, *tests] if trial.key not in known]
+
+    def choose_rate(self, done: Sequence[Trial], arm: str) -> float | None:
+        """The rate with the best validation, of equals the smallest; None while trials are missing."""
+        known = {trial.key: trial for trial in done}
+        tried = [known.get(trial.key) for trial in self._tune(done, arm)]
+        if not tried or None in tried:
+            return None
+        best = max(tried, key=lambda trial: (trial.score, -trial.rates[_part(arm)]))
+        return best.rates[_part(arm)]
+
+    def _tune(self, done: Sequence[Trial], arm: str) -> Iterator[Trial]:
+        if arm in UNTRAINED:
+            return
+        before = 0.0
+        if arm in FINETUNED and not (before := self.choose_rate(done, "contrast") or 0.0):
+            return
+        for rate in RATES if arm in OBJECTIVES else LABEL_RATES:
+            yield self._trial("tune", arm, 0, self._tune_budget, (rate, 0.0) if arm in OBJECTIVES else (before, rate))
+
+    def _test(self, done: Sequence[Trial], arm: str, seed: int) -> Iterator[Trial]:
+        if arm in UNTRAINED:
+            yield self._trial("test", arm, seed, 0.0, (0.0, 0.0))
+        elif rate := self.choose_rate(done, arm):
+            before = self.choose_rate(done, "contrast") if arm in FINETUNED else 0.0
+            rates = (rate, 0.0) if arm in OBJECTIVES else (before or 0.0, rate)
+            yield self._trial("test", arm, seed, self._budget, rates)
+
+    def _trial(self, purpose: str, arm: str, seed: int, budget: float, rates: tuple[float, float]) -> Trial:
+        return Trial(purpose, arm, seed, self._digest, budget, count_steps(arm, budget, self._of_steps), rates)
+
+
+def _part(arm: str) -> int:
+    """Of the two trainings that whose rate is chosen."""
+    return 0 if arm in OBJECTIVES else 1
 
 
 if __name__ == "__main__":

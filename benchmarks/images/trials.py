@@ -1,4 +1,4 @@
-"""A trial: one arm with one seed, trained for the same number of core-seconds as all others, judged on the test."""
+"""A trial: one arm with one seed, trained for a number of steps, judged on the test."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks import records
-from benchmarks.claims import RESULTS
+from benchmarks.claims import RESULTS, ROOT
+from benchmarks.images.costs import CLASSIFIER
 from benchmarks.images.datasets import LabelledImages
 from recsys_ssl.evaluation import probes
 from recsys_ssl.evaluation.probes import Labelled
 
 TRIALS = RESULTS / "images" / "trials.jsonl"
+WORK = ROOT / "build" / "images-study"
 OBJECTIVES = {
     "reconstruction": "reconstruction alone",
     "contrast": "contrast of clean views",
@@ -32,9 +34,17 @@ FINETUNED = {f"finetuned_{share}": f"contrast, then fine-tuned, {share}% of the 
 ARMS = {**UNTRAINED, **OBJECTIVES, **SUPERVISED, **FINETUNED}
 """Arm -> its name in tables. A fine-tuned arm spends half of its budget on pre-training."""
 
-SETTINGS: Mapping[str, Any] = {"batch_size": 128, "max_learning_rate": 1e-3, "vit": "mini", "patch": 7}
+SETTINGS: Mapping[str, Any] = {"batch_size": 256, "vit": "mini", "patch": 7}
 """Of all encoders, see `PretrainConfig`; size and channels are the data's."""
+RATES = (1e-3, 2e-3, 4e-3)
+"""Largest learning rates of pre-training, among which validation chooses for every objective."""
+LABEL_RATES = (5e-4, 1e-3, 2e-3)
+"""The same of training with labels."""
 _COMPONENTS, _NEIGHBOURS, _SHOTS = 64, 20, 10
+_TUNE_PROBE = 10_000
+"""Training vectors that the linear probe of tuning sees; that of the test sees all."""
+_VALIDATION = 10_000
+"""The last training images, in an order of the seed, on which learning rates are chosen."""
 
 
 @dataclass(frozen=True)
@@ -42,36 +52,43 @@ class Trial:
     """What was run, and what came out once it was.
 
     Attributes:
+        purpose: `tune` (trained without the validation images, judged on them) or `test`.
         data: hash of the data set.
-        budget: core-seconds of training.
-        probe_size: training records that probes see; they see the whole test.
+        budget: core-seconds of training, by the committed costs of a step.
+        steps: of pre-training and of training with labels, what the budget pays for.
+        rates: the largest learning rates of the same; 0 where nothing is trained.
         settings: of the encoder.
-        steps, core_seconds: what training took, pre-training and fine-tuning together.
         metrics: `accuracy` of a classifier; `linear`, `nearest` and `few_shot` of frozen vectors; 0 to 1.
         seconds: wall time of everything.
     """
 
+    purpose: str
     arm: str
     seed: int
     data: str
     budget: float
-    probe_size: int
+    steps: tuple[int, int]
+    rates: tuple[float, float]
     settings: Mapping[str, Any] = field(default_factory=lambda: dict(SETTINGS))
-    steps: int = 0
-    core_seconds: float = 0.0
     metrics: Mapping[str, float] | None = None
     seconds: float = 0.0
 
     @property
     def key(self) -> str:
         """Names the trial by what was run."""
-        facts = [self.arm, self.seed, self.data, self.budget, self.probe_size, dict(self.settings)]
-        return records.hash_facts(facts)
+        facts = [self.purpose, self.arm, self.seed, self.data, self.budget, self.steps, self.rates]
+        return records.hash_facts([*facts, dict(self.settings)])
+
+    @property
+    def score(self) -> float:
+        """What validation chooses by: of frozen vectors the linear probe."""
+        return self.metrics.get("linear", self.metrics.get("accuracy"))
 
     def describe(self) -> str:
         """One line for the terminal."""
         found = ", ".join(f"{name} {value:.4f}" for name, value in (self.metrics or {}).items())
-        return f"{self.arm} seed {self.seed}: {found}; {self.steps} steps, {self.core_seconds:.0f} core-seconds"
+        steps, rates = ("+".join(f"{part:g}" for part in parts) for parts in (self.steps, self.rates))
+        return f"{self.purpose} {self.arm} seed {self.seed} rate {rates}: {found}; {steps} steps, {self.seconds:.0f} s"
 
     def to_json(self) -> str:
         return records.to_line(self)
@@ -79,81 +96,139 @@ class Trial:
 
 def read_trials(path: Path = TRIALS) -> list[Trial]:
     """The trials of a file whose settings are still those of the study; none when there is no file."""
-    return records.read_lines(path, lambda facts: Trial(**facts) if facts["arm"] in ARMS else None)
+
+    def make(facts: Mapping[str, Any]) -> Trial | None:
+        pairs = {name: tuple(facts[name]) for name in ("steps", "rates")}
+        return Trial(**{**facts, **pairs}) if facts["arm"] in ARMS else None
+
+    return records.read_lines(path, make)
 
 
-def run_trial(trial: Trial, data: LabelledImages) -> Trial:
-    """Runs a trial and returns it with what came out."""
+def count_steps(arm: str, budget: float, costs: Mapping[str, float]) -> tuple[int, int]:
+    """What a budget of core-seconds pays for: steps of pre-training and steps with labels."""
+    if arm in UNTRAINED:
+        return 0, 0
+    if arm in OBJECTIVES:
+        return round(budget / costs[arm]), 0
+    if arm in SUPERVISED:
+        return 0, round(budget / costs[CLASSIFIER])
+    return round(budget / 2 / costs["contrast"]), round(budget / 2 / costs[CLASSIFIER])
+
+
+def run_trial(trial: Trial, data: LabelledImages, work: Path = WORK) -> Trial:
+    """Runs a trial and returns it with what came out.
+
+    Args:
+        work: receives the vectors of a test of frozen vectors, for further measures, and pre-trained weights, which
+            several arms begin with.
+    """
     import tf_keras as keras
 
     started = time.perf_counter()
-    arm, _, share = trial.arm.rpartition("_")
-    if arm in ("supervised", "finetuned"):
-        outcome = _run_classifier(trial, data, arm == "finetuned", int(share) / 100)
-    else:
-        outcome = _run_frozen(trial, data)
+    data = split(data, trial)
+    metrics = _judge_classifier(trial, data, work) if trial.steps[1] else _judge_frozen(trial, data, work)
     keras.backend.clear_session()
-    return dataclasses.replace(trial, **outcome, seconds=round(time.perf_counter() - started, 1))
+    rounded = {name: round(value, 6) for name, value in metrics.items()}
+    return dataclasses.replace(trial, metrics=rounded, seconds=round(time.perf_counter() - started, 1))
 
 
-def make_config(trial: Trial, data: LabelledImages, objective: str):
-    """The settings of a pre-training; garments and digits are upright, so no objective but the first version turns."""
+def split(data: LabelledImages, trial: Trial) -> LabelledImages:
+    """The data of a test as they are; of tuning, the last training images in the place of the test."""
+    if trial.purpose == "test":
+        return data
+    rows = np.random.default_rng(trial.seed).permutation(len(data.train_labels))
+    num = min(_VALIDATION, len(rows) // 5)
+    train, validation = np.sort(rows[:-num]), np.sort(rows[-num:])
+    images, labels = data.train_images, data.train_labels
+    return LabelledImages(images[train], labels[train], images[validation], labels[validation])
+
+
+def make_config(data: LabelledImages, objective: str, **settings: Any):
+    """The settings of a training; the learning rate ends at a hundredth of its largest."""
     from recsys_ssl.encoders.image.settings import PretrainConfig
 
     size, channels = data.train_images.shape[2:]
-    return PretrainConfig(seed=trial.seed, objective=objective, size=size, channels=channels, **trial.settings)
+    rate = settings.setdefault("max_learning_rate", RATES[0])
+    rates = {"init_learning_rate": rate / 10, "final_learning_rate": rate / 100}
+    return PretrainConfig(objective=objective, size=size, channels=channels, **rates, **{**SETTINGS, **settings})
 
 
-def _run_frozen(trial: Trial, data: LabelledImages) -> dict[str, Any]:
-    # TensorFlow is loaded for encoders only.
-    rows = np.random.default_rng(trial.seed).permutation(len(data.train_labels))[: trial.probe_size]
-    images = [data.train_images[rows], data.test_images]
-    facts: dict[str, Any] = {}
+def _config_of(trial: Trial, data: LabelledImages, objective: str, part: int):
+    """Of pre-training (part 0) or of training with labels (1)."""
+    rate = trial.rates[part] or RATES[0]
+    own = {**trial.settings, "seed": trial.seed, "steps": max(trial.steps[part], 1), "max_learning_rate": rate}
+    return make_config(data, objective, **own)
+
+
+def _judge_frozen(trial: Trial, data: LabelledImages, work: Path) -> dict[str, float]:
+    images = [data.train_images, data.test_images]
     if trial.arm in ("pixels", "pca"):
-        vectors = [part.reshape(len(part), -1) / 255.0 for part in images]
+        vectors = [part.reshape(len(part), -1).astype(np.float32) / 255.0 for part in images]
         if trial.arm == "pca":
             from sklearn.decomposition import PCA
 
-            fitted = PCA(min(_COMPONENTS, len(rows) - 1), random_state=trial.seed).fit(vectors[0])
+            fitted = PCA(min(_COMPONENTS, *vectors[0].shape), random_state=trial.seed).fit(vectors[0])
             vectors = [fitted.transform(part) for part in vectors]
     else:
+        # TensorFlow is loaded for encoders only.
         from benchmarks.images import training
 
-        config = make_config(trial, data, "contrast" if trial.arm == "random" else trial.arm)
-        if trial.arm == "random":
-            encoder = training.make_encoder(config)
-        else:
-            encoder, spent = training.pretrain(data.train_images, config, trial.budget)
-            facts = spent._asdict()
-        vectors = np.split(training.encode(encoder, np.concatenate(images)), [len(rows)])
-    train, test = Labelled(vectors[0], data.train_labels[rows]), Labelled(vectors[1], data.test_labels)
-    metrics = {
+        encoder = _pretrain(trial, data, "contrast" if trial.arm == "random" else trial.arm, work)
+        vectors = [training.encode(encoder, part) for part in images]
+    train, test = Labelled(vectors[0], data.train_labels), Labelled(vectors[1], data.test_labels)
+    if trial.purpose == "tune":
+        few = Labelled(*(part[:_TUNE_PROBE] for part in train))
+        return {"linear": probes.linear(few, test, [trial.seed]).mean}
+    _keep_vectors(trial, vectors, data, work)
+    return {
         "linear": probes.linear(train, test, [trial.seed]).mean,
-        "nearest": probes.nearest(train, test, min(_NEIGHBOURS, len(rows))),
-        "few_shot": probes.few_shot(train, test, _SHOTS, [trial.seed]).mean,
+        "nearest": probes.nearest(train, test, min(_NEIGHBOURS, len(train.labels))),
+        "few_shot": probes.few_shot(train, test, _SHOTS).mean,
     }
-    return {**facts, "metrics": {name: round(value, 6) for name, value in metrics.items()}}
 
 
-def _run_classifier(trial: Trial, data: LabelledImages, is_pretrained: bool, share: float) -> dict[str, Any]:
+def _keep_vectors(trial: Trial, vectors: list[np.ndarray], data: LabelledImages, work: Path) -> None:
+    """float16, as VECTORS/BUDGET/ARM-SEED.npz."""
+    path = work / "vectors" / f"{trial.budget:g}" / f"{trial.arm}-{trial.seed}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    train, test = (part.astype(np.float16) for part in vectors)
+    np.savez(path, train=train, train_labels=data.train_labels, test=test, test_labels=data.test_labels)
+
+
+def _pretrain(trial: Trial, data: LabelledImages, objective: str, work: Path):
+    """The encoder after the trial's steps of pre-training, from its weights where another trial left them."""
     from benchmarks.images import training
 
-    config = make_config(trial, data, "contrast")
-    rows = draw_labelled(data.train_labels, share, trial.seed)
-    steps, core_seconds, left = 0, 0.0, trial.budget
-    if is_pretrained:
-        encoder, spent = training.pretrain(data.train_images, config, trial.budget / 2)
-        steps, core_seconds, left = spent.steps, spent.core_seconds, trial.budget / 2
-    else:
+    steps = trial.steps[0]
+    config = _config_of(trial, data, objective, 0)
+    if not steps:
+        return training.make_encoder(config)
+    facts = [objective, trial.purpose, trial.seed, trial.data, steps, trial.rates[0], dict(trial.settings)]
+    path = work / "weights" / f"{records.hash_facts(facts)}.npz"
+    if path.exists():
         encoder = training.make_encoder(config)
-    images, labels = data.train_images[rows], data.train_labels[rows]
-    classify, spent = training.train_classifier(encoder, images, labels, config, left)
-    accuracy = float((classify(data.test_images) == data.test_labels).mean())
-    return {
-        "steps": steps + spent.steps,
-        "core_seconds": round(core_seconds + spent.core_seconds, 2),
-        "metrics": {"accuracy": round(accuracy, 6)},
-    }
+        with np.load(path) as stored:
+            encoder.set_weights([stored[name] for name in stored.files])
+        return encoder
+    encoder, take = training.make_pretraining(data.train_images, config)
+    for step in range(steps):
+        take(step)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, *encoder.get_weights())
+    return encoder
+
+
+def _judge_classifier(trial: Trial, data: LabelledImages, work: Path) -> dict[str, float]:
+    from benchmarks.images import training
+
+    arm, _, share = trial.arm.rpartition("_")
+    rows = draw_labelled(data.train_labels, int(share) / 100, trial.seed)
+    encoder = _pretrain(trial, data, "contrast", work)
+    config = _config_of(trial, data, "contrast", 1)
+    classifier = training.Classifier(encoder, data.train_images[rows], data.train_labels[rows], config)
+    for step in range(trial.steps[1]):
+        classifier.take(step)
+    return {"accuracy": float((classifier.classify(data.test_images) == data.test_labels).mean())}
 
 
 def draw_labelled(labels: np.ndarray, share: float, seed: int) -> np.ndarray:

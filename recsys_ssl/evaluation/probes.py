@@ -46,7 +46,11 @@ class Accuracy(NamedTuple):
 
 
 def linear(
-    train: Labelled, test: Labelled, seeds: Sequence[int] = (0, 1, 2), penalties: Sequence[float] = PENALTIES
+    train: Labelled,
+    test: Labelled,
+    seeds: Sequence[int] = (0, 1, 2),
+    penalties: Sequence[float] = PENALTIES,
+    choose_among: int = 10_000,
 ) -> Accuracy:
     """Accuracy of logistic regression on vectors that are standardised by the training records.
 
@@ -55,6 +59,8 @@ def linear(
 
     Args:
         train, test: of the same dim; `test` may have classes of `train` only.
+        choose_among: of more training records than these, C is chosen with so many, which the seed draws too: it
+            costs several fits.
 
     Raises:
         ValueError: there are no records, vectors are not finite or do not fit, or a class of `train` has a single one.
@@ -65,7 +71,8 @@ def linear(
         raise ValueError("each class must have two records or more to train on. Received: one. Use few_shot instead.")
 
     def judge(seed: int) -> float:
-        fitted, held_out = _split(train, seed)
+        few = _split(train, seed, choose_among)[1] if len(train.labels) > choose_among else train
+        fitted, held_out = _split(few, seed)
         found = {penalty: _score(_regression(penalty), fitted, held_out) for penalty in sorted(penalties)}
         return _score(_regression(max(found, key=lambda penalty: found[penalty])), train, test)
 
@@ -144,10 +151,10 @@ def _score(model, train: Labelled, test: Labelled) -> float:
     return float(accuracy_score(test.labels, model.predict(test.vectors)))
 
 
-def _split(records: Labelled, seed: int) -> tuple[Labelled, Labelled]:
-    """Four fifths and a fifth; a class with few records has at least one in the fifth where that is possible."""
+def _split(records: Labelled, seed: int, size: int = 0) -> tuple[Labelled, Labelled]:
+    """The others, and `size` records or a fifth; a class with few has at least one among these where that can be."""
     num_classes = len(np.unique(records.labels))
-    size = max(num_classes, round(_VALIDATION_SHARE * len(records.labels)))
+    size = size or max(num_classes, round(_VALIDATION_SHARE * len(records.labels)))
     rows = np.arange(len(records.labels))
     parts = train_test_split(rows, test_size=size, random_state=seed, stratify=records.labels)
     first, second = (Labelled(records.vectors[part], records.labels[part]) for part in parts)
