@@ -14,9 +14,9 @@ from scipy.stats import rankdata
 
 NUM_FOLDS = 5
 NUM_FACTORS = 24
-PENALTIES = tuple(float(penalty) for penalty in np.logspace(1, 6, 11))
+PENALTIES = tuple(float(penalty) for penalty in np.logspace(2, 5, 7))
 """Of the ridge regression on standardised vectors; validation chooses."""
-SCALES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+SCALES = (0.0, 0.1, 0.2, 0.4)
 """Of the second of two blocks of a vector, once both are standardised; validation chooses, and 0 leaves it out."""
 
 
