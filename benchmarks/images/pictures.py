@@ -2,9 +2,9 @@
 
     python -m benchmarks.images.pictures --data DIR --weights FILE --reconstruction-weights FILE
 
-DIR holds the IDX files of Fashion-MNIST (MIT licence), see `run.py`, and FILE the weights of an encoder of its size that
-the study left in `build/images-study/weights`, of any objective. The study keeps no heads: that of the reconstructions
-is trained here, on the encoder as it is, which takes some twenty core-seconds.
+DIR holds the IDX files of Fashion-MNIST (MIT licence), see `run.py`, and FILE the weights of an encoder of its size, of
+any objective, that the study left in `build/images-study/weights`. The study keeps no heads: that of the
+reconstructions is trained here, on the encoder as it is.
 """
 
 from __future__ import annotations

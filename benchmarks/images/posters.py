@@ -7,8 +7,8 @@
 Of five groups of films each is held out once. Users are 24 factors of their ratings of the others, a ridge regression
 tells a film's factors from its vector, and the figure is the mean over users of the AUC of the held-out films: whether
 they rated them. Its penalty, and how much of the image goes beside genre and year, are chosen on another group. An
-encoder is pre-trained on all posters, without any rating. Trials stand in `benchmarks/results/images/posters.jsonl`, and
-one that does is not run again; the vectors of encoders stay in `build/posters`.
+encoder is pre-trained on all posters, without any rating. A trial that stands in
+`benchmarks/results/images/posters.jsonl` is not run again; the vectors of encoders stay in `build/posters`.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ import numpy as np
 
 from benchmarks import records
 from benchmarks.claims import RESULTS, ROOT, record
-from benchmarks.evidence.cells import grid
 from benchmarks.images.cold_items import NUM_FOLDS, judge, make_folds
 from benchmarks.images.films import Films, read_films
+from benchmarks.images.measured import POSTERS, render_posters
 from recsys_ssl.artifacts import write_text
 from recsys_ssl.evaluation.crossed import interval_over_seeds
 
@@ -48,8 +48,8 @@ class Arm:
 
     Attributes:
         label: its name in tables.
-        known: what of `Films` it reads besides an encoder's vectors, or in their place; `roots` of the shares of colours
-            are Hellinger's.
+        known: what of `Films` it reads besides an encoder's vectors, or in their place; the `roots` of shares are
+            Hellinger's.
         encoder: settings of a pre-training, see `PretrainConfig`; none at all: no encoder.
     """
 
@@ -132,9 +132,9 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> int
                 print(f"{arm} seed {seed}: {np.mean(done.test):.4f}, {done.seconds:.0f} s of CPU", flush=True)
     trials = [trial for trial in read_trials(path) if trial.data == films.digest]
     found = summarise(trials)
-    write_text(results / "images" / "posters.json", json.dumps(found, indent=1) + "\n")
+    write_text(results / "images" / POSTERS, json.dumps(found, indent=1) + "\n")
     claim(found, results)
-    print(render(found))
+    print(render_posters(found))
     return 0
 
 
@@ -263,16 +263,6 @@ def claim(found: Mapping[str, Any], results: Path) -> None:
         seconds=found["seconds"],
         results=results,
     )
-
-
-def render(found: Mapping[str, Any]) -> str:
-    """The figures as a Markdown table."""
-    cells = []
-    for row in found["rows"]:
-        name = f"**{row['label']}**" if row["arm"] == found["chosen"] else row["label"]
-        gain = "{:+.3f} ({:+.3f} to {:+.3f})".format(*row["gain"]) if "gain" in row else ""
-        cells.append([name, f"{row['validation']:.3f}", "{:.3f} ({:.3f} to {:.3f})".format(*row["test"]), gain])
-    return grid(["What is known of a film", "Validation", "AUC", "Over the bar"], cells, left=1)
 
 
 if __name__ == "__main__":

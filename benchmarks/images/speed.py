@@ -27,8 +27,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from benchmarks.claims import RESULTS, describe_commit, describe_hardware, record
-from benchmarks.evidence.cells import grid
 from benchmarks.evidence.step_cost import compare_times
+from benchmarks.images.measured import SPEED, render_speed
 from benchmarks.workers import start_worker, time_in_turns, worker_command
 from recsys_ssl.encoders.image.encoder import ImageEncoder
 from recsys_ssl.encoders.image.settings import ViTConfig
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> Non
         "hardware": describe_hardware(),
         "commit": describe_commit(),
     }
-    path = results / "images" / "speed.json"
+    path = results / "images" / SPEED
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     worst = min(rows, key=lambda row: row["ratio"])
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> Non
         seconds=found["seconds"],
         results=results,
     )
-    print(render(found))
+    print(render_speed(found))
 
 
 def measure(name: str, batch_size: int, rounds: int, python: Path = PYTHON) -> dict[str, Any]:
@@ -143,22 +143,6 @@ class Trainer:
         for _ in range(steps):
             self._step(*self._batch)
         return time.process_time() - started
-
-
-def render(found: Mapping[str, Any]) -> str:
-    """The figures as a Markdown table."""
-    rows = []
-    for row in found["rows"]:
-        sizes, (low, high) = row["sizes"], row["interval"]
-        net = (
-            f"{sizes['size']} x {sizes['size']} x {sizes['channels']}, patches of {sizes['patch']}, "
-            f"{sizes['depth']} blocks of {sizes['dim']} ({row['weights'] / 1e6:.2f} M weights)"
-        )
-        rates = [f"{row['rates'][arm]:,.0f}" for arm in ("ours", "timm")]
-        rows.append([net, *rates, f"{row['ratio']:.2f} ({low:.2f} to {high:.2f})"])
-    head = ["Net", "Here, images/s", "timm, images/s", "Ratio (95% interval)"]
-    where = f"One core, batches of {found['batch_size']}, {found['rounds']} rounds in turn. {found['hardware']}."
-    return f"{grid(head, rows, left=1)}\n\n{where}"
 
 
 if __name__ == "__main__":
