@@ -12,8 +12,8 @@ from benchmarks.workers import time_in_turns, worker_command
 from recsys_ssl.encoders.image.settings import ViTConfig
 
 SIZES = ViTConfig(size=4, channels=1, patch=2, dim=8, depth=1, num_heads=2, dropout=0.0)
-# Patches and their bias; a token; positions of five; in the block two norms, qkv, out and the perceptron; the last norm;
-# the head of ten classes.
+# Patches and their bias; a token; positions of five; in the block two norms, qkv, out and the perceptron; the last
+# norm; the head of ten classes.
 WEIGHTS = (4 * 8 + 8) + 8 + 5 * 8 + (2 * 16 + 8 * 24 + 24 + 8 * 8 + 8 + 8 * 32 + 32 + 32 * 8 + 8) + 16 + (16 * 10 + 10)
 
 

@@ -53,7 +53,7 @@ def test_weights_with_a_rotation_token_lose_it():
 
 def test_the_head_learns_and_the_encoder_stays(data):
     config = PretrainConfig(objective="reconstruction", dropout=0.0, **TINY)
-    weights = make_encoder(PretrainConfig(objective="reconstruction", **{**TINY}, seed=5)).get_weights()
+    weights = make_encoder(PretrainConfig(objective="reconstruction", **TINY, seed=5)).get_weights()
     model = pictures.train_head(data, config, weights)
     for given, kept in zip(weights, model.encoder.get_weights(), strict=True):
         np.testing.assert_array_equal(given, kept)

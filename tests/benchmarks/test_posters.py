@@ -25,7 +25,8 @@ def encode(colour, size=(6, 9)):
 def directory(tmp_path):
     """Four films, of which one has no poster, and three users."""
     (tmp_path / "films.csv").write_text(
-        'film,title,year,genres,poster\n10,A,1995,Comedy|War,10.png\n20,B,1972,War,20.png\n30,C,,,\n40,"D, E",1931,,40.png\n'
+        "film,title,year,genres,poster\n"
+        '10,A,1995,Comedy|War,10.png\n20,B,1972,War,20.png\n30,C,,,\n40,"D, E",1931,,40.png\n'
     )
     (tmp_path / "ratings.csv").write_text("user,film,rating\n5,20,1\n7,10,5\n7,30,4\n9,40,2\n9,10,3\n")
     with tarfile.open(tmp_path / "posters.tar", "w") as archive:
