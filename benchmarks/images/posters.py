@@ -38,7 +38,7 @@ COMMAND = "python -m benchmarks.images.posters"
 DATA, WORK = ROOT / "build" / "data" / "movielens-100k-posters", ROOT / "build" / "posters"
 SIZE, SEEDS = 32, 3
 
-_PRETRAINING = {"batch_size": 128, "patch": 8, "steps": 600, "max_learning_rate": 1e-3}
+_PRETRAINING = {"batch_size": 128, "patch": 8, "steps": 300, "max_learning_rate": 1e-3}
 _COLOURS_KEPT = {"brightness": 0.1, "contrast": 0.1, "colour": 0.0}
 
 
