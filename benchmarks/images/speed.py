@@ -41,26 +41,30 @@ NETS: Mapping[str, tuple[ViTConfig, int]] = {
     "tiny": (ViTConfig(size=32, channels=3, patch=8, dim=192, depth=12, num_heads=3, dropout=0.0), 2),
 }
 """Name of a net -> its sizes, and the steps of a round."""
+_DEFAULTS = {"batch-size": 128, "rounds": 12}
 _NUM_CLASSES = 10
 _LEARNING_RATE = 1e-3
 
 
 def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--batch-size", type=int, default=_DEFAULTS["batch-size"])
+    parser.add_argument("--rounds", type=int, default=_DEFAULTS["rounds"])
     parser.add_argument("--python", type=Path, default=PYTHON, help="interpreter that has timm")
     options = parser.parse_args(arguments)
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
     started = time.monotonic()
+    sizes = {"batch-size": options.batch_size, "rounds": options.rounds}
+    changed = [f"--{name} {size}" for name, size in sizes.items() if size != _DEFAULTS[name]]
+    command = " ".join([COMMAND, *changed])
     rows = [measure(name, options.batch_size, options.rounds, options.python) for name in NETS]
     found = {
         "batch_size": options.batch_size,
         "rounds": options.rounds,
         "rows": rows,
-        "command": COMMAND,
+        "command": command,
         "seconds": round(time.monotonic() - started, 1),
         "hardware": describe_hardware(),
         "commit": describe_commit(),
@@ -77,7 +81,7 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> Non
         value=worst["ratio"],
         interval=tuple(worst["interval"]),
         unit="x",
-        command=COMMAND,
+        command=command,
         seconds=found["seconds"],
         results=results,
     )

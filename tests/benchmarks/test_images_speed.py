@@ -50,6 +50,7 @@ def test_the_claim_is_the_ratio_of_rates(tmp_path, small, capsys):
     assert row["ratio"] > 1000  # a step of the small net takes no second
     (claim,) = load(tmp_path / "images.json")
     assert (claim.id, claim.value, claim.interval) == ("train_rate_vs_timm", row["ratio"], tuple(row["interval"]))
+    assert claim.command == f"{speed.COMMAND} --batch-size 6 --rounds 3"
     assert "4 x 4 x 1, patches of 2, 1 blocks of 8" in measured.render_speed(found)
 
 
