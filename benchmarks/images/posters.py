@@ -111,7 +111,8 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> int
     parser.add_argument("--seeds", type=int, default=SEEDS, help="of pre-training")
     parser.add_argument("--work", type=Path, default=WORK, help="receives vectors")
     options = parser.parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for name, value in (("CPP_MIN_LOG_LEVEL", "3"), ("NUM_INTRAOP_THREADS", "1"), ("NUM_INTEROP_THREADS", "1")):
+        os.environ.setdefault(f"TF_{name}", value)
     try:
         films = read_films(options.data, SIZE)
     except (ValueError, OSError) as error:
@@ -181,13 +182,9 @@ def read_vectors(trial: Trial, films: Films, work: Path) -> np.ndarray:
     if path.exists():
         return np.load(path)
     # TensorFlow is loaded for encoders only.
-    import tensorflow as tf
-
     from benchmarks.images import training
     from recsys_ssl.encoders.image.settings import PretrainConfig
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
     steps = trial.settings["steps"]
     own = {**trial.settings, "steps": max(steps, 1), "seed": trial.seed}
     config = PretrainConfig(size=SIZE, channels=3, **own)

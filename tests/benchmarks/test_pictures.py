@@ -63,9 +63,11 @@ def test_the_head_learns_and_the_encoder_stays(data):
 
 
 def test_pictures_are_small_files(data, tmp_path, capsys):
-    pictures.save(pictures.draw_views(data, data.test_images[:4]), tmp_path / "views.png")
+    shown = np.random.default_rng(0).integers(0, 256, [4, 14, 14, 1]).astype(np.uint8)  # of whole patches
+    picture = pictures.draw_views(data._replace(train_images=shown), shown)
+    pictures.save(picture, tmp_path / "views.png")
     with Image.open(tmp_path / "views.png") as image:
-        assert (image.mode, image.size) == ("L", (4 * 28, 5 * 28))
+        assert (image.mode, image.size) == ("L", (4 * 32, 5 * 32))
     assert "views.png: " in capsys.readouterr().out
 
 
