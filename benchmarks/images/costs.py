@@ -31,7 +31,9 @@ def measure(data: LabelledImages, kinds: tuple[str, ...], path: Path = COSTS) ->
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))["core_seconds_per_step"]
         if set(found) != set(kinds):
-            raise ValueError(f"{path} must have the costs of {', '.join(kinds)}. Received: {', '.join(found)}. Remove it.")
+            raise ValueError(
+                f"{path} must have the costs of {', '.join(kinds)}. Received: {', '.join(found)}. Remove it."
+            )
         return found
     from benchmarks.images import training
     from benchmarks.images.trials import make_config

@@ -40,6 +40,8 @@ RATES = (1e-3, 2e-3, 4e-3)
 """Largest learning rates of pre-training, among which validation chooses for every objective."""
 LABEL_RATES = (5e-4, 1e-3, 2e-3)
 """The same of training with labels."""
+BUDGET, TUNE_BUDGET = 240.0, 60.0
+"""Core-seconds of training of a test and of a trial that chooses a learning rate."""
 _COMPONENTS, _NEIGHBOURS, _SHOTS = 64, 20, 10
 _TUNE_PROBE = 10_000
 """Training vectors that the linear probe of tuning sees; that of the test sees all."""
@@ -221,8 +223,8 @@ def _pretrain(trial: Trial, data: LabelledImages, objective: str, work: Path):
 def _judge_classifier(trial: Trial, data: LabelledImages, work: Path) -> dict[str, float]:
     from benchmarks.images import training
 
-    arm, _, share = trial.arm.rpartition("_")
-    rows = draw_labelled(data.train_labels, int(share) / 100, trial.seed)
+    share = int(trial.arm.rpartition("_")[2]) / 100
+    rows = draw_labelled(data.train_labels, share, trial.seed)
     encoder = _pretrain(trial, data, "contrast", work)
     config = _config_of(trial, data, "contrast", 1)
     classifier = training.Classifier(encoder, data.train_images[rows], data.train_labels[rows], config)
