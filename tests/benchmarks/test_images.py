@@ -194,7 +194,7 @@ def test_a_trial_of_an_arm_that_is_gone_is_left_out(tmp_path):
 def made_trial(arm, seed, **metrics):
     trained = arm not in UNTRAINED
     steps = (60_000 // 256 * trained, 0)
-    return Trial("test", arm, seed, "abc", 240.0 * trained, steps, (1e-3, 0.0), metrics=metrics, seconds=10.0)
+    return Trial("test", arm, seed, "abc", 180.0 * trained, steps, (1e-3, 0.0), metrics=metrics, seconds=10.0)
 
 
 def test_tables_and_claims_are_those_of_the_trials(tmp_path, monkeypatch, capsys):
@@ -214,7 +214,7 @@ def test_tables_and_claims_are_those_of_the_trials(tmp_path, monkeypatch, capsys
     assert tables.main([], tmp_path) == 0
     text = page.read_text()
     # t of 2 degrees of freedom is 4.3027: 0.01 * 4.3027 / sqrt(3) = 0.0248.
-    assert "| contrast of clean views | 240 | 1.0 | 3 | **87.00 ± 2.48** | 80.00 | **70.00** |" in text
+    assert "| contrast of clean views | 180 | 1.0 | 3 | **87.00 ± 2.48** | 80.00 | **70.00** |" in text
     assert "| pixels | – | – | 3 | 84.00 | **85.00** | 69.00 |" in text
     # Differences of 5, 4 and 6 points.
     assert "| 1% | 71.00 ± 2.48 | 76.00 ± 4.30 | +5.00 (+2.52 to +7.48) | 3 |" in text
