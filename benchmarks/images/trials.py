@@ -40,7 +40,7 @@ RATES = (1e-3, 2e-3, 4e-3)
 """Largest learning rates of pre-training, among which validation chooses for every objective."""
 LABEL_RATES = (5e-4, 1e-3, 2e-3)
 """The same of training with labels."""
-BUDGET, TUNE_BUDGET = 180.0, 60.0
+BUDGET, TUNE_BUDGET = 150.0, 40.0
 """Core-seconds of training of a test and of a trial that chooses a learning rate."""
 _COMPONENTS, _NEIGHBOURS, _SHOTS = 64, 20, 10
 _TUNE_PROBE = 10_000

@@ -1,8 +1,10 @@
 """The study of images on made ones: files, labels that are drawn, budgets, rates that are chosen, trials and tables."""
 
+import contextlib
 import dataclasses
 import gzip
 import struct
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from benchmarks.images import costs, run, tables, trials
 from benchmarks.images.datasets import FILES, read_labelled
 from benchmarks.images.trials import (
     ARMS,
+    BUDGET,
     FINETUNED,
     LABEL_RATES,
     OBJECTIVES,
@@ -145,12 +148,25 @@ def test_validation_images_are_not_trained_on(directory):
     assert seen | held_out == {image.tobytes() for image in data.train_images}
 
 
+class Here(contextlib.nullcontext):
+    """A pool that works in this process."""
+
+    def __init__(self, *_):
+        super().__init__(self)
+
+    def apply(self, function, arguments):
+        return function(*arguments)
+
+
 def test_costs_are_measured_once(directory, tmp_path, monkeypatch):
     monkeypatch.setattr(trials, "SETTINGS", TINY)
     data, path = read_labelled(directory), tmp_path / "costs.json"
-    found = costs.measure(data, ("contrast", costs.CLASSIFIER), path)
+    monkeypatch.setattr(costs, "_ROUNDS", 1)
+    kinds = ("contrast", costs.CLASSIFIER)
+    monkeypatch.setattr(costs, "multiprocessing", SimpleNamespace(get_context=lambda _: SimpleNamespace(Pool=Here)))
+    found = costs.measure(data, kinds, path)
     assert found["contrast"] > found[costs.CLASSIFIER] / 2 > 0
-    assert costs.measure(data, ("contrast", costs.CLASSIFIER), path) == found
+    assert costs.measure(data, kinds, path) == found
     with pytest.raises(ValueError, match="must have the costs of v1. Received: contrast, classifier"):
         costs.measure(data, ("v1",), path)
 
@@ -194,7 +210,7 @@ def test_a_trial_of_an_arm_that_is_gone_is_left_out(tmp_path):
 def made_trial(arm, seed, **metrics):
     trained = arm not in UNTRAINED
     steps = (60_000 // 256 * trained, 0)
-    return Trial("test", arm, seed, "abc", 180.0 * trained, steps, (1e-3, 0.0), metrics=metrics, seconds=10.0)
+    return Trial("test", arm, seed, "abc", BUDGET * trained, steps, (1e-3, 0.0), metrics=metrics, seconds=10.0)
 
 
 def test_tables_and_claims_are_those_of_the_trials(tmp_path, monkeypatch, capsys):
@@ -214,7 +230,7 @@ def test_tables_and_claims_are_those_of_the_trials(tmp_path, monkeypatch, capsys
     assert tables.main([], tmp_path) == 0
     text = page.read_text()
     # t of 2 degrees of freedom is 4.3027: 0.01 * 4.3027 / sqrt(3) = 0.0248.
-    assert "| contrast of clean views | 180 | 1.0 | 3 | **87.00 ± 2.48** | 80.00 | **70.00** |" in text
+    assert "| contrast of clean views | 150 | 1.0 | 3 | **87.00 ± 2.48** | 80.00 | **70.00** |" in text
     assert "| pixels | – | – | 3 | 84.00 | **85.00** | 69.00 |" in text
     # Differences of 5, 4 and 6 points.
     assert "| 1% | 71.00 ± 2.48 | 76.00 ± 4.30 | +5.00 (+2.52 to +7.48) | 3 |" in text
