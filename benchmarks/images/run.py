@@ -1,7 +1,7 @@
 """Runs the trials of the study of images: every arm trains for the same cost.
 
     python -m benchmarks.images.run --data DIR                                          everything that is missing
-    python -m benchmarks.images.run --data DIR --budget-core-seconds 720 --arms contrast
+    python -m benchmarks.images.run --data DIR --budget-core-seconds 450 --arms contrast
 
 DIR holds the IDX files of Fashion-MNIST, as Debian has them: `apt-get download dataset-fashion-mnist`, then `dpkg -x`.
 Learning rates are chosen on validation, three values for every arm, by short trials with one seed; the test is then

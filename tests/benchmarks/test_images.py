@@ -230,7 +230,7 @@ def test_tables_and_claims_are_those_of_the_trials(tmp_path, monkeypatch, capsys
     assert tables.main([], tmp_path) == 0
     text = page.read_text()
     # t of 2 degrees of freedom is 4.3027: 0.01 * 4.3027 / sqrt(3) = 0.0248.
-    assert "| contrast of clean views | 150 | 1.0 | 3 | **87.00 ± 2.48** | 80.00 | **70.00** |" in text
+    assert "| contrast of clean views | 120 | 1.0 | 3 | **87.00 ± 2.48** | 80.00 | **70.00** |" in text
     assert "| pixels | – | – | 3 | 84.00 | **85.00** | 69.00 |" in text
     # Differences of 5, 4 and 6 points.
     assert "| 1% | 71.00 ± 2.48 | 76.00 ± 4.30 | +5.00 (+2.52 to +7.48) | 3 |" in text
