@@ -18,7 +18,8 @@ from benchmarks import pages
 from benchmarks.claims import ROOT, Claim, load
 from benchmarks.compounds import tables as compounds
 from benchmarks.evidence import tables as evidence
-from benchmarks.images import measured as images
+from benchmarks.images import measured
+from benchmarks.images import tables as images
 from benchmarks.molecules import tables as molecules
 
 
@@ -45,7 +46,8 @@ KINDS: Mapping[str, Callable[[Path, bool], list[str]]] = {
     "compounds": compounds.fill_pages,
     "molecules": molecules.fill_pages,
     "evidence": evidence.fill_pages,
-    "vit": images.fill_pages,
+    "images": images.fill_pages,
+    "vit": measured.fill_pages,
     "table": fill_pages,
 }
 """The word in the markers -> what fills the pages of a repository and returns the stale ones."""

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--reconstruction-weights", type=Path, help="of the encoder below the reconstructions; --weights"
     )
-    parser.add_argument("--steps", type=int, default=200, help="of training the head of the reconstructions")
+    parser.add_argument("--steps", type=int, default=1000, help="of training the head of the reconstructions")
     parser.add_argument("--to", type=Path, default=ROOT / "docs" / "images")
     options = parser.parse_args(arguments)
     try:

@@ -1,12 +1,12 @@
 """Runs the trials of the study of images: every arm trains for the same cost.
 
     python -m benchmarks.images.run --data DIR                                          everything that is missing
-    python -m benchmarks.images.run --data DIR --budget-core-seconds 1200 --arms contrast
+    python -m benchmarks.images.run --data DIR --budget-core-seconds 450 --arms contrast
 
 DIR holds the IDX files of Fashion-MNIST, as Debian has them: `apt-get download dataset-fashion-mnist`, then `dpkg -x`.
-Learning rates are chosen on validation, three values for every arm, by short trials with one seed; the test is then read
-once for each seed. A trial that stands in `benchmarks/results/images/trials.jsonl` is not run again. Two processes of
-one thread each; all arms take some three hours of one core.
+Learning rates are chosen on validation, three values for every arm, by short trials with one seed; the test is then
+read once for each seed. A trial that stands in `benchmarks/results/images/trials.jsonl` is not run again. Two
+processes of one thread each; all arms take some three hours of one core.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from pathlib import Path
 
 from benchmarks.evidence.run import run_all
 from benchmarks.images import costs
-from benchmarks.images.datasets import LabelledImages, read_labelled
+from benchmarks.images.datasets import read_labelled
 from benchmarks.images.trials import (
     ARMS,
+    BUDGET,
     FINETUNED,
     LABEL_RATES,
     OBJECTIVES,
     RATES,
     TRIALS,
+    TUNE_BUDGET,
     UNTRAINED,
     WORK,
     Trial,
@@ -37,8 +39,6 @@ from benchmarks.images.trials import (
 )
 
 SEEDS = 3
-BUDGET, TUNE_BUDGET = 240.0, 60.0
-"""Core-seconds of training of a test and of a trial that chooses a learning rate."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -40,9 +40,12 @@ RATES = (1e-3, 2e-3, 4e-3)
 """Largest learning rates of pre-training, among which validation chooses for every objective."""
 LABEL_RATES = (5e-4, 1e-3, 2e-3)
 """The same of training with labels."""
+BUDGET, TUNE_BUDGET = 120.0, 40.0
+"""Core-seconds of training of a test and of a trial that chooses a learning rate."""
 _COMPONENTS, _NEIGHBOURS, _SHOTS = 64, 20, 10
-_TUNE_PROBE = 10_000
-"""Training vectors that the linear probe of tuning sees; that of the test sees all."""
+_TUNE_PROBE, _CHOOSE = 10_000, 5000
+"""Training vectors that the linear probe of tuning sees, and those on which that of the test, which sees all, chooses
+its penalty."""
 _VALIDATION = 10_000
 """The last training images, in an order of the seed, on which learning rates are chosen."""
 
@@ -181,7 +184,7 @@ def _judge_frozen(trial: Trial, data: LabelledImages, work: Path) -> dict[str, f
         return {"linear": probes.linear(few, test, [trial.seed]).mean}
     _keep_vectors(trial, vectors, data, work)
     return {
-        "linear": probes.linear(train, test, [trial.seed]).mean,
+        "linear": probes.linear(train, test, [trial.seed], choose_among=_CHOOSE).mean,
         "nearest": probes.nearest(train, test, min(_NEIGHBOURS, len(train.labels))),
         "few_shot": probes.few_shot(train, test, _SHOTS).mean,
     }
@@ -221,8 +224,8 @@ def _pretrain(trial: Trial, data: LabelledImages, objective: str, work: Path):
 def _judge_classifier(trial: Trial, data: LabelledImages, work: Path) -> dict[str, float]:
     from benchmarks.images import training
 
-    arm, _, share = trial.arm.rpartition("_")
-    rows = draw_labelled(data.train_labels, int(share) / 100, trial.seed)
+    share = int(trial.arm.rpartition("_")[2]) / 100
+    rows = draw_labelled(data.train_labels, share, trial.seed)
     encoder = _pretrain(trial, data, "contrast", work)
     config = _config_of(trial, data, "contrast", 1)
     classifier = training.Classifier(encoder, data.train_images[rows], data.train_labels[rows], config)

@@ -1,25 +1,35 @@
-"""The study of images on made ones: files, labels that are drawn, budgets, and trials that are not run twice."""
+"""The study of images on made ones: files, labels that are drawn, budgets, rates that are chosen, trials and tables."""
 
+import contextlib
+import dataclasses
 import gzip
 import struct
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from benchmarks.images import run, trials
+from benchmarks.claims import load
+from benchmarks.images import costs, run, tables, trials
 from benchmarks.images.datasets import FILES, read_labelled
 from benchmarks.images.trials import (
     ARMS,
+    BUDGET,
     FINETUNED,
+    LABEL_RATES,
     OBJECTIVES,
+    RATES,
     SUPERVISED,
     UNTRAINED,
     Trial,
+    count_steps,
     draw_labelled,
     read_trials,
+    run_trial,
+    split,
 )
 
-TINY = {"batch_size": 8, "max_learning_rate": 1e-3, "vit": "mini", "patch": 4, "dim": 8, "depth": 1, "num_heads": 2}
+TINY = {"batch_size": 8, "vit": "mini", "patch": 4, "dim": 8, "depth": 1, "num_heads": 2}
 
 
 def write_idx(path, array, pack=False):
@@ -83,51 +93,157 @@ def test_a_share_of_each_class_is_drawn_by_the_seed():
     np.testing.assert_array_equal(draw_labelled(labels, 1.0, 1), np.arange(153))
 
 
-def test_a_trial_is_named_by_what_was_run(directory):
+COSTS = {"reconstruction": 0.25, "contrast": 0.5, "v1": 0.6, "momentum": 0.8, "classifier": 0.2}
+
+
+def score(trial, value):
+    name = "accuracy" if trial.steps[1] else "linear"
+    return dataclasses.replace(trial, metrics={name: value})
+
+
+def test_a_budget_pays_for_steps_by_their_costs():
+    arms = ("pixels", "contrast", "momentum", "supervised_1", "finetuned_1")
+    assert [count_steps(arm, 12.0, COSTS) for arm in arms] == [(0, 0), (24, 0), (15, 0), (0, 60), (12, 30)]
+
+
+def test_rates_are_chosen_on_validation_before_the_test(directory):
     data = read_labelled(directory)
-    planned = run.list_pending([], list(ARMS), 2, 60.0, 50, data)
-    assert len({trial.key for trial in planned}) == 2 * len(ARMS) == 2 * 13
-    assert [trial.arm for trial in planned[:13]] == [*UNTRAINED, *OBJECTIVES, *SUPERVISED, *FINETUNED]
-    assert {trial.arm for trial in planned if not trial.budget} == set(UNTRAINED)
-    left = run.list_pending(planned[:20], list(ARMS), 2, 60.0, 50, data)
-    assert left == planned[20:]
-    # Another budget is another trial, but of arms that have none.
-    again = run.list_pending(planned, list(ARMS), 1, 90.0, 50, data)
-    assert {trial.arm for trial in again} == set(ARMS) - set(UNTRAINED)
+    plan = run.Plan(data.digest, 60.0, 12.0, COSTS)
+    first = plan.list_pending([], list(ARMS), 2)
+    assert [(trial.purpose, trial.arm) for trial in first if trial.purpose == "test"] == [
+        ("test", arm) for _ in range(2) for arm in UNTRAINED
+    ]
+    tuning = [trial for trial in first if trial.purpose == "tune"]
+    assert {trial.arm for trial in tuning} == {*OBJECTIVES, *SUPERVISED}  # fine-tuning waits for contrast
+    assert {trial.rates for trial in tuning if trial.arm == "v1"} == {(rate, 0.0) for rate in RATES}
+    # The second rate is the best of each; of equals the smallest is taken.
+    best = {(RATES[1], 0.0), (0.0, LABEL_RATES[1])}
+    done = [score(trial, 0.6 if trial.rates in best else 0.5) for trial in first]
+    second = plan.list_pending(done, list(ARMS), 2)
+    finetuned = [trial for trial in second if trial.purpose == "tune"]
+    assert {trial.rates for trial in finetuned} == {(RATES[1], rate) for rate in LABEL_RATES}
+    tests = [trial for trial in second if trial.purpose == "test"]
+    assert {trial.rates for trial in tests} == best
+    done += [score(trial, 0.5) for trial in second]
+    third = plan.list_pending(done, list(ARMS), 2)
+    assert {trial.arm for trial in third} == set(FINETUNED)
+    assert {trial.rates for trial in third} == {(RATES[1], LABEL_RATES[0])}
+    done += [score(trial, 0.5) for trial in third]
+    assert plan.list_pending(done, list(ARMS), 2) == []
+    assert len({trial.key for trial in done}) == len(done)
+    # Another budget has tests of its own, but of arms that have none, and no tuning.
+    longer = run.Plan(data.digest, 90.0, 12.0, COSTS).list_pending(done, list(ARMS), 1)
+    assert {trial.arm for trial in longer} == set(ARMS) - set(UNTRAINED)
+    assert {trial.purpose for trial in longer} == {"test"}
 
 
-def test_trials_run_once_and_are_judged(directory, tmp_path, monkeypatch, capsys):
+def test_validation_images_are_not_trained_on(directory):
+    data = read_labelled(directory)
+    tuned = split(data, Trial("tune", "contrast", 3, data.digest, 1.0, (1, 0), (1e-3, 0.0)))
+    assert (len(tuned.train_labels), len(tuned.test_labels)) == (72, 18)
+    seen = {image.tobytes() for image in tuned.train_images}
+    held_out = {image.tobytes() for image in tuned.test_images}
+    assert len(seen) == 72
+    assert not seen & held_out
+    assert seen | held_out == {image.tobytes() for image in data.train_images}
+
+
+class Here(contextlib.nullcontext):
+    """A pool that works in this process."""
+
+    def __init__(self, *_):
+        super().__init__(self)
+
+    def apply(self, function, arguments):
+        return function(*arguments)
+
+
+def test_costs_are_measured_once(directory, tmp_path, monkeypatch):
+    monkeypatch.setattr(trials, "SETTINGS", TINY)
+    data, path = read_labelled(directory), tmp_path / "costs.json"
+    monkeypatch.setattr(costs, "_ROUNDS", 1)
+    kinds = ("contrast", costs.CLASSIFIER)
+    monkeypatch.setattr(costs, "multiprocessing", SimpleNamespace(get_context=lambda _: SimpleNamespace(Pool=Here)))
+    found = costs.measure(data, kinds, path)
+    assert found["contrast"] > found[costs.CLASSIFIER] / 2 > 0
+    assert costs.measure(data, kinds, path) == found
+    with pytest.raises(ValueError, match="must have the costs of v1. Received: contrast, classifier"):
+        costs.measure(data, ("v1",), path)
+
+
+def test_trials_run_once_and_are_judged(directory, tmp_path, monkeypatch):
     monkeypatch.setattr(trials, "SETTINGS", TINY)
     monkeypatch.setattr(trials, "_COMPONENTS", 2)
-    path = tmp_path / "trials.jsonl"
-    arms = ["pixels", "pca", "random", "contrast", "finetuned_100"]
-    options = ["--data", str(directory), "--budget-core-seconds", "0.4", "--seeds", "1", "--probe-size", "60"]
-    command = [*options, "--trials", str(path), "--arms", *arms]
-    assert run.main(command) == 0
-    done = {trial.arm: trial for trial in read_trials(path)}
-    assert list(done) == arms
-    assert all(trial.settings == TINY for trial in done.values())
+    data = read_labelled(directory)
     for arm in ("pixels", "pca"):
-        assert done[arm].metrics == {"linear": 1.0, "nearest": 1.0, "few_shot": 1.0}
-    assert set(done["random"].metrics) == {"linear", "nearest", "few_shot"}
-    assert done["random"].steps == 0
-    for arm in ("contrast", "finetuned_100"):
-        assert done[arm].steps > 2
-        # The last step may pass the budget.
-        assert 0.4 <= done[arm].core_seconds < 0.4 + 0.4
-    assert done["finetuned_100"].metrics["accuracy"] > 0.4  # 1/3 by chance
-    capsys.readouterr()
-    content = path.read_bytes()
-    path.write_bytes(content + b'{"key": "cut off by a kill')
-    assert run.main(command) == 0
-    assert path.read_bytes() == content
-    assert capsys.readouterr().out == ""
+        done = run_trial(Trial("test", arm, 0, data.digest, 0.0, (0, 0), (0.0, 0.0)), data, tmp_path)
+        assert done.metrics == {"linear": 1.0, "nearest": 1.0, "few_shot": 1.0}
+    random = run_trial(Trial("test", "random", 0, data.digest, 0.0, (0, 0), (0.0, 0.0)), data, tmp_path)
+    contrast = Trial("test", "contrast", 0, data.digest, 1.0, (40, 0), (1e-2, 0.0))
+    first, again = (run_trial(contrast, data, tmp_path) for _ in range(2))
+    assert set(first.metrics) == set(random.metrics) == {"linear", "nearest", "few_shot"}
+    assert first.metrics == again.metrics != random.metrics  # the second began with the weights of the first
+    with np.load(tmp_path / "vectors" / "1" / "contrast-0.npz") as kept:
+        assert (kept["train"].shape, kept["test"].dtype) == ((90, 16), np.float16)
+    tune = run_trial(dataclasses.replace(contrast, purpose="tune", steps=(2, 0)), data, tmp_path)
+    assert set(tune.metrics) == {"linear"}
+    finetuned = Trial("test", "finetuned_100", 0, data.digest, 1.0, (40, 150), (1e-2, 1e-2))
+    assert run_trial(finetuned, data, tmp_path).metrics["accuracy"] > 0.6  # 1/3 by chance
+    assert read_trials(tmp_path / "none.jsonl") == []
+
+
+def test_what_cannot_be_read_is_one_line(tmp_path, capsys):
     assert run.main(["--data", str(tmp_path)]) == 1
     assert "must hold train-images" in capsys.readouterr().err
 
 
 def test_a_trial_of_an_arm_that_is_gone_is_left_out(tmp_path):
-    trial = Trial("contrast", 0, "abc", 1.0, 10, TINY, metrics={"linear": 0.5})
+    trial = Trial("test", "contrast", 0, "abc", 1.0, (3, 0), (1e-3, 0.0), TINY, metrics={"linear": 0.5})
     path = tmp_path / "trials.jsonl"
     path.write_text(trial.to_json() + "\n" + trial.to_json().replace('"contrast"', '"gone"') + "\n")
     assert read_trials(path) == [trial]
+
+
+# --- Tables ----------------------------------------------------------------------------------------------
+
+
+def made_trial(arm, seed, **metrics):
+    trained = arm not in UNTRAINED
+    steps = (60_000 // 256 * trained, 0)
+    return Trial("test", arm, seed, "abc", BUDGET * trained, steps, (1e-3, 0.0), metrics=metrics, seconds=10.0)
+
+
+def test_tables_and_claims_are_those_of_the_trials(tmp_path, monkeypatch, capsys):
+    of_seeds = {"supervised_1": (0.70, 0.71, 0.72), "finetuned_1": (0.75, 0.75, 0.78)}
+    made = [made_trial("pixels", seed, linear=0.84, nearest=0.85, few_shot=0.69) for seed in range(3)]
+    made += [made_trial("contrast", s, linear=0.86 + s / 100, nearest=0.8, few_shot=0.7) for s in range(3)]
+    made += [made_trial(arm, seed, accuracy=value) for arm, of in of_seeds.items() for seed, value in enumerate(of)]
+    results = tmp_path / "benchmarks" / "results"
+    path = results / "images" / "trials.jsonl"
+    path.parent.mkdir(parents=True)
+    (tmp_path / "docs").mkdir()
+    page = tmp_path / "docs" / "images.md"
+    page.write_text("".join(f"<!-- images:{name} -->\n<!-- /images:{name} -->\n" for name in tables.RENDERERS))
+    assert tables.main([], tmp_path) == 0
+    assert page.read_text().count("Not measured yet") == 2
+    path.write_text("".join(trial.to_json() + "\n" for trial in made))
+    assert tables.main([], tmp_path) == 0
+    text = page.read_text()
+    # t of 2 degrees of freedom is 4.3027: 0.01 * 4.3027 / sqrt(3) = 0.0248.
+    assert "| contrast of clean views | 120 | 1.0 | 3 | **87.00 ± 2.48** | 80.00 | **70.00** |" in text
+    assert "| pixels | – | – | 3 | 84.00 | **85.00** | 69.00 |" in text
+    # Differences of 5, 4 and 6 points.
+    assert "| 1% | 71.00 ± 2.48 | 76.00 ± 4.30 | +5.00 (+2.52 to +7.48) | 3 |" in text
+    claims = {claim.id: claim for claim in load(results / "images.json")}
+    assert set(claims) == {
+        *("linear_probe_acc", "knn_acc", "ten_shot_acc"),
+        *("finetune_gain_1pct", "finetune_gain_1pct_lower_bound"),
+    }
+    assert claims["linear_probe_acc"].value == pytest.approx(0.87)
+    assert claims["knn_acc"].interval == pytest.approx((0.8, 0.8))
+    assert claims["finetune_gain_1pct_lower_bound"].value == pytest.approx(0.0252, abs=1e-4)
+    capsys.readouterr()
+    assert tables.main(["--check"], tmp_path) == 0
+    page.write_text("<!-- images:other --><!-- /images:other -->")
+    assert tables.main(["--check"], tmp_path) == 1
+    assert "a table of images must be one of frozen, labels" in capsys.readouterr().err

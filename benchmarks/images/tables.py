@@ -1,0 +1,180 @@
+"""Writes the tables of pre-trained encoders of images in docs/*.md, and their claims.
+
+python -m benchmarks.images.tables           from the committed trials; records the claims and writes the tables
+python -m benchmarks.images.tables --check   changes nothing and fails when a table is stale
+
+A table stands between `<!-- images:NAME -->` and `<!-- /images:NAME -->`; what is between them is replaced.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks import pages
+from benchmarks.claims import RESULTS, ROOT, record
+from benchmarks.evidence.cells import GAP, bold, grid, points, spread
+from benchmarks.images.trials import ARMS, BUDGET, OBJECTIVES, SETTINGS, SHARES, UNTRAINED, Trial, read_trials
+from recsys_ssl.evaluation.probes import summarise
+
+TOPIC = "images"
+COMMAND = "python -m benchmarks.images.run --data DIR"
+_NOT_RUN = f"Not measured yet: `{COMMAND}`."
+_PROBES = {"linear": "linear probe", "nearest": "20 nearest", "few_shot": "10 labels a class"}
+_CLAIMS = {"linear": "linear_probe_acc", "nearest": "knn_acc", "few_shot": "ten_shot_acc"}
+_TRAIN_IMAGES = 60_000
+
+
+class Cell(NamedTuple):
+    """An arm at a budget."""
+
+    arm: str
+    budget: float
+
+
+Tests = Mapping[Cell, Sequence[Trial]]
+"""Of each cell its tests, by seed."""
+
+
+def read_tests(results: Path = RESULTS) -> Tests:
+    """The tests of the committed trials, arms in their order, smaller budgets first; empty before anything ran."""
+    found: dict[Cell, list[Trial]] = defaultdict(list)
+    trials = [trial for trial in read_trials(results / TOPIC / "trials.jsonl") if trial.purpose == "test"]
+    order = list(ARMS)
+    for trial in sorted(trials, key=lambda trial: (trial.budget, order.index(trial.arm), trial.seed)):
+        found[Cell(trial.arm, trial.budget)].append(trial)
+    return found
+
+
+def render_frozen(tests: Tests) -> str:
+    """A row per arm whose vectors are judged as they are, and budget."""
+    shown = {cell: of for cell, of in tests.items() if cell.arm in (*UNTRAINED, *OBJECTIVES)}
+    if not shown:
+        return _NOT_RUN
+    means = {cell: {name: _mean(of, name) for name in _PROBES} for cell, of in shown.items()}
+    best = {name: max(round(found[name], 4) for found in means.values()) for name in _PROBES}
+    rows = []
+    for cell, of in shown.items():
+        cells = [bold(spread(_spread(of, name)), round(means[cell][name], 4) == best[name]) for name in _PROBES]
+        epochs = of[0].steps[0] * SETTINGS["batch_size"] / _TRAIN_IMAGES
+        trained = [f"{cell.budget:,.0f}", f"{epochs:.1f}"] if cell.budget else [GAP, GAP]
+        rows.append([ARMS[cell.arm], *trained, str(len(of)), *cells])
+    note = (
+        "Accuracy on the test in %, mean ± half of the 95% interval over seeds of training and of the probe, best in "
+        "bold. Probes see all 60,000 training images; core-seconds are those of pre-training."
+    )
+    return "\n\n".join([grid(["Vectors", "Core-seconds", "Epochs", "Seeds", *_PROBES.values()], rows), note])
+
+
+def render_labels(tests: Tests) -> str:
+    """A row per share of the labels: a classifier from scratch, one that is pre-trained, and the difference."""
+    rows = []
+    for share in SHARES:
+        scratch, tuned = (tests.get(Cell(f"{kind}_{share}", BUDGET), []) for kind in ("supervised", "finetuned"))
+        if scratch and tuned:
+            difference = {"difference": compare(tuned, scratch)}
+            cells = [spread(_spread(of, "accuracy")) for of in (scratch, tuned)]
+            rows.append([f"{share}%", *cells, points(difference), str(len(_paired(tuned, scratch)[0]))])
+    if not rows:
+        return _NOT_RUN
+    note = (
+        f"Accuracy on the test in %; each classifier took {BUDGET:,.0f} core-seconds, the pre-trained one half of them "
+        "without labels. Difference in points with its 95% interval, paired by seed, which draws the labels too."
+    )
+    return "\n\n".join([grid(["Labels", "from scratch", "pre-trained", "difference", "Seeds"], rows), note])
+
+
+RENDERERS: Mapping[str, Callable[[Tests], str]] = {"frozen": render_frozen, "labels": render_labels}
+
+
+def compare(ours: Sequence[Trial], theirs: Sequence[Trial]) -> tuple[float, float | None, float | None]:
+    """Accuracy less that of others, mean over seeds that both have, and its 95% interval; None for one seed."""
+    differences = np.subtract(*_paired(ours, theirs))
+    mean = float(differences.mean())
+    if len(differences) < 2:
+        return mean, None, None
+    half = _half_width(differences)
+    return mean, mean - half, mean + half
+
+
+def record_claims(tests: Tests, results: Path = RESULTS) -> None:
+    """Probes of the longest pre-training that was tested, and what pre-training gains at few labels."""
+    seconds = sum(trial.seconds for of in tests.values() for trial in of)
+    objectives = [cell for cell in tests if cell.arm in OBJECTIVES]
+    if objectives:
+        longest = max(cell.budget for cell in objectives)
+        rivals = [cell for cell in objectives if cell.budget == longest]
+        best = max(rivals, key=lambda cell: _mean(tests[cell], "linear"))
+        command = COMMAND if longest == BUDGET else f"{COMMAND} --budget-core-seconds {longest:g} --arms {best.arm}"
+        for name, id in _CLAIMS.items():
+            found = summarise([trial.metrics[name] for trial in tests[best]])
+            interval = None if len(tests[best]) < 2 else (found.low, found.high)
+            what = f"Fashion-MNIST, {ARMS[best.arm]}, {longest:,.0f} core-seconds of pre-training: {_PROBES[name]}"
+            facts = {"value": found.mean, "interval": interval, "command": command}
+            of_cell = sum(trial.seconds for trial in tests[best])
+            record(TOPIC, id=id, what=what, seconds=of_cell, results=results, **facts)
+    for share in (1, 10):
+        scratch, tuned = (tests.get(Cell(f"{kind}_{share}", BUDGET), []) for kind in ("supervised", "finetuned"))
+        if len(scratch) > 1 and len(tuned) > 1:
+            mean, low, high = compare(tuned, scratch)
+            what = f"Fashion-MNIST, {share}% of the labels: accuracy pre-trained less from scratch, at equal cost"
+            id, bound = f"finetune_gain_{share}pct", f"{what}: lower end of the 95% interval over seeds"
+            note = partial(record, TOPIC, command=COMMAND, seconds=seconds, results=results)
+            note(id=id, what=what, value=mean, interval=(low, high))
+            note(id=f"{id}_lower_bound", what=bound, value=low)
+
+
+def fill_pages(root: Path, check: bool) -> list[str]:
+    """Fills the pages from the committed trials and returns the stale ones; see `pages.fill_all`."""
+    tests = read_tests(root / "benchmarks" / "results")
+    return pages.fill_all(root, TOPIC, lambda name: _render(name, tests), check)
+
+
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    options = pages.parse_options(__doc__.splitlines()[0], arguments)
+    results = root / "benchmarks" / "results"
+    try:
+        if not (options.from_json or options.check):
+            record_claims(read_tests(results), results)
+        stale = fill_pages(root, options.check)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return pages.report(stale, options.check)
+
+
+def _render(name: str, tests: Tests) -> str:
+    if name not in RENDERERS:
+        raise ValueError(f"a table of images must be one of {', '.join(RENDERERS)}. Received: {name!r}. Rename it.")
+    return RENDERERS[name](tests)
+
+
+def _mean(tests: Sequence[Trial], name: str) -> float:
+    return float(np.mean([trial.metrics[name] for trial in tests]))
+
+
+def _spread(tests: Sequence[Trial], name: str) -> tuple[float, float | None]:
+    values = np.array([trial.metrics[name] for trial in tests])
+    # Pixels are the same for every seed.
+    return float(values.mean()), None if len(values) < 2 or not np.ptp(values) else _half_width(values)
+
+
+def _half_width(values: np.ndarray) -> float:
+    found = summarise(values.tolist())
+    return found.high - found.mean if found.high < 1 else found.mean - found.low
+
+
+def _paired(ours: Sequence[Trial], theirs: Sequence[Trial]) -> tuple[list[float], list[float]]:
+    by_seed = [{trial.seed: trial.metrics["accuracy"] for trial in tests} for tests in (ours, theirs)]
+    both = sorted(set(by_seed[0]) & set(by_seed[1]))
+    return [by_seed[0][seed] for seed in both], [by_seed[1][seed] for seed in both]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
