@@ -14,7 +14,6 @@ References:
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import workers
 from recsys_ssl.evaluation.prediction import Split, Task
 
 PYTHON = Path("build/chemprop-venv/bin/python")
@@ -72,7 +72,7 @@ def fit_predict(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=worker_environment(),
+            env=workers.worker_environment(),
         )
         if finished.returncode:
             raise RuntimeError(f"chemprop failed with status {finished.returncode}. It printed:\n{finished.stdout}")
@@ -81,18 +81,5 @@ def fit_predict(
 
 
 def worker_command(python: str | Path, *arguments: str | Path) -> list[str]:
-    """What to run.
-
-    Raises:
-        FileNotFoundError: the interpreter is missing.
-    """
-    interpreter = Path(python).absolute()  # not resolved: a virtual environment's interpreter is a link
-    if not interpreter.exists():
-        raise FileNotFoundError(f"no interpreter at {interpreter}. Make it with the commands at the top of {__file__}.")
-    # -I: neither this package's paths nor the worker's own directory, whose modules hide the library.
-    return [str(interpreter), "-I", str(WORKER), *map(str, arguments)]
-
-
-def worker_environment() -> dict[str, str]:
-    """The environment of one thread."""
-    return os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    """What to run; raises FileNotFoundError where the interpreter is missing."""
+    return workers.worker_command(python, WORKER, __file__, *arguments)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +29,7 @@ from benchmarks.claims import RESULTS, describe_commit, describe_hardware
 from benchmarks.evidence.cells import grid
 from benchmarks.evidence.step_cost import compare_times
 from benchmarks.molecules import chemprop
+from benchmarks.workers import start_worker, time_in_turns
 from recsys_ssl.encoders.molecule.graph import MoleculeGraph, batch_molecules
 from recsys_ssl.encoders.molecule.grover import MOLECULES_SPEC, GTransformer, mean_readout
 from recsys_ssl.encoders.molecule.settings import GroverConfig
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         model = Regressor(hidden_dim)
         ours = make_passes(model, smiles)
         for name in PASSES:
-            rates[name] = time_in_turns(ours[name], theirs[name], options.rounds)
+            rates[name] = time_in_turns({"grover": ours[name], "chemprop": theirs[name]}, options.rounds)
     found = {
         "hidden_dim": hidden_dim,
         "parameters": {"grover": count_trained(model), "chemprop": their_parameters},
@@ -166,36 +166,11 @@ def start_chemprop(smiles: Sequence[str], python: str | Path = chemprop.PYTHON) 
     with tempfile.TemporaryDirectory() as directory:
         inputs = Path(directory) / "inputs.npz"
         np.savez(inputs, smiles=np.array(smiles, str))
-        command = chemprop.worker_command(python, "time", inputs)
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        with subprocess.Popen(command, env=chemprop.worker_environment(), **pipes) as worker:
-
-            def answer() -> str:
-                line = worker.stdout.readline()
-                if not line:
-                    raise RuntimeError(f"chemprop's worker must answer. Received: its end, status {worker.wait()}.")
-                return line
-
-            def ask(name: str) -> float:
-                worker.stdin.write(f"{name}\n")
-                worker.stdin.flush()
-                return float(answer())
-
-            parameters = int(answer())
-            yield {name: lambda name=name: ask(name) for name in PASSES}, parameters
+        with start_worker(chemprop.worker_command(python, "time", inputs)) as (parameters, ask):
+            yield {name: lambda name=name: ask(name) for name in PASSES}, int(parameters)
 
 
 # --- Rounds ----------------------------------------------------------------------------------------------
-
-
-def time_in_turns(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> dict[str, np.ndarray]:
-    """[rounds] CPU seconds of each; who begins alternates."""
-    arms = {"grover": ours, "chemprop": theirs}
-    seconds: dict[str, list[float]] = {name: [] for name in arms}
-    for number in range(rounds):
-        for name in list(arms) if number % 2 else reversed(arms):
-            seconds[name].append(arms[name]())
-    return {name: np.array(values) for name, values in seconds.items()}
 
 
 def summarise(name: str, seconds: Mapping[str, np.ndarray], num_molecules: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import urllib.parse
 import zipfile
@@ -301,6 +302,34 @@ def _write_chembl_targets(to: Path, source: Path | None) -> None:
     _write_csv(activities[activities["p_activity"] != ""], to / "activities.csv")
 
 
+def _write_movielens_posters(to: Path, source: Path | None) -> None:
+    """The files of MovieLens-100K with headers, and the posters in a plain tar archive, which is read by an index."""
+    from recsys_ssl.datasets.films import COLUMNS, copy_posters, describe_films
+
+    source = _require_source(source, "u.data, u.item and u.user of MovieLens-100K and *posters*.tar of ID.jpg")
+    ratings, films, users = (
+        _read_table(source, (name,), columns, sep=sep, names=list(columns), quoting=csv.QUOTE_NONE, encoding="latin-1")
+        for name, columns, sep in (
+            ("u.data", ("user", "film", "rating", "timestamp"), "\t"),
+            ("u.item", COLUMNS, "|"),
+            ("u.user", ("user", "age", "gender", "occupation", "zip_code"), "|"),
+        )
+    )
+    archives = sorted(path for end in ("tar", "tar.gz", "tgz") for path in source.glob(f"*posters*.{end}"))
+    if not archives:
+        raise DatasetError(f"--source must hold *posters*.tar, or .tar.gz, of ID.jpg. Received: {source}.")
+    try:
+        posters = copy_posters(archives[0], to / "posters.tar")
+    except (*_READ_ERRORS, tarfile.TarError) as error:
+        raise DatasetError(f"{archives[0]} cannot be read: {error}. Check the file.") from error
+    named = films["film"].map(posters).fillna("")
+    if not named.any():
+        raise DatasetError(f"{archives[0]} must hold posters, each ID.jpg of a film of u.item. Received: none of them.")
+    _write_csv(ratings.drop(columns="timestamp"), to / "ratings.csv")
+    _write_csv(describe_films(films).assign(poster=named), to / "films.csv")
+    _write_csv(users.drop(columns="zip_code"), to / "users.csv")
+
+
 def _write_gowalla(to: Path, source: Path | None) -> None:
     """The lines of the published split, each a user and its places, become pairs."""
     source = _require_source(source, "train.txt and test.txt of Gowalla, as LightGCN split it")
@@ -356,7 +385,7 @@ def _read_table(source: Path, files: tuple[str, ...], columns: tuple[str, ...], 
     """All values are strings; an empty cell is an empty string."""
     path = _find(source, files)
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8", **options)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, **{"encoding": "utf-8", **options})
     except (*_READ_ERRORS, pd.errors.EmptyDataError) as error:
         raise DatasetError(f"{path} cannot be read: {error}. Check the file.") from error
     _check_columns(path, columns, table.columns)
@@ -396,5 +425,8 @@ DATASETS: dict[str, Dataset] = {
     "frappe": Dataset(("usage.csv", "apps.csv"), _write_frappe),
     "chembl-targets": Dataset(("activities.csv", "compounds.csv"), _write_chembl_targets),
     "wikispeedia": Dataset(("items.csv", "links.csv"), _write_wikispeedia),
+    "movielens-100k-posters": Dataset(
+        ("ratings.csv", "films.csv", "users.csv", "posters.tar"), _write_movielens_posters
+    ),
     "gowalla": Dataset(("train.csv", "test.csv"), _write_gowalla),
 }

@@ -71,7 +71,9 @@ def test_source_must_be_a_directory(tmp_path):
     assert not (tmp_path / "to").exists()
 
 
-@pytest.mark.parametrize("name", ["complete-journey", "frappe", "wikispeedia", "chembl-targets", "gowalla"])
+@pytest.mark.parametrize(
+    "name", ["complete-journey", "frappe", "wikispeedia", "chembl-targets", "gowalla", "movielens-100k-posters"]
+)
 def test_what_cannot_be_downloaded_asks_for_a_source(name, tmp_path):
     with pytest.raises(DatasetError, match="cannot be downloaded. Pass --source DIR with"):
         fetch(name, tmp_path)

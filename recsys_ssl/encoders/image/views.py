@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 _MEAN, _UNIT = 0.5, 0.25
@@ -15,7 +16,9 @@ _MAX_LOG_RATIO = math.log(4 / 3)
 """Of the sides of a crop."""
 
 # Luma and two axes of colour (NTSC); a turn of the latter two is another hue.
-_TO_YIQ = tf.constant([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
+_TO_YIQ = np.array(
+    [[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]], np.float32
+)
 _MAX_TURN = math.pi
 
 
