@@ -35,9 +35,7 @@ LabelsName = Annotated[
         help="Labels: a column of the vectors' file, or a CSV or Parquet file with ids, or .npy in the same order.",
     ),
 ]
-ReportPlace = Annotated[
-    Path, typer.Option("--to", help="Directory that receives report/report.html and report.json.")
-]
+ReportPlace = Annotated[Path, typer.Option("--to", help="Directory that receives report/report.html and report.json.")]
 LabelColumn = Annotated[
     Optional[str], typer.Option("--label-column", help="Column of the labels' file; by default the only other one.")
 ]

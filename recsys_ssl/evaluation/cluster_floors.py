@@ -20,7 +20,7 @@ from recsys_ssl.evaluation.vectors import VectorTable
 def list_floors(
     table: VectorTable, raw: Optional[VectorTable], untrained: Optional[VectorTable], components: Optional[int] = None
 ) -> dict[str, tuple[VectorTable, Optional[int]]]:
-    """Name -> table, and principal components of it (None: all), of the vectors that are judged beside those of `table`.
+    """Name -> table, and its principal components (None: all), of the vectors that are judged beside those of `table`.
 
     Raw features also by as many components as `table` has columns, or keeps, where they have more.
 

@@ -65,7 +65,7 @@ def judge_vectors(
     part: Optional[np.ndarray] = None,
     raw: Optional[np.ndarray] = None,
     untrained: Optional[np.ndarray] = None,
-    config: ProbeConfig = ProbeConfig(),  # noqa: B008 (frozen)
+    config: ProbeConfig = ProbeConfig(),
 ) -> dict[str, Any]:
     """`judge_probes` of arrays; arguments as of `cluster_report.judge_vectors`.
 
@@ -91,7 +91,7 @@ def judge_probes(
     table: VectorTable,
     labels: Labels,
     part: np.ndarray,
-    config: ProbeConfig = ProbeConfig(),  # noqa: B008 (frozen)
+    config: ProbeConfig = ProbeConfig(),
     raw: Optional[VectorTable] = None,
     untrained: Optional[VectorTable] = None,
     progress: Optional[Progress] = None,
@@ -246,8 +246,7 @@ _CAVEATS = (
     "A linear probe weighs each number as it needs; distances do not. Vectors with a good linear probe may have poor "
     "neighbours and poor clusters: look at k-NN, and at `recsys-ssl cluster`.",
     "A figure near that of the raw features says that the encoder added nothing for these labels.",
-    "Where one class is had by most rows, telling that class alone is right as often as the column of the largest class "
-    "says.",
+    "Where most rows have one class, telling that class alone is right as often as the column of the largest class says.",
 )
 
 
@@ -266,7 +265,7 @@ def _protocol(labels: Labels, part: np.ndarray, config: ProbeConfig) -> list[dic
     }
     if several:
         statements["Several labels"] = (
-            f"{several:,} test rows have several. A row is right if the class that is told is one of its own. It counts "
-            "for each of its classes in training, with a weight of 1 in all; as a neighbour it votes for each."
+            f"{several:,} test rows have several. A row is right if the class that is told is one of its own. In "
+            "training it counts for each of its classes, with a weight of 1 in all; as a neighbour it votes for each."
         )
     return list_statements(statements)

@@ -1,8 +1,8 @@
 """How much frozen vectors know of labels: a linear probe, nearest neighbours, and few labels, of any encoder.
 
-A record may have several labels (a film has three genres), as in `cluster_scores`: it is right if the class that is told
-is one of its own. A regression is then fitted to each pair of a record and one of its classes, a record's pairs having a
-weight of 1 together; a neighbour votes for each of its classes.
+A record may have several labels (a film has three genres), as in `cluster_scores`: it is right if the class that is
+told is one of its own. A regression is then fitted to each pair of a record and one of its classes, a record's pairs
+having a weight of 1 together; a neighbour votes for each of its classes.
 
 References:
     Caron et al. 2021, arXiv:2104.14294, Section 4.1 (linear and k-NN); Atito et al. 2021, arXiv:2104.03602, Section 4.

@@ -1,4 +1,4 @@
-"""What the reports on vectors share: a column of scores for the vectors and one for each floor, one HTML page and JSON."""
+"""What reports on vectors share: a column of scores for the vectors and for each floor, one HTML page and JSON."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def made():
     rng = np.random.default_rng(0)
     of = np.arange(400) % 4
     shown = 4.0 * np.eye(4)[of] + 0.5 * rng.normal(size=(400, 4))
-    raw = np.concatenate([0.15 * shown, rng.normal(size=(400, 8))], axis=1)
+    raw = np.concatenate([0.15 * shown + 0.5 * rng.normal(size=(400, 4)), rng.normal(size=(400, 8))], axis=1)
     return shown, raw, rng.normal(size=(400, 3)), [f"<cloud> {cloud}" for cloud in of]
 
 
@@ -99,8 +99,8 @@ def test_the_page_and_the_json_are_of_one_report(report, tmp_path):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"seeds": 0}, "must be positive"), ({"neighbours": 0}, "must be positive"), ({"seed": -1}, "must not be negative"),
-     ({"shots": ()}, "shots must be 1 or more"), ({"shots": (0,)}, "shots must be 1"), ({"shots": (5, 5)}, "each once")],
+    [({"seeds": 0}, "must be positive"), ({"neighbours": 0}, "must be positive"), ({"seed": -1}, "not be negative"),
+     ({"shots": ()}, "shots must be 1 or more"), ({"shots": (0,)}, "must be 1"), ({"shots": (5, 5)}, "each once")],
     ids=["seeds", "neighbours", "seed", "no shots", "shots", "twice"],
 )  # fmt: skip
 def test_bad_settings(settings, message):

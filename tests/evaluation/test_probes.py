@@ -126,7 +126,11 @@ def test_bad_settings():
 
 # --- Several labels a record ---------------------------------------------------------------------------
 
-PROBES = {"linear": lambda *of: linear(*of, seeds=[0]).mean, "nearest": nearest, "few": lambda *of: few_shot(*of, 5).mean}
+PROBES = {
+    "linear": lambda *of: linear(*of, seeds=[0]).mean,
+    "nearest": nearest,
+    "few": lambda *of: few_shot(*of, 5).mean,
+}
 
 
 @pytest.mark.parametrize("probe", PROBES.values(), ids=PROBES)
@@ -166,9 +170,7 @@ def test_pairs_of_a_record_weigh_as_one():
 
 
 def test_a_class_with_one_record_is_fitted_and_never_held_out():
-    single = Labelled(
-        np.concatenate([TRAIN.vectors, [[0.0] * 9 + [30.0]]]), np.concatenate([TRAIN.labels, ["rare"]])
-    )
+    single = Labelled(np.concatenate([TRAIN.vectors, [[0.0] * 9 + [30.0]]]), np.concatenate([TRAIN.labels, ["rare"]]))
     assert linear(single, TEST, seeds=[0]).mean > 0.99
 
 
@@ -188,4 +190,7 @@ def test_labels_of_other_forms_are_errors():
     with pytest.raises(ValueError, match="of the same classes"):
         linear(encoded, Labelled(TEST.vectors, encode(["z"] * 90)))
     with pytest.raises(ValueError, match="one without in train"):
-        linear(Labelled(TRAIN.vectors, encode([None, *TRAIN.labels[1:]])), Labelled(TEST.vectors, encode(TEST.labels.tolist())))
+        linear(
+            Labelled(TRAIN.vectors, encode([None, *TRAIN.labels[1:]])),
+            Labelled(TEST.vectors, encode(TEST.labels.tolist())),
+        )

@@ -87,7 +87,9 @@ def test_the_coordinate_of_the_popularity_prior_is_left_out(probe, tmp_path):
     balls = np.arange(NUM_ROWS) % 2
     noise = np.random.default_rng(0).normal(size=(NUM_ROWS, 3))
     vectors = np.concatenate([noise, 9.0 * balls[:, None]], axis=1)
-    (tmp_path / "kinds.csv").write_text("item_id,kind\n" + "".join(f"i{row},{ball}\n" for row, ball in enumerate(balls)))
+    (tmp_path / "kinds.csv").write_text(
+        "item_id,kind\n" + "".join(f"i{row},{ball}\n" for row, ball in enumerate(balls))
+    )
     found = {}
     for prior in (0.0, 0.5):
         write_items(tmp_path / f"items-{prior}", vectors, prior)
