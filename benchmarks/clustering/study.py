@@ -14,19 +14,19 @@ from benchmarks.processes import run_all
 WORK = ROOT / "build" / "clustering"
 
 
-def judge_all(images: Path | None, workers: int, results: Path = RESULTS, work: Path = WORK) -> None:
+def judge_all(images: Path | None, workers: int, results: Path = RESULTS) -> None:
     """Judges what is not judged yet; each trial is recorded as soon as it is done.
 
     Args:
-        images: directory of the vectors of images; None: none of them.
-        work: has those of the other domains, each in a directory of its name.
+        images: directory of the vectors of images; None: none of them. Those of the other domains are in WORK, each in
+            a directory of its name.
 
     Raises:
         ValueError: a directory has no vectors, or others than it should.
     """
     path = results / trials.TRIALS.relative_to(RESULTS)
     known = {trial.key for trial in trials.read_trials(path)}
-    planned = [pair for domain, directory in _list_directories(images, work) for pair in _plan(domain, directory)]
+    planned = [pair for domain, directory in _list_directories(images) for pair in _plan(domain, directory)]
     pending = [pair for pair in planned if pair[0].key not in known]
     print(f"{len(planned) - len(pending)} of {len(planned)} files are judged", flush=True)
     if pending:
@@ -50,13 +50,13 @@ def report(results: Path = RESULTS, root: Path = ROOT) -> None:
         print(f"tables written: {page}")
 
 
-def _list_directories(images: Path | None, work: Path) -> Iterator[tuple[str, Path]]:
+def _list_directories(images: Path | None) -> Iterator[tuple[str, Path]]:
     for domain in DOMAINS:
         if domain == "images":
             if images is not None:
                 yield domain, images
-        elif (work / domain).is_dir():
-            yield domain, work / domain
+        elif (WORK / domain).is_dir():
+            yield domain, WORK / domain
         else:
             print(f"{domain}: no vectors yet, run `python -m benchmarks.clustering {domain}`", flush=True)
 

@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks import pages
 from benchmarks.clustering import trials
 from benchmarks.clustering.arms import DOMAINS
+from benchmarks.clustering.findings import render_findings
 from benchmarks.clustering.summary import COMMAND, Facts, find_peak, summarise
 from benchmarks.clustering.trials import COMPONENTS, OVERCLUSTER
 from benchmarks.evidence.cells import GAP, bold, grid
@@ -65,7 +66,7 @@ def render_relation(facts: Facts) -> str:
         slope = f"{relation['slope']:.2f}".replace("-", "\N{MINUS SIGN}")
         rows.append([label, str(relation["points"]), f"{relation['r2']:.2f}", bounds, slope, outlier])
     header = ["Group", "Kinds of vectors", "R²", "95% interval of r", "Slope", "Farthest from the line"]
-    note = "Cluster accuracy on linear probe, a point for each row of the table above. In the paper: R² 0.95, slope 2.4."
+    note = "Cluster accuracy on linear probe, a point for each row of the table above. In the paper R² is 0.95."
     return "\n\n".join([grid(header, rows), note])
 
 
@@ -84,7 +85,7 @@ def render_overclustering(facts: Facts) -> str:
                     [f"{DOMAINS[domain].label}: {DOMAINS[domain].arms[arm]}", *cells, f"x{find_peak(clusters)}"]
                 )
     header = ["Encoder", *(f"x{over:g}" for over in OVERCLUSTER), "ARI highest at"]
-    note = "Hungarian accuracy / ARI of test in %, means over training seeds; x: clusters per class. In the paper: x1.5."
+    note = "Hungarian accuracy / ARI of test in %, means over training seeds; x: clusters per class. Paper: x1.5."
     return "\n\n".join([grid(header, rows), note])
 
 
@@ -109,6 +110,7 @@ def render_components(facts: Facts) -> str:
 
 
 RENDERERS: Mapping[str, Callable[[Facts], str]] = {
+    "findings": render_findings,
     "encoders": render_encoders,
     "relation": render_relation,
     "overclustering": render_overclustering,

@@ -246,7 +246,7 @@ _CAVEATS = (
     "A linear probe weighs each number as it needs; distances do not. Vectors with a good linear probe may have poor "
     "neighbours and poor clusters: look at k-NN, and at `recsys-ssl cluster`.",
     "A figure near that of the raw features says that the encoder added nothing for these labels.",
-    "Where most rows have one class, telling that class alone is right as often as the column of the largest class says.",
+    "Where most rows have one class, telling that one alone is right as often as the column of the largest class says.",
 )
 
 
