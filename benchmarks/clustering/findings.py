@@ -79,8 +79,8 @@ def _tell_components(facts: Facts) -> Iterator[str]:
         verdict = "bears it out" if float(np.mean(losses)) > _NEAR else "does not bear it out"
         yield (
             f"**Fewer than half of the components cost accuracy.** Our study {verdict}: half of them or a little less "
-            f"change it by {_signed(-100 * float(np.mean(losses)))} points on average, and the fewest within a point of "
-            f"all are {100 * float(np.median(fewest)):.0f}% of them in the median of {len(losses)} encoders."
+            f"change it by {_signed(-100 * float(np.mean(losses)))} points on average, and the fewest within a point "
+            f"of all are {100 * float(np.median(fewest)):.0f}% of them in the median of {len(losses)} encoders."
         )
 
 
@@ -105,8 +105,8 @@ def _tell_best(facts: Facts) -> Iterator[str]:
             )
         yield (
             f"{DOMAINS[domain].label}, the self-supervised encoder that is best on train, {DOMAINS[domain].arms[arm]}"
-            f"{_name_norm(norm)}: accuracy {_percent(clusters['1']['accuracy'])}, NMI {_percent(clusters['1']['nmi'])}, "
-            f"ARI {_percent(clusters['1']['ari'])}; with x1.5 clusters {_percent(clusters['1.5']['accuracy'])}, ARI "
+            f"{_name_norm(norm)}: accuracy {_percent(clusters['1']['accuracy'])}, NMI {_percent(clusters['1']['nmi'])}"
+            f", ARI {_percent(clusters['1']['ari'])}; with x1.5 clusters {_percent(clusters['1.5']['accuracy'])}, ARI "
             f"{_percent(clusters['1.5']['ari'])}{against}."
         )
 
