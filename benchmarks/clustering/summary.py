@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm as normal
+from scipy.stats import pearsonr
 
 from benchmarks.claims import Claim, Topic, describe_commit, describe_hardware, keep_recorded, load
 from benchmarks.clustering.arms import DOMAINS
@@ -110,20 +110,17 @@ def relate(points: Sequence[tuple[str, float, float]]) -> dict[str, Any] | None:
     if np.ptp(linear) == 0.0 or np.ptp(clusters) == 0.0:
         return None
     slope, intercept = np.polyfit(linear, clusters, 1)
-    r = float(np.corrcoef(linear, clusters)[0, 1])
+    correlation = pearsonr(linear, clusters)
+    r = float(correlation.statistic)
     residuals = clusters - (slope * linear + intercept)
     farthest = int(np.abs(residuals).argmax())
-    interval = None
-    if len(points) > 3:
-        reach = normal.ppf(0.975) / math.sqrt(len(points) - 3)
-        interval = [math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach)]
     return {
         "points": len(points),
         "r2": r**2,
         "slope": float(slope),
         "intercept": float(intercept),
         "r": r,
-        "r_interval": interval,
+        "r_interval": [float(bound) for bound in correlation.confidence_interval()] if len(points) > 3 else None,
         "outlier": points[farthest][0],
         "residual": float(residuals[farthest]),
     }

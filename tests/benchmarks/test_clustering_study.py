@@ -28,7 +28,7 @@ def make_vectors(distance, num=90, dim=6, seed=0):
 @pytest.fixture
 def directory(tmp_path):
     to = tmp_path / "vectors"
-    for arm, distance in (("pixels", 2.0), ("random", 1.0), ("contrast", 20.0), ("reconstruction", 3.0)):
+    for arm, distance in (("pixels", 2.0), ("random", 1.0), ("contrast", 20.0), ("reconstruction", 1.5)):
         for seed in range(2):
             vector_files.write(to, arm, seed, make_vectors(distance, seed=seed))
     return to
