@@ -9,7 +9,10 @@ from benchmarks.images.trials import OBJECTIVES, UNTRAINED
 
 
 class Domain(NamedTuple):
-    """Encoders of one kind of content, judged on the same rows."""
+    """Encoders of one kind of content, judged on the same rows.
+
+    An arm is a key of `floors` or `trained`, with `@BUDGET` behind it where encoders of several budgets are compared.
+    """
 
     label: str
     floors: Mapping[str, str]
@@ -22,10 +25,25 @@ class Domain(NamedTuple):
     def arms(self) -> dict[str, str]:
         return {**self.floors, **self.trained}
 
-    @property
-    def encoders(self) -> list[str]:
-        """The arms that have weights."""
-        return [arm for arm in self.arms if arm == "random" or arm in self.trained]
+    def name(self, arm: str) -> str:
+        """What people read."""
+        base, _, budget = arm.partition("@")
+        return self.arms[base] + (f", {budget} core-seconds" if budget else "")
+
+    def is_floor(self, arm: str) -> bool:
+        return arm.partition("@")[0] in self.floors
+
+    def is_encoder(self, arm: str) -> bool:
+        """Whether it has weights."""
+        return not self.is_floor(arm) or arm == "random"
+
+    def is_self_supervised(self, arm: str) -> bool:
+        return arm.partition("@")[0] in self.self_supervised
+
+    def place(self, arm: str) -> tuple[int, float]:
+        """Sorts arms as they stand above, then by budget."""
+        base, _, budget = arm.partition("@")
+        return list(self.arms).index(base), float(budget or 0.0)
 
 
 DOMAINS: Mapping[str, Domain] = {

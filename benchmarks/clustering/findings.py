@@ -29,7 +29,7 @@ def render_findings(facts: Facts) -> str:
 def _tell_relation(facts: Facts) -> Iterator[str]:
     told = [
         f"{DOMAINS[domain].label} {_judge_sign(relation['r_interval'])}: R² {relation['r2']:.2f} over "
-        f"{relation['points']} kinds of vectors, farthest from the line {DOMAINS[domain].arms[relation['outlier']]} "
+        f"{relation['points']} kinds of vectors, farthest from the line {DOMAINS[domain].name(relation['outlier'])} "
         f"({_signed(100 * relation['residual'])} points)"
         for domain, relation in facts["relations"].items()
         if relation is not None
@@ -91,8 +91,8 @@ def _tell_best(facts: Facts) -> Iterator[str]:
         clusters = arms[arm]["clusters"][norm]
         floors = {
             (floor, of): arms[floor]["clusters"][of]["1"]["accuracy"][0]
-            for floor in DOMAINS[domain].floors
-            if floor in arms
+            for floor in arms
+            if DOMAINS[domain].is_floor(floor)
             for of in NORMS
         }
         against = ""
@@ -100,11 +100,11 @@ def _tell_best(facts: Facts) -> Iterator[str]:
             floor, of = max(floors, key=floors.__getitem__)
             own = arms[floor]["clusters"][of]["1"]
             against = (
-                f"; the best floor, {DOMAINS[domain].floors[floor]}{_name_norm(of)}, has {_percent(own['accuracy'])}, "
+                f"; the best floor, {DOMAINS[domain].name(floor)}{_name_norm(of)}, has {_percent(own['accuracy'])}, "
                 f"NMI {_percent(own['nmi'])}"
             )
         yield (
-            f"{DOMAINS[domain].label}, the self-supervised encoder that is best on train, {DOMAINS[domain].arms[arm]}"
+            f"{DOMAINS[domain].label}, the self-supervised encoder that is best on train, {DOMAINS[domain].name(arm)}"
             f"{_name_norm(norm)}: accuracy {_percent(clusters['1']['accuracy'])}, NMI {_percent(clusters['1']['nmi'])}"
             f", ARI {_percent(clusters['1']['ari'])}; with x1.5 clusters {_percent(clusters['1.5']['accuracy'])}, ARI "
             f"{_percent(clusters['1.5']['ari'])}{against}."
@@ -113,7 +113,7 @@ def _tell_best(facts: Facts) -> Iterator[str]:
 
 def _list_encoders(facts: Facts) -> list[Mapping[str, Any]]:
     return [
-        own for domain, arms in facts["arms"].items() for arm, own in arms.items() if arm in DOMAINS[domain].encoders
+        own for domain, arms in facts["arms"].items() for arm, own in arms.items() if DOMAINS[domain].is_encoder(arm)
     ]
 
 

@@ -35,12 +35,12 @@ def draw_relation(facts: Facts) -> Figure:
         ends = []
         for arm, own in arms.items():
             (x, x_half), (y, y_half) = own["probes"]["linear"], own["clusters"]["plain"]["1"]["accuracy"]
-            face = "white" if arm in DOMAINS[domain].floors else look["color"]
+            face = "white" if DOMAINS[domain].is_floor(arm) else look["color"]
             bars = {"xerr": 100 * (x_half or 0.0), "yerr": 100 * (y_half or 0.0), "elinewidth": 0.8}
             axes.errorbar(
                 100 * x, 100 * y, fmt=look["marker"], color=look["color"], markerfacecolor=face, ms=5.5, **bars
             )
-            name = DOMAINS[domain].arms[arm]
+            name = DOMAINS[domain].name(arm)
             axes.annotate(_shorten(name), (100 * x, 100 * y), xytext=(5, 4), textcoords="offset points", fontsize=6.5)
             ends.append(x)
         title = DOMAINS[domain].label
@@ -73,7 +73,7 @@ def draw_curves(facts: Facts) -> Figure:
     kept.set_xscale("log", base=2)
     handles = []
     for domain, arms in facts["arms"].items():
-        for number, arm in enumerate(arm for arm in DOMAINS[domain].encoders if arm in arms):
+        for number, arm in enumerate(filter(DOMAINS[domain].is_encoder, arms)):
             clusters = arms[arm]["clusters"]["plain"]
             look = {
                 "color": _LOOKS[domain]["color"],
@@ -88,7 +88,7 @@ def draw_curves(facts: Facts) -> Figure:
             curve, dim = arms[arm]["components"], min(arms[arm]["sizes"][2], arms[arm]["sizes"][0])
             numbers = [dim if name == "all" else int(name) for name in curve]
             (line,) = kept.plot([of / dim for of in numbers], [100 * of[0] for of in curve.values()], **look)
-            line.set_label(f"{DOMAINS[domain].label}: {_shorten(DOMAINS[domain].arms[arm])}")
+            line.set_label(f"{DOMAINS[domain].label}: {_shorten(DOMAINS[domain].name(arm))}")
             handles.append(line)
     accuracy.set_ylabel("% of test right")
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=7.5)

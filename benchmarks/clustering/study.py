@@ -62,4 +62,4 @@ def _list_directories(images: Path | None) -> Iterator[tuple[str, Path]]:
 
 
 def _plan(domain: str, directory: Path) -> list[tuple[trials.Trial, Path]]:
-    return trials.plan(domain, vector_files.list_files(directory, list(DOMAINS[domain].arms)))
+    return trials.plan(domain, vector_files.list_files(directory, DOMAINS[domain]))

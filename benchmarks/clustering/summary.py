@@ -41,7 +41,7 @@ def summarise(trials: Sequence[Trial]) -> Facts:
     for trial in trials:
         grouped[trial.domain][trial.arm].append(trial)
     arms = {
-        domain: {arm: _describe(grouped[domain][arm]) for arm in facts.arms if arm in grouped[domain]}
+        domain: {arm: _describe(grouped[domain][arm]) for arm in sorted(grouped[domain], key=facts.place)}
         for domain, facts in DOMAINS.items()
         if domain in grouped
     }
@@ -132,7 +132,7 @@ def choose_best(domain: str, arms: Mapping[str, Any]) -> dict[str, Any] | None:
     Returns:
         `arm` and `norm`; None where there is no such arm.
     """
-    known = [arm for arm in DOMAINS[domain].self_supervised if arm in arms]
+    known = [arm for arm in arms if DOMAINS[domain].is_self_supervised(arm)]
     choices = [(arms[arm]["clusters"][norm]["1"]["train_accuracy"][0], arm, norm) for arm in known for norm in NORMS]
     if not choices:
         return None
@@ -161,7 +161,7 @@ def make_claims(facts: Facts, trials: Sequence[Trial]) -> list[Claim]:
 
     if "images" in facts["best"]:
         arm, norm = facts["best"]["images"].values()
-        own, label = facts["arms"]["images"][arm], DOMAINS["images"].trained[arm]
+        own, label = facts["arms"]["images"][arm], DOMAINS["images"].name(arm)
         scaled = "vectors of length 1" if NORMS[norm] else "vectors as they are"
         what = f"Fashion-MNIST, {label}, {scaled} (both chosen on train), {own['seeds']} seeds:"
         scores = own["clusters"][norm]
@@ -186,7 +186,7 @@ def make_claims(facts: Facts, trials: Sequence[Trial]) -> list[Claim]:
                 lambda trial, of=domain: trial.domain == of,
             )
     encoders = [
-        (domain, arm) for domain, arms in facts["arms"].items() for arm in arms if arm in DOMAINS[domain].encoders
+        (domain, arm) for domain, arms in facts["arms"].items() for arm in arms if DOMAINS[domain].is_encoder(arm)
     ]
     what = "Encoders that were compared by linear probe and clusters, floors without weights not counted"
     claim("encoders_compared", what, [float(len(encoders)), None], lambda trial: (trial.domain, trial.arm) in encoders)

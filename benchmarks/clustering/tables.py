@@ -40,7 +40,7 @@ def render_encoders(facts: Facts) -> str:
             cells = [
                 bold(_percent(find(own)), round(100 * find(own)[0], 1) == best[name]) for name, find in columns.items()
             ]
-            rows.append([f"{DOMAINS[domain].arms[arm]} ({own['seeds']})", *cells])
+            rows.append([f"{DOMAINS[domain].name(arm)} ({own['seeds']})", *cells])
     note = (
         "In %, of test, mean ± half of the 95% interval over training seeds (their number in brackets), best of a "
         "group in bold. Clusters: Hungarian accuracy, as many clusters as classes, classes given on train; mean of "
@@ -62,7 +62,7 @@ def render_relation(facts: Facts) -> str:
         outlier = GAP
         if relation["outlier"]:
             residual = f"{100 * relation['residual']:+.1f}".replace("-", "\N{MINUS SIGN}")
-            outlier = f"{DOMAINS[domain].arms[relation['outlier']]} ({residual} points)"
+            outlier = f"{DOMAINS[domain].name(relation['outlier'])} ({residual} points)"
         slope = f"{relation['slope']:.2f}".replace("-", "\N{MINUS SIGN}")
         rows.append([label, str(relation["points"]), f"{relation['r2']:.2f}", bounds, slope, outlier])
     header = ["Group", "Kinds of vectors", "R²", "95% interval of r", "Slope", "Farthest from the line"]
@@ -74,15 +74,15 @@ def render_overclustering(facts: Facts) -> str:
     """A row per encoder: accuracy and ARI with more clusters than classes."""
     rows = []
     for domain, arms in facts["arms"].items():
-        for arm in DOMAINS[domain].encoders:
-            if arm in arms:
-                clusters = arms[arm]["clusters"]["plain"]
+        for arm, own in arms.items():
+            if DOMAINS[domain].is_encoder(arm):
+                clusters = own["clusters"]["plain"]
                 cells = [
                     f"{_bare(clusters[f'{over:g}']['accuracy'])} / {_bare(clusters[f'{over:g}']['ari'])}"
                     for over in OVERCLUSTER
                 ]
                 rows.append(
-                    [f"{DOMAINS[domain].label}: {DOMAINS[domain].arms[arm]}", *cells, f"x{find_peak(clusters)}"]
+                    [f"{DOMAINS[domain].label}: {DOMAINS[domain].name(arm)}", *cells, f"x{find_peak(clusters)}"]
                 )
     header = ["Encoder", *(f"x{over:g}" for over in OVERCLUSTER), "ARI highest at"]
     note = "Hungarian accuracy / ARI of test in %, means over training seeds; x: clusters per class. Paper: x1.5."
@@ -98,7 +98,7 @@ def render_components(facts: Facts) -> str:
             kept = [_bare(curve[str(number)]) if str(number) in curve else GAP for number in COMPONENTS]
             rows.append(
                 [
-                    f"{DOMAINS[domain].label}: {DOMAINS[domain].arms[arm]}",
+                    f"{DOMAINS[domain].label}: {DOMAINS[domain].name(arm)}",
                     *kept,
                     _bare(curve["all"]),
                     f"{own['sizes'][2]:,}",

@@ -36,7 +36,13 @@ COMPONENTS = (2, 4, 8, 16, 32, 64, 128, 256)
 """Principal components that are kept, where vectors have more."""
 NORMS = {"plain": False, "l2": True}
 """Whether vectors are brought to length 1; the paper leaves them as they are."""
-PROTOCOL: Mapping[str, Any] = {"kmeans_seeds": 3, "shots": 10, "neighbours": probes.NEIGHBOURS}
+PROTOCOL: Mapping[str, Any] = {
+    "train_rows": 10_000,
+    "kmeans_seeds": 3,
+    "shots": 10,
+    "neighbours": probes.NEIGHBOURS,
+}
+"""`train_rows` at most, of those that there are."""
 _KEPT = ("accuracy", "accuracy_majority", "ari", "ami", "nmi")
 _DIGITS = 5
 
@@ -49,7 +55,7 @@ class Trial:
         domain: key of DOMAINS.
         arm: of the domain.
         seed: of the encoder.
-        digest: of vectors and labels.
+        digest: of the file of vectors and labels.
         sizes: rows of train and test, numbers of a vector, classes.
         probes: `linear`, `nearest` and `few_shot`, share of test that is right.
         clusters: norm -> clusters per class -> score of test, means over seeds of k-means; `train_accuracy` is the
@@ -96,12 +102,12 @@ def read_trials(path: Path = TRIALS) -> list[Trial]:
 
 def _make(facts: Mapping[str, Any]) -> Optional[Trial]:
     domain = DOMAINS.get(facts["domain"])
-    return Trial(**facts) if domain is not None and facts["arm"] in domain.arms else None
+    return Trial(**facts) if domain is not None and facts["arm"].partition("@")[0] in domain.arms else None
 
 
 def plan(domain: str, files: Sequence[VectorFile]) -> list[tuple[Trial, Path]]:
-    """A trial and its file for each file; reads all of them, one after the other."""
-    return [(Trial(domain, file.arm, file.seed, vector_files.read(file.path).digest), file.path) for file in files]
+    """A trial and its file for each file."""
+    return [(Trial(domain, file.arm, file.seed, vector_files.hash_file(file.path)), file.path) for file in files]
 
 
 def run_trial(planned: tuple[Trial, Path]) -> Trial:
@@ -112,8 +118,8 @@ def run_trial(planned: tuple[Trial, Path]) -> Trial:
     """
     trial, path = planned
     started = time.process_time()
-    vectors = vector_files.read(path)
-    if vectors.digest != trial.digest:
+    vectors = vector_files.read(path, trial.protocol["train_rows"])
+    if vector_files.hash_file(path) != trial.digest:
         raise ValueError(f"{path} must stay as it is while it is judged. It was written again: run the command again.")
     found = judge(vectors, trial.seed)
     return dataclasses.replace(trial, **found, core_seconds=round(time.process_time() - started, 1))

@@ -1,23 +1,25 @@
-"""Vectors of one encoder with one seed, and their labels: ARM-SEED.npz in a directory.
+"""Vectors of one encoder with one seed, and their labels: ARM-SEED.npz in a directory, or in one below it.
 
-Arrays: train [num_train, dim], train_labels [num_train], test [num_test, dim], test_labels [num_test].
+The name of a directory below is the budget of its encoders, 0 for what was not trained. Arrays: train [num_train, dim],
+train_labels [num_train], test [num_test, dim], test_labels [num_test].
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.clustering.arms import Domain
 from recsys_ssl import artifacts
 
 PARTS = ("train", "test")
 _NAMES = tuple(name for part in PARTS for name in (part, f"{part}_labels"))
 _FILE = re.compile(r"(?P<arm>[a-z0-9_]+)-(?P<seed>\d+)\.npz")
+_BUDGET = re.compile(r"|\d+(\.\d+)?")
 
 
 class VectorFile(NamedTuple):
@@ -40,36 +42,38 @@ class Vectors(NamedTuple):
     test_labels: np.ndarray
     """[num_test] str."""
 
-    @property
-    def digest(self) -> str:
-        """Names the content."""
-        found = hashlib.sha256()
-        for array in self:
-            found.update(np.ascontiguousarray(array).tobytes())
-        return found.hexdigest()[:16]
 
-
-def list_files(directory: Path, arms: Sequence[str]) -> list[VectorFile]:
-    """The files of a directory, in the order of the arms, then of the seeds.
+def list_files(directory: Path, domain: Domain) -> list[VectorFile]:
+    """The files of a directory and those below, in the order of the arms, then of the seeds.
 
     Raises:
-        ValueError: there is none, or a name is no ARM-SEED.npz of one of the arms.
+        ValueError: there is none, or a name is no ARM-SEED.npz of the domain.
     """
     files = []
-    for path in sorted(directory.glob("*.npz")):
-        match = _FILE.fullmatch(path.name)
-        if match is None or match["arm"] not in arms:
+    for path in sorted(directory.rglob("*.npz")):
+        match, budget = _FILE.fullmatch(path.name), "" if path.parent == directory else path.parent.name
+        if match is None or match["arm"] not in domain.arms or not _BUDGET.fullmatch(budget):
             raise ValueError(
-                f"vectors must be in files ARM-SEED.npz, ARM one of {', '.join(arms)}. Received: {path}. Rename it."
+                "vectors must be in files ARM-SEED.npz or BUDGET/ARM-SEED.npz, ARM one of "
+                f"{', '.join(domain.arms)}. Received: {path}. Rename it."
             )
-        files.append(VectorFile(path, match["arm"], int(match["seed"])))
+        arm = match["arm"] + (f"@{budget}" if budget.strip("0") else "")
+        files.append(VectorFile(path, arm, int(match["seed"])))
     if not files:
         raise ValueError(f"{directory} must hold files ARM-SEED.npz. Received: none. Name the directory that has them.")
-    return sorted(files, key=lambda file: (arms.index(file.arm), file.seed))
+    return sorted(files, key=lambda file: (domain.place(file.arm), file.seed))
 
 
-def read(path: Path) -> Vectors:
+def hash_file(path: Path) -> str:
+    """Names the content of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def read(path: Path, most_train: int | None = None) -> Vectors:
     """The content of a file.
+
+    Args:
+        most_train: rows of train that are kept, by chance and the same in all files of as many rows; None: all.
 
     Raises:
         ValueError: an array is missing, does not fit the others, or is not finite.
@@ -80,6 +84,11 @@ def read(path: Path) -> Vectors:
         missing = [name for name in _NAMES if name not in arrays]
         if missing:
             raise ValueError(f"no {', '.join(missing)} in it")
+    for part, most in (("train", most_train), ("test", None)):
+        rows = np.sort(np.random.default_rng(0).permutation(len(arrays[part]))[:most])
+        names = (part, f"{part}_labels")
+        if len(arrays[names[0]]) == len(arrays[names[1]]):
+            arrays |= {name: arrays[name][rows] for name in names}
     vectors = {part: arrays[part].astype(np.float32) for part in PARTS}
     labels = {f"{part}_labels": arrays[f"{part}_labels"].astype(str) for part in PARTS}
     for part in PARTS:

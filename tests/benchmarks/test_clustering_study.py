@@ -14,7 +14,7 @@ from benchmarks.clustering.vector_files import VectorFile, Vectors
 from recsys_ssl.evaluation.clustering import ClusterConfig, fit_in_memory
 from recsys_ssl.evaluation.vectors import from_array
 
-IMAGES = list(DOMAINS["images"].arms)
+IMAGES = DOMAINS["images"]
 
 
 def make_vectors(distance, num=90, dim=6, seed=0):
@@ -46,7 +46,28 @@ def test_files_are_listed_by_arm_and_seed_and_read_as_they_were_written(director
     read = vector_files.read(found[0].path)
     for ours, theirs in zip(made, read):
         np.testing.assert_array_equal(ours, theirs)
-    assert read.digest == made.digest != vector_files.read(found[1].path).digest
+    assert vector_files.hash_file(found[0].path) != vector_files.hash_file(found[1].path)
+
+
+def test_a_directory_below_is_a_budget(tmp_path):
+    for budget, arm in (("0", "pixels"), ("720", "contrast"), ("150", "contrast")):
+        vector_files.write(tmp_path / budget, arm, 3, make_vectors(1.0))
+    found = vector_files.list_files(tmp_path, IMAGES)
+    assert [(file.arm, file.seed) for file in found] == [("pixels", 3), ("contrast@150", 3), ("contrast@720", 3)]
+    assert IMAGES.name("contrast@720") == "contrast of clean views, 720 core-seconds"
+    assert [IMAGES.is_floor(file.arm) for file in found] == [True, False, False]
+
+
+def test_some_rows_of_train_are_the_same_in_all_files(tmp_path):
+    rows = np.arange(40.0)[:, None] * np.ones([1, 2])
+    for arm in ("pixels", "contrast"):
+        labels = np.arange(40).astype(str)
+        vector_files.write(tmp_path, arm, 0, Vectors(rows.astype(np.float32), labels, rows[:3], labels[:3]))
+    first, second = (vector_files.read(file.path, 10) for file in vector_files.list_files(tmp_path, IMAGES))
+    assert first.train[:, 0].tolist() == second.train[:, 0].tolist() == first.train_labels.astype(float).tolist()
+    assert first.train.shape == (10, 2)
+    assert sorted(set(first.train[:, 0])) == first.train[:, 0].tolist() != list(range(10))
+    assert len(first.test) == 3
 
 
 def test_narrow_numbers_and_classes_are_read_too(tmp_path):
@@ -57,10 +78,11 @@ def test_narrow_numbers_and_classes_are_read_too(tmp_path):
     assert (file.seed, read.train.dtype, read.test_labels.tolist()) == (10, np.float32, ["0", "2"])
 
 
-@pytest.mark.parametrize("name", ["contrast.npz", "contrast-a.npz", "other-0.npz"])
+@pytest.mark.parametrize("name", ["contrast.npz", "contrast-a.npz", "other-0.npz", "some/contrast-0.npz"])
 def test_a_file_of_another_name_is_an_error(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     np.savez(tmp_path / name, train=np.eye(2))
-    with pytest.raises(ValueError, match="files ARM-SEED.npz, ARM one of pixels, pca"):
+    with pytest.raises(ValueError, match="files ARM-SEED.npz or BUDGET/ARM-SEED.npz, ARM one of pixels, pca"):
         vector_files.list_files(tmp_path, IMAGES)
 
 
