@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -173,20 +174,19 @@ def _probe(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yields each score and which test rows are right, [num_draws, num_test] bool."""
 
-    def over_seeds(name: str, hits: Callable[[int], np.ndarray]) -> np.ndarray:
+    def over_seeds(name: str, hits: Callable[[Sequence[int]], np.ndarray]) -> np.ndarray:
         found = []
         for number, seed in enumerate(config.all_seeds, start=1):
             _tell(progress, f"{config.scores[name].lower()}, {number} of {config.seeds}")
-            found.append(hits(seed))
+            found.append(hits([seed]))
         return np.concatenate(found)
 
-    yield "linear", over_seeds("linear", lambda seed: linear_hits(train, test, [seed]))
+    yield "linear", over_seeds("linear", partial(linear_hits, train, test))
     _tell(progress, f"nearest neighbours among {train.num_records:,} rows")
     yield "nearest", nearest_hits(train, test, config.neighbours)
     for shots in config.shots:
         name = f"few_shot_{shots}"
-        # The seed is named, not looked up when it is too late: `shots` moves on.
-        yield name, over_seeds(name, lambda seed, shots=shots: few_shot_hits(train, test, shots, [seed]))
+        yield name, over_seeds(name, partial(few_shot_hits, train, test, shots))
 
 
 def _find_largest(labels: Labels, part: np.ndarray) -> np.ndarray:
