@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks import pages
 from benchmarks.claims import ROOT, Claim, load
+from benchmarks.clustering import tables as clusters
 from benchmarks.compounds import tables as compounds
 from benchmarks.evidence import tables as evidence
 from benchmarks.images import tables as images
@@ -46,6 +47,7 @@ KINDS: Mapping[str, Callable[[Path, bool], list[str]]] = {
     "molecules": molecules.fill_pages,
     "evidence": evidence.fill_pages,
     "images": images.fill_pages,
+    clusters.WORD: clusters.fill_pages,
     "table": fill_pages,
 }
 """The word in the markers -> what fills the pages of a repository and returns the stale ones."""

@@ -12,6 +12,7 @@ from pipelines.commands import (
     encoders,
     new_spec,
     predictors,
+    probing,
     results,
     run,
     stages,
@@ -38,7 +39,7 @@ _FAMILIES = {
     "Results": (results.report, results.recommend),
     "Photon patterns": (diffraction.reconstruct,),
     "Encoders of content": (encoders.pretrain, encoders.embed, predictors.finetune, predictors.predict),
-    "What vectors know": (clusters.cluster,),
+    "What vectors know": (clusters.cluster, probing.probe),
 }
 for _family, _commands in _FAMILIES.items():
     for _command in _commands:
