@@ -151,6 +151,7 @@ def _export(towers_dir: str | Path, item_ids: pa.Array, index: tf.Module, out_di
         ids, scores = keep_best(ids, scores, exclude, k)
         return {"item_ids": ids, "scores": scores}
 
+    module.search, module.look_up = _parts(index)
     signatures = {
         "embed_query": _embed(towers, "embed_query").get_concrete_function(**query_specs),
         "embed_item": _embed(towers, "embed_item").get_concrete_function(**item_specs),
@@ -160,6 +161,21 @@ def _export(towers_dir: str | Path, item_ids: pa.Array, index: tf.Module, out_di
     }
     options = tf.saved_model.SaveOptions(namespace_whitelist=["Scann"])
     tf.saved_model.save(module, str(out_dir), signatures=signatures, options=options)
+
+
+def _parts(index) -> tuple[tf.types.experimental.GenericFunction, tf.types.experimental.GenericFunction]:
+    """Search by vectors alone and the vectors of items, for who ranks by more than `recommend` knows; no signatures."""
+    dim = index.look_up(tf.zeros([1], tf.int64)).shape[1]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, dim], tf.float32), tf.TensorSpec([], tf.int32)])
+    def search(queries, k):
+        return index.search(queries, k, 0)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)])
+    def look_up(rows):
+        return index.look_up(rows)
+
+    return search, look_up
 
 
 def _embed(towers, signature: str) -> tf.types.experimental.GenericFunction:
