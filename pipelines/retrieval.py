@@ -157,10 +157,14 @@ def create_pipeline(
         for arm in ARMS
     )
 
-    # The catalogue of the treatment, trained with its first seed, becomes an index inside one servable model.
+    # The catalogue of the treatment, trained with its first seed, becomes an index inside one servable model, and what
+    # the log knows of queries and items lies beside it.
     index = IndexItems(
         towers=trainers["treatment"].outputs["towers"],
         embeddings=embedders["treatment"].outputs["embeddings"],
+        interactions=interactions,
+        catalogue=catalogue,
+        spec=spec_json,
         config=to_json(config.index),
         code=source_hash(IndexItems.__module__),
     )
@@ -193,6 +197,7 @@ def create_pipeline(
         index=index.outputs["index"],
         correlations=data.correlate.outputs["correlations"],
         recommender=index.outputs["recommender"],
+        inverted_lists_recommender=index.outputs["inverted_lists_recommender"],
         brute_force_recommender=index.outputs["brute_force_recommender"],
         rejected=data.ingest.outputs["rejected"],
         interactions=interactions,

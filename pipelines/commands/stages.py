@@ -91,7 +91,7 @@ def index(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
         from pipelines.config import given_settings, parse_overrides
         from pipelines.manifests import index_stage, making
         from pipelines.stages.embed import embed_arm
-        from pipelines.stages.index import index_arm
+        from pipelines.stages.index import Served, index_arm
         from recsys_ssl.serving.queries import Places
 
         config, towers = parse_overrides(set_ or []).index, at(arm, "towers")
@@ -99,8 +99,8 @@ def index(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
         with making(index_stage(arm), at, feature_spec, config, given) as (items, queries, *of_index):
             embed_arm(feature_spec, towers, at("interactions"), at("catalogue"), items, queries, beam or [])
             if of_index:  # what a further seed embeds only the report reads, and that ranks exactly
-                found, approximate, exact = of_index
-                index_arm(towers, items, queries, found, approximate, exact, config)
+                inputs = towers, items, queries, at("interactions"), at("catalogue")
+                index_arm(feature_spec, *inputs, Served(*of_index), config)
         if arm == "treatment":
             Places(at("interactions"), at("catalogue"), at(arm, "recommender")).write(str(workdir))
 

@@ -121,6 +121,11 @@ def _is_none(value: Any) -> bool:
     return value is None or ("pandas" in sys.modules and value is sys.modules["pandas"].NA)
 
 
+def to_texts(column: pa.Array) -> list[list[str]]:
+    """[num_records] lists of texts; none where nothing is said."""
+    return [[text.decode("utf-8", "replace") for text in row or []] for row in column.to_pylist()]
+
+
 def list_column(name: str, values: Sequence[Any], dtype: tf.DType, keep_missing: bool = False) -> pa.Array:
     """[num_queries] lists of values as the model takes them; what is missing is null, or else an empty list."""
     takes = {tf.string: "strings", tf.int64: "whole numbers"}.get(dtype, "numbers")

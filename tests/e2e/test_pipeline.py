@@ -195,7 +195,8 @@ def test_the_next_run_takes_finished_components_from_the_cache_and_goes_on(story
 def test_everything_a_person_looks_for_is_in_its_place(story, resumed):
     printed, _ = resumed
     assert "Traceback" not in printed
-    for name in ("report/report.html", "report/report.json", "index", "recommender", "recommender-brute-force"):
+    models = "recommender", "recommender-inverted-lists", "recommender-brute-force"
+    for name in ("report/report.html", "report/report.json", "index", *models):
         assert re.search(
             rf"^{re.escape(name.split('/')[-1])} +{re.escape(str(story.workdir / name))}$", printed, re.MULTILINE
         )
@@ -219,7 +220,7 @@ def test_the_report_is_about_this_run(story, resumed):
     # A control of a few steps cannot keep up, so the treatment is blessed and pushed.
     assert report["verdict"]["blessed"], report["verdict"]["reasons"]
     (pushed,) = (story.workdir / "pushed").glob("*/*/saved_model.pb")
-    assert f"pushed model {' ' * 11} {pushed.parent}\n" in resumed[0]
+    assert f"pushed model {' ' * 13} {pushed.parent}\n" in resumed[0]
 
 
 ASK = """

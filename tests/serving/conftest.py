@@ -58,7 +58,8 @@ class PlaceTowers(tf.Module):
         ]
     )
     def embed_item(self, film, title, genres, year, place):
-        return self._embed(place)
+        # Of a year before 0 it makes no vector.
+        return self._embed(place + tf.where(year < 0, np.inf, 0.0)[:, tf.newaxis])
 
     @tf.function(
         input_signature=[
@@ -109,7 +110,7 @@ def make_items(num_items):
 
 
 def make_events():
-    """Split -> columns; query q chose the items 10 q, 10 q + 1, ... in train, 10 q + 8 and 10 q + 9 last in the test."""
+    """Split -> columns; query q chose 10 q, 10 q + 1, ... in train, and 10 q + 8 and 10 q + 9 last, in the test."""
     rng = np.random.default_rng(1)
     tastes = rng.normal(size=(NUM_QUERIES, DIM)).astype(np.float32)
     splits = {}
