@@ -70,7 +70,7 @@ INDEX = {
         "index",
         ("interactions", "catalogue", f"{arm}/towers"),
         tuple(f"{arm}/{name}" for name in (*("items", "queries", "index"), *_MODELS)),
-        ("pipelines.stages.embed", "pipelines.stages.index"),
+        ("pipelines.stages.embed", "pipelines.stages.index", "pipelines.stages.check_serving"),
     )
     for arm in ARMS
 }

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 from pipelines.progress import PROGRESS
-from recsys_ssl.index import export, scann_index
+from recsys_ssl import artifacts
+from recsys_ssl.index import export, raw_inputs, scann_index
+from recsys_ssl.index.warmup import write_warmup
+from recsys_ssl.serving import requests
+from recsys_ssl.serving.logged_queries import read_queries
+from recsys_ssl.serving.lookup import Lookup
 from recsys_ssl.serving.lookup_writer import write_lookup
 from recsys_ssl.spec import FeatureSpec
+
+_SAMPLES = 20
 
 
 class Served(NamedTuple):
@@ -39,6 +47,16 @@ def index_arm(
     export.export_inverted_lists(towers_dir, items_dir, queries_dir, served.inverted_lists)
     export.export_brute_force(towers_dir, items_dir, served.brute_force)
     write_lookup(spec, interactions_dir, catalogue_dir, served.models)
+    _write_samples(spec.name, interactions_dir, served)
     recall = ", ".join(f"recall@{k} {value:.3f}" for k, value in report.recall.items())
     PROGRESS.info(f"{report.config.method}, {report.num_items:,} items, {recall}, p50 {report.latency_p50_ms:.2f} ms")
     return report
+
+
+def _write_samples(name: str, interactions_dir: str, served: Served) -> None:
+    """Puts the first held-out queries into each model, with its answers."""
+    queries = list(itertools.islice(read_queries(interactions_dir, Lookup(served.brute_force)), _SAMPLES))
+    for model_dir in served.models:
+        model = artifacts.load_saved_model(model_dir)  # ScaNN's op is loaded with `export`
+        records = requests.to_batch(queries, raw_inputs.input_specs(model, "embed_query"))
+        write_warmup(model, model_dir, records, name)

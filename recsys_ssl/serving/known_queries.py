@@ -88,7 +88,7 @@ class QueryReader:
                 record[_ITEM_TIMES], rows = found.times_us.tolist(), found.seen
             records.append(record)
             seen.append(np.union1d(rows, [own_rows[query_id]]).astype(int) if query_id in own_rows else rows)
-        features = to_batch(records, self.specs)
+        features = requests.to_batch(records, self.specs)
         is_known: list[Optional[bool]] = [query_id in logged or query_id in of_items for query_id in query_ids]
         return Asked(features, is_known, seen, self._list_histories(features))
 
@@ -108,12 +108,3 @@ class QueryReader:
         if not columns:
             return [[]] * len(features)
         return [[item_id for one in of_query for item_id in one] for of_query in zip(*columns)]
-
-
-def to_batch(records: Sequence[Mapping[str, Any]], specs: Mapping[str, tf.TensorSpec]) -> pa.RecordBatch:
-    """Raw records as the columns that a model's inputs are made of; a feature that is not there is missing."""
-    columns = {
-        name: requests.list_column(name, [record.get(name) for record in records], spec.dtype)
-        for name, spec in specs.items()
-    }
-    return pa.RecordBatch.from_pydict(columns)

@@ -48,9 +48,9 @@ class LiveItems:
         self._records = [entry.record for entry in entries.values()]
         self._passing: dict[Filter, np.ndarray] = {}
 
-    def record_of(self, item_id: str) -> dict[str, list] | None:
-        """The raw features of a live item; None of one that is not live."""
-        return self._records[self.places[item_id]] if item_id in self.places else None
+    def record_of(self, item_id: str) -> dict[str, list]:
+        """The raw features of a live item."""
+        return self._records[self.places[item_id]]
 
     def is_new(self, item_id: str) -> bool:
         """Whether an item is live and the model's catalogue has none of its id."""

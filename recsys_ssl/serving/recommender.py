@@ -18,10 +18,11 @@ import tensorflow as tf
 
 from recsys_ssl import artifacts
 from recsys_ssl.index import embeddings, raw_inputs
+from recsys_ssl.index.warmup import replay_warmup
 from recsys_ssl.serving import requests
 from recsys_ssl.serving.filters import Attributes, parse_filter
 from recsys_ssl.serving.items import read_features
-from recsys_ssl.serving.known_queries import Asked, QueryReader, to_batch
+from recsys_ssl.serving.known_queries import Asked, QueryReader
 from recsys_ssl.serving.limits import Limits, limit
 from recsys_ssl.serving.live import Change, LiveCatalogue
 from recsys_ssl.serving.live_items import LiveIndex, LiveItems
@@ -152,6 +153,8 @@ class Recommender:
         features: names of what it takes of a query.
         item_features: names of what it takes of an item.
         num_items: of the model's own catalogue.
+        model: the SavedModel, loaded.
+        lookup: items and queries by their ids.
 
     Examples:
         >>> recommender = Recommender(model_dir)  # WORKDIR/recommender
@@ -173,27 +176,27 @@ class Recommender:
             ValueError: an earlier version exported the model; DamagedError: a file cannot be read.
             ImportError: see `load_recommender`.
         """
-        self._lookup = Lookup(model_dir)
-        self.spec = self._lookup.spec
+        self.lookup = Lookup(model_dir)
+        self.spec = self.lookup.spec
         self._attributes = Attributes(model_dir, self.spec)
-        self._model = load_recommender(model_dir)
-        self._ranker = Ranker(self._model)
+        self.model, self._model_dir = load_recommender(model_dir), model_dir
+        self._ranker = Ranker(self.model)
         self.num_items = self._ranker.num_items
         if len(self._attributes.train_counts) != self.num_items:
             raise ValueError(
                 f"{model_dir} must have as many items beside the model as in it. Received: "
                 f"{len(self._attributes.train_counts)} and {self.num_items}. Export it again."
             )
-        self._item_ids = self._model.item_ids.numpy()
+        self._item_ids = self.model.item_ids.numpy()
         self._by_count = np.argsort(-self._attributes.train_counts, kind="stable")
-        self._queries = QueryReader(self._lookup, raw_inputs.input_specs(self._model, "embed_query"), self._item_ids)
-        self._item_specs = raw_inputs.input_specs(self._model, "embed_item")
+        self._queries = QueryReader(self.lookup, raw_inputs.input_specs(self.model, "embed_query"), self._item_ids)
+        self._item_specs = raw_inputs.input_specs(self.model, "embed_item")
         self.features, self.item_features = list(self._queries.specs), list(self._item_specs)
         dim = self._ranker.look_up(np.zeros(1)).shape[1]
         self._nothing_live = LiveItems(0, {}, frozenset(), dim)
         self._live = None
         if live_path is not None:
-            self._live = LiveIndex(LiveCatalogue(live_path), self._lookup, self._embed_records, dim)
+            self._live = LiveIndex(LiveCatalogue(live_path), self.lookup, self._embed_records, dim)
 
     # --- Questions ---------------------------------------------------------------------------------------
 
@@ -256,6 +259,18 @@ class Recommender:
         records = [read_features(self.spec, None, item) for item in items]
         return self._embed_records(records, np.full(len(records), -1))
 
+    def find_items(self, item_ids: Sequence[str]) -> dict[str, dict[str, list]]:
+        """Id -> raw features, [] or absent where missing, of the items that the catalogue has or that are live."""
+        live = self._nothing_live if self._live is None else self._live.now()
+        found = self.lookup.find_items(item_ids)
+        removed = set(live.hidden.tolist())
+        found = {item_id: found[item_id] for item_id, row in self.lookup.find_rows(found).items() if row not in removed}
+        return found | {item_id: live.record_of(item_id) for item_id in item_ids if item_id in live.places}
+
+    def replay_samples(self) -> tuple[int, float]:
+        """Asks the model for its own sample requests: their number, and the largest difference of a score expected."""
+        return replay_warmup(self.model, self._model_dir)
+
     # --- The live catalogue ------------------------------------------------------------------------------
 
     def change_items(self, changes: Sequence[Change]) -> int:
@@ -273,7 +288,7 @@ class Recommender:
         added = [change.record for change in changes if change.operation == "add"]
         if added and not np.isfinite(self._embed_records(added, np.full(len(added), -1))).all():
             raise ValueError("an item must have a finite vector. Received: NaN or infinity. Check its numbers.")
-        number = self._live.catalogue.apply(changes, self._lookup.find_rows)
+        number = self._live.catalogue.apply(changes, self.lookup.find_rows)
         self._live.now()
         return number
 
@@ -290,7 +305,7 @@ class Recommender:
         excluded = requests.to_texts(of_ids["exclude"]) if "exclude" in of_ids else [[]] * num_queries
         allowed = _or_none(of_ids.get("allow"), num_queries)
         named = [[*out, *(only or []), *past] for out, only, past in zip(excluded, allowed, asked.histories)]
-        rows = self._lookup.find_rows(itertools.chain.from_iterable(named))
+        rows = self.lookup.find_rows(itertools.chain.from_iterable(named))
         passing = self._attributes.match(conditions) if conditions else None
         limits = [
             limit(out, only, seen, conditions, passing, rows, live)
@@ -358,7 +373,7 @@ class Recommender:
             return [None] * len(outputs["embedding"])
         ids, scores, temperatures = (outputs[name] for name in embeddings.REPEATS)
         texts = [[item_id.decode() for item_id in row] for row in ids]
-        rows = self._lookup.find_rows(itertools.chain.from_iterable(texts))
+        rows = self.lookup.find_rows(itertools.chain.from_iterable(texts))
         repeats: list[Optional[Repeats]] = []
         for own, of_query, temperature in zip(texts, scores, temperatures):
             known = [place for place, item_id in enumerate(own) if item_id in rows]
@@ -374,14 +389,14 @@ class Recommender:
             {**record, _TRAIN_COUNT: [float(self._attributes.train_counts[row])]} if row >= 0 else record
             for record, row in zip(records, rows)
         ]
-        return self._call("embed_item", self._item_specs, to_batch(counted, self._item_specs))["embedding"]
+        return self._call("embed_item", self._item_specs, requests.to_batch(counted, self._item_specs))["embedding"]
 
     def _call(
         self, signature: str, specs: Mapping[str, tf.TensorSpec], records: pa.RecordBatch
     ) -> dict[str, np.ndarray]:
         arrays = raw_inputs.to_arrays(records, specs)
         tensors = {name: tf.constant(array, specs[name].dtype) for name, array in arrays.items()}
-        return {name: output.numpy() for name, output in self._model.signatures[signature](**tensors).items()}
+        return {name: output.numpy() for name, output in self.model.signatures[signature](**tensors).items()}
 
 
 class _Ranking(NamedTuple):

@@ -147,3 +147,11 @@ def list_column(name: str, values: Sequence[Any], dtype: tf.DType, keep_missing:
         rows.append([float(one) for one in row] if takes == "numbers" else row)
     arrow = {"strings": pa.large_binary(), "whole numbers": pa.int64(), "numbers": pa.float32()}
     return pa.array(rows, pa.large_list(arrow[takes]))
+
+
+def to_batch(records: Sequence[Mapping[str, Any]], specs: Mapping[str, tf.TensorSpec]) -> pa.RecordBatch:
+    """Raw records as the columns that a model's inputs are made of; a feature that is not there is missing."""
+    columns = {
+        name: list_column(name, [record.get(name) for record in records], spec.dtype) for name, spec in specs.items()
+    }
+    return pa.RecordBatch.from_pydict(columns)

@@ -32,9 +32,10 @@ COMPONENTS = [
     *("Describe.catalogue", "Describe.interactions", "Validate.catalogue", "Validate.interactions", "StopOnAnomalies"),
     *("TransformFeatures", "CorrelateFeatures"),
     *("Train.control", "Train.treatment", "Embed.control", "Embed.treatment", "IndexItems"),
-    *("EvaluateArms", "PublishResults", "Pusher"),
+    *("CheckServing", "EvaluateArms", "PublishResults", "Pusher"),
 ]
-AFTER_TREATMENT = ["Train.treatment", "Embed.treatment", "IndexItems", "EvaluateArms", "Pusher", "PublishResults"]
+AFTER_INDEX = ["CheckServing", "EvaluateArms", "Pusher", "PublishResults"]
+AFTER_TREATMENT = ["Train.treatment", "Embed.treatment", "IndexItems", *AFTER_INDEX]
 
 # Tastes are clear, and the catalogue is much larger than a history: on items that are new to their query a trained
 # model beats most-popular beyond doubt. Of these the truth finds 43% among the first ten, most-popular 5%.
@@ -293,7 +294,7 @@ def test_the_metadata_store_holds_one_broken_attempt_and_no_second_one_elsewhere
         # The control, the killed treatment; the control from the cache, the resumed treatment.
         "TrainTowers": ["RUNNING", "COMPLETE", "COMPLETE", "CACHED"],
         "EmbedArm": 2 * late,
-        **dict.fromkeys(["IndexItems", "EvaluateArms", "PublishResults", "Pusher"], late),
+        **dict.fromkeys(["IndexItems", *AFTER_INDEX], late),
     }
 
 

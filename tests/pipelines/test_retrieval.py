@@ -31,7 +31,7 @@ ORDER = [
     *("IngestLogs", "DeriveSchemas"),
     *("Describe.interactions", "Validate.interactions", "Describe.catalogue", "Validate.catalogue", "StopOnAnomalies"),
     *("TransformFeatures", "CorrelateFeatures"),
-    *("Train.control", "Train.treatment", "Embed.control", "Embed.treatment", "IndexItems"),
+    *("Train.control", "Train.treatment", "Embed.control", "Embed.treatment", "IndexItems", "CheckServing"),
     *("EvaluateArms", "Pusher", "PublishResults"),
 ]
 
@@ -140,7 +140,8 @@ def test_both_arms_get_the_same_data_and_differ_in_their_settings_only(build):
 def test_the_index_and_the_pushed_model_are_the_treatments(build):
     nodes = build()
     assert set(nodes["IndexItems"].upstream_nodes) == {"Train.treatment", "Embed.treatment", "IngestLogs"}
-    assert set(nodes["Pusher"].upstream_nodes) == {"IndexItems", "EvaluateArms"}
+    assert set(nodes["CheckServing"].upstream_nodes) == {"IndexItems", "Embed.treatment", "IngestLogs"}
+    assert set(nodes["Pusher"].upstream_nodes) == {"IndexItems", "CheckServing", "EvaluateArms"}
     assert {"Embed.control", "Embed.treatment", "IndexItems", "IngestLogs"} == set(nodes["EvaluateArms"].upstream_nodes)
 
 
@@ -248,6 +249,7 @@ MODULES = {
     "Embed.control": "pipelines.components.embed",
     "Embed.treatment": "pipelines.components.embed",
     "IndexItems": "pipelines.components.index",
+    "CheckServing": "pipelines.components.check_serving",
     "EvaluateArms": "pipelines.components.evaluate",
 }
 TRAIN, EMBED = ["Train.control", "Train.treatment"], ["Embed.control", "Embed.treatment"]
@@ -303,7 +305,8 @@ class TestCode:
             ("recsys_ssl/encoders/molecule/predictor.py", []),
             ("recsys_ssl/encoders/molecule/pretext.py", []),
             ("recsys_ssl/encoders/pretrain.py", []),
-            ("recsys_ssl/serving/recommender.py", []),
+            ("recsys_ssl/serving/recommender.py", ["CheckServing"]),
+            ("recsys_ssl/serving/queries.py", []),
             ("recsys_ssl/datasets/simulate.py", []),
             ("pipelines/retrieval.py", []),
             ("pipelines/console.py", []),

@@ -27,7 +27,7 @@ def test_every_query_of_the_log_is_answered_by_its_id_as_after_its_last_event(re
 
 def test_the_history_is_the_last_items_in_the_order_of_time_whatever_the_split(recommender):
     """Within the test split the file has the later event first."""
-    found = recommender._lookup.find_queries(["u0", "u7", "nobody"])
+    found = recommender.lookup.find_queries(["u0", "u7", "nobody"])
     assert set(found) == {"u0", "u7"}
     assert found["u7"].history.tolist() == [77, 78, 79]
     assert found["u7"].times_us.tolist() == [7_000_000, 8_000_000, 9_000_000]

@@ -33,7 +33,7 @@ def do(recommender):
 
     def change(operation, item_id, **features):
         catalogue = LiveCatalogue(recommender._live.catalogue.path)
-        catalogue.apply([make_change(recommender.spec, operation, item_id, features)], recommender._lookup.find_rows)
+        catalogue.apply([make_change(recommender.spec, operation, item_id, features)], recommender.lookup.find_rows)
 
     return change
 
@@ -147,13 +147,13 @@ def test_bad_changes_are_explained(recommender, operation, item_id, features, er
 
 
 def test_what_the_model_has_no_finite_vector_of_is_not_added(recommender, do, caplog):
-    endless = make_change(recommender.spec, "add", "endless", {"year": -1})
+    endless = make_change(recommender.spec, "add", "endless", {"year": -1, "place": TASTE})
     before = ask(recommender)
     with pytest.raises(ValueError, match="must have a finite vector"):
         recommender.change_items([endless])
     # Another process cannot know: the items are told of, and others are served.
     short = endless._replace(item_id="short", record={"place": [1.0]})
-    LiveCatalogue(recommender._live.catalogue.path).apply([endless, short], recommender._lookup.find_rows)
+    LiveCatalogue(recommender._live.catalogue.path).apply([endless, short], recommender.lookup.find_rows)
     with caplog.at_level(logging.ERROR):
         do("add", "new", place=list(TASTE))
         assert ask(recommender).item_ids == ["new", *before.item_ids[:2]]
