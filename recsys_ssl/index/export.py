@@ -77,7 +77,7 @@ def export_brute_force(towers_dir: str | Path, items_dir: str | Path, out_dir: s
         ValueError: the towers lack a signature, or a feature is named `k` or `exclude`.
     """
     items = embeddings.read_items(items_dir)
-    _export(towers_dir, items.item_ids, _BruteForce(items.vectors), out_dir)
+    _export(towers_dir, items.item_ids, BruteForce(items.vectors), out_dir)
 
 
 def export_inverted_lists(
@@ -98,22 +98,30 @@ def export_inverted_lists(
         FileNotFoundError, ValueError: as `export_brute_force`.
     """
     items = embeddings.read_items(items_dir)
-    index: tf.Module = _BruteForce(items.vectors)
+    index: tf.Module = BruteForce(items.vectors)
     if len(items.vectors) >= scann_index.EXACT_BELOW:
         queries = embeddings.sample_query_vectors(queries_dir, _NUM_QUERIES, seed)
         index = make_inverted_lists(items.vectors, queries, seed)
     _export(towers_dir, items.item_ids, index, out_dir)
 
 
-def make_inverted_lists(vectors: np.ndarray, queries: np.ndarray, seed: int = 0) -> inverted_lists.InvertedLists:
-    """The inverted lists of [num_items, dim] items, set so that they recall what `export_inverted_lists` says."""
+def make_inverted_lists(
+    vectors: np.ndarray,
+    queries: np.ndarray,
+    seed: int = 0,
+    num_best: int = max(scann_index.RECALL_AT),
+    least_recall: float = _LEAST_RECALL,
+) -> inverted_lists.InvertedLists:
+    """The inverted lists of [num_items, dim] items, set so that they find so much of the best of some queries."""
     blocks = inverted_lists.make_blocks(vectors, inverted_lists.choose_block_size(len(vectors)), seed)
-    best, _ = scann_index.search_exactly(vectors, queries, max(scann_index.RECALL_AT))
-    num_probed = inverted_lists.choose_num_probed(blocks, queries, best, _LEAST_RECALL)
+    best, _ = scann_index.search_exactly(vectors, queries, num_best)
+    num_probed = inverted_lists.choose_num_probed(blocks, queries, best, least_recall)
     return inverted_lists.InvertedLists(vectors, blocks, num_probed)
 
 
-class _BruteForce(tf.Module):
+class BruteForce(tf.Module):
+    """Scores every item."""
+
     def __init__(self, vectors: np.ndarray):
         super().__init__()
         self.vectors = tf.Variable(vectors, trainable=False)
@@ -135,11 +143,11 @@ class _Scann(tf.Module):
         self.state = scann_ops.ScannState(_read_scann_tensors(index_dir))
 
     def look_up(self, rows: tf.Tensor) -> tf.Tensor:
-        """As `_BruteForce.look_up`, of the vectors by which ScaNN scores its best again."""
+        """As `BruteForce.look_up`, of the vectors by which ScaNN scores its best again."""
         return tf.gather(self.state.dataset, rows)
 
     def search(self, queries: tf.Tensor, k: tf.Tensor, num_excluded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """As `_BruteForce.search`, approximately. Where nothing more is found the score is -inf and the row 0."""
+        """As `BruteForce.search`, approximately. Where nothing more is found the score is -inf and the row 0."""
         searcher = scann_ops.searcher_from_module(self.state)
         fetched = k + num_excluded
         found = searcher.search_batched_parallel(queries, fetched, tf.maximum(self._reorder + num_excluded, fetched))
@@ -231,7 +239,7 @@ def _merge_repeats(
         ids: [num_queries, num_fetched] string.
         scores: [num_queries, num_fetched] float32.
         embedded: outputs of `embed_query`, [num_queries, width] items of the histories among them.
-        index: `_BruteForce` or `_Scann`.
+        index: `BruteForce` or `_Scann`.
 
     Returns:
         Ids and scores [num_queries, num_fetched + width], -inf for what is no item.

@@ -87,9 +87,8 @@ def test_so_many_blocks_are_searched_that_the_recall_is_reached_and_no_more(bloc
     assert probed < len(blocks.means) / 2
 
 
-def test_the_export_searches_large_catalogues_only_in_part(vectors, monkeypatch):
-    monkeypatch.setattr(scann_index, "RECALL_AT", (5, 10))
-    index = export.make_inverted_lists(vectors, vectors[:50] + 0.05)
+def test_the_export_searches_large_catalogues_only_in_part(vectors):
+    index = export.make_inverted_lists(vectors, vectors[:50] + 0.05, num_best=10)
     assert isinstance(index, inverted_lists.InvertedLists)
     assert index._block_size == inverted_lists.choose_block_size(NUM_ITEMS) == 2 ** round(np.log2(NUM_ITEMS**0.5 / 5))
-    assert 1 <= index._num_probed < index._num_blocks
+    assert 1 <= index.num_probed < index.num_blocks
