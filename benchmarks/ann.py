@@ -142,7 +142,7 @@ def measure(
                     found[name] = np.stack([_pad(searches[name](query)) for query in queries])
                     spent = time.process_time() - begun
                 else:
-                    found[name], spent = worker.search(name)  # type: ignore[union-attr]
+                    found[name], spent = worker.search(name)
                 times[name].append(1e3 * spent / len(queries))
         if worker is not None:
             worker.close()
@@ -163,21 +163,23 @@ def _pad(rows: np.ndarray) -> np.ndarray:
 
 
 def _brute_force(vectors: np.ndarray, tuning: np.ndarray, best: np.ndarray) -> tuple[Search, str]:
-    return _of_module(export.BruteForce(vectors)), "exact"
+    """As the exact model ranks."""
+    items = tf.constant(vectors)
+    search = tf.function(
+        lambda query: tf.math.top_k(tf.matmul(query, items, transpose_b=True), NUM_BEST).indices,
+        input_signature=[tf.TensorSpec([None, vectors.shape[1]])],
+    )
+    return lambda query: search(tf.constant(query[np.newaxis])).numpy()[0], "exact"
 
 
 def _inverted_lists(vectors: np.ndarray, tuning: np.ndarray, best: np.ndarray) -> tuple[Search, str]:
     """As it is exported, but set to the ten best."""
     index = export.make_inverted_lists(vectors, tuning, num_best=NUM_BEST, least_recall=_MARGIN)
-    return _of_module(index), f"{index.num_probed} of {index.num_blocks} blocks"
-
-
-def _of_module(index) -> Search:
     search = tf.function(
-        lambda queries: index.search(queries, NUM_BEST, 0)[1],
-        input_signature=[tf.TensorSpec([None, index.look_up(tf.zeros([1], tf.int64)).shape[1]])],
+        lambda query: index.search(query, NUM_BEST, 0)[1], input_signature=[tf.TensorSpec([None, vectors.shape[1]])]
     )
-    return lambda query: search(tf.constant(query[np.newaxis])).numpy()[0]
+    told = f"{index.num_probed} of {index.num_blocks} blocks"
+    return lambda query: search(tf.constant(query[np.newaxis])).numpy()[0], told
 
 
 def _scann(vectors: np.ndarray, tuning: np.ndarray, best: np.ndarray) -> tuple[Search, str]:

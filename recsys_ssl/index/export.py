@@ -77,7 +77,7 @@ def export_brute_force(towers_dir: str | Path, items_dir: str | Path, out_dir: s
         ValueError: the towers lack a signature, or a feature is named `k` or `exclude`.
     """
     items = embeddings.read_items(items_dir)
-    _export(towers_dir, items.item_ids, BruteForce(items.vectors), out_dir)
+    _export(towers_dir, items.item_ids, _BruteForce(items.vectors), out_dir)
 
 
 def export_inverted_lists(
@@ -98,7 +98,7 @@ def export_inverted_lists(
         FileNotFoundError, ValueError: as `export_brute_force`.
     """
     items = embeddings.read_items(items_dir)
-    index: tf.Module = BruteForce(items.vectors)
+    index: tf.Module = _BruteForce(items.vectors)
     if len(items.vectors) >= scann_index.EXACT_BELOW:
         queries = embeddings.sample_query_vectors(queries_dir, _NUM_QUERIES, seed)
         index = make_inverted_lists(items.vectors, queries, seed)
@@ -119,9 +119,7 @@ def make_inverted_lists(
     return inverted_lists.InvertedLists(vectors, blocks, num_probed)
 
 
-class BruteForce(tf.Module):
-    """Scores every item."""
-
+class _BruteForce(tf.Module):
     def __init__(self, vectors: np.ndarray):
         super().__init__()
         self.vectors = tf.Variable(vectors, trainable=False)
@@ -143,11 +141,11 @@ class _Scann(tf.Module):
         self.state = scann_ops.ScannState(_read_scann_tensors(index_dir))
 
     def look_up(self, rows: tf.Tensor) -> tf.Tensor:
-        """As `BruteForce.look_up`, of the vectors by which ScaNN scores its best again."""
+        """As `_BruteForce.look_up`, of the vectors by which ScaNN scores its best again."""
         return tf.gather(self.state.dataset, rows)
 
     def search(self, queries: tf.Tensor, k: tf.Tensor, num_excluded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """As `BruteForce.search`, approximately. Where nothing more is found the score is -inf and the row 0."""
+        """As `_BruteForce.search`, approximately. Where nothing more is found the score is -inf and the row 0."""
         searcher = scann_ops.searcher_from_module(self.state)
         fetched = k + num_excluded
         found = searcher.search_batched_parallel(queries, fetched, tf.maximum(self._reorder + num_excluded, fetched))
@@ -239,7 +237,7 @@ def _merge_repeats(
         ids: [num_queries, num_fetched] string.
         scores: [num_queries, num_fetched] float32.
         embedded: outputs of `embed_query`, [num_queries, width] items of the histories among them.
-        index: `BruteForce` or `_Scann`.
+        index: `_BruteForce` or `_Scann`.
 
     Returns:
         Ids and scores [num_queries, num_fetched + width], -inf for what is no item.

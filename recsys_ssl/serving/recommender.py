@@ -340,8 +340,9 @@ class Recommender:
         rankings = []
         for i, found in zip(places, self._ranker.rank(wanted, k, len(live.hidden))):
             scores = live.vectors @ vectors[i]
-            if repeats[i] is not None and len(live.rows):
-                scores = repeats[i].add_to_rows(live.rows, scores)
+            own = repeats[i]
+            if own is not None and len(live.rows):
+                scores = own.add_to_rows(live.rows, scores)
             rankings.append(self._merge(found, live, scores, limits[i].may_live, k))
         return rankings
 
@@ -394,7 +395,7 @@ class Recommender:
     def _call(
         self, signature: str, specs: Mapping[str, tf.TensorSpec], records: pa.RecordBatch
     ) -> dict[str, np.ndarray]:
-        arrays = raw_inputs.to_arrays(records, specs)
+        arrays = raw_inputs.to_arrays(records, dict(specs))
         tensors = {name: tf.constant(array, specs[name].dtype) for name, array in arrays.items()}
         return {name: output.numpy() for name, output in self.model.signatures[signature](**tensors).items()}
 
