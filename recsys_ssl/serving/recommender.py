@@ -194,9 +194,14 @@ class Recommender:
         self.features, self.item_features = list(self._queries.specs), list(self._item_specs)
         dim = self._ranker.look_up(np.zeros(1)).shape[1]
         self._nothing_live = LiveItems(0, {}, frozenset(), dim)
-        self._live = None
+        self._live: Optional[LiveIndex] = None
         if live_path is not None:
-            self._live = LiveIndex(LiveCatalogue(live_path), self.lookup, self._embed_records, dim)
+            self.follow(live_path)
+
+    def follow(self, live_path: str | Path) -> None:
+        """Serves the items of a live catalogue from now on."""
+        dim = self._nothing_live.vectors.shape[1]
+        self._live = LiveIndex(LiveCatalogue(live_path), self.lookup, self._embed_records, dim)
 
     # --- Questions ---------------------------------------------------------------------------------------
 
