@@ -100,7 +100,7 @@ def index(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
             embed_arm(feature_spec, towers, at("interactions"), at("catalogue"), items, queries, beam or [])
             if of_index:  # what a further seed embeds only the report reads, and that ranks exactly
                 found, approximate, exact = of_index
-                index_arm(towers, items, queries, found, approximate, exact, config)
+                index_arm(towers, items, queries, found, approximate, exact, config, feature_spec)
         if arm == "treatment":
             Places(at("interactions"), at("catalogue"), at(arm, "recommender")).write(str(workdir))
 

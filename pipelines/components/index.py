@@ -13,6 +13,7 @@ from pipelines.properties import from_json
 from pipelines.stages.index import index_arm
 from recsys_ssl import artifacts
 from recsys_ssl.index.scann_index import IndexConfig
+from recsys_ssl.spec import FeatureSpec
 
 
 @component
@@ -32,5 +33,6 @@ def IndexItems(  # noqa: N802
     # Where Pusher looks for a SavedModel inside its artifact.
     scann_model, exact_model = map(path_utils.serving_model_dir, (recommender.uri, brute_force_recommender.uri))
     items, queries = os.path.join(embeddings.uri, "items"), os.path.join(embeddings.uri, "queries")
-    index_arm(towers.uri, items, queries, index.uri, scann_model, exact_model, from_json(IndexConfig, config))
+    settings, spec = from_json(IndexConfig, config), FeatureSpec.from_json(json.dumps(embedded.spec))
+    index_arm(towers.uri, items, queries, index.uri, scann_model, exact_model, settings, spec)
     manifest.write(index.uri, scann_model, exact_model)
