@@ -173,6 +173,7 @@ def _export(
         ids, scores = keep_best(ids, scores, exclude, k)
         return {"item_ids": ids, "scores": scores}
 
+    module.search, module.look_up = _parts(index)
     recommend_specs = {
         "k": tf.TensorSpec([None], tf.int32, "k"),
         "exclude": tf.TensorSpec([None, None], tf.string, "exclude"),
@@ -188,6 +189,21 @@ def _export(
     tf.saved_model.save(module, str(out_dir), signatures=signatures, options=options)
     inputs = {"recommend": query_specs | recommend_specs, "embed_query": query_specs, "embed_item": item_specs}
     description.write(out_dir, inputs, len(item_ids), index.name_of_search, spec)
+
+
+def _parts(index) -> tuple[tf.types.experimental.GenericFunction, tf.types.experimental.GenericFunction]:
+    """Search by vectors alone and the vectors of items, for who ranks by more than `recommend` knows; no signatures."""
+    dim = index.look_up(tf.zeros([1], tf.int64)).shape[1]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, dim], tf.float32), tf.TensorSpec([], tf.int32)])
+    def search(queries, k):
+        return index.search(queries, k, 0)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)])
+    def look_up(rows):
+        return index.look_up(rows)
+
+    return search, look_up
 
 
 def _embed(towers, signature: str) -> tf.types.experimental.GenericFunction:
