@@ -1,4 +1,4 @@
-"""What a request is answered when it cannot be served: one code for HTTP and gRPC, and a message that says what to send.
+"""What a request that cannot be served is answered: a code, of HTTP and gRPC alike, and a message of what to send.
 
 The codes and their HTTP statuses are those of TensorFlow Serving.
 """
