@@ -17,14 +17,14 @@ import tensorflow as tf
 
 import recsys_ssl
 from recsys_ssl import artifacts
-from recsys_ssl.spec import TIME_INPUTS, FeatureSpec
+from recsys_ssl.spec import TIME_INPUTS, Feature, FeatureSpec, ItemSequenceFeature
 
 MAX_K = 10_000
 """The most items that a model recommends for one query."""
 EXTRA_DIR = "assets.extra"
 DESCRIPTION_FILE, CARD_FILE = "description.json", "README.md"
 
-_MISSING = {tf.string: "", tf.int64: -1, tf.float32: "NaN"}
+_MISSING: dict[tf.DType, str | int] = {tf.string: "", tf.int64: -1, tf.float32: "NaN"}
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,13 @@ def _describe(name: str, of_input: tf.TensorSpec, spec: FeatureSpec | None, sign
             **facts, kind="time", meaning=f"{meaning}, in microseconds since 1970", missing=missing, order=order
         )
     is_of_items = spec is None or signature == "embed_item" or spec.queries.same_as_items
-    features = () if spec is None else (spec.item_features if is_of_items else spec.query_features)
+    features: tuple[Feature, ...] = ()
+    if spec is not None:
+        features = spec.item_features if is_of_items else spec.query_features
     feature = next((feature for feature in features if feature.name == name), None)
     if feature is None:
         return Input(**facts, kind="unknown", meaning="see the feature spec", missing=missing)
-    if feature.kind == "item_sequence":
+    if isinstance(feature, ItemSequenceFeature):
         return Input(
             **facts,
             kind=feature.kind,
@@ -138,14 +140,14 @@ def _describe(name: str, of_input: tf.TensorSpec, spec: FeatureSpec | None, sign
             length=feature.length,
             order="oldest first, newest last",
         )
-    meaning = {
+    meanings = {
         "id": "an identifier, as in the log",
         "categorical": "categories, as in the log" if feature.is_list else "a category, as in the log",
         "text": "free text",
         "numeric": "a number",
         "dense": "a vector",
     }
-    return Input(**facts, kind=feature.kind, meaning=meaning.get(feature.kind, "packed content"), missing=missing)
+    return Input(**facts, kind=feature.kind, meaning=meanings.get(feature.kind, "packed content"), missing=missing)
 
 
 def to_card(description: Description, about: str) -> str:
@@ -164,7 +166,8 @@ def to_card(description: Description, about: str) -> str:
         lines += ["", f"## {signature}", "", "| Input | Type | Kind | What it is | Missing |", "|---|---|---|---|---|"]
         for of_input in inputs:
             size = ", ".join("any" if size < 0 else str(size) for size in of_input.shape)
-            what = [of_input.meaning, of_input.order, of_input.length and f"the last {of_input.length} are read"]
+            read = None if of_input.length is None else f"the last {of_input.length} are read"
+            what = [of_input.meaning, of_input.order, read]
             missing = "never" if of_input.missing is None else f"`{of_input.missing!r}`".replace("'", '"')
             facts = (f"`{of_input.name}`", f"{of_input.dtype} [{size}]", of_input.kind, "; ".join(filter(None, what)))
             lines.append(f"| {' | '.join(facts)} | {missing} |")
