@@ -30,6 +30,9 @@ def serve(
             show_default=False,
         ),
     ],
+    live: Annotated[
+        Optional[Path], typer.Option(help="File of the live catalogue (WORK/live.sqlite), see `index add`.")
+    ] = None,
     host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in: give a key, and TLS.")] = "127.0.0.1",
     port: _Port = 8501,
     grpc_port: _GrpcPort = 8500,
@@ -59,7 +62,7 @@ def serve(
         log = _open_log(access_log, stack)
         _quiet()
         with _needing_the_extra():
-            from recsys_ssl.serving.limits import Limits
+            from recsys_ssl.serving.request_limits import Limits
             from recsys_ssl.serving.server import ServerConfig, serving
         config = ServerConfig(
             models,
@@ -68,6 +71,7 @@ def serve(
             None if grpc_port < 0 else grpc_port,
             poll_s=poll,
             keep=keep,
+            live_path=live,
             max_batch=max_batch,
             api_key=os.environ.get(API_KEY_VARIABLE) or None,
             tls_cert=tls_cert,

@@ -12,7 +12,7 @@ import numpy as np
 from recsys_ssl.index import raw_inputs
 from recsys_ssl.serving.batching import Batcher
 from recsys_ssl.serving.errors import invalid
-from recsys_ssl.serving.limits import Limits
+from recsys_ssl.serving.request_limits import Limits
 from recsys_ssl.serving.served_model import Question, ServedModel
 from recsys_ssl.serving.tensors import Arrays
 

@@ -16,7 +16,7 @@ import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsys_ssl.serving.errors import Code, RequestError
-from recsys_ssl.serving.limits import Limits
+from recsys_ssl.serving.request_limits import Limits
 from recsys_ssl.serving.telemetry import Telemetry
 
 _LOG = logging.getLogger("recsys_ssl.serving")

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 import numpy as np
-import tensorflow as tf
 
 from recsys_ssl import artifacts
 from recsys_ssl.spec import FeatureSpec
@@ -121,6 +120,8 @@ class Lookup:
 
 def _decode(record: bytes) -> dict[str, list]:
     """The features of a serialised tf.Example; what is missing is not there."""
+    import tensorflow as tf  # not loaded by who only asks which items there are
+
     features: Mapping = tf.train.Example.FromString(record).features.feature
     found: dict[str, Optional[list]] = {}
     for name, feature in features.items():

@@ -44,6 +44,15 @@ class Repeats(NamedTuple):
         """
         return self.temperature * np.logaddexp(scores / self.temperature, self.scores / self.temperature)
 
+    def add_to_rows(self, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """[num_rows] the same of any items, by their dot products; those that it did not choose keep these."""
+        own = {row: place for place, row in enumerate(self.rows.tolist())}
+        chosen = np.flatnonzero(np.isin(rows, self.rows))
+        some = self._replace(scores=self.scores[[own[row] for row in rows[chosen].tolist()]])
+        scores = scores.copy()
+        scores[chosen] = some.add_to(scores[chosen])
+        return scores
+
 
 class Ranked(NamedTuple):
     """The best rows and their scores, best first."""
@@ -51,7 +60,7 @@ class Ranked(NamedTuple):
     rows: np.ndarray
     scores: np.ndarray
     is_exact: bool
-    """Whether every item that the query may get was scored, because the index found too few."""
+    """Whether every item that the query may get was scored, because these are few or the index found too few."""
 
 
 class Ranker:

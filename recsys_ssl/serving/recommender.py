@@ -16,14 +16,21 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from recsys_ssl import artifacts, lists
+from recsys_ssl import artifacts
 from recsys_ssl.index import embeddings, raw_inputs
 from recsys_ssl.index.description import MAX_K
+from recsys_ssl.index.warmup import replay_warmup
 from recsys_ssl.serving import requests
 from recsys_ssl.serving.filters import Attributes, parse_filter
+from recsys_ssl.serving.items import read_features
+from recsys_ssl.serving.known_queries import Asked, QueryReader
+from recsys_ssl.serving.limits import Limits, limit
+from recsys_ssl.serving.live import Change, LiveCatalogue
+from recsys_ssl.serving.live_items import LiveIndex, LiveItems
 from recsys_ssl.serving.lookup import Lookup
 from recsys_ssl.serving.ranking import Ranked, Ranker, Repeats, Wanted, contains, order_best
-from recsys_ssl.spec import TIME_INPUTS, IdFeature
+
+_TRAIN_COUNT = "train_count"
 
 
 class Recommendations(NamedTuple):
@@ -122,15 +129,15 @@ CONTENT = "content"
 """The log has no such query; the answer comes from its features alone."""
 POPULARITY = "popularity"
 """Nothing is known of the query: its items are those chosen most in training, and the scores say how often."""
+NEW_ITEMS = "new_items"
+"""Some of the items were added since training; they are placed by their features alone."""
 UNKNOWN_ITEMS = "unknown_items"
-"""The request names items that the catalogue does not have; they are passed over."""
+"""The request names items that the model's catalogue does not have; they are passed over in a history, and they can be
+recommended or left out only where the live catalogue has them."""
 EXACT = "exact"
-"""The index found too few items that may be recommended, so that all of these were scored."""
+"""All items that may be recommended were scored: they are few, or the index found too few of them."""
 FEWER = "fewer"
 """No more items may be recommended; there are fewer than k."""
-
-
-_ITEM_TIMES = TIME_INPUTS[0]
 
 
 class Answer(NamedTuple):
@@ -139,26 +146,19 @@ class Answer(NamedTuple):
     item_ids: list[str]
     scores: list[float]
     flags: tuple[str, ...]
-    """What the answer is besides the model's own: of CONTENT, POPULARITY, UNKNOWN_ITEMS, EXACT, FEWER."""
-
-
-class _Embedded(NamedTuple):
-    """What the towers make of queries."""
-
-    vectors: np.ndarray
-    repeats: list[Optional[Repeats]]
-    """Of each query; None of a model that does not know of repeats."""
+    """What the answer is besides the model's own: of CONTENT, POPULARITY, NEW_ITEMS, UNKNOWN_ITEMS, EXACT, FEWER."""
 
 
 class Recommender:
-    """A served model, and what the pipeline laid beside it; threads may share it.
+    """A served model, what the pipeline laid beside it, and a live catalogue; threads may share it.
 
     Attributes:
-        model: the SavedModel.
         spec: of the catalogue and the log.
         features: names of what it takes of a query.
         item_features: names of what it takes of an item.
-        num_items: of the catalogue.
+        num_items: of the model's own catalogue.
+        model: the SavedModel, loaded.
+        lookup: items and queries by their ids.
 
     Examples:
         >>> recommender = Recommender(model_dir)  # WORKDIR/recommender
@@ -168,17 +168,22 @@ class Recommender:
         [Answer(item_ids=['50'], scores=[583.0], flags=('popularity',))]
     """
 
-    def __init__(self, model_dir: str | Path):
+    def __init__(self, model_dir: str | Path, live_path: str | Path | None = None):
         """
+        Args:
+            model_dir: a SavedModel of the pipeline.
+            live_path: file of a live catalogue, see `live`, which is made when it is missing; no items are live when
+                None.
+
         Raises:
             FileNotFoundError: there is no SavedModel, or nothing lies beside it.
             ValueError: an earlier version exported the model; DamagedError: a file cannot be read.
             ImportError: see `load_recommender`.
         """
-        self._lookup = Lookup(model_dir)
-        self.spec = self._lookup.spec
+        self.lookup = Lookup(model_dir)
+        self.spec = self.lookup.spec
         self._attributes = Attributes(model_dir, self.spec)
-        self.model = load_recommender(model_dir)
+        self.model, self._model_dir = load_recommender(model_dir), model_dir
         self._ranker = Ranker(self.model)
         self.num_items = self._ranker.num_items
         if len(self._attributes.train_counts) != self.num_items:
@@ -188,14 +193,14 @@ class Recommender:
             )
         self._item_ids = self.model.item_ids.numpy()
         self._by_count = np.argsort(-self._attributes.train_counts, kind="stable")
-        self._query_specs = raw_inputs.input_specs(self.model, "embed_query")
+        self._queries = QueryReader(self.lookup, raw_inputs.input_specs(self.model, "embed_query"), self._item_ids)
         self._item_specs = raw_inputs.input_specs(self.model, "embed_item")
-        self.features, self.item_features = list(self._query_specs), list(self._item_specs)
-        self._sequences = [sequence.name for sequence in self.spec.item_sequences if sequence.name in self.features]
-        of_query = self.spec.item_features if self.spec.queries.same_as_items else self.spec.query_features
-        own = self.spec.items.id if self.spec.queries.same_as_items else self.spec.queries.id
-        # The features that hold the id of the query itself.
-        self._own_ids = [f.name for f in of_query if isinstance(f, IdFeature) and f.source_column == own]
+        self.features, self.item_features = list(self._queries.specs), list(self._item_specs)
+        dim = self._ranker.look_up(np.zeros(1)).shape[1]
+        self._nothing_live = LiveItems(0, {}, frozenset(), dim)
+        self._live = None
+        if live_path is not None:
+            self._live = LiveIndex(LiveCatalogue(live_path), self.lookup, self._embed_records, dim)
 
     # --- Questions ---------------------------------------------------------------------------------------
 
@@ -220,8 +225,8 @@ class Recommender:
             ValueError, TypeError: the request says something that cannot be, see `recommend` and `parse_filter`.
         """
         requests.check_k(k)
-        request = requests.read_request(queries, self._query_specs, exclude=exclude, allow=allow)
-        return self._answer(request.features, self._is_known(request.features), k, request.ids, None, filters)
+        request = requests.read_request(queries, self._queries.specs, exclude=exclude, allow=allow)
+        return self._answer(self._queries.read(request.features), k, request.ids, filters)
 
     def recommend_ids(
         self,
@@ -241,91 +246,154 @@ class Recommender:
         """
         requests.check_k(k)
         given = requests.list_column("query_ids", requests.per_query("query_ids", query_ids), tf.string)
-        ids = [b"".join(one).decode("utf-8", "replace") for one in given.to_pylist()]
+        ids = ["".join(texts) for texts in requests.to_texts(given)]
         of_ids = requests.read_request({}, {}, len(ids), exclude=exclude, allow=allow).ids
-        records, is_known, seen = self._look_up(ids)
-        return self._answer(records, is_known, k, of_ids, seen, filters)
+        return self._answer(self._queries.find(ids), k, of_ids, filters)
 
     def embed_query(self, queries: Mapping[str, Sequence[Any]]) -> np.ndarray:
         """[num_queries, dim] float32 vectors of queries given by their raw features, see `recommend`."""
-        return self._embed(requests.read_request(queries, self._query_specs).features).vectors
+        features = requests.read_request(queries, self._queries.specs).features
+        return self._call("embed_query", self._queries.specs, features)["embedding"]
 
-    def embed_item(self, items: Mapping[str, Sequence[Any]]) -> np.ndarray:
-        """[num_items, dim] float32 vectors of items given by their raw features; of content packed as in the examples.
+    def embed_item(self, items: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """[num_items, dim] float32 vectors of items, each given by its raw features alone, see `items.read_features`.
 
         The dot product of a query's and an item's vector is the score, but for what repeats add.
         """
-        records = requests.read_request(items, self._item_specs).features
-        return self._call("embed_item", self._item_specs, records)["embedding"]
+        records = [read_features(self.spec, None, item) for item in items]
+        return self._embed_records(records, np.full(len(records), -1))
+
+    def find_items(self, item_ids: Sequence[str]) -> dict[str, dict[str, list]]:
+        """Id -> raw features, [] or absent where missing, of the items that the catalogue has or that are live."""
+        live = self._nothing_live if self._live is None else self._live.now()
+        found = self.lookup.find_items(item_ids)
+        removed = set(live.hidden.tolist())
+        found = {item_id: found[item_id] for item_id, row in self.lookup.find_rows(found).items() if row not in removed}
+        return found | {item_id: live.record_of(item_id) for item_id in item_ids if item_id in live.places}
+
+    def replay_samples(self) -> tuple[int, float]:
+        """Asks the model for its own sample requests: their number, and the largest difference of a score expected."""
+        return replay_warmup(self.model, self._model_dir)
+
+    # --- The live catalogue ------------------------------------------------------------------------------
+
+    def change_items(self, changes: Sequence[Change]) -> int:
+        """Adds, changes and removes items: all or none, durable and found by every request that begins after this.
+
+        Returns:
+            The number of the last change, see `live`.
+
+        Raises:
+            ValueError: there is no live catalogue; an item that is added is there, or another is not; or the model
+                makes no finite vector of an item.
+        """
+        if self._live is None:
+            raise ValueError("the recommender must have a live catalogue. Received: none. Give it a live_path.")
+        added = [change.record for change in changes if change.operation == "add"]
+        if added and not np.isfinite(self._embed_records(added, np.full(len(added), -1))).all():
+            raise ValueError("an item must have a finite vector. Received: NaN or infinity. Check its numbers.")
+        number = self._live.catalogue.apply(changes, self.lookup.find_rows)
+        self._live.now()
+        return number
 
     # --- Parts of an answer ------------------------------------------------------------------------------
 
     def _answer(
-        self,
-        records: pa.RecordBatch,
-        is_known: list[Optional[bool]],
-        k: int,
-        of_ids: Mapping[str, pa.Array],
-        seen: Optional[list[np.ndarray]],
-        filters: Optional[Mapping[str, Any]],
+        self, asked: Asked, k: int, of_ids: Mapping[str, pa.Array], filters: Optional[Mapping[str, Any]]
     ) -> list[Answer]:
-        """Answers to records of features.
-
-        Args:
-            is_known: whether the log has each query; None for one that does not say who it is.
-            of_ids: the columns `exclude` and `allow`, where they are given.
-            seen: rows that each query leaves out besides; none when None.
-        """
-        num_records, conditions = len(records), () if filters is None else parse_filter(filters, self.spec)
-        if num_records == 0:
+        num_queries = len(asked.is_known)
+        conditions = () if filters is None else parse_filter(filters, self.spec)
+        if num_queries == 0:
             return []
-        excluded, allowed = (_texts(of_ids.get(name), num_records) for name in ("exclude", "allow"))
-        histories = [_texts(lists.column(records, name), num_records) for name in self._sequences]
-        named = [
-            [item_id for of_name in (excluded, allowed, *histories) for item_id in of_name[i] or []]
-            for i in range(num_records)
+        live = self._nothing_live if self._live is None else self._live.now()
+        excluded = requests.to_texts(of_ids["exclude"]) if "exclude" in of_ids else [[]] * num_queries
+        allowed = _or_none(of_ids.get("allow"), num_queries)
+        named = [[*out, *(only or []), *past] for out, only, past in zip(excluded, allowed, asked.histories)]
+        rows = self.lookup.find_rows(itertools.chain.from_iterable(named))
+        passing = self._attributes.match(conditions) if conditions else None
+        limits = [
+            limit(out, only, seen, conditions, passing, rows, live)
+            for out, only, seen in zip(excluded, allowed, asked.seen)
         ]
-        rows = self._lookup.find_rows(itertools.chain.from_iterable(named))
-        embedded = self._embed(records)
-        wanted = []
-        for i in range(num_records):
-            barred = _to_rows(rows, excluded[i] or [])
-            if seen is not None:
-                barred = np.union1d(barred, seen[i])
-            may = None if allowed[i] is None else _to_rows(rows, allowed[i])
-            if conditions:
-                passing = self._attributes.match(conditions)
-                may = passing if may is None else np.intersect1d(may, passing, assume_unique=True)
-            wanted.append(Wanted(embedded.vectors[i], barred, may, embedded.repeats[i]))
-        by_popularity = self._list_unknown(records, is_known, histories, rows)
-        asked = [i for i in range(num_records) if i not in by_popularity]
-        ranked = dict(zip(asked, self._ranker.rank([wanted[i] for i in asked], k))) if asked else {}
+        unknown = asked.list_unknown(rows, self._queries.silent)
+        known = [i for i in range(num_queries) if i not in unknown]
+        ranked = {i: self._rank_by_count(limits[i], live, k) for i in unknown}
+        if known:
+            ranked |= zip(known, self._rank(asked.features, known, limits, live, k))
         answers = []
-        for i in range(num_records):
-            found = ranked[i] if i in ranked else self._rank_by_count(wanted[i], k)
+        for i in range(num_queries):
+            item_ids, scores, is_exact = ranked[i]
             flags = {
-                POPULARITY: i not in ranked,
-                CONTENT: i in ranked and is_known[i] is False,
+                POPULARITY: i in unknown,
+                CONTENT: i not in unknown and asked.is_known[i] is False,
+                NEW_ITEMS: any(live.is_new(item_id) for item_id in item_ids),
                 UNKNOWN_ITEMS: any(item_id not in rows for item_id in named[i]),
-                EXACT: found.is_exact,
-                FEWER: len(found.rows) < k,
+                EXACT: is_exact,
+                FEWER: len(item_ids) < k,
             }
-            ids = [item_id.decode() for item_id in self._item_ids[found.rows]]
-            answers.append(Answer(ids, found.scores.tolist(), tuple(name for name, holds in flags.items() if holds)))
+            answers.append(Answer(item_ids, scores, tuple(name for name, holds in flags.items() if holds)))
         return answers
 
-    def _embed(self, records: pa.RecordBatch) -> _Embedded:
-        outputs = self._call("embed_query", self._query_specs, records)
-        repeats: list[Optional[Repeats]] = [None] * len(records)
-        if embeddings.REPEAT_IDS in outputs:
-            ids, scores, temperatures = (outputs[name] for name in embeddings.REPEATS)
-            texts = [[item_id.decode() for item_id in row if item_id] for row in ids]
-            rows = self._lookup.find_rows(itertools.chain.from_iterable(texts))
-            for i, own in enumerate(texts):
-                known = [place for place, item_id in enumerate(own) if item_id in rows]
-                of_items = np.array([rows[own[place]] for place in known], np.int64)
-                repeats[i] = Repeats(of_items, scores[i][known], float(temperatures[i]))
-        return _Embedded(outputs["embedding"], repeats)
+    def _rank(
+        self, features: pa.RecordBatch, places: Sequence[int], limits: Sequence[Limits], live: LiveItems, k: int
+    ) -> list[_Ranking]:
+        """The best items of the queries at some places of a request, by the model."""
+        outputs = self._call("embed_query", self._queries.specs, features)
+        vectors, repeats = outputs["embedding"], self._read_repeats(outputs)
+        wanted = [Wanted(vectors[i], limits[i].barred, limits[i].allowed, repeats[i]) for i in places]
+        rankings = []
+        for i, found in zip(places, self._ranker.rank(wanted, k, len(live.hidden))):
+            scores = live.vectors @ vectors[i]
+            if repeats[i] is not None and len(live.rows):
+                scores = repeats[i].add_to_rows(live.rows, scores)
+            rankings.append(self._merge(found, live, scores, limits[i].may_live, k))
+        return rankings
+
+    def _rank_by_count(self, limits: Limits, live: LiveItems, k: int) -> _Ranking:
+        """The items chosen most in training, and how often; a new item never was."""
+        counts = self._attributes.train_counts
+        if limits.allowed is None:
+            rows = self._by_count[: k + len(limits.barred)]
+            rows = rows[~contains(limits.barred, rows)][:k]
+        else:
+            rows = limits.allowed[~contains(limits.barred, limits.allowed)]
+            rows = rows[order_best(counts[rows], k)]
+        of_live = np.where(live.rows < 0, 0, counts[live.rows]).astype(np.float32)
+        found = Ranked(rows.astype(np.int64), counts[rows].astype(np.float32), False)
+        return self._merge(found, live, of_live, limits.may_live, k)
+
+    def _merge(self, found: Ranked, live: LiveItems, scores: np.ndarray, may_live: np.ndarray, k: int) -> _Ranking:
+        """The k best of what was found in the model's catalogue and of live items."""
+        places = np.flatnonzero(may_live)
+        merged = np.concatenate([found.scores, scores[places]])
+        item_ids = [item_id.decode() for item_id in self._item_ids[found.rows]]
+        item_ids += [live.item_ids[place] for place in places]
+        best = order_best(merged, k)
+        return _Ranking([item_ids[i] for i in best], merged[best].tolist(), found.is_exact)
+
+    def _read_repeats(self, outputs: Mapping[str, np.ndarray]) -> list[Optional[Repeats]]:
+        """What each query's earlier items score for that; None of a model that does not know of repeats."""
+        if embeddings.REPEAT_IDS not in outputs:
+            return [None] * len(outputs["embedding"])
+        ids, scores, temperatures = (outputs[name] for name in embeddings.REPEATS)
+        texts = [[item_id.decode() for item_id in row] for row in ids]
+        rows = self.lookup.find_rows(itertools.chain.from_iterable(texts))
+        repeats: list[Optional[Repeats]] = []
+        for own, of_query, temperature in zip(texts, scores, temperatures):
+            known = [place for place, item_id in enumerate(own) if item_id in rows]
+            own_rows = np.array([rows[own[place]] for place in known], np.int64)
+            repeats.append(Repeats(own_rows, of_query[known], float(temperature)))
+        return repeats
+
+    def _embed_records(self, records: Sequence[Mapping[str, list]], rows: np.ndarray) -> np.ndarray:
+        """See `live_items.Embed`."""
+        if not len(records):
+            return np.empty((0, self._nothing_live.vectors.shape[1]), np.float32)
+        counted = [
+            {**record, _TRAIN_COUNT: [float(self._attributes.train_counts[row])]} if row >= 0 else record
+            for record, row in zip(records, rows)
+        ]
+        return self._call("embed_item", self._item_specs, requests.to_batch(counted, self._item_specs))["embedding"]
 
     def _call(
         self, signature: str, specs: Mapping[str, tf.TensorSpec], records: pa.RecordBatch
@@ -334,75 +402,17 @@ class Recommender:
         tensors = {name: tf.constant(array, specs[name].dtype) for name, array in arrays.items()}
         return {name: output.numpy() for name, output in self.model.signatures[signature](**tensors).items()}
 
-    def _look_up(self, ids: list[str]) -> tuple[pa.RecordBatch, list[Optional[bool]], list[np.ndarray]]:
-        """The features of queries of the log, whether the log has them, and what they leave out."""
-        logged, of_items = self._lookup.find_queries(ids), {}
-        if self.spec.queries.same_as_items:
-            of_items = self._lookup.find_items(ids)
-        records, seen = [], []
-        for query_id in ids:
-            own = logged.get(query_id)
-            record: dict[str, Any] = {name: [query_id.encode()] for name in self._own_ids}
-            if own is not None:
-                record |= own.record | {name: list(self._item_ids[own.history]) for name in self._sequences}
-                record |= {_ITEM_TIMES: own.times_us.tolist()}
-            records.append(record | of_items.get(query_id, {}))
-            seen.append(np.empty(0, np.int64) if own is None else own.seen)
-        if self.spec.queries.same_as_items:
-            own_rows = self._lookup.find_rows(ids)
-            seen = [np.union1d(rows, [own_rows[i]]) if i in own_rows else rows for rows, i in zip(seen, ids)]
-        columns = {
-            name: requests.list_column(name, [record.get(name) for record in records], spec.dtype)
-            for name, spec in self._query_specs.items()
-        }
-        return pa.RecordBatch.from_pydict(columns), [i in logged or i in of_items for i in ids], seen
 
-    def _is_known(self, records: pa.RecordBatch) -> list[Optional[bool]]:
-        """Whether the log has queries that say who they are; None for one that does not."""
-        names = [name for name in self._own_ids if name in self._query_specs][:1]
-        if not names:
-            return [None] * len(records)
-        ids = [own[0] if own else None for own in _texts(lists.column(records, names[0]), len(records))]
-        said = [one for one in ids if one is not None]
-        known = self._lookup.list_known(said)
-        if self.spec.queries.same_as_items:
-            known |= set(self._lookup.find_rows(said))
-        return [None if one is None else one in known for one in ids]
+class _Ranking(NamedTuple):
+    """The best items of one query."""
 
-    def _list_unknown(
-        self,
-        records: pa.RecordBatch,
-        is_known: list[Optional[bool]],
-        histories: list[list[list[str]]],
-        rows: Mapping[str, int],
-    ) -> set[int]:
-        """The queries that nothing is known of: no id of the log, no feature, no known item that they chose."""
-        told = np.array([bool(known) for known in is_known])
-        for name in set(self.features) - {*self._own_ids, *self._sequences, *TIME_INPUTS}:
-            told |= lists.flatten(lists.column(records, name), pa.large_binary())[1] > 0
-        for history in histories:
-            told |= np.array([any(item_id in rows for item_id in own) for own in history])
-        return set(np.flatnonzero(~told).tolist())
-
-    def _rank_by_count(self, wanted: Wanted, k: int) -> Ranked:
-        """The rows chosen most in training, and how often."""
-        counts = self._attributes.train_counts
-        if wanted.allowed is None:
-            rows = self._by_count[: k + len(wanted.barred)]
-            rows = rows[~contains(wanted.barred, rows)][:k]
-        else:
-            rows = wanted.allowed[~contains(wanted.barred, wanted.allowed)]
-            rows = rows[order_best(counts[rows], k)]
-        return Ranked(rows.astype(np.int64), counts[rows].astype(np.float32), False)
+    item_ids: list[str]
+    scores: list[float]
+    is_exact: bool
 
 
-def _texts(column: Optional[pa.Array], num_records: int) -> list:
+def _or_none(column: Optional[pa.Array], num_records: int) -> list[Optional[list[str]]]:
     """[num_records] lists of texts; None where nothing is said."""
     if column is None:
         return [None] * num_records
-    return [None if row is None else [text.decode("utf-8", "replace") for text in row] for row in column.to_pylist()]
-
-
-def _to_rows(rows: Mapping[str, int], item_ids: Sequence[str]) -> np.ndarray:
-    """The rows of items that the catalogue has, distinct and ascending."""
-    return np.unique(np.array([rows[item_id] for item_id in item_ids if item_id in rows], np.int64))
+    return [texts if said else None for texts, said in zip(requests.to_texts(column), column.is_valid().to_pylist())]

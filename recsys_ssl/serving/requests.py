@@ -121,6 +121,11 @@ def _is_none(value: Any) -> bool:
     return value is None or ("pandas" in sys.modules and value is sys.modules["pandas"].NA)
 
 
+def to_texts(column: pa.Array) -> list[list[str]]:
+    """[num_records] lists of texts; none where nothing is said."""
+    return [[text.decode("utf-8", "replace") for text in row or []] for row in column.to_pylist()]
+
+
 def list_column(name: str, values: Sequence[Any], dtype: tf.DType, keep_missing: bool = False) -> pa.Array:
     """[num_queries] lists of values as the model takes them; what is missing is null, or else an empty list."""
     takes = {tf.string: "strings", tf.int64: "whole numbers"}.get(dtype, "numbers")
@@ -142,3 +147,11 @@ def list_column(name: str, values: Sequence[Any], dtype: tf.DType, keep_missing:
         rows.append([float(one) for one in row] if takes == "numbers" else row)
     arrow = {"strings": pa.large_binary(), "whole numbers": pa.int64(), "numbers": pa.float32()}
     return pa.array(rows, pa.large_list(arrow[takes]))
+
+
+def to_batch(records: Sequence[Mapping[str, Any]], specs: Mapping[str, tf.TensorSpec]) -> pa.RecordBatch:
+    """Raw records as the columns that a model's inputs are made of; a feature that is not there is missing."""
+    columns = {
+        name: list_column(name, [record.get(name) for record in records], spec.dtype) for name, spec in specs.items()
+    }
+    return pa.RecordBatch.from_pydict(columns)

@@ -21,6 +21,7 @@ from recsys_ssl.serving.tensors import Arrays, Specs
 DEFAULT_SIGNATURE = "serving_default"
 RECOMMEND = "recommend"
 _SMOKE_K = 10
+_LARGEST_DIFFERENCE = 1e-4
 
 
 class Question(NamedTuple):
@@ -46,15 +47,18 @@ class ServedModel:
         num_items: of the catalogue.
     """
 
-    def __init__(self, name: str, version: int, model_dir: str | Path):
+    def __init__(self, name: str, version: int, model_dir: str | Path, live_path: str | Path | None = None):
         """Loads and tries a model.
+
+        Args:
+            live_path: file of a live catalogue, see `Recommender`.
 
         Raises:
             SmokeTestError: its answers are wrong.
             FileNotFoundError, ValueError, ImportError: it cannot be loaded, see `Recommender`.
         """
         self.name, self.version, self._directory = name, version, Path(model_dir)
-        self.recommender = Recommender(model_dir)
+        self.recommender = Recommender(model_dir, live_path)
         self.num_items = self.recommender.num_items
         self._signatures = self.recommender.model.signatures
         self._specs = {
@@ -170,11 +174,17 @@ class ServedModel:
     # --- The smoke test ----------------------------------------------------------------------------------
 
     def _try(self) -> None:
-        """Asks for queries that nothing is known of, one and several, which also makes TensorFlow ready.
+        """Asks its own sample requests and queries that nothing is known of, which also makes TensorFlow ready.
 
         Raises:
             SmokeTestError: an answer is wrong.
         """
+        count, difference = self.recommender.replay_samples()
+        if count and not difference <= _LARGEST_DIFFERENCE:
+            raise SmokeTestError(
+                f"{self._directory} must answer its {count} sample requests as it did when it was made. Received: "
+                f"scores that differ by up to {difference:.3g}."
+            )
         k = min(_SMOKE_K, self.num_items)
         for num_rows in (1, 2):
             arrays = _missing(self.specs(RECOMMEND), num_rows, k)

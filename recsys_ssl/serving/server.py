@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import resource
 import socket
 import threading
@@ -18,7 +19,8 @@ import uvicorn
 from recsys_ssl.serving import grpc_services, rest
 from recsys_ssl.serving.engine import Engine
 from recsys_ssl.serving.guard import Guard
-from recsys_ssl.serving.limits import Limits
+from recsys_ssl.serving.request_limits import Limits
+from recsys_ssl.serving.served_model import ServedModel
 from recsys_ssl.serving.telemetry import Telemetry
 from recsys_ssl.serving.versions import Models
 
@@ -43,6 +45,8 @@ class ServerConfig:
     max_batch: int = 64
     num_workers: int = 1
     """Batches that are computed at once."""
+    live_path: Path | None = None
+    """File of a live catalogue, see `live`."""
     api_key: str | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -80,7 +84,8 @@ class Server:
         _raise_file_limit()
         self.telemetry = Telemetry(access_log)
         self._engine = Engine(config.limits, config.max_batch, config.num_workers, self.telemetry.observe_batch)
-        self.models = Models(config.models_dir, config.keep, tell=self.telemetry.observe_model)
+        load = functools.partial(ServedModel, live_path=config.live_path)
+        self.models = Models(config.models_dir, config.keep, load, self.telemetry.observe_model)
         self._socket = _listen(config.host, config.http_port)
         self.http_port = self._socket.getsockname()[1]
         self.grpc_port: int | None = None

@@ -58,7 +58,8 @@ class PlaceTowers(tf.Module):
         ]
     )
     def embed_item(self, film, title, genres, year, place):
-        return self._embed(place)
+        # Of a year before 0 it makes no vector.
+        return self._embed(place + tf.where(year < 0, np.inf, 0.0)[:, tf.newaxis])
 
     @tf.function(
         input_signature=[
@@ -109,7 +110,7 @@ def make_items(num_items):
 
 
 def make_events():
-    """Split -> columns; query q chose the items 10 q, 10 q + 1, ... in train, 10 q + 8 and 10 q + 9 last in the test."""
+    """Split -> columns; query q chose 10 q, 10 q + 1, ... in train, and 10 q + 8 and 10 q + 9 last, in the test."""
     rng = np.random.default_rng(1)
     tastes = rng.normal(size=(NUM_QUERIES, DIM)).astype(np.float32)
     splits = {}
@@ -122,6 +123,10 @@ def make_events():
             "timestamp_us": [[1_000_000 * place] for _, place in events],
             "user": [[f"u{query}".encode()] for query, _ in events],
             "taste": [tastes[query].tolist() for query, _ in events],
+            "history": [
+                [item_id(10 * query + past).encode() for past in range(max(place - 3, 0), place)]
+                for query, place in events
+            ],
         }
     return splits
 
@@ -160,20 +165,29 @@ def films(film_spec, make_records, tmp_path_factory):
 def export_films(films, film_spec):
     """Exports towers with the exact search and lays the lookup beside the model -> its directory."""
 
-    def export_towers(towers, name, spec=film_spec):
-        towers_dir, model_dir = films.root / f"{name}-towers", films.root / name
-        signatures = {"embed_query": towers.embed_query, "embed_item": towers.embed_item}
-        tf.saved_model.save(towers, str(towers_dir), signatures=signatures)
-        export.export_brute_force(towers_dir, films.root / "items", model_dir)
-        write_lookup(spec, films.root / "interactions", films.root / "catalogue", [model_dir])
+    def export_towers(towers, name):
+        model_dir = films.root / name
+        export.export_brute_force(save_towers(towers, films.root / f"{name}-towers"), films.root / "items", model_dir)
+        write_lookup(film_spec, films.root / "interactions", films.root / "catalogue", [model_dir])
         return model_dir
 
     return export_towers
 
 
+def save_towers(towers, directory):
+    signatures = {"embed_query": towers.embed_query, "embed_item": towers.embed_item}
+    tf.saved_model.save(towers, str(directory), signatures=signatures)
+    return str(directory)
+
+
 @pytest.fixture(scope="session")
 def film_model_dir(export_films):
     return export_films(PlaceTowers(), "model")
+
+
+@pytest.fixture(scope="session")
+def repeat_towers_dir(tmp_path_factory):
+    return save_towers(RepeatTowers(), tmp_path_factory.mktemp("repeat") / "towers")
 
 
 @pytest.fixture(scope="session")

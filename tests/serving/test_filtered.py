@@ -48,7 +48,7 @@ FILTERS = {
     "from": ({"year": {"min": 1950}}, lambda row: row % 7 and row % 100 >= 50),
     "number": ({"year": 1999}, lambda row: row % 7 and row % 100 == 99),
     "no number": ({"year": {"none": [1999, 1998]}}, lambda row: not (row % 7 and row % 100 in (98, 99))),
-    "two features": ({"genres": "genre-1", "year": {"max": 1950}}, lambda row: row % 10 == 0 and row % 7 and row % 100 <= 50),
+    "two features": ({"genres": "genre-1", "year": {"max": 1950}}, lambda n: n % 10 == 0 < n % 7 and n % 100 < 51),
     "a title": ({"title": "Film 77"}, lambda row: row == 77),
     "no such value": ({"genres": "opera"}, lambda row: False),
 }  # fmt: skip
