@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import click
+from typing import Any
+
 import typer
 import typer.core
 
@@ -28,7 +29,7 @@ from pipelines.commands.session import tells_its_end
 class _Commands(typer.core.TyperGroup):
     """Commands of one word, and of two, such as `index add` beside `index`."""
 
-    def resolve_command(self, ctx: click.Context, args: list[str]):
+    def resolve_command(self, ctx: Any, args: list[str]):
         pair = " ".join(args[:2])
         return (pair, self.commands[pair], args[2:]) if pair in self.commands else super().resolve_command(ctx, args)
 

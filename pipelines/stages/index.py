@@ -21,7 +21,7 @@ _SAMPLES = 20
 class Served(NamedTuple):
     """The directories that indexing makes: the index alone, and the SavedModels."""
 
-    index: str
+    ann_index: str
     scann: str
     inverted_lists: str
     brute_force: str
@@ -42,8 +42,8 @@ def index_arm(
     config: scann_index.IndexConfig,
 ) -> scann_index.IndexReport:
     """Embeddings -> ScaNN index with its measured recall, and the servable SavedModels with what lies beside them."""
-    report = scann_index.index_items(items_dir, queries_dir, served.index, config)
-    export.export_scann(towers_dir, served.index, served.scann, spec)
+    report = scann_index.index_items(items_dir, queries_dir, served.ann_index, config)
+    export.export_scann(towers_dir, served.ann_index, served.scann, spec)
     export.export_inverted_lists(towers_dir, items_dir, queries_dir, served.inverted_lists, spec)
     export.export_brute_force(towers_dir, items_dir, served.brute_force, spec)
     write_lookup(spec, interactions_dir, catalogue_dir, served.models)

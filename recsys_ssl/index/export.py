@@ -121,11 +121,17 @@ def export_inverted_lists(
     _export(towers_dir, items.item_ids, index, out_dir, spec)
 
 
-def make_inverted_lists(vectors: np.ndarray, queries: np.ndarray, seed: int = 0) -> inverted_lists.InvertedLists:
-    """The inverted lists of [num_items, dim] items, set so that they recall what `export_inverted_lists` says."""
+def make_inverted_lists(
+    vectors: np.ndarray,
+    queries: np.ndarray,
+    seed: int = 0,
+    num_best: int = max(scann_index.RECALL_AT),
+    least_recall: float = _LEAST_RECALL,
+) -> inverted_lists.InvertedLists:
+    """The inverted lists of [num_items, dim] items, set so that they find so much of the best of some queries."""
     blocks = inverted_lists.make_blocks(vectors, inverted_lists.choose_block_size(len(vectors)), seed)
-    best, _ = scann_index.search_exactly(vectors, queries, max(scann_index.RECALL_AT))
-    num_probed = inverted_lists.choose_num_probed(blocks, queries, best, _LEAST_RECALL)
+    best, _ = scann_index.search_exactly(vectors, queries, num_best)
+    num_probed = inverted_lists.choose_num_probed(blocks, queries, best, least_recall)
     return inverted_lists.InvertedLists(vectors, blocks, num_probed)
 
 

@@ -39,6 +39,10 @@ class InvertedLists(tf.Module):
     """The items block by block: 4 dim + 8 bytes an item, and a sixth more for blocks that are not full.
 
     A request takes 4 dim block_size num_probed bytes a query.
+
+    Attributes:
+        num_probed: how many blocks a search scores, at least.
+        num_blocks: how many there are.
     """
 
     name_of_search = "inverted lists, approximate"
@@ -49,8 +53,8 @@ class InvertedLists(tf.Module):
         num_probed: how many blocks a search scores, at least.
         """
         super().__init__()
-        self._num_items, self._num_probed = len(vectors), num_probed
-        self._num_blocks, self._block_size = blocks.rows.shape
+        self._num_items, self.num_probed = len(vectors), num_probed
+        self.num_blocks, self._block_size = blocks.rows.shape
         self.means = tf.Variable(blocks.means, trainable=False)
         self.rows = tf.Variable(blocks.rows, trainable=False)
         self.vectors = tf.Variable(vectors[np.maximum(blocks.rows, 0)], trainable=False)
@@ -71,7 +75,7 @@ class InvertedLists(tf.Module):
         """
         fetched = tf.minimum(k + num_excluded, self._num_items)
         # Half of a block at least is full, see `make_blocks`.
-        probed = tf.minimum(tf.maximum(self._num_probed, 4 * fetched // self._block_size + 1), self._num_blocks)
+        probed = tf.minimum(tf.maximum(self.num_probed, 4 * fetched // self._block_size + 1), self.num_blocks)
         nearest = tf.math.top_k(tf.matmul(queries, self.means, transpose_b=True), probed, sorted=False).indices
         scores = tf.einsum("qd,qpbd->qpb", queries, tf.gather(self.vectors, nearest))
         rows = tf.gather(self.rows, nearest)

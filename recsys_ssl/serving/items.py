@@ -45,12 +45,13 @@ def read_features(
     if unknown:
         raise ValueError(f"features of an item must be among {sorted(features)}. Received: {unknown}.")
     record = {name: _read(features[name], value, data_dir) for name, value in given.items()}
-    for feature in spec.item_features if item_id is not None else ():
-        if isinstance(feature, IdFeature) and feature.source_column == spec.items.id:
-            own = record.get(feature.name)
-            if own not in (None, [item_id.encode("utf-8", "replace")]):
-                raise ValueError(f"{feature.name!r} is the item's id, {item_id!r}. Received: {own}. Leave it out.")
-            record[feature.name] = [item_id.encode("utf-8", "replace")]
+    own_features = [f.name for f in features.values() if isinstance(f, IdFeature) and f.source_column == spec.items.id]
+    if item_id is not None:
+        own = [item_id.encode("utf-8", "replace")]
+        for name in own_features:
+            if record.get(name, own) != own:
+                raise ValueError(f"{name!r} is the item's id, {item_id!r}. Received: {record[name]}. Leave it out.")
+            record[name] = own
     return record
 
 

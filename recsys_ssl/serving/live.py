@@ -106,7 +106,7 @@ class LiveCatalogue:
     def read_since(self, number: int = 0) -> list[LiveItem]:
         """Items that changed after a number, in the order of their last changes."""
         rows = self._open().execute("SELECT * FROM items WHERE number > ? ORDER BY number", (number,))
-        return [LiveItem(*rest, from_text(record)) for *rest, record in rows]
+        return [LiveItem(item_id, count, state, from_text(record)) for item_id, count, state, record in rows]
 
     def apply(self, changes: Iterable[Change], list_trained: Callable[[Sequence[str]], Iterable[str]]) -> int:
         """Makes all changes or none; they are on the disk when this returns.
@@ -132,7 +132,7 @@ class LiveCatalogue:
     @staticmethod
     def _find(database: sqlite3.Connection, item_id: str) -> LiveItem | None:
         row = database.execute("SELECT * FROM items WHERE item_id = ?", (item_id,)).fetchone()
-        return None if row is None else LiveItem(*row[:3], from_text(row[3]))
+        return None if row is None else LiveItem(row[0], row[1], row[2], from_text(row[3]))
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

@@ -122,9 +122,9 @@ def _collect_events(spec: FeatureSpec, interactions_dir: str | Path, database: s
     has_disliked = Path(examples.split_dir(interactions_dir, examples.DISLIKED_SPLIT)).exists()
     if spec.evaluation.mask_disliked and has_disliked:
         for batch in _read(interactions_dir, examples.DISLIKED_SPLIT):
-            ids, (rows, lengths) = _texts(batch, "query_id"), lists.flat(batch, "item_row", pa.int64())
+            ids, (disliked, lengths) = _texts(batch, "query_id"), lists.flat(batch, "item_row", pa.int64())
             of_row = [ids[record] for record in lists.owners(lengths)]
-            values = zip(of_row, itertools.repeat(_DISLIKED), itertools.repeat(0), rows.tolist())
+            values = zip(of_row, itertools.repeat(_DISLIKED), itertools.repeat(0), disliked.tolist())
             database.executemany("INSERT INTO scratch.events VALUES (?, ?, ?, ?)", values)
 
 

@@ -198,9 +198,14 @@ class Recommender:
         self.features, self.item_features = list(self._queries.specs), list(self._item_specs)
         dim = self._ranker.look_up(np.zeros(1)).shape[1]
         self._nothing_live = LiveItems(0, {}, frozenset(), dim)
-        self._live = None
+        self._live: Optional[LiveIndex] = None
         if live_path is not None:
-            self._live = LiveIndex(LiveCatalogue(live_path), self.lookup, self._embed_records, dim)
+            self.follow(live_path)
+
+    def follow(self, live_path: str | Path) -> None:
+        """Serves the items of a live catalogue from now on."""
+        dim = self._nothing_live.vectors.shape[1]
+        self._live = LiveIndex(LiveCatalogue(live_path), self.lookup, self._embed_records, dim)
 
     # --- Questions ---------------------------------------------------------------------------------------
 
@@ -344,8 +349,9 @@ class Recommender:
         rankings = []
         for i, found in zip(places, self._ranker.rank(wanted, k, len(live.hidden))):
             scores = live.vectors @ vectors[i]
-            if repeats[i] is not None and len(live.rows):
-                scores = repeats[i].add_to_rows(live.rows, scores)
+            own = repeats[i]
+            if own is not None and len(live.rows):
+                scores = own.add_to_rows(live.rows, scores)
             rankings.append(self._merge(found, live, scores, limits[i].may_live, k))
         return rankings
 
@@ -398,7 +404,7 @@ class Recommender:
     def _call(
         self, signature: str, specs: Mapping[str, tf.TensorSpec], records: pa.RecordBatch
     ) -> dict[str, np.ndarray]:
-        arrays = raw_inputs.to_arrays(records, specs)
+        arrays = raw_inputs.to_arrays(records, dict(specs))
         tensors = {name: tf.constant(array, specs[name].dtype) for name, array in arrays.items()}
         return {name: output.numpy() for name, output in self.model.signatures[signature](**tensors).items()}
 

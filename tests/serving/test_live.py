@@ -1,5 +1,6 @@
 """The live catalogue: found at once, gone at once, there after a kill."""
 
+import copy
 import logging
 import os
 import signal
@@ -22,9 +23,17 @@ def live_path(tmp_path):
     return tmp_path / "live.sqlite"
 
 
+@pytest.fixture(scope="module")
+def model(film_model_dir):
+    return Recommender(film_model_dir)
+
+
 @pytest.fixture
-def recommender(film_model_dir, live_path):
-    return Recommender(film_model_dir, live_path)
+def recommender(model, live_path):
+    """The model with a live catalogue of its own; loading takes longer than a test."""
+    own = copy.copy(model)
+    own.follow(live_path)
+    return own
 
 
 @pytest.fixture
@@ -110,7 +119,7 @@ def test_changed_items_of_a_history_score_as_chosen_again(repeat_model_dir, live
 def test_the_next_server_has_the_items(recommender, do, film_model_dir, live_path):
     do("add", "new", place=list(TASTE))
     do("remove", "film-3")
-    other = Recommender(film_model_dir, live_path)
+    other = Recommender(film_model_dir, live_path=live_path)
     assert ask(other, 6000) == ask(recommender, 6000)
     assert ask(other).item_ids[0] == "new"
 
