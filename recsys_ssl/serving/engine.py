@@ -72,8 +72,7 @@ class Engine:
         Raises:
             RequestError: it asks for too much, or the server is busy.
         """
-        if k < 1:
-            raise invalid(f"k must be positive. Received: k={k}.")
+        _require_positive(k)
         self._limit("k", k, self.limits.max_k)
         for name, value in (question.query or {}).items():
             for number in value if isinstance(value, list) else [value]:
@@ -91,6 +90,7 @@ class Engine:
     def _check_input(self, name: str, array: np.ndarray) -> np.ndarray:
         """An input within the limits; lists are padded, so that many agree in their shape."""
         if name == "k":
+            _require_positive(int(array.min(initial=1)))
             self._limit("k", int(array.max(initial=0)), self.limits.max_k)
         if array.dtype.kind == "f" and np.isinf(array).any():
             raise invalid(f"input {name!r} must be finite, or NaN where it is missing. Received: infinity.")
@@ -104,6 +104,11 @@ class Engine:
     def _limit(self, what: str, count: int, most: int) -> None:
         if count > most:
             raise invalid(f"{what} must be at most {most}. Received: {count}. Ask for less at once.")
+
+
+def _require_positive(k: int) -> None:
+    if k < 1:
+        raise invalid(f"k must be positive. Received: k={k}.")
 
 
 def _run(key: _Predict | _Ask, payloads: Sequence) -> Sequence:

@@ -109,21 +109,27 @@ class ServedModel:
             raise invalid(f"every input must have one row per query. Received: {rows}.")
         return next(iter(rows.values()))
 
-    def predict(self, signature: str, requests: Sequence[Arrays]) -> list[Arrays]:
-        """The outputs of a signature for each of some requests, computed at once.
+    def predict(self, signature: str, requests: Sequence[Arrays]) -> list:
+        """The outputs of a signature for each of some requests, or the `RequestError` that tells what is wrong.
 
         Args:
             requests: checked inputs, which agree in all but the number of rows.
         """
+        try:
+            return list(self._predict(signature, requests))
+        except tf.errors.InvalidArgumentError as error:
+            if len(requests) == 1:
+                return [invalid(_to_line(error.message))]
+        # One that cannot be answered must not spoil the others.
+        return [self.predict(signature, [request])[0] for request in requests]
+
+    def _predict(self, signature: str, requests: Sequence[Arrays]) -> list[Arrays]:
         specs = self.specs(signature)
         tensors = {
             name: tf.constant(np.concatenate([request[name] for request in requests]), spec.dtype)
             for name, spec in specs.items()
         }
-        try:
-            found = self._signatures[signature or DEFAULT_SIGNATURE](**tensors)
-        except tf.errors.InvalidArgumentError as error:
-            raise invalid(str(error.message).split("\n", 1)[0]) from None
+        found = self._signatures[signature or DEFAULT_SIGNATURE](**tensors)
         outputs = {name: output.numpy() for name, output in found.items()}
         ends = np.cumsum([len(next(iter(request.values()))) for request in requests])
         parts = {name: np.split(output, ends[:-1]) for name, output in outputs.items()}
@@ -188,7 +194,7 @@ class ServedModel:
         k = min(_SMOKE_K, self.num_items)
         for num_rows in (1, 2):
             arrays = _missing(self.specs(RECOMMEND), num_rows, k)
-            (outputs,) = self.predict(RECOMMEND, [arrays])
+            (outputs,) = self._predict(RECOMMEND, [arrays])
             for ids, scores in zip(outputs["item_ids"].tolist(), outputs["scores"], strict=True):
                 found = [item_id.decode("utf-8", "replace") for item_id in ids]
                 if not all(found) or len(set(found)) < k:
@@ -215,6 +221,12 @@ def _missing(specs: Specs, num_rows: int, k: int) -> Arrays:
         else:
             arrays[name] = np.full(shape, np.nan, spec.dtype.as_numpy_dtype)
     return arrays
+
+
+def _to_line(message: str) -> str:
+    """What TensorFlow says of a request, without where in the graph."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return next((line for line in lines if not line.startswith(("Graph execution", "Detected at"))), "wrong inputs")
 
 
 def no_model(name: str, version: int | None) -> RequestError:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys_ssl import artifacts
-from recsys_ssl.serving.errors import not_found
+from recsys_ssl.serving.errors import Code, RequestError, not_found
 from recsys_ssl.serving.served_model import ServedModel, no_model
 
 _LOG = logging.getLogger("recsys_ssl.serving")
@@ -111,10 +111,9 @@ class Models:
             return self.get(name)
         names = self.names
         if len(names) != 1:
-            told = (
-                f"there are {', '.join(names)}. Add the field model" if names else "no model is loaded yet. Try later"
-            )
-            raise not_found(f"which model must be said: {told}.")
+            if not names:
+                raise RequestError(Code.UNAVAILABLE, "no model is loaded yet. Try again later.")
+            raise not_found(f"which model must be said: there are {', '.join(names)}. Add the field model.")
         return self.get(names[0])
 
     def list_status(self, name: str, version: int | None = None) -> list[VersionStatus]:

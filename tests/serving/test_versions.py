@@ -162,8 +162,9 @@ def test_a_clock_that_is_set_back_changes_nothing(shelf):
 def test_no_model_yet(shelf):
     models = shelf.watch()
     assert models.names == []
-    with pytest.raises(RequestError, match="no model is loaded yet"):
+    with pytest.raises(RequestError, match="no model is loaded yet") as error:
         models.get_default()
+    assert error.value.http_status == 503
     shelf.put("films/1")
     shelf.settle(models)
     assert models.get_default().version == 1
