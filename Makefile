@@ -18,7 +18,7 @@ help:  ## list the targets
 	@echo "Usage: make TARGET"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup:  ## make .venv from the lock that fits this machine (LOCK=default|next and PYTHON=... to choose)
+setup:  ## make .venv from the lock that fits this machine (LOCK=default|next|serve and PYTHON=... to choose)
 	@tools/setup.sh
 
 demo: setup  ## logs to A/B report on MovieLens-100K (DATA=DIR for your own copy)

@@ -150,8 +150,8 @@ def test_before_the_first_model_a_server_is_alive_and_not_ready(root, film_model
 
 def start(root):
     """The command in a process of its own, and the address that it tells."""
-    command = [sys.executable, "-m", "pipelines.commands.entry", "serve", "--models", root, "--port", "0"]
-    command += ["--grpc-port", "-1", "--poll", "0.05", "--access-log", root / "access.jsonl"]
+    command = [sys.executable, "-c", "from pipelines.commands.entry import main; main()", "serve", "--models", root]
+    command += ["--port", "0", "--grpc-port", "-1", "--poll", "0.05", "--access-log", root / "access.jsonl"]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
         if line.startswith("http://"):
