@@ -43,9 +43,9 @@ def index_arm(
 ) -> scann_index.IndexReport:
     """Embeddings -> ScaNN index with its measured recall, and the servable SavedModels with what lies beside them."""
     report = scann_index.index_items(items_dir, queries_dir, served.ann_index, config)
-    export.export_scann(towers_dir, served.ann_index, served.scann)
-    export.export_inverted_lists(towers_dir, items_dir, queries_dir, served.inverted_lists)
-    export.export_brute_force(towers_dir, items_dir, served.brute_force)
+    export.export_scann(towers_dir, served.ann_index, served.scann, spec)
+    export.export_inverted_lists(towers_dir, items_dir, queries_dir, served.inverted_lists, spec)
+    export.export_brute_force(towers_dir, items_dir, served.brute_force, spec)
     write_lookup(spec, interactions_dir, catalogue_dir, served.models)
     _write_samples(spec.name, interactions_dir, served)
     recall = ", ".join(f"recall@{k} {value:.3f}" for k, value in report.recall.items())

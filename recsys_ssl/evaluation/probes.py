@@ -79,8 +79,8 @@ def linear(
 
     Args:
         train, test: of the same dim; `test` may have classes of `train` only.
-        choose_among: of more training records than these, C is chosen with so many, which the seed draws too: it
-            costs several fits.
+        choose_among: of more than twice as many training records, C is chosen with so many, which the seed draws
+            too: it costs several fits.
 
     Raises:
         ValueError: there are no records, vectors are not finite or do not fit, or each class of `train` has one record.
@@ -99,7 +99,8 @@ def linear_hits(
     of_train, of_test = _check(train, test)
 
     def judge(seed: int) -> np.ndarray:
-        few = of_train if len(of_train.vectors) <= choose_among else _split(of_train, seed, choose_among)[1]
+        is_large = len(of_train.vectors) > 2 * choose_among
+        few = _split(of_train, seed, choose_among)[1] if is_large else of_train
         fitted, held_out = _split(few, seed)
         found = {penalty: _regress(penalty, fitted, held_out).mean() for penalty in sorted(penalties)}
         return _regress(max(found, key=lambda penalty: found[penalty]), of_train, of_test)

@@ -45,6 +45,8 @@ class InvertedLists(tf.Module):
         num_blocks: how many there are.
     """
 
+    name_of_search = "inverted lists, approximate"
+
     def __init__(self, vectors: np.ndarray, blocks: Blocks, num_probed: int):
         """Args:
         vectors: [num_items, dim] float32.

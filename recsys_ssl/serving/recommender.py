@@ -19,6 +19,7 @@ import tensorflow as tf
 from recsys_ssl import artifacts
 from recsys_ssl.index import embeddings, raw_inputs
 from recsys_ssl.index.best import order_best
+from recsys_ssl.index.description import MAX_K
 from recsys_ssl.index.warmup import replay_warmup
 from recsys_ssl.serving import requests
 from recsys_ssl.serving.filters import Attributes, parse_filter
@@ -84,13 +85,13 @@ def recommend(
             {} is one query that nothing is known of. With a transformer over the history a model also takes
             `history_us`, the times of its items, and `timestamp_us`, when the query asks: whole microseconds since
             1970.
-        k: number of items, at least 1; of a smaller catalogue all.
+        k: number of items, at least 1 and at most 10,000; of a smaller catalogue all.
         exclude: ids to leave out, one list per query.
 
     A list may be a tuple, a NumPy array, a tensor or a pandas Series as well.
 
     Raises:
-        ValueError: k is not positive or beyond int32, a feature is unknown, or lists have different lengths.
+        ValueError: k is not positive or too large, a feature is unknown, or lists have different lengths.
         TypeError: a value has the wrong type, or stands where a list of one value per query is meant.
 
     Examples:
@@ -110,7 +111,10 @@ def recommend(
     tensors = {name: tf.constant(array, specs[name].dtype) for name, array in arrays.items()}
     # The answer is padded to k.
     most = min(k, model.item_ids.shape[0])
-    outputs = model.signatures["recommend"](k=tf.constant(most, tf.int32), **tensors)
+    if most > MAX_K:
+        raise ValueError(f"k must be at most {MAX_K}. Received: k={k}.")
+    shape = [request.num_records][: specs["k"].shape.rank]  # models of earlier versions take one k for all queries
+    outputs = model.signatures["recommend"](k=tf.fill(shape, tf.constant(most, tf.int32)), **tensors)
     ids, scores = outputs["item_ids"].numpy().tolist(), outputs["scores"].numpy().tolist()
     # Padding comes last; no item has an empty id.
     found = [sum(map(bool, row)) for row in ids]

@@ -1,7 +1,11 @@
 """A served model whose geometry is known: items and queries say in their features where they lie."""
 
+import io
+import os
+import shutil
 from types import SimpleNamespace
 
+import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,6 +14,8 @@ import tensorflow as tf
 from recsys_ssl import examples
 from recsys_ssl.index import embeddings, export
 from recsys_ssl.serving.lookup_writer import write_lookup
+from recsys_ssl.serving.request_limits import Limits
+from recsys_ssl.serving.server import ServerConfig, serving
 from recsys_ssl.spec import FeatureSpec
 
 DIM, NUM_ITEMS, NUM_QUERIES = 8, 6000, 40
@@ -193,3 +199,38 @@ def repeat_towers_dir(tmp_path_factory):
 @pytest.fixture(scope="session")
 def repeat_model_dir(export_films):
     return export_films(RepeatTowers(), "repeat-model")
+
+
+# --- A server -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def put_model():
+    """put_model(source, target): a model appears at once, as one that is renamed does; its files are shared."""
+
+    def put(source, target):
+        unfinished = target.parent / f"copy-{target.name}"
+        shutil.copytree(source, unfinished, copy_function=os.link)
+        unfinished.rename(target)
+
+    return put
+
+
+@pytest.fixture(scope="session")
+def server(film_model_dir, put_model, tmp_path_factory):
+    """A server of the model `films`, version 1, and what it wrote into its access log."""
+    root = tmp_path_factory.mktemp("served")
+    (root / "films").mkdir()
+    put_model(film_model_dir, root / "films" / "1")
+    log = io.BytesIO()
+    limits = Limits(max_bytes=100_000, max_queries=50, max_k=100, max_list=40)
+    with serving(ServerConfig(root, http_port=0, grpc_port=0, poll_s=0.05, limits=limits), log) as running:
+        yield SimpleNamespace(
+            running=running, log=log, url=f"http://127.0.0.1:{running.http_port}", grpc=f"127.0.0.1:{running.grpc_port}"
+        )
+
+
+@pytest.fixture(scope="session")
+def http(server):
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        yield client
