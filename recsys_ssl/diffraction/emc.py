@@ -108,6 +108,7 @@ def make_problem(counts: sp.csr_matrix, detector: Detector, settings: EmcSetting
         model=settings.model,
         sigma=settings.sigma,
         dtype=settings.dtype,
+        slice_weights=settings.slice_weights,
     )
 
 

@@ -43,6 +43,8 @@ CHUNK = 256
 """Slices at a time."""
 BLOCK = 2048
 """Patterns at a time."""
+_LEAST_RESPONSIBILITY = 1e-6
+"""Of all patterns for a slice: below, it has none."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Problem:
         model: see `likelihood`.
         sigma: of a Gaussian model.
         dtype: of scores and slices, float32 or float64; statistics are float64.
+        slice_weights: "responsibility" or "equal", see the module.
     """
 
     layout: Layout
@@ -68,6 +71,7 @@ class Problem:
     model: str = "poisson"
     sigma: float = 0.2
     dtype: str = "float32"
+    slice_weights: str = "responsibility"
 
     @property
     def num_slices(self) -> int:
@@ -120,7 +124,15 @@ class Shard:
             slices: which of `problem.num_slices`.
             patterns: which.
             memory_bytes: for what is kept, see the module.
+
+        Raises:
+            ValueError: slices count alike, and some patterns are missing.
         """
+        if problem.slice_weights == "equal" and patterns != range(problem.num_patterns):
+            raise ValueError(
+                "slices of equal weight are sums over all patterns. Received: a shard of some. "
+                "Share the rotations only, or take reconstruct.slice_weights=responsibility."
+            )
         self._problem, self._memory = problem, memory_bytes
         size = problem.layout.group_size
         self._matrices = to_matrices(problem.rotations.quaternions[::size])
@@ -184,6 +196,10 @@ class Shard:
                     tomograms = self._expand(chunk) if tomograms is None else tomograms
                     found = self._score(tomograms, place)
                 self._add(statistics, values, seen, chunk, place, found, normalizer, log_likelihoods)
+            if problem.slice_weights == "equal":
+                has_any = seen > _LEAST_RESPONSIBILITY
+                values *= (has_any / np.where(has_any, seen, 1.0)).astype(values.dtype)[:, None]
+                seen = has_any.astype(np.float64)
             for image in range(layout.group_size):
                 add_slices(
                     values[image],

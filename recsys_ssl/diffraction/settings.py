@@ -30,6 +30,7 @@ class EmcSettings:
         noise: of a start, relative to the radial average.
         folded: whether mirror images are used where the detector has them; see `mirrors`.
         dtype: of scores and slices; statistics are float64 in any case.
+        slice_weights: whether slices count by their responsibilities, or all alike; see `expectation`.
         seed: of the held-out patterns and the starts.
     """
 
@@ -49,6 +50,7 @@ class EmcSettings:
     noise: float = 0.1
     folded: bool = True
     dtype: Literal["float32", "float64"] = "float32"
+    slice_weights: Literal["responsibility", "equal"] = "responsibility"
     seed: int = 0
 
     def __post_init__(self):

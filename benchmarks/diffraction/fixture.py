@@ -1,11 +1,13 @@
 """Measures a reconstruction against the truth, beside what the field's program made of the same patterns.
 
-python -m benchmarks.diffraction --data DIR
+python -m benchmarks.diffraction.fixture --data DIR
 
 DIR holds `photons.emc` and `det_sim.h5`, patterns of a known particle and their detector; `truth_intensity_f4.npz` with
-its intensity, `intens`; and, if that program was run, its output as `dragonfly_out_it20.npz`, `intens` too. The figure
-is the mean correlation of shells 5 to 25 after the best rotation, see `recsys_ssl.diffraction.validation`; of several
-starts the one with the best held-out likelihood counts, which knows nothing of the truth.
+its intensity, `intens`, and `truth.npz` with the orientations, `Q`; and, if that program was run, its output as
+`dragonfly_out_it20.npz`, `intens` too. Measures: the mean correlation over spheres of radius 5 to 25 at the best
+rotation, see `validation.sphere_correlations`; and the median angle by which the particle's five-fold axis is tilted in
+a pattern, see `axes`. Of several starts the one with the best held-out likelihood counts, which knows nothing of the
+truth.
 """
 
 from __future__ import annotations
@@ -19,14 +21,17 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.claims import RESULTS, describe_hardware, record
+from recsys_ssl.diffraction.axes import axis_tilts_degrees, find_axis
 from recsys_ssl.diffraction.detector_files import read_detector
 from recsys_ssl.diffraction.emc import reconstruct
 from recsys_ssl.diffraction.patterns import read_patterns
+from recsys_ssl.diffraction.rotations import to_matrices
 from recsys_ssl.diffraction.settings import EmcSettings
-from recsys_ssl.diffraction.validation import align, rotate, shell_correlations
+from recsys_ssl.diffraction.validation import align, sphere_correlations
 
-COMMAND = "python -m benchmarks.diffraction"
+COMMAND = "python -m benchmarks.diffraction.fixture"
 PEER = "dragonfly_out_it20.npz"
+_FOLD = 5
 
 
 def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> None:
@@ -39,55 +44,57 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> Non
     options = parser.parse_args(arguments)
 
     radii = range(options.radii[0], options.radii[1] + 1)
-    truth = load_intensity(options.data / "truth_intensity_f4.npz")
+    truth = load_array(options.data / "truth_intensity_f4.npz", "intens")
+    orientations = load_array(options.data / "truth.npz", "Q")
     counts, detector = read_patterns(options.data / "photons.emc").counts, read_detector(options.data / "det_sim.h5")
     settings = EmcSettings(rotations=options.rotations, starts=options.starts, iterations=options.iterations)
     started, cpu = time.monotonic(), time.process_time()
-    found = reconstruct(counts, detector, settings, progress=_tell)
+    found = reconstruct(counts, detector, settings, progress=tell)
     cpu_s = (time.process_time() - cpu) / len(found.history)
+    turn = align(found.volume, truth, radii).quaternion
+    ours = float(sphere_correlations(found.volume, truth, radii, turn).mean())
+    axis = find_axis(truth, radii, _FOLD)
+    tilts = axis_tilts_degrees(found.quaternions, orientations, axis, to_matrices(turn) @ axis)
     facts = {
         "command": f"{COMMAND} --data DIR --rotations {options.rotations} --starts {options.starts}",
         "seconds": round(time.monotonic() - started, 1),
         "results": results,
     }
-    what = f"{counts.shape[0]:,} patterns, n = {options.rotations}, correlation with the truth in shells "
-    what += f"{radii[0]} to {radii[-1]}"
-    ours = correlate(found.volume, truth, radii)
-    print(f"{describe_hardware()}: correlation {ours:.4f}, {cpu_s:.3f} CPU seconds an iteration")
+    patterns = f"{counts.shape[0]:,} patterns, n = {options.rotations}"
+    what = f"{patterns}, correlation with the truth on spheres of radius {radii[0]} to {radii[-1]}"
+    best = f"of {options.starts} starts the best by likelihood"
+    tilt = float(np.median(tilts))
+    print(f"{describe_hardware()}: correlation {ours:.4f}, tilt {tilt:.3f} degrees, {cpu_s:.3f} CPU s an iteration")
+    record("diffraction", id="fixture_cc", what=f"{what}, {best}", value=ours, **facts)
     record(
         "diffraction",
-        id="fixture_cc",
-        what=f"{what}, of {options.starts} starts the best by likelihood",
-        value=ours,
+        id="axis_tilt_deg",
+        what=f"{patterns}, median tilt of the five-fold axis, {best}",
+        value=tilt,
+        unit="degrees",
         **facts,
     )
-    record(
-        "diffraction",
-        id="fixture_cpu_s_per_iteration",
-        what=f"{counts.shape[0]:,} patterns, n = {options.rotations}: an iteration",
-        value=cpu_s,
-        unit="CPU s",
-        **facts,
-    )
+    what_an_iteration = f"{patterns}: an iteration"
+    record("diffraction", id="fixture_cpu_s_per_iteration", what=what_an_iteration, value=cpu_s, unit="CPU s", **facts)
     if (options.data / PEER).exists():
-        theirs = correlate(load_intensity(options.data / PEER), truth, radii)
+        theirs = correlate(load_array(options.data / PEER, "intens"), truth, radii)
         print(f"Dragonfly's output: correlation {theirs:.4f}")
         record("diffraction", id="fixture_cc_peer", what=f"{what}, output of Dragonfly", value=theirs, **facts)
 
 
-def load_intensity(path: Path) -> np.ndarray:
-    """[side, side, side] float64, array `intens` of a file."""
+def load_array(path: Path, name: str) -> np.ndarray:
+    """float64, an array of a file."""
     with np.load(path) as stored:
-        return stored["intens"].astype(np.float64)
+        return stored[name].astype(np.float64)
 
 
 def correlate(volume: np.ndarray, truth: np.ndarray, radii: range) -> float:
-    """Mean correlation of the shells of a volume, at its best rotation, with those of the truth."""
-    turned = rotate(volume, align(volume, truth, radii).quaternion)
-    return float(shell_correlations(turned, truth, radii).mean())
+    """Mean correlation of a volume, at its best rotation, with the truth over spheres."""
+    return float(sphere_correlations(volume, truth, radii, align(volume, truth, radii).quaternion).mean())
 
 
-def _tell(row: dict) -> None:
+def tell(row: dict) -> None:
+    """Says how far a run is, now and then."""
     if row["iteration"] % 10 == 0:
         text = f"start {row['start'] + 1}  iteration {row['iteration']}  beta {row['beta']:.3f}"
         print(f"{text}  held out {row['held_out_log_likelihood']:.2f}", file=sys.stderr, flush=True)
