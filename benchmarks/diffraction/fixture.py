@@ -3,7 +3,7 @@
 python -m benchmarks.diffraction.fixture --data DIR
 
 DIR holds `photons.emc` and `det_sim.h5`, patterns of a known particle and their detector; `truth_intensity_f4.npz` with
-its intensity, `intens`, and `truth.npz` with the orientations, `Q`; and, if that program was run, its output as
+its intensity, `intens`, and `truth.npz` with the orientations, `Q`, of the particle to the detector; and, if that program was run, its output as
 `dragonfly_out_it20.npz`, `intens` too. Measures: the mean correlation over spheres of radius 5 to 25 at the best
 rotation, see `validation.sphere_correlations`; and the median angle by which the particle's five-fold axis is tilted in
 a pattern, see `axes`. Of several starts the one with the best held-out likelihood counts, which knows nothing of the
@@ -25,7 +25,7 @@ from recsys_ssl.diffraction.axes import axis_tilts_degrees, find_axis
 from recsys_ssl.diffraction.detector_files import read_detector
 from recsys_ssl.diffraction.emc import reconstruct
 from recsys_ssl.diffraction.patterns import read_patterns
-from recsys_ssl.diffraction.rotations import to_matrices
+from recsys_ssl.diffraction.rotations import invert, to_matrices
 from recsys_ssl.diffraction.settings import EmcSettings
 from recsys_ssl.diffraction.validation import align, sphere_correlations
 
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> Non
 
     radii = range(options.radii[0], options.radii[1] + 1)
     truth = load_array(options.data / "truth_intensity_f4.npz", "intens")
-    orientations = load_array(options.data / "truth.npz", "Q")
+    orientations = invert(load_array(options.data / "truth.npz", "Q"))
     counts, detector = read_patterns(options.data / "photons.emc").counts, read_detector(options.data / "det_sim.h5")
     settings = EmcSettings(rotations=options.rotations, starts=options.starts, iterations=options.iterations)
     started, cpu = time.monotonic(), time.process_time()

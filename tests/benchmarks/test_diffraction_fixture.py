@@ -7,6 +7,7 @@ from benchmarks.claims import load
 from benchmarks.diffraction import fixture
 from recsys_ssl.diffraction import detector_files, patterns, simulate
 from recsys_ssl.diffraction.geometry import make_detector
+from recsys_ssl.diffraction.rotations import invert
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def particle(tmp_path):
     (tmp_path / "made.npz").rename(tmp_path / "photons.emc")  # the content tells the format
     for name in ("truth_intensity_f4.npz", fixture.PEER):
         np.savez(tmp_path / name, intens=volume.astype(np.float32))
-    np.savez(tmp_path / "truth.npz", Q=made.quaternions)
+    np.savez(tmp_path / "truth.npz", Q=invert(made.quaternions))
     return tmp_path
 
 
