@@ -3,11 +3,11 @@
 python -m benchmarks.diffraction.fixture --data DIR
 
 DIR holds `photons.emc` and `det_sim.h5`, patterns of a known particle and their detector; `truth_intensity_f4.npz` with
-its intensity, `intens`, and `truth.npz` with the orientations, `Q`, of the particle to the detector; and, if that program was run, its output as
-`dragonfly_out_it20.npz`, `intens` too. Measures: the mean correlation over spheres of radius 5 to 25 at the best
-rotation, see `validation.sphere_correlations`; and the median angle by which the particle's five-fold axis is tilted in
-a pattern, see `axes`. Of several starts the one with the best held-out likelihood counts, which knows nothing of the
-truth.
+its intensity, `intens`, and `truth.npz` with `Q`, rotations of the particle to the detector; and, if that program was
+run, its output as `dragonfly_out_it20.npz`, `intens` too. Measures: the mean correlation over spheres of radius 5 to 25
+at the best rotation, see `validation.sphere_correlations`; and the median angle by which the particle's five-fold axis
+is tilted in a pattern, see `axes`. Of several starts the one with the best held-out likelihood counts, which
+knows nothing of the truth.
 """
 
 from __future__ import annotations

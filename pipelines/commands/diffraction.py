@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 from rich.console import Console
 
-from pipelines.commands.session import Settings, session
+from pipelines.commands.session import BeamArgs, Settings, session
 from pipelines.console import plain, show_table
 from pipelines.progress import PROGRESS
 from recsys_ssl import artifacts
@@ -19,9 +20,16 @@ if TYPE_CHECKING:  # their modules load numba
     from recsys_ssl.diffraction.emc import Reconstruction
     from recsys_ssl.diffraction.settings import EmcSettings
 
-_RESULT_DIR, _CHECKPOINT_FILE = "reconstruction", "checkpoint.npz"
+_RESULT_DIR, _CHECKPOINT_FILE, _BLOCKS_DIR = "reconstruction", "checkpoint.npz", "blocks"
 _LEAST_INFORMATION = 0.1
 """Nats a pattern; a grid of 3,240 rotations has 8 to give."""
+
+
+class Method(str, enum.Enum):
+    """Where the E-step is done."""
+
+    processes = "processes"
+    beam = "beam"
 
 
 def reconstruct(
@@ -34,6 +42,10 @@ def reconstruct(
     ] = None,
     set_: Settings = None,
     workers: Annotated[int, typer.Option("--workers", help="Processes that share the rotations.", min=1)] = 1,
+    pattern_parts: Annotated[
+        int,
+        typer.Option("--pattern-parts", help="Share the patterns too: so many parts, a divisor of --workers.", min=1),
+    ] = 1,
 ) -> None:
     """Reconstructs the intensity that photon patterns of unknown orientation are slices of; a killed run goes on.
 
@@ -52,6 +64,9 @@ def reconstruct(
         artifacts.require_place(to / _RESULT_DIR)
         counts, geometry = read_patterns(patterns).counts, detector_files.read_detector(detector)
         problem = emc.make_problem(counts, geometry, settings)
+        if method is Method.processes:
+            processes.check_mesh(problem, workers, pattern_parts)
+        check_method(method, workers, beam)
         mean_photons = float(counts.sum()) / counts.shape[0]
         PROGRESS.info(f"{counts.shape[0]:,} patterns of {mean_photons:,.0f} photons")
         lines.finish()
@@ -59,8 +74,13 @@ def reconstruct(
         lines.start("reconstruct")
         with contextlib.ExitStack() as stack:
             expect = None
-            if workers > 1:
-                expect = stack.enter_context(processes.Workers(problem, workers)).expect
+            if method is Method.beam:
+                from pipelines.stages.diffraction import BeamWorkers
+
+                job = BeamWorkers(problem, str(to / _BLOCKS_DIR), pattern_parts, beam or [])
+                expect = stack.enter_context(job).expect
+            elif workers > 1:
+                expect = stack.enter_context(processes.Workers(problem, workers, pattern_parts=pattern_parts)).expect
             found = emc.reconstruct(counts, geometry, settings, to / _CHECKPOINT_FILE, expect, _teller(settings))
         _write(settings, found, geometry.max_radius_voxels, to / _RESULT_DIR)
         PROGRESS.info(f"{len(found.history):,} iterations, start {found.start + 1} of {settings.starts}")
@@ -71,6 +91,17 @@ def reconstruct(
             )
         lines.finish()
         _show(console, found, to / _RESULT_DIR)
+
+
+def check_method(method: Method, workers: int, beam: Optional[list[str]]) -> None:
+    """Raises ValueError where an option is of the other method."""
+    if beam and method is not Method.beam:
+        raise ValueError(f"--beam goes with --method beam. Received: --method {method.value}. Remove one.")
+    if workers > 1 and method is Method.beam:
+        raise ValueError(
+            f"with --method beam the runner has the workers. Received: --workers {workers}. "
+            "Give --pattern-parts, and options of the runner as --beam."
+        )
 
 
 def _teller(settings: EmcSettings) -> Callable[[dict[str, Any]], None]:

@@ -1,7 +1,9 @@
-"""The E-step in processes of one machine: rotations are split, patterns and volume are shared memory.
+"""The E-step in processes of one machine: rotations are split, and patterns; these and the volume are shared memory.
 
 As in the paper, each worker has a block of rotations and all patterns. In an iteration it tells the others the sums of
-its rotations for each pattern, 32 bytes each, and its two volumes, 16 side^3 bytes; no responsibility leaves it.
+its rotations for each pattern, 32 bytes each, and its two volumes, 16 side^3 bytes; no responsibility leaves it. Where
+there are more workers than rotations can feed, the patterns are split as well: a mesh of blocks of both. Rotations come
+first, since every block of patterns computes and adds up all slices of its rotations again.
 
 A worker that is killed costs the iteration: another takes its place, and the iteration is done again from the volume
 that it began with.
@@ -117,21 +119,19 @@ class _Output:
 class Workers:
     """Processes that do the E-step; a context manager, whose `expect` is for `emc.reconstruct`."""
 
-    def __init__(self, problem: Problem, num_workers: int, memory_bytes: int = 2**30):
+    def __init__(self, problem: Problem, num_workers: int, memory_bytes: int = 2**30, pattern_parts: int = 1):
         """Starts the processes.
 
         Args:
             problem: see `emc.make_problem`.
-            num_workers: at most the slices of the problem.
+            num_workers: at most the slices of the problem times `pattern_parts`.
             memory_bytes: of each, see `expectation.Shard`.
+            pattern_parts: into how many the patterns are split; the rotations into num_workers / pattern_parts.
 
         Raises:
-            ValueError: there are more workers than slices, or none.
+            ValueError: there are more workers than blocks, or none; or they do not make a mesh.
         """
-        if not 1 <= num_workers <= problem.num_slices:
-            raise ValueError(
-                f"workers must be from 1 to {problem.num_slices}, the slices of the grid. Received: {num_workers}."
-            )
+        check_mesh(problem, num_workers, pattern_parts)
         counts, num_patterns, side = problem.counts, problem.num_patterns, problem.side
         self._input = _Input(
             data=_Shared.copy(counts.data),
@@ -153,7 +153,11 @@ class Workers:
         ]
         self._problem = replace(problem, counts=sp.csr_matrix(counts.shape))  # which workers find in shared memory
         self._memory_bytes = memory_bytes
-        self._slices = split(problem.num_slices, num_workers)
+        self._blocks = [
+            (slices, patterns)
+            for patterns in split(problem.num_patterns, pattern_parts)
+            for slices in split(problem.num_slices, num_workers // pattern_parts)
+        ]
         self._processes: list[Any] = [None] * num_workers
         self._pipes: list[Any] = [None] * num_workers
         for place in range(num_workers):
@@ -167,7 +171,7 @@ class Workers:
 
     @property
     def process_ids(self) -> list[int]:
-        """Of the workers, by their rotations."""
+        """Of the workers, by their rotations, and those of the next patterns after them."""
         return [process.pid for process in self._processes]
 
     def expect(self, volume: np.ndarray, fluence: np.ndarray, beta: float) -> tuple[Statistics, Normalizer]:
@@ -202,7 +206,7 @@ class Workers:
 
     def _start(self, place: int) -> None:
         self._pipes[place], theirs = _CONTEXT.Pipe()
-        arguments = (theirs, self._problem, self._slices[place], self._memory_bytes, self._input, self._outputs[place])
+        arguments = (theirs, self._problem, self._blocks[place], self._memory_bytes, self._input, self._outputs[place])
         self._processes[place] = _CONTEXT.Process(target=_work, args=arguments, daemon=True)
         with _one_thread():
             self._processes[place].start()
@@ -235,6 +239,20 @@ class Workers:
         return [place for place, reply in enumerate(replies) if reply == _ENDED]
 
 
+def check_mesh(problem: Problem, num_workers: int, pattern_parts: int) -> None:
+    """Raises ValueError where so many workers cannot share a problem."""
+    if not 1 <= pattern_parts <= problem.num_patterns or num_workers % pattern_parts:
+        raise ValueError(
+            f"workers must be a multiple of the parts of the patterns, which are from 1 to {problem.num_patterns:,}. "
+            f"Received: {num_workers} workers, {pattern_parts} parts."
+        )
+    most = problem.num_slices * pattern_parts
+    if not 1 <= num_workers <= most:
+        raise ValueError(f"workers must be from 1 to {most}, the slices of the grid. Received: {num_workers}.")
+    if pattern_parts > 1 and problem.slice_weights == "equal":
+        raise ValueError("slices of equal weight need all patterns in each worker. Received: parts. Take 1.")
+
+
 def _read(output: _Output) -> Statistics:
     numerator, denominator = output.volumes.array.copy()
     numbers = dict(zip(_NUMBERS, output.numbers.array.tolist(), strict=True))
@@ -256,12 +274,12 @@ def _one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _work(pipe, problem: Problem, slices: range, memory_bytes: int, given: _Input, output: _Output) -> None:
+def _work(pipe, problem: Problem, block: tuple[range, range], memory_bytes: int, given: _Input, output: _Output):
     """The life of a worker: it ends when the pipe does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started it
     arrays = (given.data.array, given.indices.array, given.indptr.array)
     counts = sp.csr_matrix(arrays, shape=(problem.num_patterns, given.num_pixels), copy=False)
-    shard = Shard(replace(problem, counts=counts), slices, range(problem.num_patterns), memory_bytes)
+    shard = Shard(replace(problem, counts=counts), *block, memory_bytes)
     while True:
         try:
             what, beta = pipe.recv()
