@@ -43,9 +43,12 @@ def reconstruct(
     set_: Settings = None,
     workers: Annotated[int, typer.Option("--workers", help="Processes that share the rotations.", min=1)] = 1,
     pattern_parts: Annotated[
-        int,
-        typer.Option("--pattern-parts", help="Share the patterns too: so many parts, a divisor of --workers.", min=1),
+        int, typer.Option("--pattern-parts", help="Share the patterns too, in so many parts.", min=1)
     ] = 1,
+    method: Annotated[
+        Method, typer.Option("--method", help="processes of this machine; or beam, for the parts of the patterns.")
+    ] = Method.processes,
+    beam: BeamArgs = None,
 ) -> None:
     """Reconstructs the intensity that photon patterns of unknown orientation are slices of; a killed run goes on.
 
@@ -66,7 +69,7 @@ def reconstruct(
         problem = emc.make_problem(counts, geometry, settings)
         if method is Method.processes:
             processes.check_mesh(problem, workers, pattern_parts)
-        check_method(method, workers, beam)
+        _check_method(method, workers, beam)
         mean_photons = float(counts.sum()) / counts.shape[0]
         PROGRESS.info(f"{counts.shape[0]:,} patterns of {mean_photons:,.0f} photons")
         lines.finish()
@@ -93,7 +96,7 @@ def reconstruct(
         _show(console, found, to / _RESULT_DIR)
 
 
-def check_method(method: Method, workers: int, beam: Optional[list[str]]) -> None:
+def _check_method(method: Method, workers: int, beam: Optional[list[str]]) -> None:
     """Raises ValueError where an option is of the other method."""
     if beam and method is not Method.beam:
         raise ValueError(f"--beam goes with --method beam. Received: --method {method.value}. Remove one.")

@@ -63,9 +63,13 @@ def check_files(directory, expected):
     assert facts["history"][-1]["information"] == pytest.approx(expected.history[-1]["information"], rel=1e-3)
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_patterns_become_a_volume(num_workers, reconstruct, made, tmp_path):
-    result = reconstruct("--workers", num_workers)
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--workers", 2, "--pattern-parts", 2), ("--method", "beam", "--pattern-parts", 2)],
+    ids=["one", "processes", "beam"],
+)
+def test_patterns_become_a_volume(options, reconstruct, made, tmp_path):
+    result = reconstruct(*options)
     assert result.status == 0, result.output
     told = str(tmp_path / "out" / "reconstruction")
     for part in ("60 patterns of 4", "3 iterations, start 1 of 1", "held out", told):
@@ -103,6 +107,8 @@ def test_bad_input_is_one_line(reconstruct, made, tmp_path):
     check_error(reconstruct("--set", "reconstruct.rotation=2"), "rotation")
     check_error(reconstruct("--set", "reconstruct.beta=2"), "reconstruct.beta must be in (0, 1]")
     check_error(reconstruct("--workers", 16), "workers must be from 1 to 15")
+    check_error(reconstruct("--workers", 2, "--method", "beam"), "with --method beam the runner has the workers")
+    check_error(reconstruct("--beam=--direct_num_workers=2"), "--beam goes with --method beam")
     detector_files.write_detector(tmp_path / "other.h5", make_detector(100.0, 1000.0, 6.2, 9))
     check_error(reconstruct(detector="other.h5"), "patterns must be of the detector's 81 pixels. Received: 121")
     assert not (tmp_path / "out" / "reconstruction").exists()
