@@ -17,7 +17,10 @@ from pipelines.progress import PROGRESS
 from recsys_ssl import artifacts
 
 if TYPE_CHECKING:  # their modules load numba
+    import numpy as np
+
     from recsys_ssl.diffraction.emc import Reconstruction
+    from recsys_ssl.diffraction.geometry import Detector
     from recsys_ssl.diffraction.settings import EmcSettings
 
 _RESULT_DIR, _CHECKPOINT_FILE, _BLOCKS_DIR = "reconstruction", "checkpoint.npz", "blocks"
@@ -49,6 +52,13 @@ def reconstruct(
         Method, typer.Option("--method", help="processes of this machine; or beam, for the parts of the patterns.")
     ] = Method.processes,
     beam: BeamArgs = None,
+    halves: Annotated[
+        bool, typer.Option("--halves", help="Reconstruct two halves of the patterns too, for the report.")
+    ] = False,
+    truth: Annotated[
+        Optional[Path],
+        typer.Option("--truth", help="The true volume of made-up patterns, .h5 or .mrc, for the report."),
+    ] = None,
 ) -> None:
     """Reconstructs the intensity that photon patterns of unknown orientation are slices of; a killed run goes on.
 
@@ -58,18 +68,22 @@ def reconstruct(
         lines.start("Read patterns")
         from recsys_ssl.diffraction import detector_files, emc
         from recsys_ssl.diffraction import workers as processes
+        from recsys_ssl.diffraction.halves import compare_halves
         from recsys_ssl.diffraction.patterns import read_patterns
+        from recsys_ssl.diffraction.report import Truth, judge_reconstruction, list_radii
         from recsys_ssl.diffraction.settings import EmcSettings
         from recsys_ssl.settings import parse_section
 
         given = [] if rotations is None else [f"reconstruct.rotations={rotations}"]
         settings = parse_section("reconstruct", EmcSettings, [*given, *(set_ or [])])
         artifacts.require_place(to / _RESULT_DIR)
-        counts, geometry = read_patterns(patterns).counts, detector_files.read_detector(detector)
+        given_patterns, geometry = read_patterns(patterns), detector_files.read_detector(detector)
+        counts = given_patterns.counts
         problem = emc.make_problem(counts, geometry, settings)
         if method is Method.processes:
             processes.check_mesh(problem, workers, pattern_parts)
         _check_method(method, workers, beam)
+        known = Truth(_read_truth(truth, geometry.side), given_patterns.quaternions, given_patterns.fluence)
         mean_photons = float(counts.sum()) / counts.shape[0]
         PROGRESS.info(f"{counts.shape[0]:,} patterns of {mean_photons:,.0f} photons")
         lines.finish()
@@ -85,13 +99,18 @@ def reconstruct(
             elif workers > 1:
                 expect = stack.enter_context(processes.Workers(problem, workers, pattern_parts=pattern_parts)).expect
             found = emc.reconstruct(counts, geometry, settings, to / _CHECKPOINT_FILE, expect, _teller(settings))
-        _write(settings, found, geometry.max_radius_voxels, to / _RESULT_DIR)
         PROGRESS.info(f"{len(found.history):,} iterations, start {found.start + 1} of {settings.starts}")
         if _last_row(found)["information"] < _LEAST_INFORMATION:
             PROGRESS.warning(
                 "orientations are hardly known: the volume looks much the same from everywhere. Are there enough "
                 "photons on good pixels? A larger reconstruct.beta or reconstruct.beta_factor leaves it sooner."
             )
+        lines.finish()
+
+        lines.start("report")
+        both = compare_halves(counts, geometry, settings, list_radii(geometry)) if halves else None
+        report = judge_reconstruction(found, geometry, settings, known, both, patterns.name)
+        _write(settings, found, geometry, report, to / _RESULT_DIR)
         lines.finish()
         _show(console, found, to / _RESULT_DIR)
 
@@ -123,12 +142,29 @@ def _last_row(found: Reconstruction) -> dict[str, Any]:
     return [row for row in found.history if row["start"] == found.start][-1]
 
 
-def _write(settings: EmcSettings, found: Reconstruction, max_radius_voxels: float, directory: Path) -> None:
+def _read_truth(path: Optional[Path], side: int) -> Optional[np.ndarray]:
+    from recsys_ssl.diffraction.volumes import read_volume
+
+    if path is None:
+        return None
+    volume = read_volume(path)
+    if len(volume) != side:
+        raise ValueError(
+            f"--truth must be of the detector's {side} voxels along an edge. Received: {len(volume)}. "
+            "Give the volume that the patterns were made of."
+        )
+    return volume
+
+
+def _write(
+    settings: EmcSettings, found: Reconstruction, detector: Detector, report: dict[str, Any], directory: Path
+) -> None:
     """All files or none."""
     import pandas as pd
 
     from recsys_ssl.diffraction.emc import to_facts
     from recsys_ssl.diffraction.plots import draw
+    from recsys_ssl.diffraction.report import write_reconstruction_report
     from recsys_ssl.diffraction.volumes import write_volume
 
     columns: dict[str, Any] = {"row": range(len(found.fluence))}
@@ -138,9 +174,10 @@ def _write(settings: EmcSettings, found: Reconstruction, max_radius_voxels: floa
         write_volume(unfinished / "volume.h5", found.volume)
         write_volume(unfinished / "volume.mrc", found.volume)
         rows = [row for row in found.history if row["start"] == found.start]
-        draw(found.volume, rows, max_radius_voxels).savefig(unfinished / "planes.png", dpi=150)
+        draw(found.volume, rows, detector.max_radius_voxels).savefig(unfinished / "planes.png", dpi=150)
         artifacts.write_text(unfinished / "orientations.csv", pd.DataFrame(columns).to_csv(index=False))
         artifacts.write_text(unfinished / "reconstruction.json", artifacts.to_json(to_facts(settings, found)))
+        write_reconstruction_report(report, found, detector, unfinished)
 
 
 def _show(console: Console, found: Reconstruction, directory: Path) -> None:
@@ -155,5 +192,12 @@ def _show(console: Console, found: Reconstruction, directory: Path) -> None:
     rows = [(name, f"{value:.4f}") for name, value in figures.items()]
     console.print()
     show_table(console, "nats a pattern, and how it ended", ("figure", "value"), rows, texts=("figure",))
-    for name in ("volume.h5", "volume.mrc", "planes.png", "orientations.csv", "reconstruction.json"):
+    for name in (
+        artifacts.REPORT_PAGE,
+        "volume.h5",
+        "volume.mrc",
+        "planes.png",
+        "orientations.csv",
+        "reconstruction.json",
+    ):
         console.print(f"{name:<24} {plain(str(directory / name))}", highlight=False, soft_wrap=True)

@@ -1,11 +1,8 @@
-"""How good a reconstruction is: against the truth where it is known, else against itself.
+"""How good a reconstruction is, where the truth is known; `halves` compares it with itself.
 
 A reconstruction is defined up to a rotation. Of an intensity that is its whole freedom: the mirror image of a volume
 with Friedel's symmetry is one of its rotations. Where the Ewald sphere is flat, a pattern turned by half a turn in its
 own plane is the same, and so orientations are compared up to that.
-
-Two halves of the patterns that agree are necessary for a good reconstruction, not sufficient: both share the blur of
-the grid of rotations.
 """
 
 from __future__ import annotations
@@ -14,11 +11,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 from scipy.optimize import minimize
 
-from recsys_ssl.diffraction.emc import reconstruct
-from recsys_ssl.diffraction.geometry import Detector
 from recsys_ssl.diffraction.rotations import (
     HALF_TURNS,
     angles_degrees,
@@ -28,7 +22,6 @@ from recsys_ssl.diffraction.rotations import (
     sample_rotations,
     to_matrices,
 )
-from recsys_ssl.diffraction.settings import EmcSettings
 from recsys_ssl.diffraction.slices import expand, radii_of, shells_of
 
 _POINTS_PER_SHELL = 150
@@ -163,15 +156,6 @@ def rotate(volume: np.ndarray, quaternion: np.ndarray) -> np.ndarray:
     rotated = np.zeros(volume.shape)
     rotated[inside] = expand(volume.astype(np.float64), to_matrices(quaternion)[None], points)[0]
     return rotated
-
-
-def half_set_correlations(
-    counts: sp.csr_matrix, detector: Detector, settings: EmcSettings, radii: Sequence[int]
-) -> np.ndarray:
-    """[num_radii] float64, shell correlations between reconstructions from every other pattern, and from the rest."""
-    first, second = (reconstruct(counts[part::2], detector, settings).volume for part in (0, 1))
-    turned = rotate(first, align(first, second, radii).quaternion)
-    return shell_correlations(turned, second, radii)
 
 
 # --- Orientations ----------------------------------------------------------------------------------------

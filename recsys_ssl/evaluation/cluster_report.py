@@ -30,8 +30,9 @@ from recsys_ssl.evaluation.cluster_map import draw_map
 from recsys_ssl.evaluation.cluster_scores import SCORES
 from recsys_ssl.evaluation.clustering import ClusterConfig, Fit, Progress, Run, run_clustering
 from recsys_ssl.evaluation.labels import LEFT_OUT, TEST, TRAIN, Labels, encode, split_rows
-from recsys_ssl.evaluation.report import data_uri, make_environment
+from recsys_ssl.evaluation.report import make_environment
 from recsys_ssl.evaluation.vectors import VectorTable, from_array
+from recsys_ssl.pages import data_uri
 
 FEATURES: Mapping[str, str] = {
     "vectors": "Vectors",

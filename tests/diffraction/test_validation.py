@@ -97,11 +97,3 @@ def test_fluences_are_compared_at_the_same_mean():
     found = validation.fluence_error(np.array([0.6, 1.0, 1.5, 1.9]), truth)  # the same mean
     assert found.median_relative_error == pytest.approx((0.05 + 0.0) / 2)
     assert found.correlation == pytest.approx(np.corrcoef([0.6, 1.0, 1.5, 1.9], truth)[0, 1])
-
-
-def test_halves_of_the_patterns_agree(particle):
-    found = validation.half_set_correlations(
-        particle.counts, particle.detector, EmcSettings(rotations=2, iterations=20), RADII
-    )
-    assert found.shape == (len(RADII),)
-    assert np.mean(found) > 0.7

@@ -47,7 +47,8 @@ def check_error(result, *parts):
 
 
 def check_files(directory, expected):
-    names = ["orientations.csv", "planes.png", "reconstruction.json", "volume.h5", "volume.mrc"]
+    names = ["orientations.csv", "planes.png", "reconstruction.json", "report.html", "report.json"]
+    names += ["volume.h5", "volume.mrc"]
     assert sorted(os.listdir(directory)) == names
     for name in ("volume.h5", "volume.mrc"):
         np.testing.assert_allclose(volumes.read_volume(directory / name), expected.volume, rtol=1e-4)
@@ -78,6 +79,20 @@ def test_patterns_become_a_volume(options, reconstruct, made, tmp_path):
     expected = emc.reconstruct(made.counts, detector, EmcSettings(rotations=1, iterations=3))
     check_files(tmp_path / "out" / "reconstruction", expected)
     assert not list(tmp_path.glob("**/*.tmp"))
+
+
+def test_the_report_knows_the_truth_and_the_halves(reconstruct, made, tmp_path):
+    volumes.write_volume(tmp_path / "truth.h5", made.volume)
+    patterns.write_patterns(tmp_path / "photons.npz", patterns.Patterns(made.counts, made.quaternions, made.fluence))
+    result = reconstruct("--truth", tmp_path / "truth.h5", "--halves", photons="photons.npz")
+    assert result.status == 0, result.output
+    report = json.loads((tmp_path / "out" / "reconstruction" / "report.json").read_text())
+    assert len(report["spheres"]["correlations"]) == len(report["radii"])
+    assert len(report["orientations"]["degrees"]) == 60
+    assert len(report["halves"]["degrees"]) == 20
+    assert report["fluence"]["pairs"] == []  # it was not fitted
+    volumes.write_volume(tmp_path / "other.h5", made.volume[1:-1, 1:-1, 1:-1])
+    check_error(reconstruct("--truth", tmp_path / "other.h5"), "--truth must be of the detector's 19 voxels")
 
 
 def test_a_finished_run_is_not_done_again(reconstruct, made, tmp_path):
