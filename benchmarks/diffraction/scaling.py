@@ -11,8 +11,8 @@ their adjoint, responsibilities, volumes. With R workers that share the rotation
 
     T = (a M N P / g + b M P / g + c M N) / R + d V + log2(R) (16 V + 32 N) / bandwidth
 
-the sums of two volumes and of what each pattern's responsibilities add up to, along a tree. The bandwidth is that of
-two processes of this machine over a TCP socket; a network's own goes in its place. Claims of the topic diffraction_scaling.
+the sums of two volumes and of what each pattern's responsibilities add up to, along a tree. The bandwidth is
+that of two processes of this machine over a TCP socket; a network has its own. Claims of the topic diffraction_scaling.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ _FAMILIES = {
     ),
     "Search of settings": (tune.tune, tune_finetune.tune_finetune),
     "Results": (results.report, results.recommend),
-    "Photon patterns": (diffraction.reconstruct,),
+    "Photon patterns": (diffraction.prepare_patterns, diffraction.reconstruct),
     "Encoders of content": (encoders.pretrain, encoders.embed, predictors.finetune, predictors.predict),
     "What vectors know": (clusters.cluster,),
 }

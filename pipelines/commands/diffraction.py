@@ -1,4 +1,4 @@
-"""The command `reconstruct`: photon patterns to the 3-D intensity of a particle."""
+"""The commands `prepare-patterns`, frames to photon patterns, and `reconstruct`, these to a particle's intensity."""
 
 from __future__ import annotations
 
@@ -24,8 +24,59 @@ if TYPE_CHECKING:  # their modules load numba
     from recsys_ssl.diffraction.settings import EmcSettings
 
 _RESULT_DIR, _CHECKPOINT_FILE, _BLOCKS_DIR = "reconstruction", "checkpoint.npz", "blocks"
+_PATTERNS_DIR = "patterns"
 _LEAST_INFORMATION = 0.1
 """Nats a pattern; a grid of 3,240 rotations has 8 to give."""
+
+
+def prepare_patterns(
+    frames: Annotated[list[Path], typer.Argument(help="HDF5 files of frames.", show_default=False)],
+    detector: Annotated[Path, typer.Option("--detector", help="Detector that they were taken with: .h5 or .dat.")],
+    to: Annotated[Path, typer.Option("--to", help="Directory that receives patterns and the binned detector.")],
+    set_: Settings = None,
+    beam: BeamArgs = None,
+) -> None:
+    """Turns frames of a detector into photon patterns: calibrates, bins, and keeps those that have seen a particle.
+
+    [dim]recsys-ssl prepare-patterns run-*.h5 --detector detector.h5 --set frames.adu_per_photon=26 --to build/run[/dim]
+    """
+    with session(to, "prepare-patterns", is_alone=True) as (console, lines):
+        lines.start("prepare")
+        from pipelines.stages import frames as stage
+        from recsys_ssl.diffraction import detector_files
+        from recsys_ssl.diffraction.frames import FrameSettings, bin_detector, count_frames
+        from recsys_ssl.settings import parse_section
+
+        settings = parse_section("frames", FrameSettings, list(set_ or []))
+        geometry = detector_files.read_detector(detector)
+        sizes = [count_frames(path, settings.dataset, geometry.num_pixels) for path in frames]
+        binned = bin_detector(geometry, sizes[0][1], settings.bin)
+        artifacts.require_place(to / _PATTERNS_DIR)
+        with artifacts.whole_directory(to / _PATTERNS_DIR) as unfinished:
+            paths = [str(path.absolute()) for path in frames]
+            parts = stage.list_frames(paths, [count for count, _ in sizes], str(unfinished))
+            found = stage.prepare_patterns(
+                parts,
+                geometry.mask,
+                settings,
+                str(unfinished / "rejected.csv"),
+                str(unfinished / "summary.json"),
+                beam or [],
+            )
+            if not found["hits"]:
+                raise ValueError(
+                    f"some frames must have seen a particle. Received: none of {sum(count for count, _ in sizes):,}; "
+                    f"{_tell_rejected(found['rejected'])}. Check frames.adu_per_photon and frames.min_photons."
+                )
+            detector_files.write_detector(unfinished / "detector.h5", binned)
+        PROGRESS.info(f"{found['hits']:,} hits; {_tell_rejected(found['rejected'])}")
+        lines.finish()
+        console.print(f"patterns {plain(str(to / _PATTERNS_DIR))}", highlight=False, soft_wrap=True)
+
+
+def _tell_rejected(rejected: dict[str, int]) -> str:
+    reasons = (f"{count:,} {reason}" for reason, count in sorted(rejected.items()))
+    return ", ".join(reasons) or "none rejected"
 
 
 class Method(str, enum.Enum):
@@ -36,7 +87,10 @@ class Method(str, enum.Enum):
 
 
 def reconstruct(
-    patterns: Annotated[Path, typer.Argument(help="File of photons: .emc, HDF5 or .npz.", show_default=False)],
+    patterns: Annotated[
+        Path,
+        typer.Argument(help="File of photons: .emc, HDF5 or .npz; or a directory of these last.", show_default=False),
+    ],
     detector: Annotated[Path, typer.Option("--detector", help="Detector that they were taken with: .h5 or .dat.")],
     to: Annotated[Path, typer.Option("--to", help="Directory that receives the reconstruction.")],
     rotations: Annotated[

@@ -3,6 +3,7 @@
 import json
 import os
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -127,3 +128,34 @@ def test_bad_input_is_one_line(reconstruct, made, tmp_path):
     detector_files.write_detector(tmp_path / "other.h5", make_detector(100.0, 1000.0, 6.2, 9))
     check_error(reconstruct(detector="other.h5"), "patterns must be of the detector's 81 pixels. Received: 121")
     assert not (tmp_path / "out" / "reconstruction").exists()
+
+
+@pytest.fixture
+def frames(made, tmp_path):
+    """Two files of 30 frames each: photons of 26 units over a pedestal of 7; every tenth frame is dark."""
+    signal = 7 + 26.0 * made.counts.toarray().reshape(60, 11, 11)
+    signal[::10] = 7.0
+    for number, part in enumerate((signal[:30], signal[30:])):
+        with h5py.File(tmp_path / f"run-{number}.h5", "w") as file:
+            file["entry_1/data_1/data"] = part
+    return tmp_path / "run-0.h5", tmp_path / "run-1.h5"
+
+
+def test_frames_become_patterns_that_are_reconstructed(cli, frames, made, reconstruct, tmp_path):
+    given = ["prepare-patterns", *frames, "--detector", tmp_path / "detector.h5", "--to", tmp_path / "run"]
+    units = ["--set", "frames.pedestal_adu=7", "--set", "frames.adu_per_photon=26"]
+    result = cli(*given, *units)
+    assert result.status == 0, result.output
+    assert "54 hits; 6 too_few_photons" in result.output
+    prepared = tmp_path / "run" / "patterns"
+    found = patterns.read_patterns(prepared).counts
+    expected = np.delete(made.counts.toarray(), slice(None, None, 10), axis=0)
+    np.testing.assert_array_equal(found.toarray(), expected)
+    table = pd.read_csv(prepared / "rejected.csv")
+    assert table["frame"].tolist() == [0, 10, 20] * 2
+    assert set(table["reason"]) == {"too_few_photons"}
+    again = reconstruct(photons="run/patterns", detector="run/patterns/detector.h5")
+    assert again.status == 0, again.output
+    check_error(cli(*given, "--set", "frames.min_photons=100000"), "none of 60", "60 too_few_photons")
+    check_error(cli(*given, "--set", "frames.bin=2"), "frames.bin must divide 11 and 11")
+    check_error(cli(*given, "--set", "frames.dataset=data"), "no data in it")
