@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,8 +33,9 @@ log_file = EMC.log
 num_div = {rotations}
 """
 """Of `parameters` only the detector's file counts once there is one."""
-# Open MPI, which both are linked to, asks for this where there is one machine and one user.
-_MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMP_NUM_THREADS": "1"}
+# Open MPI, which both are linked to, asks for this where there is one machine and one user. Threads that wait do not
+# spin, which would be counted as work.
+_MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMP_WAIT_POLICY": "passive"}
 
 
 class Run(NamedTuple):
@@ -53,24 +54,26 @@ def run(
     rotations: int,
     iterations: int,
     directory: Path,
-    options: Mapping[str, object] | Sequence[tuple[str, object]] = (),
+    options: Mapping[str, object] | None = None,
+    threads: int = 1,
 ) -> Run:
-    """Runs a program on one thread.
+    """Runs a program.
 
     Args:
         photons, detector: files in Dragonfly's formats.
         rotations: n of the 600-cell.
         directory: an empty one, which receives its files.
         options: further lines of `[emc]`.
+        threads: of OpenMP; their CPU seconds are added.
 
     Raises:
         ValueError: it failed; with the end of what it said.
     """
     (directory / "data").mkdir(parents=True)
     config = _CONFIG.format(photons=photons.absolute(), detector=detector.absolute(), rotations=rotations)
-    config += "".join(f"{name} = {value}\n" for name, value in dict(options).items())
+    config += "".join(f"{name} = {value}\n" for name, value in (options or {}).items())
     (directory / "config.ini").write_text(config)
-    command = [str(program.absolute()), "-t", "1", "-c", "config.ini", str(iterations)]
+    command = [str(program.absolute()), "-t", str(threads), "-c", "config.ini", str(iterations)]
     before = _children_cpu_s()
     done = subprocess.run(
         command, cwd=directory, env=os.environ | _MPI, capture_output=True, text=True, errors="replace", check=False

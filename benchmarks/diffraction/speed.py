@@ -5,7 +5,7 @@ python -m benchmarks.diffraction.speed --data DIR --program PATH/dragonfly.emc \
     --id cpu_s_per_iteration_vs_peer_testing --iterations 4
 python -m benchmarks.diffraction.speed --data DIR --efficiency
 
-DIR holds `photons.emc` and `det_sim.h5`. All run on one thread from a random start and the same number of iterations;
+DIR holds `photons.emc` and `det_sim.h5`. Both start at random and run the same number of iterations, ours on one thread;
 CPU seconds are compared, the machine may be busy. Of a program's seconds those of a run of no iteration are taken off,
 of ours reading and compilation. The figure is the ratio of the medians over rounds. `peers` says where programs come
 from; leave OPENBLAS_CORETYPE unset, or NumPy may be held to half of its speed.
@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> Non
     parser.add_argument("--rotations", type=int, default=4)
     parser.add_argument("--iterations", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="of the program; CPU seconds of all count")
     options = parser.parse_args(arguments)
     if (options.program is None) != options.efficiency:
         parser.error("give --program or --efficiency")
@@ -61,9 +62,11 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> Non
     else:
         value, what, told = compare(problem, options.program, options.data, options)
         name, what = options.id, f"{size}: {what}"
+    what += f", the first {options.iterations}" if options.program else ""
     print(f"{describe_hardware()}, {what}: {value:.4f} ({told})")
     given = ["--efficiency"] if options.efficiency else ["--program", options.program.name, "--id", options.id]
     given += ["--iterations", str(options.iterations), "--rounds", str(options.rounds)]
+    given += ["--threads", str(options.threads)] if options.program else []
     record(
         "diffraction",
         id=name,
@@ -84,8 +87,8 @@ def compare(problem: Problem, program: Path, data: Path, options) -> tuple[float
             places = [Path(directory, f"{turn}-{kind}") for kind in ("none", "all")]
             files = (data / "photons.emc", data / "det_sim.h5", options.rotations)
             ours.append(cpu_s_of(lambda: iterate(problem, options.iterations)) / options.iterations)
-            set_up = peers.run(program, *files, 0, places[0]).cpu_s
-            whole = peers.run(program, *files, options.iterations, places[1]).cpu_s
+            set_up = peers.run(program, *files, 0, places[0], threads=options.threads).cpu_s
+            whole = peers.run(program, *files, options.iterations, places[1], threads=options.threads).cpu_s
             theirs.append((whole - set_up) / options.iterations)
             print(f"round {turn + 1}: {ours[-1]:.4f} against {theirs[-1]:.4f}", file=sys.stderr, flush=True)
     own, other = statistics.median(ours), statistics.median(theirs)
