@@ -13,13 +13,11 @@ correlation over spheres, see `validation.sphere_correlations`.
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
-import multiprocessing
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +25,7 @@ import numpy as np
 
 from benchmarks.claims import RESULTS, describe_hardware, record
 from benchmarks.diffraction import peers
-from benchmarks.diffraction.fixture import correlate, tell
+from benchmarks.diffraction.fixture import correlate, share, tell
 from recsys_ssl.diffraction import detector_files, patterns, simulate, validation
 from recsys_ssl.diffraction.emc import reconstruct
 from recsys_ssl.diffraction.geometry import Detector, make_detector
@@ -103,9 +101,8 @@ def run_ours(made: Made, options, seed: int = 0, **changes) -> float:
 def measure_weights(options) -> dict[str, tuple[str, float]]:
     """Means over objects and starts for both weights, and the lowest and highest difference of an object."""
     weights = ("responsibility", "equal")
-    of_objects = _share(
-        _run_weights, [(number, each, options) for number in range(options.objects) for each in weights]
-    )
+    runs = [(number, each, options) for number in range(options.objects) for each in weights]
+    of_objects = share(_run_weights, runs, options.jobs)
     means = np.array(of_objects).reshape(options.objects, len(weights))
     differences = means[:, 0] - means[:, 1]
     of = f"mean of {options.objects} asymmetric objects and {options.seeds} starts"
@@ -125,19 +122,9 @@ def _run_weights(number: int, weights: str, options) -> float:
     return statistics.mean(values)
 
 
-def _share(work: Callable, arguments: Sequence[tuple]) -> list:
-    """What a function gives for each of some arguments, which end in the options."""
-    jobs = arguments[0][-1].jobs
-    if jobs == 1:
-        return [work(*each) for each in arguments]
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(jobs, context) as pool:
-        return list(pool.map(work, *zip(*arguments, strict=True)))
-
-
 def measure_peer(options) -> dict[str, tuple[str, float]]:
     """Ours and theirs of each object, the mean of each, and the lowest difference."""
-    found = np.array(_share(_run_both, [(number, options) for number in range(options.objects)]))
+    found = np.array(share(_run_both, [(number, options) for number in range(options.objects)], options.jobs))
     of = f"asymmetric objects: correlation with the truth, {options.objects} of them"
     lowest = float((found[:, 0] - found[:, 1]).min())
     return {

@@ -1,13 +1,13 @@
 """Measures what an iteration costs, beside the field's programs, in one run that goes from one to the other.
 
 python -m benchmarks.diffraction.speed --data DIR --program PATH/emc --id cpu_s_per_iteration_vs_c_program
-python -m benchmarks.diffraction.speed --data DIR --program PATH/dragonfly.emc --id cpu_s_per_iteration_vs_peer_testing
+python -m benchmarks.diffraction.speed --data DIR --program PATH/dragonfly.emc --id NAME
 python -m benchmarks.diffraction.speed --data DIR --efficiency
 
 DIR holds `photons.emc` and `det_sim.h5`. Both start at random and run the same number of iterations, ours on one
 thread; CPU seconds are compared, the machine may be busy. Of a program's seconds those of a run of no iteration are
-taken off, of ours reading and compilation. The figure is the ratio of the medians over rounds. `peers` says where programs come
-from; leave OPENBLAS_CORETYPE unset, or NumPy may be held to half of its speed.
+taken off, of ours reading and compilation. The figure is the ratio of the medians over rounds. `peers` says where
+programs come from; leave OPENBLAS_CORETYPE unset, or NumPy may be held to half of its speed.
 """
 
 from __future__ import annotations

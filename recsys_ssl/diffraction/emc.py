@@ -228,7 +228,7 @@ def reconstruct(
     if expect is None:
         expect = functools.partial(expect_on, make_shards(problem))
     state = checkpoints.load(checkpoint, key) if checkpoint is not None else None
-    state = state or _begin(problem, settings, photons, 0, [], None)
+    state = state or _begin(problem, settings, photons, settings.first_start, [], None)
     while True:
         while not state.is_done:
             _iterate(state, problem, settings, photons, expect)
@@ -237,7 +237,7 @@ def reconstruct(
             if progress is not None:
                 progress(state.history[-1])
         winner = _better(state)
-        if state.start + 1 == settings.starts:
+        if state.start + 1 == settings.first_start + settings.starts:
             break
         state = _begin(problem, settings, photons, state.start + 1, state.history, winner)
 
