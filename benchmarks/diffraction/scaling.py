@@ -157,7 +157,7 @@ def fit(sizes: Sequence[Size], seconds: Sequence[float], bandwidth: float) -> Co
     terms, wanted = np.array([_terms(size) for size in sizes]), np.array(seconds)
     scales = terms.max(axis=0)
     found, _ = scipy.optimize.nnls(terms / scales / wanted[:, None], np.ones(len(wanted)))
-    return Constants(*(found / scales), bandwidth)
+    return Constants._make([*(found / scales).tolist(), bandwidth])
 
 
 def predict(constants: Constants, size: Size, num_workers: int) -> float:

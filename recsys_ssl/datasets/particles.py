@@ -47,7 +47,7 @@ class ParticleCatalogue:
     num_particles: int = 200
     num_families: int = 8
     num_blobs: int = 12
-    spread: float = 0.03
+    spread: float = 0.02
     num_groups: int = 400
     num_measurements: int = 6_000
     seed: int = 0
@@ -61,7 +61,7 @@ class ParticleCatalogue:
         if self.num_blobs < 2 or not 0 <= self.spread < 1:
             raise ValueError(
                 "a particle needs two blobs, and a spread in [0, 1). Received: "
-                f"num_blobs={self.num_blobs}, spread={self.spread}. Use 12 and 0.03."
+                f"num_blobs={self.num_blobs}, spread={self.spread}. Use 12 and 0.02."
             )
 
 

@@ -65,7 +65,7 @@ def draw(volume: np.ndarray, history: Sequence[dict[str, Any]], max_radius_voxel
 
 def draw_spheres(radii: Sequence[int], curves: Mapping[str, Sequence[Optional[float]]]) -> Figure:
     """Correlations by radius, a line for each of what was compared; nothing is shown where there is none."""
-    looks = [{"color": _DEEP, "marker": "o"}, {"color": _LIGHT, "linestyle": "--", "marker": "s"}]
+    looks: list[dict[str, Any]] = [{"color": _DEEP, "marker": "o"}, {"color": _LIGHT, "linestyle": "--", "marker": "s"}]
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9.2, 2.8), layout="constrained")
         axes = figure.add_subplot()
