@@ -135,7 +135,7 @@ def reconstruct(
         counts = given_patterns.counts
         problem = emc.make_problem(counts, geometry, settings)
         if method is Method.processes:
-            processes.check_mesh(problem, workers, pattern_parts)
+            emc.make_mesh(problem, workers, pattern_parts)
         _check_method(method, workers, beam)
         known = Truth(_read_truth(truth, geometry.side), given_patterns.quaternions, given_patterns.fluence)
         mean_photons = float(counts.sum()) / counts.shape[0]

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from recsys_ssl.diffraction.emc import split
+from recsys_ssl.diffraction.emc import make_mesh
 from recsys_ssl.diffraction.expectation import Problem, Shard, Statistics
 from recsys_ssl.diffraction.likelihood import Normalizer
 
@@ -124,14 +124,14 @@ class Workers:
 
         Args:
             problem: see `emc.make_problem`.
-            num_workers: at most the slices of the problem times `pattern_parts`.
+            num_workers: see `emc.make_mesh`.
             memory_bytes: of each, see `expectation.Shard`.
-            pattern_parts: into how many the patterns are split; the rotations into num_workers / pattern_parts.
+            pattern_parts: see `emc.make_mesh`.
 
         Raises:
-            ValueError: there are more workers than blocks, or none; or they do not make a mesh.
+            ValueError: see `emc.make_mesh`.
         """
-        check_mesh(problem, num_workers, pattern_parts)
+        self._blocks = make_mesh(problem, num_workers, pattern_parts)
         counts, num_patterns, side = problem.counts, problem.num_patterns, problem.side
         self._input = _Input(
             data=_Shared.copy(counts.data),
@@ -153,11 +153,6 @@ class Workers:
         ]
         self._problem = replace(problem, counts=sp.csr_matrix(counts.shape))  # which workers find in shared memory
         self._memory_bytes = memory_bytes
-        self._blocks = [
-            (slices, patterns)
-            for patterns in split(problem.num_patterns, pattern_parts)
-            for slices in split(problem.num_slices, num_workers // pattern_parts)
-        ]
         self._processes: list[Any] = [None] * num_workers
         self._pipes: list[Any] = [None] * num_workers
         for place in range(num_workers):
@@ -237,20 +232,6 @@ class Workers:
         if failures:
             raise WorkersError(f"a worker failed: {failures[0]}")
         return [place for place, reply in enumerate(replies) if reply == _ENDED]
-
-
-def check_mesh(problem: Problem, num_workers: int, pattern_parts: int) -> None:
-    """Raises ValueError where so many workers cannot share a problem."""
-    if not 1 <= pattern_parts <= problem.num_patterns or num_workers % pattern_parts:
-        raise ValueError(
-            f"workers must be a multiple of the parts of the patterns, which are from 1 to {problem.num_patterns:,}. "
-            f"Received: {num_workers} workers, {pattern_parts} parts."
-        )
-    most = problem.num_slices * pattern_parts
-    if not 1 <= num_workers <= most:
-        raise ValueError(f"workers must be from 1 to {most}, the slices of the grid. Received: {num_workers}.")
-    if pattern_parts > 1 and problem.slice_weights == "equal":
-        raise ValueError("slices of equal weight need all patterns in each worker. Received: parts. Take 1.")
 
 
 def _read(output: _Output) -> Statistics:

@@ -1,4 +1,4 @@
-"""A catalogue of particles: families are known by the structure, better than by voxels, and ingestion takes all of it."""
+"""A catalogue of particles: families are known by structure, better than by voxels, and ingestion takes all of it."""
 
 import numpy as np
 import pandas as pd

@@ -115,6 +115,8 @@ def test_slices_count_alike_or_by_their_responsibilities(tiny, start):
     shared, _ = emc.expect_on(emc.make_shards(problem, 3), start, tiny.fluence, BETA)
     np.testing.assert_allclose(shared.numerator, whole.numerator, rtol=1e-10, atol=1e-12)
     with pytest.raises(ValueError, match="slices of equal weight are sums over all patterns. Received: a shard"):
+        Shard(problem, range(problem.num_slices), range(1, problem.num_patterns))
+    with pytest.raises(ValueError, match="slices of equal weight need all patterns in each worker"):
         emc.make_shards(problem, 1, 2)
 
 
