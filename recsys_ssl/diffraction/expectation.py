@@ -20,6 +20,7 @@ patterns.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Optional
 
 import numpy as np
 import scipy.sparse as sp
@@ -173,14 +174,19 @@ class Shard:
                     self._kept_bytes += found.bytes
         return normalizer
 
-    def accumulate(self, normalizer: Normalizer) -> Statistics:
+    def accumulate(self, normalizer: Normalizer, volumes: Optional[np.ndarray] = None) -> Statistics:
         """The statistics of this shard, after `score` of the same volume.
 
         Args:
             normalizer: of all rotations.
+            volumes: [2, side, side, side] float64, which become numerator and denominator; None: new ones.
         """
         problem, layout = self._problem, self._problem.layout
-        statistics = Statistics.zero(problem.side, problem.num_patterns)
+        if volumes is None:
+            statistics = Statistics.zero(problem.side, problem.num_patterns)
+        else:
+            volumes[...] = 0.0
+            statistics = Statistics(*volumes, np.zeros(problem.num_patterns))
         log_likelihoods = normalizer.log_likelihoods()
         for place, patterns in enumerate(self._blocks):
             log_likelihoods[patterns] += constants(

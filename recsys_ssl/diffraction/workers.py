@@ -19,7 +19,7 @@ import functools
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import connection
 from typing import Any, NamedTuple
@@ -151,6 +151,7 @@ class Workers:
             )
             for _ in range(num_workers)
         ]
+        self._volumes = np.zeros((2, side, side, side))
         self._problem = replace(problem, counts=sp.csr_matrix(counts.shape))  # which workers find in shared memory
         self._memory_bytes = memory_bytes
         self._processes: list[Any] = [None] * num_workers
@@ -170,7 +171,7 @@ class Workers:
         return [process.pid for process in self._processes]
 
     def expect(self, volume: np.ndarray, fluence: np.ndarray, beta: float) -> tuple[Statistics, Normalizer]:
-        """See `emc.Expect`.
+        """See `emc.Expect`; the next call overwrites the volumes of the statistics.
 
         Raises:
             WorkersError: a worker fails, or some end in several iterations in a row.
@@ -185,7 +186,7 @@ class Workers:
                 self._input.sums.write(sums)
                 lost = self._ask("accumulate", beta)
                 if not lost:
-                    return functools.reduce(Statistics.__add__, map(_read, self._outputs)), sums
+                    return _add_up(self._outputs, self._volumes), sums
             for place in lost:
                 self._end(place)
                 self._start(place)
@@ -234,10 +235,15 @@ class Workers:
         return [place for place, reply in enumerate(replies) if reply == _ENDED]
 
 
-def _read(output: _Output) -> Statistics:
-    numerator, denominator = output.volumes.array.copy()
-    numbers = dict(zip(_NUMBERS, output.numbers.array.tolist(), strict=True))
-    return Statistics(numerator, denominator, output.expected.array.copy(), **numbers)
+def _add_up(outputs: Sequence[_Output], volumes: np.ndarray) -> Statistics:
+    """The statistics of all workers, whose volumes are added up in `volumes`."""
+    first, *rest = (output.volumes.array for output in outputs)
+    np.copyto(volumes, first)
+    for other in rest:
+        volumes += other
+    numbers = np.sum([output.numbers.array for output in outputs], axis=0).tolist()
+    expected = np.sum([output.expected.array for output in outputs], axis=0)
+    return Statistics(*volumes, expected, **dict(zip(_NUMBERS, numbers, strict=True)))
 
 
 @contextlib.contextmanager
@@ -270,8 +276,8 @@ def _work(pipe, problem: Problem, block: tuple[range, range], memory_bytes: int,
             if what == "score":
                 output.sums.write(shard.score(given.volume.array, given.fluence.array, beta))
             else:
-                found = shard.accumulate(given.sums.read())
-                output.volumes.array[...] = found.numerator, found.denominator
+                # In place: memory that is new in each iteration costs as much as what is done with it.
+                found = shard.accumulate(given.sums.read(), output.volumes.array)
                 output.expected.array[...] = found.expected
                 output.numbers.array[...] = [getattr(found, name) for name in _NUMBERS]
         except Exception as error:
