@@ -126,7 +126,7 @@ events:
   timestamp: {{column: time, unit: s}}
   label: {{event_type: event, positive: {{click: 1.0}}, impressions: [impression]}}
 items:
-  table: {{paths: [items.parquet]}}
+  table: {{paths: [items.parquet], format: parquet}}
   id: item
   features:
     - {{name: item, kind: id}}
