@@ -27,6 +27,8 @@ from recsys_ssl.diffraction.expectation import Problem, Shard, Statistics
 from recsys_ssl.diffraction.likelihood import Normalizer
 
 _NONE = np.iinfo(np.int64).max
+_ARRAYS = ("numerator", "denominator", "expected")
+_NUMBERS = tuple(field.name for field in fields(Statistics) if field.name not in _ARRAYS)
 
 
 class MpiWorkers:
@@ -61,12 +63,9 @@ class MpiWorkers:
         best = self._reduce(np.where(own.maximum == maximum, own.best, _NONE), MPI.MIN)
         normalizer = Normalizer(maximum, *sums, best)
         found = self._shard.accumulate(normalizer)
-        parts = {
-            field.name: self._reduce(np.asarray(getattr(found, field.name), np.float64), MPI.SUM)
-            for field in fields(found)
-        }
-        values = {name: value if value.ndim else float(value) for name, value in parts.items()}
-        return Statistics(**values), normalizer
+        numbers = self._reduce(np.array([getattr(found, name) for name in _NUMBERS]), MPI.SUM)
+        arrays = {name: self._reduce(getattr(found, name), MPI.SUM) for name in _ARRAYS}
+        return Statistics(**arrays, **dict(zip(_NUMBERS, numbers.tolist(), strict=True))), normalizer
 
     def _reduce(self, values: np.ndarray, operation: Any) -> np.ndarray:
         """What an operation makes of the arrays of all ranks."""
