@@ -4,8 +4,8 @@ python -m benchmarks.diffraction.made weights                      slices by res
 python -m benchmarks.diffraction.made peer --program PATH/dragonfly.emc      beside the field's program
 python -m benchmarks.diffraction.made fluence                      fluences that differ between patterns
 
-Particles are blobs without any symmetry, seen to nearly six speckles, which a grid of n = 4 hardly serves: 1,000
-patterns of 1,400 photons on 35 x 35 pixels. A fixed beta ends at a volume that looks the same from everywhere, so both
+Particles are blobs without any symmetry, seen to nearly six speckles, which a grid of n = 4 hardly serves: as it comes
+1,000 patterns of 1,400 photons on 35 x 35 pixels. A fixed beta ends at a volume that looks the same from everywhere, so both
 programs raise it: ours by its own rule, the peer by half every three iterations, up to 1. The figure is the mean
 correlation over spheres, see `validation.sphere_correlations`.
 """
@@ -34,7 +34,6 @@ from recsys_ssl.diffraction.settings import EmcSettings
 COMMAND = "python -m benchmarks.diffraction.made"
 _NUM_BLOBS = 40
 _PER_VOXEL = 1 / 3
-_PEER_ITERATIONS = 40
 _PEER_OPTIONS = {"need_scaling": 0, "beta_schedule": "1.5 3"}
 _FLUENCE_SHAPE = 2.0
 
@@ -52,6 +51,8 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> Non
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["weights", "peer", "fluence"])
     parser.add_argument("--program", type=Path)
+    parser.add_argument("--threads", type=int, default=1, help="of the program")
+    parser.add_argument("--program-iterations", type=int, default=40)
     parser.add_argument("--objects", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=2, help="starts of each object, of which each counts")
     parser.add_argument("--jobs", type=int, default=1, help="processes that share the objects")
@@ -66,7 +67,8 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> Non
     started = time.monotonic()
     found = {"weights": measure_weights, "peer": measure_peer, "fluence": measure_fluence}[options.what](options)
     size = f"{options.patterns:,} patterns, n = {options.rotations}"
-    command = f"{COMMAND} {options.what}" + (f" --program {options.program.name}" if options.program else "")
+    given = [Path(word).name if "/" in word else word for word in (sys.argv[1:] if arguments is None else arguments)]
+    command = " ".join([COMMAND, *given])
     for name, (what, value) in found.items():
         print(f"{describe_hardware()}, {what}: {value:.4f}")
         record(
@@ -141,7 +143,9 @@ def _run_both(number: int, options) -> tuple[float, float]:
         detector_files.write_detector(place / "detector.h5", made.detector)
         patterns.write_patterns(place / "photons.emc", patterns.Patterns(made.patterns.counts))
         files = (place / "photons.emc", place / "detector.h5", options.rotations)
-        run = peers.run(options.program, *files, _PEER_ITERATIONS, place / "run", _PEER_OPTIONS)
+        run = peers.run(
+            options.program, *files, options.program_iterations, place / "run", _PEER_OPTIONS, options.threads
+        )
     found = run_ours(made, options), correlate(run.volume, made.patterns.volume, made.radii)
     print(f"object {number}: {found[0]:.4f} against {found[1]:.4f}", file=sys.stderr, flush=True)
     return found
