@@ -4,10 +4,10 @@ python -m benchmarks.diffraction.made weights                      slices by res
 python -m benchmarks.diffraction.made peer --program PATH/dragonfly.emc      beside the field's program
 python -m benchmarks.diffraction.made fluence                      fluences that differ between patterns
 
-Particles are blobs without any symmetry, seen to nearly six speckles, which a grid of n = 4 hardly serves: as it comes
-1,000 patterns of 1,400 photons on 35 x 35 pixels. A fixed beta ends at a volume that looks the same from everywhere, so both
-programs raise it: ours by its own rule, the peer by half every three iterations, up to 1. The figure is the mean
-correlation over spheres, see `validation.sphere_correlations`.
+Particles are blobs without any symmetry, seen to nearly six speckles, which a grid of n = 4 hardly serves: patterns of
+1,400 photons on 35 x 35 pixels, 1,000 unless told otherwise. A fixed beta ends at a volume that looks the same from
+everywhere, so both programs raise it: ours by its own rule, the peer by half every three iterations, up to 1. The
+figure is the mean correlation over spheres, see `validation.sphere_correlations`.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ _STEPS = {"patterns": (500, 1000, 2000, 4000), "rotations": (2, 3, 4, 6), "pixel
 _LARGE = {"patterns": 1_000_000, "rotations": 8, "pixels": 113}
 """A night of an experiment, on pixels as many as the field's programs bin to."""
 _WORKERS = 100
-_SENT_BYTES = 2**26
+_SENT_BYTES, _SENDINGS = 2**26, 3
 
 
 class Size(NamedTuple):
@@ -176,25 +176,30 @@ def _large_size() -> Size:
 
 def measure_bandwidth() -> float:
     """Bytes a second from another process to this one over a socket, the best of a few times."""
-    best = math.inf
-    for _ in range(3):
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            sender = multiprocessing.get_context("spawn").Process(target=_send, args=server.getsockname())
-            sender.start()
-            connection, _ = server.accept()
-            with connection:
-                connection.recv(1)
-                started, left, buffer = time.perf_counter(), _SENT_BYTES, bytearray(2**20)
+    seconds, buffer = [], bytearray(2**20)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sender = multiprocessing.get_context("spawn").Process(target=_send, args=server.getsockname())
+        sender.start()
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(1)
+            for _ in range(_SENDINGS):
+                started, left = time.perf_counter(), _SENT_BYTES
                 while left > 0:
-                    left -= connection.recv_into(buffer) or left
-                best = min(best, time.perf_counter() - started)
-            sender.join()
-    return _SENT_BYTES / best
+                    received = connection.recv_into(buffer, min(left, len(buffer)))
+                    if not received:
+                        raise ConnectionError(f"a sender must send {_SENT_BYTES:,} bytes. Received: {left:,} fewer.")
+                    left -= received
+                seconds.append(time.perf_counter() - started)
+        sender.join()
+    return _SENT_BYTES / min(seconds)
 
 
 def _send(host: str, port: int) -> None:
     with socket.create_connection((host, port)) as connection:
-        connection.sendall(b"1" + bytes(_SENT_BYTES))
+        connection.sendall(b"1")
+        for _ in range(_SENDINGS):
+            connection.sendall(bytes(_SENT_BYTES))
 
 
 def _describe(size: Size) -> str:
