@@ -186,7 +186,7 @@ class Shard:
             statistics = Statistics.zero(problem.side, problem.num_patterns)
         else:
             volumes[...] = 0.0
-            statistics = Statistics(*volumes, np.zeros(problem.num_patterns))
+            statistics = Statistics(volumes[0], volumes[1], np.zeros(problem.num_patterns))
         log_likelihoods = normalizer.log_likelihoods()
         for place, patterns in enumerate(self._blocks):
             log_likelihoods[patterns] += constants(

@@ -47,8 +47,8 @@ class MpiWorkers:
             ValueError: see `emc.make_mesh`.
         """
         self._comm = comm
-        block = make_mesh(problem, comm.Get_size(), pattern_parts)[comm.Get_rank()]
-        self._shard = Shard(problem, *block, memory_bytes)
+        slices, patterns = make_mesh(problem, comm.Get_size(), pattern_parts)[comm.Get_rank()]
+        self._shard = Shard(problem, slices, patterns, memory_bytes)
 
     def expect(self, volume: np.ndarray, fluence: np.ndarray, beta: float) -> tuple[Statistics, Normalizer]:
         """See `emc.Expect`."""
@@ -58,14 +58,17 @@ class MpiWorkers:
         maximum = self._reduce(own.maximum, MPI.MAX)
         # Of patterns of other ranks there is no score; the difference would be minus infinity, and its power 0.
         below = own.maximum - maximum
-        sums = self._reduce(np.stack([own.annealed * np.exp(beta * below), own.plain * np.exp(below)]), MPI.SUM)
+        annealed, plain = self._reduce(
+            np.stack([own.annealed * np.exp(beta * below), own.plain * np.exp(below)]), MPI.SUM
+        )
         # Of two rotations that are as good, the first, as one process has it.
         best = self._reduce(np.where(own.maximum == maximum, own.best, _NONE), MPI.MIN)
-        normalizer = Normalizer(maximum, *sums, best)
+        normalizer = Normalizer(maximum, annealed, plain, best)
         found = self._shard.accumulate(normalizer)
         numbers = self._reduce(np.array([getattr(found, name) for name in _NUMBERS]), MPI.SUM)
-        arrays = {name: self._reduce(getattr(found, name), MPI.SUM) for name in _ARRAYS}
-        return Statistics(**arrays, **dict(zip(_NUMBERS, numbers.tolist(), strict=True))), normalizer
+        numerator, denominator, expected = (self._reduce(getattr(found, name), MPI.SUM) for name in _ARRAYS)
+        named = dict(zip(_NUMBERS, numbers.tolist(), strict=True))
+        return Statistics(numerator, denominator, expected, **named), normalizer
 
     def _reduce(self, values: np.ndarray, operation: Any) -> np.ndarray:
         """What an operation makes of the arrays of all ranks."""

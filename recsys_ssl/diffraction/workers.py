@@ -243,7 +243,7 @@ def _add_up(outputs: Sequence[_Output], volumes: np.ndarray) -> Statistics:
         volumes += other
     numbers = np.sum([output.numbers.array for output in outputs], axis=0).tolist()
     expected = np.sum([output.expected.array for output in outputs], axis=0)
-    return Statistics(*volumes, expected, **dict(zip(_NUMBERS, numbers, strict=True)))
+    return Statistics(volumes[0], volumes[1], expected, **dict(zip(_NUMBERS, numbers, strict=True)))
 
 
 @contextlib.contextmanager
