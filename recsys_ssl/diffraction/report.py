@@ -178,7 +178,8 @@ def _judge_halves(halves: Halves) -> dict[str, Any]:
 
 
 def _of_angles(degrees: np.ndarray) -> dict[str, Any]:
-    return {"median": float(np.median(degrees)), "mean": float(degrees.mean()), "degrees": degrees.tolist()}
+    median, mean = float(np.median(degrees)), float(degrees.mean())
+    return {"median_degrees": median, "mean_degrees": mean, "degrees": degrees.tolist()}
 
 
 def _mean(values: np.ndarray) -> Optional[float]:

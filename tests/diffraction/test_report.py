@@ -46,11 +46,12 @@ def test_the_report_gives_the_truth_its_own_figures(particle, found):
     both = halves.Halves(np.full(len(report.list_radii(particle.detector)), 0.9), np.array([1.0, 2.0, 6.0]))
     judged = report.judge_reconstruction(perfect, particle.detector, settings, truth, both, "a <particle>")
     assert judged["spheres"]["mean"] == pytest.approx(1.0, abs=1e-3)
-    assert judged["orientations"]["median"] == pytest.approx(0.0, abs=1e-4)
+    assert judged["orientations"]["median_degrees"] == pytest.approx(0.0, abs=1e-4)
     assert judged["fluence"]["correlation"] == pytest.approx(1.0)
     assert judged["fluence"]["median_relative_error"] == pytest.approx(0.0, abs=1e-12)
-    assert judged["halves"]["median"] == 2.0
-    assert judged["halves"]["mean"] == pytest.approx(3.0)
+    assert judged["halves"]["median_degrees"] == 2.0
+    assert judged["halves"]["mean_degrees"] == pytest.approx(3.0)
+    assert judged["halves"]["mean"] == pytest.approx(0.9)
     assert judged["radii"] == list(range(2, 12))
     page = report.render_reconstruction_report(judged, perfect, particle.detector)
     assert page.count("data:image/png;base64,") == 5
