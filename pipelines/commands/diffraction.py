@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import enum
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from recsys_ssl import artifacts
 
 if TYPE_CHECKING:  # their modules load numba
     import numpy as np
+    import scipy.sparse as sp
 
     from recsys_ssl.diffraction.emc import Reconstruction
     from recsys_ssl.diffraction.geometry import Detector
@@ -50,7 +52,10 @@ def prepare_patterns(
         settings = parse_section("frames", FrameSettings, list(set_ or []))
         geometry = detector_files.read_detector(detector)
         sizes = [count_frames(path, settings.dataset, geometry.num_pixels) for path in frames]
-        binned = bin_detector(geometry, sizes[0][1], settings.bin)
+        shapes = sorted({shape for _, shape in sizes})
+        if len(shapes) > 1:
+            raise ValueError(f"frames must be of one shape. Received: {shapes}. Prepare the files one by one.")
+        binned = bin_detector(geometry, shapes[0], settings.bin)
         artifacts.require_place(to / _PATTERNS_DIR)
         with artifacts.whole_directory(to / _PATTERNS_DIR) as unfinished:
             paths = [str(path.absolute()) for path in frames]
@@ -121,8 +126,7 @@ def reconstruct(
     with session(to, "reconstruct", is_alone=True) as (console, lines):
         lines.start("Read patterns")
         from recsys_ssl.diffraction import detector_files, emc
-        from recsys_ssl.diffraction import workers as processes
-        from recsys_ssl.diffraction.halves import compare_halves
+        from recsys_ssl.diffraction.halves import compare_halves, count_sentinels
         from recsys_ssl.diffraction.patterns import read_patterns
         from recsys_ssl.diffraction.report import Truth, judge_reconstruction, list_radii
         from recsys_ssl.diffraction.settings import EmcSettings
@@ -137,22 +141,16 @@ def reconstruct(
         if method is Method.processes:
             emc.make_mesh(problem, workers, pattern_parts)
         _check_method(method, workers, beam)
+        if halves:
+            count_sentinels(counts.shape[0])
         known = Truth(_read_truth(truth, geometry.side), given_patterns.quaternions, given_patterns.fluence)
         mean_photons = float(counts.sum()) / counts.shape[0]
         PROGRESS.info(f"{counts.shape[0]:,} patterns of {mean_photons:,.0f} photons")
         lines.finish()
 
         lines.start("reconstruct")
-        with contextlib.ExitStack() as stack:
-            expect = None
-            if method is Method.beam:
-                from pipelines.stages.diffraction import BeamWorkers
-
-                job = BeamWorkers(problem, str(to / _BLOCKS_DIR), pattern_parts, beam or [])
-                expect = stack.enter_context(job).expect
-            elif workers > 1:
-                expect = stack.enter_context(processes.Workers(problem, workers, pattern_parts=pattern_parts)).expect
-            found = emc.reconstruct(counts, geometry, settings, to / _CHECKPOINT_FILE, expect, _teller(settings))
+        engine = _Engine(geometry, settings, method, workers, pattern_parts, tuple(beam or ()), to / _BLOCKS_DIR)
+        found = engine.run(counts, to / _CHECKPOINT_FILE, _teller(settings))
         PROGRESS.info(f"{len(found.history):,} iterations, start {found.start + 1} of {settings.starts}")
         if _last_row(found)["information"] < _LEAST_INFORMATION:
             PROGRESS.warning(
@@ -162,11 +160,46 @@ def reconstruct(
         lines.finish()
 
         lines.start("report")
-        both = compare_halves(counts, geometry, settings, list_radii(geometry)) if halves else None
+        both = compare_halves(counts, geometry, settings, list_radii(geometry), engine.run) if halves else None
         report = judge_reconstruction(found, geometry, settings, known, both, patterns.name)
         _write(settings, found, geometry, report, to / _RESULT_DIR)
         lines.finish()
         _show(console, found, to / _RESULT_DIR)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Engine:
+    """Where reconstructions with one detector and its settings are made."""
+
+    detector: Detector
+    settings: EmcSettings
+    method: Method
+    workers: int
+    pattern_parts: int
+    beam: tuple[str, ...]
+    blocks: Path
+
+    def run(
+        self,
+        counts: sp.csr_matrix,
+        checkpoint: Optional[Path] = None,
+        progress: Optional[Callable[[dict[str, Any]], None]] = None,
+    ) -> Reconstruction:
+        """See `emc.reconstruct`."""
+        from recsys_ssl.diffraction import emc
+        from recsys_ssl.diffraction.workers import Workers
+
+        with contextlib.ExitStack() as stack:
+            expect, problem = None, emc.make_problem(counts, self.detector, self.settings)
+            if self.method is Method.beam:
+                from pipelines.stages.diffraction import BeamWorkers
+
+                job = BeamWorkers(problem, str(self.blocks), self.pattern_parts, self.beam)
+                expect = stack.enter_context(job).expect
+            elif self.workers > 1:
+                pool = Workers(problem, self.workers, pattern_parts=self.pattern_parts)
+                expect = stack.enter_context(pool).expect
+            return emc.reconstruct(counts, self.detector, self.settings, checkpoint, expect, progress)
 
 
 def _check_method(method: Method, workers: int, beam: Optional[list[str]]) -> None:

@@ -20,6 +20,8 @@ import scipy.sparse as sp
 from recsys_ssl import artifacts
 from recsys_ssl.diffraction.geometry import Detector, Mask
 
+_MOST_PHOTONS = 2**31 - 1
+"""Of a pixel: patterns are 32-bit numbers."""
 NOT_FINITE, TOO_FEW, TOO_MANY = "not_finite", "too_few_photons", "too_many_photons"
 
 
@@ -77,6 +79,9 @@ class Hits(NamedTuple):
 def count_frames(path: str | os.PathLike, dataset: str, num_pixels: int) -> tuple[int, tuple[int, int]]:
     """How many frames a file has, and their height and width.
 
+    Args:
+        num_pixels: of the detector.
+
     Raises:
         FileNotFoundError: there is none.
         DamagedError: it is no HDF5, or lacks the dataset.
@@ -118,10 +123,13 @@ def find_hits(frames: np.ndarray, mask: np.ndarray, settings: FrameSettings) -> 
     photons = bin_sums(np.maximum(photons, 0.0) * used, settings.bin).reshape(len(frames), -1)
     binned = bin_mask(mask, frames.shape[1:], settings.bin)
     photons[:, binned == Mask.BAD] = 0.0
-    on_good = photons[:, binned == Mask.GOOD].sum(axis=1).astype(np.int64)
-    most = math.inf if settings.max_photons is None else settings.max_photons
+    photons = np.minimum(photons, _MOST_PHOTONS + 1.0)
+    on_good = photons[:, binned == Mask.GOOD].sum(axis=1)
+    is_too_bright = photons.max(axis=1) > _MOST_PHOTONS
+    if settings.max_photons is not None:
+        is_too_bright |= on_good > settings.max_photons
     reasons = np.select(
-        [~is_finite, on_good < settings.min_photons, on_good > most], [NOT_FINITE, TOO_FEW, TOO_MANY], default=""
+        [~is_finite, is_too_bright, on_good < settings.min_photons], [NOT_FINITE, TOO_MANY, TOO_FEW], default=""
     )
     rows = np.flatnonzero(reasons == "")
     rejected = [(int(row), str(reasons[row]), int(on_good[row])) for row in np.flatnonzero(reasons != "")]

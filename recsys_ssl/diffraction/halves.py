@@ -11,8 +11,8 @@ References:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Optional
 
 import numpy as np
 import scipy.sparse as sp
@@ -42,25 +42,42 @@ class Halves(NamedTuple):
     """[num_sentinels] float64, between the orientations of the patterns that neither merged."""
 
 
-def compare_halves(counts: sp.csr_matrix, detector: Detector, settings: EmcSettings, radii: Sequence[int]) -> Halves:
-    """Reconstructs two halves of the patterns, less a tenth of them, and lets both orient that tenth.
-
-    Args:
-        counts: [num_patterns, num_pixels], photons.
-        radii: of spheres, in voxels.
+def count_sentinels(num_patterns: int) -> int:
+    """How many patterns neither half merges.
 
     Raises:
-        ValueError: there are too few patterns; see `emc.reconstruct`.
+        ValueError: there are too few patterns for halves.
     """
-    num_patterns = counts.shape[0]
     num_sentinels = max(_LEAST_SENTINELS, round(_SENTINEL_SHARE * num_patterns))
     if num_patterns < 3 * num_sentinels:
         raise ValueError(
             f"halves need at least {3 * _LEAST_SENTINELS} patterns. Received: {num_patterns}. Leave them out."
         )
+    return num_sentinels
+
+
+def compare_halves(
+    counts: sp.csr_matrix,
+    detector: Detector,
+    settings: EmcSettings,
+    radii: Sequence[int],
+    run: Optional[Callable[[sp.csr_matrix], Reconstruction]] = None,
+) -> Halves:
+    """Reconstructs two halves of the patterns, less a tenth of them, and lets both orient that tenth.
+
+    Args:
+        counts: [num_patterns, num_pixels], photons.
+        radii: of spheres, in voxels.
+        run: reconstructs patterns with this detector and these settings; None: in this process.
+
+    Raises:
+        ValueError: see `count_sentinels` and `emc.reconstruct`.
+    """
+    num_patterns, num_sentinels = counts.shape[0], count_sentinels(counts.shape[0])
     order = np.random.default_rng([settings.seed, 2]).permutation(num_patterns)
     sentinels, rest = order[:num_sentinels], np.sort(order[num_sentinels:])
-    found = [reconstruct(counts[rest[part::2]], detector, settings) for part in (0, 1)]
+    run = run or (lambda half: reconstruct(half, detector, settings))
+    found = [run(counts[rest[part::2]]) for part in (0, 1)]
     turn = align(found[0].volume, found[1].volume, radii).quaternion
     seen = [orient(counts[sentinels], detector, settings, of_half) for of_half in found]
     return Halves(

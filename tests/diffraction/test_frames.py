@@ -33,6 +33,8 @@ def test_frames_that_are_no_hits_say_why():
     assert hits.rows.tolist() == [1, 4]
     assert hits.counts.toarray().tolist() == [[5, 5, 0, 0], [12, 0, 0, 0]]
     assert hits.rejected == [(0, "too_few_photons", 4), (2, "too_many_photons", 200), (3, "not_finite", 0)]
+    saturated = find_hits(np.full((1, 2, 2), 1e30), mask, FrameSettings())
+    assert [reason for _, reason, _ in saturated.rejected] == ["too_many_photons"]
 
 
 def test_bins_add_up_pixels_and_are_bad_where_one_is():
