@@ -25,6 +25,7 @@ GROUND = (
     "lists",
     "file_kinds",
     "text",
+    "pages",
     "artifacts",
     "examples",
     "pairs",
@@ -35,8 +36,8 @@ GROUND = (
 )
 # What the packages of recsys_ssl may import of those before them, besides the ground: a package, or one module of it.
 SIBLINGS = {
-    "datasets": (),
     "diffraction": (),
+    "datasets": ("diffraction",),
     "evaluation": (),
     "index": (),
     "tuning": (),

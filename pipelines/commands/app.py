@@ -53,7 +53,7 @@ _FAMILIES = {
     "Search of settings": (tune.tune, tune_finetune.tune_finetune),
     "Results": (results.report, results.recommend, serve.serve),
     "The live catalogue": (live.add, live.change, live.remove),
-    "Photon patterns": (diffraction.reconstruct,),
+    "Photon patterns": (diffraction.prepare_patterns, diffraction.reconstruct),
     "Encoders of content": (encoders.pretrain, encoders.embed, predictors.finetune, predictors.predict),
     "What vectors know": (clusters.cluster, probing.probe),
 }

@@ -28,9 +28,9 @@ from recsys_ssl.evaluation.cluster_map import draw_map
 from recsys_ssl.evaluation.cluster_scores import SCORES
 from recsys_ssl.evaluation.clustering import ClusterConfig, Fit, Progress, Run, run_clustering
 from recsys_ssl.evaluation.labels import LEFT_OUT, TEST, Labels, encode, split_rows
-from recsys_ssl.evaluation.report import data_uri
 from recsys_ssl.evaluation.vector_reports import find_best_floor, list_statements, make_row, tell_from
 from recsys_ssl.evaluation.vectors import VectorTable, from_array
+from recsys_ssl.pages import data_uri
 
 _COMPARED = ("accuracy", "ari", "ami")
 """Scores of the sentences. NMI and Fowlkes-Mallows rise with the number of clusters, the strict accuracy falls."""
