@@ -19,6 +19,7 @@ from benchmarks.claims import ROOT, Claim, load
 from benchmarks.compounds import tables as compounds
 from benchmarks.evidence import tables as evidence
 from benchmarks.molecules import tables as molecules
+from benchmarks.tuning import tables as tuning
 
 
 def render(claims: Sequence[Claim]) -> str:
@@ -44,6 +45,7 @@ KINDS: Mapping[str, Callable[[Path, bool], list[str]]] = {
     "compounds": compounds.fill_pages,
     "molecules": molecules.fill_pages,
     "evidence": evidence.fill_pages,
+    "tuning": tuning.fill_pages,
     "table": fill_pages,
 }
 """The word in the markers -> what fills the pages of a repository and returns the stale ones."""
