@@ -2,8 +2,8 @@
 
 h_l(v) = relu(W_l h_(l-1)(v) + U_l sum of h_(l-1)(u) over the neighbours u of v + b_l), over one to three layers; the
 vectors of atoms are summed, or their mean taken, into a dense layer and a linear one. Adam at a constant rate for a
-fixed number of epochs; targets are standardised by those of the training part. It is the model of Duvenaud et al. in the
-form that DeepChem gave it, without its batch normalisation and its weights by the number of neighbours.
+fixed number of epochs; targets are standardised by those of the training part. It is the model of Duvenaud et al. in
+the form that DeepChem gave it, without its batch normalisation and its weights by the number of neighbours.
 
 References:
     Duvenaud et al. 2015, arXiv:1509.09292. Kingma and Ba 2015, arXiv:1412.6980 (Adam).
@@ -11,6 +11,7 @@ References:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -115,7 +116,7 @@ class _Model:
     def __init__(self, settings: Settings, num_features: int, rng: np.random.Generator):
         self.settings = settings
         widths = [num_features, *[settings.conv_width] * settings.layers]
-        shapes = [(before, 2 * after) for before, after in zip(widths, widths[1:])]
+        shapes = [(before, 2 * after) for before, after in itertools.pairwise(widths)]
         shapes += [(settings.conv_width, settings.dense_width), (settings.dense_width, 1)]
         biases = [*[settings.conv_width] * settings.layers, settings.dense_width, 1]
         num_weights = sum(a * b for a, b in shapes)

@@ -1,12 +1,12 @@
 """Makes a table for `tabular` of a small graph convolution on a set of MoleculeNet: validation and test of every point.
 
-python -m benchmarks.tuning.molecule_grid --data DIR --dataset freesolv              1,024 points, three seeds
-python -m benchmarks.tuning.molecule_grid --data DIR --dataset freesolv --level 2    all 8,192
+python -m benchmarks.tuning.molecule_grid --data DIR --dataset freesolv              256 points, three seeds
+python -m benchmarks.tuning.molecule_grid --data DIR --dataset freesolv --level 3    all 8,192
 
 The grid is that of Yuan, Wang and Pang as their earlier paper gives it: 8 batch sizes, 16 learning rates, 8 widths of
-the convolutions, 8 of the dense layer. A level has every other value of some of these, and holds those before it. The
-split is random; a training has 20 epochs and is judged with its last weights. One process of one thread; a line of 16
-trainings that stands in `benchmarks/results/tuning/DATASET.jsonl` is not run again.
+the convolutions, 8 of the dense layer. A level has every second or fourth value of some of these, and holds those
+before it. The split is random; a training has 20 epochs and is judged with its last weights. One process of one thread;
+a line of 16 trainings that stands in `benchmarks/results/tuning/DATASET.jsonl` is not run again.
 
 References:
     Yuan, Wang and Pang 2021, arXiv:2101.09300 (the 13 bits) and arXiv:2102.04283 (random search, TPE and CMA-ES).
@@ -31,7 +31,7 @@ EPOCHS, SEEDS = 20, 3
 BATCH_SIZES = CONV_WIDTHS = tuple(range(32, 257, 32))
 DENSE_WIDTHS = tuple(range(64, 513, 64))
 RATES = tuple(round(1e-4 * times, 4) for times in range(1, 17))
-STRIDES = ((2, 2, 2), (1, 2, 2), (1, 1, 1))
+STRIDES = ((2, 4, 4), (2, 2, 2), (1, 2, 2), (1, 1, 1))
 """Of batch sizes, widths of convolutions and of the dense layer, at each level."""
 SPLIT_SEED = 0
 

@@ -1,4 +1,4 @@
-"""From searches in tables and from searches of real trainings to the numbers of docs: means, intervals, paired tests."""
+"""From searches in tables, and of real trainings, to the numbers of docs: means, intervals and paired tests."""
 
 from __future__ import annotations
 

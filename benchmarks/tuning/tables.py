@@ -49,8 +49,8 @@ def render_grids(tables: Tables | None) -> str:
         return _not_run("python -m benchmarks.tuning.molecule_grid --data DIR --dataset freesolv")
     header = ["Table", "Points", "Trainings of each", "Best", "Best 1%", "Median", "Worst", "Minutes"]
     note = (
-        "In brackets the values of batch size, learning rate, width of the convolutions and of the dense layer. Minutes: "
-        "of one core, for all trainings there are."
+        "In brackets the values of batch size, learning rate, width of the convolutions and of the dense layer. "
+        "Minutes: of one core, for all trainings there are."
     )
     return "\n\n".join([grid(header, rows), note])
 
@@ -70,8 +70,8 @@ def render_regret(tables: Tables | None) -> str:
     header = ["Data set", "Trials", *(_LABELS[name] for name in SAMPLERS)]
     note = (
         f"Best validation RMSE found less the best in the table, mean ± half of the 95% interval over "
-        f"{facts['repetitions']} searches; least in bold. ↑ better, ↓ worse than random search: p < {_ALPHA} in a paired "
-        "t-test, by Holm over samplers and budgets."
+        f"{facts['repetitions']} searches; least in bold. ↑ better, ↓ worse than random search: p < {_ALPHA} in a "
+        "paired t-test, by Holm over samplers and budgets."
     )
     return "\n\n".join([grid(header, rows), note])
 
@@ -107,10 +107,10 @@ def render_cost(tables: Tables | None) -> str:
         return _not_run(COMMAND)
     header = ["Data set", "Sampler", "Trials to best 1%", "Reach it", "Test", "p to random", "Repeats", "ms a trial"]
     note = (
-        f"Of {facts['repetitions']} searches of {facts['trials']} trials: the median number of trials until one is among "
-        "the best hundredth of the points, and the share that have one; test RMSE of what is best on validation in the "
-        "end, with p by Holm of its difference from random search; trials at a point that was tried before; time of one "
-        "core of sampler and study, kept in memory, without training."
+        f"Of {facts['repetitions']} searches of {facts['trials']} trials: the median number of trials until one is "
+        "among the best hundredth of the points, and the share that have one; test RMSE of what is best on validation "
+        "in the end, with p by Holm of its difference from random search; trials at a point that was tried before; "
+        "time of one core of sampler and study, kept in memory, without training."
     )
     return "\n\n".join([grid(header, rows, left=2), note])
 
@@ -139,9 +139,9 @@ def render_trained(tables: Tables | None) -> str:
             )
     header = ["Data set, space, searches", "Sampler", "Found", "Validation", "Test", "over random", "over defaults"]
     note = (
-        "RMSE; for BACE and BBBP ROC-AUC. Found: the best validation of the search, by one training; validation and test: "
-        "the same settings with fresh seeds, mean over searches ± half of the 95% interval. Gains on the test, positive "
-        "where the row is better, 95% interval; p by Holm within the group."
+        "RMSE; for BACE and BBBP ROC-AUC. Found: the best validation of the search, by one training; validation and "
+        "test: the same settings with fresh seeds, mean over searches ± half of the 95% interval. Gains on the test, "
+        "positive where the row is better, 95% interval; p by Holm within the group."
     )
     return "\n\n".join([grid(header, rows, left=2), note])
 

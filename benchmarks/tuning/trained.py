@@ -3,8 +3,9 @@
 python -m benchmarks.tuning.trained --data DIR                       five data sets, the small graph convolution
 python -m benchmarks.tuning.trained --data DIR --model grover --datasets freesolv --trials 8 --fresh 3
 
-A repetition draws a random split, 80/10/10, which all samplers share. Each searches on validation; the settings that did
-best are trained anew with seeds that the search did not use, and judged on the test. The arm `default` has no search.
+A repetition draws a random split, 80/10/10, which all samplers share. Each searches on validation; the settings that
+did best are trained anew with seeds that the search did not use, and judged on the test. The arm `default` has no
+search.
 All trainings read about as many molecules, whatever the data set. One process of one thread; what stands in
 `benchmarks/results/tuning/trained.jsonl` is not run again.
 
