@@ -169,16 +169,14 @@ class _Model:
         """A step down the gradient of the mean squared error, or of the cross entropy."""
         *found, pooled = self._convolve(batch)
         hidden = self._dense(pooled)
-        if self.settings.dropout:
-            kept = rng.random(hidden.shape, np.float32) >= self.settings.dropout
-            hidden *= kept / np.float32(1.0 - self.settings.dropout)
+        kept = self._draw_kept(hidden.shape, rng)
+        hidden *= kept
         outputs = hidden @ self.weights[-1] + self.biases[-1]
         slope = (expit(outputs) if task == "classification" else outputs) - targets
         slope *= (1.0 if task == "classification" else 2.0) / len(targets)
         self._propagate(-1, hidden, slope)
         slope = slope @ self.weights[-1].T
-        if self.settings.dropout:
-            slope *= kept / np.float32(1.0 - self.settings.dropout)
+        slope *= kept
         slope *= hidden > 0.0
         self._propagate(-2, pooled, slope)
         slope = batch.contents_transposed @ ((slope @ self.weights[-2].T) * self._share(batch))
@@ -190,6 +188,11 @@ class _Model:
             if layer:
                 slope = sent @ self.weights[layer].T
         self._descend()
+
+    def _draw_kept(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray | np.float32:
+        """What the dense layer is multiplied with: 0 where a unit is left out, so that the mean stays as it is."""
+        share = np.float32(self.settings.dropout)
+        return (rng.random(shape, np.float32) >= share) / (1 - share) if share else np.float32(1.0)
 
     def _propagate(self, layer: int, inputs: np.ndarray, slope: np.ndarray) -> None:
         np.matmul(inputs.T, slope, out=self._of_weights[layer])
