@@ -21,6 +21,7 @@ from benchmarks.compounds import tables as compounds
 from benchmarks.evidence import tables as evidence
 from benchmarks.images import tables as images
 from benchmarks.molecules import tables as molecules
+from benchmarks.tuning import tables as tuning
 
 
 def render(claims: Sequence[Claim]) -> str:
@@ -48,6 +49,7 @@ KINDS: Mapping[str, Callable[[Path, bool], list[str]]] = {
     "evidence": evidence.fill_pages,
     "images": images.fill_pages,
     clusters.WORD: clusters.fill_pages,
+    "tuning": tuning.fill_pages,
     "table": fill_pages,
 }
 """The word in the markers -> what fills the pages of a repository and returns the stale ones."""
