@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.claims import load
 from benchmarks.clustering import __main__ as command
-from benchmarks.clustering import study, summary, tables, trials, vector_files
+from benchmarks.clustering import molecules, study, summary, tables, trials, vector_files
 from benchmarks.clustering.arms import DOMAINS
 from benchmarks.clustering.trials import Trial
 from benchmarks.clustering.vector_files import VectorFile, Vectors
@@ -152,6 +152,25 @@ def test_a_file_that_changed_meanwhile_is_an_error(tmp_path):
     vector_files.write(tmp_path, "contrast", 0, make_vectors(4.0))
     with pytest.raises(ValueError, match="written again"):
         trials.run_trial((trial, path))
+
+
+# --- Compounds ---------------------------------------------------------------------------------------
+
+
+def test_a_compound_is_of_the_target_that_it_binds_best(tmp_path):
+    """T3 has one compound and is none of the two most frequent; the weak compound has no class."""
+    rows = [("C" * place, {"T1": 7 + place, "T2": 6}) for place in range(1, 6)]
+    rows += [("N" * place, {"T2": 8}) for place in range(1, 4)] + [("O", {"T3": 9}), ("weak", {"T1": 5.9})]
+    lines = [",".join([smiles, *(str(of.get(name, "")) for name in ("T1", "T2", "T3"))]) for smiles, of in rows]
+    path = tmp_path / "targets.csv"
+    path.write_text("\n".join(["smiles,T1,T2,T3", *lines]))
+    found = molecules.read_compounds(path, classes=2, most=4)
+    assert found.labels.tolist() == ["T1"] * 4 + ["T2"] * 3
+    assert {smiles for smiles in found.smiles if smiles.startswith("N")} == {"N", "NN", "NNN"}
+    assert len({smiles for smiles in found.smiles if set(smiles) == {"C"}}) == 4
+    again = molecules.read_compounds(path, classes=2, most=4)
+    assert again.smiles == found.smiles
+    assert again.is_test.tolist() == found.is_test.tolist()
 
 
 # --- What is chosen and related ------------------------------------------------------------------------
