@@ -90,8 +90,10 @@ def _embed(compounds: Compounds, data: Path, seed: int, to: Path, arms: list[str
         yield "random", Embedder(MoleculeEncoder(config.grover)).embed(compounds.smiles)
     if not set(TRAINED) & set(arms):
         return
-    source = _write_some(data / "chembl_unlabelled.smi.gz", to / "pretrain.smi")
-    found = pretrain("molecule", source, config, to / f"pretrain-{seed}", progress=_tell)
+    # Not among the vectors: an encoder is an .npz too.
+    work = to.with_name(f"{to.name}-pretrained")
+    source = _write_some(data / "chembl_unlabelled.smi.gz", work / "molecules.smi")
+    found = pretrain("molecule", source, config, work / str(seed), progress=_tell)
     encoder = store.load(found.encoder_dir, "molecule")
     if "pretrained" in arms:
         yield "pretrained", Embedder(encoder).embed(compounds.smiles)

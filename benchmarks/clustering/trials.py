@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -20,12 +20,10 @@ from benchmarks.clustering import vector_files
 from benchmarks.clustering.arms import DOMAINS
 from benchmarks.clustering.vector_files import VectorFile, Vectors
 from recsys_ssl.evaluation import probes
-from recsys_ssl.evaluation.cluster_scores import assign, measure_accuracy
-from recsys_ssl.evaluation.clustering import ClusterConfig, Fit, Model, run_clustering, scale
-from recsys_ssl.evaluation.kmeans import Projection
-from recsys_ssl.evaluation.labels import TEST, TRAIN, encode
+from recsys_ssl.evaluation.cluster_scores import assign, count, measure_accuracy, score
+from recsys_ssl.evaluation.clustering import ClusterConfig, check_differ, scale
+from recsys_ssl.evaluation.labels import encode
 from recsys_ssl.evaluation.probes import Labelled
-from recsys_ssl.evaluation.vectors import from_array
 
 TRIALS = RESULTS / "clustering" / "trials.jsonl"
 
@@ -43,7 +41,7 @@ PROTOCOL: Mapping[str, Any] = {
     "neighbours": probes.NEIGHBOURS,
 }
 """`train_rows` at most, of those that there are."""
-_KEPT = ("accuracy", "accuracy_majority", "ari", "ami", "nmi")
+_KEPT = ("accuracy", "accuracy_majority", "ari", "ami", "nmi", "train_accuracy")
 _DIGITS = 5
 
 
@@ -152,44 +150,36 @@ def judge(vectors: Vectors, seed: int) -> dict[str, Any]:
 
 
 def judge_clusters(vectors: Vectors) -> tuple[dict[str, Any], dict[str, float]]:
-    """`Trial.clusters` and `Trial.components`."""
-    table = from_array(np.concatenate([vectors.train, vectors.test]))
+    """`Trial.clusters` and `Trial.components`, as `clustering.run_clustering` has them; components are found once."""
     labels = encode([*vectors.train_labels, *vectors.test_labels])
-    part = np.repeat([TRAIN, TEST], [len(vectors.train), len(vectors.test)])
-    fits = {norm: fit_once() for norm in NORMS}
+    parts = np.split(np.arange(labels.num_rows), [len(vectors.train)])
+    of_train, of_test = (labels.take(rows) for rows in parts)
+    check_differ(vectors.train, "train")
 
-    def run(norm: str, overcluster: float, components: int | None = None) -> dict[str, float]:
-        config = ClusterConfig(overcluster, PROTOCOL["kmeans_seeds"], l2=NORMS[norm], components=components)
-        _, runs = run_clustering(table, labels, part, config, fits[norm])
-        on_train = [measure_accuracy(assign(run.train).hungarian, run.train) for run in runs]
-        means = {name: float(np.mean([run.scores[name] for run in runs])) for name in _KEPT}
-        return _round({**means, "train_accuracy": float(np.mean(on_train))})
+    def run(train: np.ndarray, test: np.ndarray, overcluster: float) -> dict[str, float]:
+        num_clusters = ClusterConfig(overcluster).count_clusters(len(labels.classes))
+        found = []
+        for seed in range(PROTOCOL["kmeans_seeds"]):
+            model = KMeans(num_clusters, n_init=1, random_state=seed).fit(train)
+            counts = count(model.labels_.astype(np.int64), of_train, num_clusters)
+            scores = score(counts, count(model.predict(test).astype(np.int64), of_test, num_clusters))
+            found.append({**scores, "train_accuracy": measure_accuracy(assign(counts).hungarian, counts)})
+        return {name: round(float(np.mean([of[name] for of in found])), _DIGITS) for name in _KEPT}
 
-    clusters = {norm: {f"{over:g}": run(norm, over) for over in OVERCLUSTER} for norm in NORMS}
-    most = min(vectors.train.shape)
-    curve = {str(kept): run("plain", 1.0, kept)["accuracy"] for kept in COMPONENTS if kept < most}
+    clusters, curve = {}, {}
+    for norm, l2 in NORMS.items():
+        train, test = _reduce(*(scale(part, l2) for part in (vectors.train, vectors.test)))
+        clusters[norm] = {f"{over:g}": run(train, test, over) for over in OVERCLUSTER}
+        if not l2:
+            kept = [number for number in COMPONENTS if number < train.shape[1]]
+            curve = {str(number): run(train[:, :number], test[:, :number], 1.0)["accuracy"] for number in kept}
     return clusters, {**curve, "all": clusters["plain"]["1"]["accuracy"]}
 
 
-def fit_once() -> Fit:
-    """`clustering.fit_in_memory` for many runs on the same rows and norm: components are found once."""
-    known: list[tuple[Projection, np.ndarray]] = []
-
-    def fit(table, train: np.ndarray, num_clusters: int, config: ClusterConfig, progress: Callable | None = None):
-        if not known:
-            rows = scale(table.gather(train), config.l2)
-            pca = PCA(svd_solver="covariance_eigh" if len(rows) > rows.shape[1] else "full").fit(rows)
-            projection = Projection(pca.mean_, pca.components_)
-            known.append((projection, projection.apply(rows)))
-        projection, prepared = known[0]
-        kept = prepared[:, : config.components]
-        centroids = [KMeans(num_clusters, n_init=1, random_state=seed).fit(kept).cluster_centers_
-                     for seed in config.all_seeds]  # fmt: skip
-        return Model(
-            config.l2, Projection(projection.mean, projection.components[: config.components]), tuple(centroids)
-        )
-
-    return fit
+def _reduce(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both by all principal components of train, those of the largest variance first."""
+    pca = PCA(svd_solver="covariance_eigh" if len(train) > train.shape[1] else "full").fit(train)
+    return pca.transform(train), pca.transform(test)
 
 
 def _round(numbers: Mapping[str, float]) -> dict[str, float]:

@@ -7,11 +7,12 @@ import pytest
 
 from benchmarks.claims import load
 from benchmarks.clustering import __main__ as command
-from benchmarks.clustering import study, summary, tables, trials, vector_files
+from benchmarks.clustering import molecules, study, summary, tables, trials, vector_files
 from benchmarks.clustering.arms import DOMAINS
 from benchmarks.clustering.trials import Trial
 from benchmarks.clustering.vector_files import VectorFile, Vectors
-from recsys_ssl.evaluation.clustering import ClusterConfig, fit_in_memory
+from recsys_ssl.evaluation.clustering import ClusterConfig, run_clustering
+from recsys_ssl.evaluation.labels import TEST, TRAIN, encode
 from recsys_ssl.evaluation.vectors import from_array
 
 IMAGES = DOMAINS["images"]
@@ -128,16 +129,21 @@ def test_clouds_far_apart_are_found_with_and_without_labels(monkeypatch):
     assert found["components"]["2"] == 1.0  # three centres lie in a plane
 
 
-def test_components_are_found_once_and_are_those_of_memory():
-    vectors = make_vectors(3.0)
-    table, train, fit = from_array(vectors.train), np.arange(72) < 60, trials.fit_once()
-    for components, l2 in ((None, False), (2, False)):
-        config = ClusterConfig(seeds=2, components=components, l2=l2)
-        ours, theirs = fit(table, train, 3, config), fit_in_memory(table, train, 3, config)
-        mine, known = ours.prepare(vectors.test), theirs.prepare(vectors.test)
-        np.testing.assert_allclose(np.abs(mine), np.abs(known), atol=1e-4)  # signs of components are free
-        assert [len(of) for of in ours.centroids] == [3, 3]
-        assert ours.centroids[0].shape[1] == known.shape[1]
+def test_clusters_are_those_of_the_command(monkeypatch):
+    monkeypatch.setattr(trials, "OVERCLUSTER", (1.0, 2.0))
+    vectors = make_vectors(2.5)
+    found, curve = trials.judge_clusters(vectors)
+    table = from_array(np.concatenate([vectors.train, vectors.test]))
+    of, part = encode([*vectors.train_labels, *vectors.test_labels]), np.repeat([TRAIN, TEST], [72, 18])
+    for norm, over, components in (("plain", 1.0, None), ("plain", 2.0, None), ("l2", 2.0, None), ("plain", 1.0, 2)):
+        config = ClusterConfig(over, trials.PROTOCOL["kmeans_seeds"], l2=norm == "l2", components=components)
+        runs = run_clustering(table, of, part, config)[1]
+        for name in ("accuracy", "ari", "nmi"):
+            expected = np.mean([run.scores[name] for run in runs])
+            if components is None:
+                assert found[norm][f"{over:g}"][name] == pytest.approx(expected, abs=1e-5)
+            elif name == "accuracy":
+                assert curve[str(components)] == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_file_that_changed_meanwhile_is_an_error(tmp_path):
@@ -146,6 +152,25 @@ def test_a_file_that_changed_meanwhile_is_an_error(tmp_path):
     vector_files.write(tmp_path, "contrast", 0, make_vectors(4.0))
     with pytest.raises(ValueError, match="written again"):
         trials.run_trial((trial, path))
+
+
+# --- Compounds ---------------------------------------------------------------------------------------
+
+
+def test_a_compound_is_of_the_target_that_it_binds_best(tmp_path):
+    """T3 has one compound and is none of the two most frequent; the weak compound has no class."""
+    rows = [("C" * place, {"T1": 7 + place, "T2": 6}) for place in range(1, 6)]
+    rows += [("N" * place, {"T2": 8}) for place in range(1, 4)] + [("O", {"T3": 9}), ("weak", {"T1": 5.9})]
+    lines = [",".join([smiles, *(str(of.get(name, "")) for name in ("T1", "T2", "T3"))]) for smiles, of in rows]
+    path = tmp_path / "targets.csv"
+    path.write_text("\n".join(["smiles,T1,T2,T3", *lines]))
+    found = molecules.read_compounds(path, classes=2, most=4)
+    assert found.labels.tolist() == ["T1"] * 4 + ["T2"] * 3
+    assert {smiles for smiles in found.smiles if smiles.startswith("N")} == {"N", "NN", "NNN"}
+    assert len({smiles for smiles in found.smiles if set(smiles) == {"C"}}) == 4
+    again = molecules.read_compounds(path, classes=2, most=4)
+    assert again.smiles == found.smiles
+    assert again.is_test.tolist() == found.is_test.tolist()
 
 
 # --- What is chosen and related ------------------------------------------------------------------------
