@@ -1,4 +1,4 @@
-"""What the command says of options that cannot be, and that signals end it. That it serves: tests/serving/test_server."""
+"""What the command says of options that cannot be, and that signals end it; serving: tests/serving/test_server."""
 
 import os
 import signal
