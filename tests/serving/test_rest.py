@@ -220,7 +220,7 @@ def test_nothing_that_can_be_sent_hurts(server):
 
 
 def send_all_kinds(schema, operation):
-    """Requests of one route as the page allows and, where there is a body, forbids them; the statuses of the answers."""
+    """Requests of one route as the page allows and, where there is a body, forbids; the statuses of the answers."""
     told = {*schema.raw_schema["paths"][operation.path][operation.method]["responses"], "405"}
     statuses, cases = set(), operation.as_strategy()
     if operation.method == "post":
