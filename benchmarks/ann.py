@@ -64,7 +64,8 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> Non
     best, _ = scann_index.search_exactly(vectors, queries, NUM_BEST)
     half = len(queries) // 2
     measured = measure(vectors, queries[:half], queries[half:], best, options.rounds, options.others)
-    command = " ".join([COMMAND, *(sys.argv[1:] if arguments is None else arguments)])
+    given = sys.argv[1:] if arguments is None else arguments
+    command = " ".join([COMMAND, *("PYTHON" if word == options.others else word for word in given)])
     size = "1m" if options.items == 1_000_000 else f"{options.items // 1000}k"
     print(f"{options.items:,} x {options.dim}, {describe_hardware()}")
     exact = measured["brute_force"].cpu_ms

@@ -9,7 +9,6 @@ is the largest absolute difference of a score from what the embeddings of the ru
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> Non
         what="Largest difference of a served score from the pipeline's, "
         f"{skews[0].num_queries:,} logged queries of {name}",
         value=max(skew.max_abs for skew in skews),
-        command=" ".join([COMMAND, *(sys.argv[1:] if arguments is None else arguments)]),
+        command=f"{COMMAND} --workdir build/{name}",
         seconds=time.monotonic() - started,
         results=results,
     )

@@ -9,6 +9,8 @@ from typing import NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
+from recsys_ssl.index.best import order_best
+
 # So many items are scored about as fast as an index of a million is searched.
 _EXACT_ROWS = 4096
 # Of items that pass a filter the index is asked for more than their share, as they may be worse than most.
@@ -157,15 +159,6 @@ class Ranker:
             scores = np.concatenate([scores[others], own.astype(np.float32)])
         best = order_best(scores, k)
         return rows[best], scores[best]
-
-
-def order_best(scores: np.ndarray, k: int) -> np.ndarray:
-    """[min(k, num_scores)] places of the best scores, best first; equal ones in their order."""
-    if len(scores) > 4 * k:
-        bound = np.partition(scores, len(scores) - k)[len(scores) - k]
-        places = np.flatnonzero(scores >= bound)
-        return places[np.argsort(-scores[places], kind="stable")[:k]]
-    return np.argsort(-scores, kind="stable")[:k]
 
 
 def contains(ascending: np.ndarray, rows: np.ndarray) -> np.ndarray:

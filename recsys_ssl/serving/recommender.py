@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from recsys_ssl import artifacts
 from recsys_ssl.index import embeddings, raw_inputs
+from recsys_ssl.index.best import order_best
 from recsys_ssl.index.description import MAX_K
 from recsys_ssl.index.warmup import replay_warmup
 from recsys_ssl.serving import requests
@@ -28,7 +29,7 @@ from recsys_ssl.serving.limits import Limits, limit
 from recsys_ssl.serving.live import Change, LiveCatalogue
 from recsys_ssl.serving.live_items import LiveIndex, LiveItems
 from recsys_ssl.serving.lookup import Lookup
-from recsys_ssl.serving.ranking import Ranked, Ranker, Repeats, Wanted, contains, order_best
+from recsys_ssl.serving.ranking import Ranked, Ranker, Repeats, Wanted, contains
 
 _TRAIN_COUNT = "train_count"
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from recsys_ssl import lists
 from recsys_ssl.index import embeddings
+from recsys_ssl.index.best import order_best
 from recsys_ssl.serving.logged_queries import read_queries
-from recsys_ssl.serving.ranking import Repeats, order_best
+from recsys_ssl.serving.ranking import Repeats
 from recsys_ssl.serving.recommender import POPULARITY, Answer, Recommender
 
 _QUERIES_PER_REQUEST = 64

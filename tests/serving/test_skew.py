@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from pipelines.stages.check_serving import SkewError, check_serving
+from pipelines.stages.check_serving import SkewError, require_no_skew
 from pipelines.stages.index import Served, index_arm
 from recsys_ssl import artifacts, lists
 from recsys_ssl.index import embed, embeddings, raw_inputs, warmup
@@ -39,22 +39,26 @@ def indexed(films, film_spec, repeat_towers_dir, make_records):
     return SimpleNamespace(served=served, items=items, queries=queries, interactions=interactions)
 
 
+@pytest.fixture(scope="module")
+def recommenders(indexed):
+    return {name: Recommender(getattr(indexed.served, name)) for name in ("scann", "inverted_lists", "brute_force")}
+
+
 @pytest.mark.parametrize(("variant", "is_exact"), [("scann", False), ("inverted_lists", True), ("brute_force", True)])
-def test_served_scores_are_the_pipelines(indexed, variant, is_exact):
-    directory = getattr(indexed.served, variant)
-    assert check_serving(directory, is_exact, indexed.items, indexed.queries, indexed.interactions) < 1e-5
-
-
-def test_so_many_queries_are_compared_as_are_asked_for(indexed):
-    recommender = Recommender(indexed.served.brute_force)
+def test_served_scores_are_the_pipelines(indexed, recommenders, variant, is_exact):
     places = indexed.items, indexed.queries, indexed.interactions
-    assert measure_skew(recommender, *places, True).num_queries == 80
-    skew = measure_skew(recommender, *places, True, num_queries=70)
+    assert require_no_skew(recommenders[variant], variant, is_exact, *places) < 1e-5
+
+
+def test_so_many_queries_are_compared_as_are_asked_for(indexed, recommenders):
+    places = indexed.items, indexed.queries, indexed.interactions
+    assert measure_skew(recommenders["scann"], *places, False).num_queries == 80
+    skew = measure_skew(recommenders["scann"], *places, False, num_queries=70)
     assert (skew.num_queries, skew.num_popular) == (70, 0)
 
 
 @pytest.mark.parametrize("column", ["vector", "repeat_scores", "seen_rows"])
-def test_what_is_embedded_otherwise_is_found(indexed, tmp_path, column):
+def test_what_is_embedded_otherwise_is_found(indexed, recommenders, tmp_path, column):
     """A coordinate of the last query, what its repeats score, or which items it leaves out."""
     for path in os.listdir(indexed.queries):
         table = pq.read_table(os.path.join(indexed.queries, path))
@@ -65,14 +69,14 @@ def test_what_is_embedded_otherwise_is_found(indexed, tmp_path, column):
         pq.write_table(table.set_column(table.schema.get_field_index(column), column, changed), tmp_path / path)
     places = indexed.items, str(tmp_path), indexed.interactions
     if column == "seen_rows":  # then the request leaves them out as well
-        assert check_serving(indexed.served.brute_force, True, *places) < 1e-5
+        assert require_no_skew(recommenders["brute_force"], "model", True, *places) < 1e-5
     else:
         with pytest.raises(SkewError, match="served scores must equal the pipeline's to 1e-05. Received: a difference"):
-            check_serving(indexed.served.scann, False, *places)
+            require_no_skew(recommenders["scann"], "model", False, *places)
 
 
 @pytest.mark.parametrize("variant", ["scann", "inverted_lists", "brute_force"])
-def test_models_hold_sample_requests_with_their_answers_for_servers(indexed, variant):
+def test_models_hold_sample_requests_with_their_answers_for_servers(indexed, recommenders, variant):
     directory = getattr(indexed.served, variant)
     path = os.path.join(directory, "assets.extra", "tf_serving_warmup_requests")
     logs = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in tf.data.TFRecordDataset(path)]
@@ -81,11 +85,10 @@ def test_models_hold_sample_requests_with_their_answers_for_servers(indexed, var
     assert (request.model_spec.name, request.model_spec.signature_name) == ("films", "recommend")
     assert set(request.inputs) == {"k", "exclude", "user", "taste", "history"}
     assert tf.make_ndarray(request.inputs["user"]).tolist() == [b"u0"]
-    assert Recommender(directory).replay_samples() == (21, pytest.approx(0.0, abs=1e-6))
+    assert recommenders[variant].replay_samples() == (21, pytest.approx(0.0, abs=1e-6))
 
 
-def test_another_answer_than_expected_is_told(indexed, tmp_path):
-    recommender = Recommender(indexed.served.brute_force)
+def test_another_answer_than_expected_is_told(indexed, recommenders, tmp_path):
     (tmp_path / "assets.extra").mkdir()
     path = os.path.join(indexed.served.brute_force, warmup.WARMUP_FILE)
     with tf.io.TFRecordWriter(str(tmp_path / warmup.WARMUP_FILE)) as writer:
@@ -94,8 +97,9 @@ def test_another_answer_than_expected_is_told(indexed, tmp_path):
             scores = tf.make_ndarray(log.predict_log.response.outputs["scores"]) - 0.25
             log.predict_log.response.outputs["scores"].CopyFrom(tf.make_tensor_proto(scores))
             writer.write(log.SerializeToString())
-    assert warmup.replay_warmup(recommender.model, tmp_path) == (1, pytest.approx(0.25))
-    assert warmup.replay_warmup(recommender.model, tmp_path / "nothing") == (0, 0.0)
+    model = recommenders["brute_force"].model
+    assert warmup.replay_warmup(model, tmp_path) == (1, pytest.approx(0.25))
+    assert warmup.replay_warmup(model, tmp_path / "nothing") == (0, 0.0)
 
 
 def test_models_share_what_lies_beside_them(indexed):
