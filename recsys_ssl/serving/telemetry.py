@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from typing import IO, Any
 
@@ -81,7 +80,3 @@ class Telemetry:
     def expose(self) -> bytes:
         """All metrics as text of Prometheus."""
         return generate_latest(self.registry)
-
-
-def to_stdout() -> IO[bytes]:
-    return sys.stdout.buffer

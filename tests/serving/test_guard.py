@@ -31,7 +31,7 @@ def telemetry():
 
 
 def post(telemetry, body, headers=None, key=None, path="/recommend"):
-    app = Guard(echo, Limits(max_bytes=1000, timeout_s=0.2), telemetry, key)
+    app = Guard(echo, Limits(max_bytes=1000, timeout_s=1.0), telemetry, key)
 
     async def send():
         transport = httpx.ASGITransport(app)
@@ -57,7 +57,7 @@ def test_a_body_comes_whole(telemetry):
     [
         (lambda: b"x" * 1001, 413, "at most 1000 bytes. Received: 1001. Send fewer"),
         (lambda: in_parts([b"x" * 300] * 9), 413, "at most 1000 bytes. Received: 1200."),
-        (lambda: in_parts([b"x"] * 9, pause_s=0.1), 408, "the body came too slowly"),
+        (lambda: in_parts([b"x"] * 9, pause_s=0.3), 408, "the body came too slowly"),
         (lambda: b"fail", 500, "the server failed"),
         (lambda: b"wrong", 400, "send something else."),
     ],

@@ -85,7 +85,7 @@ class TestHelp:
         stages = {"ingest", "transform", "correlate", "train", "index", "evaluate"}
         encoders = {"pretrain", "embed", "finetune", "predict"}
         systems = {"reconstruct", "cluster", "tune", "tune-finetune"}
-        others = {"run", "clean", "data", "new-spec", "validate-spec", "spec-schema", "report", "recommend"}
+        others = {"run", "clean", "data", "new-spec", "validate-spec", "spec-schema", "report", "recommend", "serve"}
         live = {"index add", "index change", "index remove"}
         assert others | stages | encoders | systems | live == set(COMMANDS)
 
