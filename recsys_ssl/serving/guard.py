@@ -22,6 +22,8 @@ from recsys_ssl.serving.telemetry import Telemetry
 _LOG = logging.getLogger("recsys_ssl.serving")
 OPEN_PATHS = ("/health/live", "/health/ready")
 """Which need no key."""
+_METHODS = ("GET", "HEAD", "POST")
+"""That are counted by name: anybody can send any."""
 _GONE = 499
 """Of no answer: the client went away."""
 
@@ -69,7 +71,7 @@ class Guard:
             client = scope.get("client") or ("",)
             self._telemetry.observe_request(
                 "http",
-                f"{scope['method']} {route}" if route != "other" else route,
+                f"{scope['method']} {route}" if route != "other" and scope["method"] in _METHODS else "other",
                 str(facts["status"]),
                 time.perf_counter() - started,
                 path=scope["path"][:200],
