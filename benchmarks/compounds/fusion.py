@@ -1,6 +1,6 @@
 """What a tower that reads two features finds, less what the better of them gives alone: its claim and numbers.
 
-python -m benchmarks.compounds.run --model DIR --arms ecfp grover_pretrained grover_ecfp --work build/fusion \
+python -m benchmarks.compounds.run --model DIR --arms ecfp grover_pretrained grover_ecfp --seeds 8 --work build/fusion \
     --trials benchmarks/results/compounds/fusion.jsonl
 python -m benchmarks.compounds.fusion
 
@@ -21,8 +21,8 @@ from benchmarks.compounds.trials import read_trials
 from recsys_ssl.artifacts import write_text
 
 COMMAND = (
-    "python -m benchmarks.compounds.run --model DIR --arms ecfp grover_pretrained grover_ecfp --work build/fusion "
-    "--trials benchmarks/results/compounds/fusion.jsonl && python -m benchmarks.compounds.fusion"
+    "python -m benchmarks.compounds.run --model DIR --arms ecfp grover_pretrained grover_ecfp --seeds 8 "
+    "--work build/fusion --trials benchmarks/results/compounds/fusion.jsonl && python -m benchmarks.compounds.fusion"
 )
 BOTH, SINGLE = "grover_ecfp", ("ecfp", "grover_pretrained")
 _REFERENCE = "ecfp"
