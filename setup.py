@@ -13,7 +13,23 @@ ROOT = Path(__file__).parent
 # Loading and asking an exported recommender in plain TensorFlow; feature specs.
 BASE = ["numpy>=1.26", "pyarrow>=10", "pydantic>=2", "pyyaml", "tensorflow>=2.16.2,<2.21"]
 # What an exported recommender with an approximate index needs: a ScaNN and the TensorFlow that it was built for.
-SERVE = ["scann[tf]>=1.3.2,<1.5"]
+SCANN = ["scann[tf]>=1.3.2,<1.5"]
+# `recsys-ssl serve`.
+SERVE = [
+    *SCANN,
+    "fastapi",
+    "grpcio",
+    "grpcio-health-checking",
+    "httptools",
+    "orjson",
+    "prometheus-client",
+    "protobuf",
+    "rich",
+    "tensorflow-serving-api",
+    "typer",
+    "uvicorn",
+    "uvloop",
+]
 # Encoders of molecules: pre-training, fine-tuning, embedding.
 MOLECULES = ["pandas>=1.5,<3", "rdkit", "scipy", "tf-keras>=2.16,<2.21"]
 # Encoders of images: the same.
@@ -26,7 +42,7 @@ TUNING = ["cmaes", "matplotlib", "optuna>=4,<5", "sqlalchemy>=1.4"]
 DIFFRACTION = ["h5py", "matplotlib", "mrcfile", "numba", "scipy"]
 # From logs to the report, and the command line.
 PIPELINE = [
-    *SERVE,
+    *SCANN,
     "apache-beam>=2.61",
     "dill",  # tfx-bsl imports it, apache-beam brings it only up to 2.61
     "jinja2",
@@ -43,6 +59,7 @@ PIPELINE = [
 # Models without towers, that benchmarks compare with: ItemKNN, BPR; fingerprints of molecules.
 BASELINES = ["implicit==0.7.3", "rdkit", "scikit-learn", "scipy", "threadpoolctl"]
 DEV = [
+    "httpx",
     "hypothesis",
     "mypy",
     "pillow",
@@ -50,6 +67,7 @@ DEV = [
     "pytest-timeout",
     "pytest-xdist",
     "ruff",
+    "schemathesis",
     "tensorflow-recommenders==0.7.7",  # its retrieval task is the oracle of our loss
 ]
 

@@ -23,8 +23,9 @@ from typing import Any
 
 from benchmarks.claims import RESULTS, record
 from benchmarks.evidence.datasets import DATASETS, prepare
-from benchmarks.evidence.run import SEEDS, SHARES, drop_replaced, run_each
+from benchmarks.evidence.run import SEEDS, SHARES, drop_replaced
 from benchmarks.evidence.trials import ARMS, RECOMMENDED, TRIALS, Trial, read_trials, run_trial
+from benchmarks.processes import run_each
 
 COMMAND = "python -m benchmarks.reproduce"
 OUTCOME = ("validation_recall_at_50", "best_step", "last_step", "metrics")

@@ -16,11 +16,12 @@ from pathlib import Path
 
 from benchmarks import pages
 from benchmarks.claims import ROOT, Claim, load
+from benchmarks.clustering import tables as clusters
 from benchmarks.compounds import tables as compounds
 from benchmarks.evidence import tables as evidence
-from benchmarks.images import measured
 from benchmarks.images import tables as images
 from benchmarks.molecules import tables as molecules
+from benchmarks.tuning import tables as tuning
 
 
 def render(claims: Sequence[Claim]) -> str:
@@ -47,7 +48,8 @@ KINDS: Mapping[str, Callable[[Path, bool], list[str]]] = {
     "molecules": molecules.fill_pages,
     "evidence": evidence.fill_pages,
     "images": images.fill_pages,
-    "vit": measured.fill_pages,
+    clusters.WORD: clusters.fill_pages,
+    "tuning": tuning.fill_pages,
     "table": fill_pages,
 }
 """The word in the markers -> what fills the pages of a repository and returns the stale ones."""

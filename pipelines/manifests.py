@@ -40,6 +40,7 @@ class Stage(NamedTuple):
         return source_hash(*self.modules, *kinds.sources(spec.content_kinds, *self.parts))
 
 
+_MODELS = "recommender", "recommender-inverted-lists", "recommender-brute-force"
 INGEST = Stage(
     "ingest", "ingest", (), ("interactions", "catalogue", "rejected"), ("pipelines.stages.ingest",), ("column",)
 )
@@ -68,8 +69,8 @@ INDEX = {
         f"index --arm {arm}",
         "index",
         ("interactions", "catalogue", f"{arm}/towers"),
-        tuple(f"{arm}/{name}" for name in ("items", "queries", "index", "recommender", "recommender-brute-force")),
-        ("pipelines.stages.embed", "pipelines.stages.index"),
+        tuple(f"{arm}/{name}" for name in (*("items", "queries", "index"), *_MODELS)),
+        ("pipelines.stages.embed", "pipelines.stages.index", "pipelines.stages.check_serving"),
     )
     for arm in ARMS
 }

@@ -16,6 +16,7 @@ from tfx.proto import pusher_pb2
 from tfx.types import BaseChannel, channel
 
 from pipelines.checkpoints import checkpoints_dir
+from pipelines.components.check_serving import CheckServing
 from pipelines.components.correlate import CorrelateFeatures
 from pipelines.components.embed import EmbedArm
 from pipelines.components.evaluate import EvaluateArms
@@ -157,10 +158,14 @@ def create_pipeline(
         for arm in ARMS
     )
 
-    # The catalogue of the treatment, trained with its first seed, becomes an index inside one servable model.
+    # The catalogue of the treatment, trained with its first seed, becomes an index inside one servable model, and what
+    # the log knows of queries and items lies beside it.
     index = IndexItems(
         towers=trainers["treatment"].outputs["towers"],
         embeddings=embedders["treatment"].outputs["embeddings"],
+        interactions=interactions,
+        catalogue=catalogue,
+        spec=spec_json,
         config=to_json(config.index),
         code=source_hash(IndexItems.__module__),
     )
@@ -178,10 +183,20 @@ def create_pipeline(
         code=source_hash(EvaluateArms.__module__),
     )
 
-    # Only a blessed model is pushed; the results lie in fixed places either way.
+    # What is served must be what was judged: logged queries get the answers that the pipeline computed.
+    check = CheckServing(
+        recommender=index.outputs["recommender"],
+        brute_force_recommender=index.outputs["brute_force_recommender"],
+        embeddings=embedders["treatment"].outputs["embeddings"],
+        interactions=interactions,
+        code=source_hash(CheckServing.__module__),
+    )
+
+    # Only a model that both bless is pushed; the results lie in fixed places either way.
     pusher = Pusher(
         model=index.outputs["recommender"],
         model_blessing=evaluate.outputs["blessing"],
+        infra_blessing=check.outputs["blessing"],
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(
                 base_directory=os.path.join(os.path.abspath(workdir), "pushed", spec.name)
@@ -193,6 +208,7 @@ def create_pipeline(
         index=index.outputs["index"],
         correlations=data.correlate.outputs["correlations"],
         recommender=index.outputs["recommender"],
+        inverted_lists_recommender=index.outputs["inverted_lists_recommender"],
         brute_force_recommender=index.outputs["brute_force_recommender"],
         rejected=data.ingest.outputs["rejected"],
         interactions=interactions,
@@ -209,6 +225,7 @@ def create_pipeline(
             *trainers.values(),
             *embedders.values(),
             index,
+            check,
             evaluate,
             pusher,
             publish,

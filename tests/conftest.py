@@ -53,7 +53,7 @@ def encode_by_loop(encoder, table, layout, batch, visible=None, kept=None):
             if np.isfinite(vector).all():
                 projection = next(layer for layer in encoder.submodules if layer.name == feature.name)
                 kernel, bias = projection.get_weights()
-                embedded = vector @ kernel + bias
+                embedded = vector / np.sqrt(feature.dim) @ kernel + bias
         else:
             values = np.flatnonzero((batch.records.numpy() == record) & (batch.slots.numpy() == slot))
             values = [i for i in values if kept is None or kept[i, min(view, kept.shape[1] - 1)]]

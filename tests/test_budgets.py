@@ -45,6 +45,11 @@ def loaded(*modules):
             {"tensorflow"},
             HEAVY - {"tensorflow", "tf_keras"} | {"matplotlib"},
         ),
+        (
+            ["recsys_ssl.serving.server"],
+            {"tensorflow", "uvicorn", "fastapi", "grpc"},
+            HEAVY - {"tensorflow", "tf_keras"} | {"matplotlib", "pandas"},
+        ),
     ],
     ids=[
         "the package",
@@ -55,6 +60,7 @@ def loaded(*modules):
         "settings",
         "a worker of diffraction",
         "a model",
+        "a recommender",
         "a server",
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LOCKS = ("requirements.lock", "requirements-next.lock")
+LOCKS = ("requirements.lock", "requirements-next.lock", "requirements-serve.lock")
 TOOLS = ("bash", "cut", "dirname", "env", "head", "ls", "rm", "sort")
 
 
@@ -51,6 +51,7 @@ PY311, PY312, PY313 = ({f"python{version}": version} for version in ("3.11", "3.
     ("pythons", "glibc", "variables", "expected"),
     [
         pytest.param(PY311, "2.36", {}, "requirements.lock python3.11", id="default"),
+        pytest.param(PY311 | PY313, "2.36", {"LOCK": "serve"}, "requirements-serve.lock python3.11", id="serve"),
         pytest.param(PY311 | PY313, "2.41", {}, "requirements.lock python3.11", id="default-before-next"),
         pytest.param(PY312 | PY313, "2.41", {}, "requirements-next.lock python3.13", id="newest-of-next"),
         pytest.param(PY312, "2.39", {}, "requirements-next.lock python3.12", id="oldest-glibc-of-next"),
@@ -89,7 +90,7 @@ def test_the_lock_and_the_python_that_fit(setup, pythons, glibc, variables, expe
     [
         (PY311, "2.36", "Linux x86_64", {"LOCK": "next"}, "needs glibc 2.39 or newer .* Received: glibc 2.36"),
         (PY313, "2.36", "Linux x86_64", {"PYTHON": "python3.13"}, "needs glibc 2.39 or newer"),
-        (PY311, "2.41", "Linux x86_64", {"LOCK": "old"}, "must be default or next. Received: LOCK=old"),
+        (PY311, "2.41", "Linux x86_64", {"LOCK": "old"}, "must be default, next or serve. Received: LOCK=old"),
         ({"python3.9": "3.9"}, "2.41", "Linux x86_64", {"PYTHON": "python3.9"}, "3.11 is needed. Received: Python 3.9"),
         (PY311, "2.41", "Linux x86_64", {"PYTHON": "python3.11", "LOCK": "next"}, "3.13 or 3.12 is needed for LOCK"),
         (PY311, "2.41", "Linux x86_64", {"PYTHON": "/no/python"}, "must be an interpreter that runs"),
@@ -118,7 +119,7 @@ def test_a_lock_has_a_hash_for_each_package_and_names_no_host(lock):
     assert "://" not in text
     assert not re.search(r"^\s*-", text.replace("    --hash=sha256:", ""), re.MULTILINE)
     packages = re.split(r"\n(?=\S)", text.strip())
-    assert len(packages) > 200
+    assert len(packages) > (50 if "serve" in lock else 200)
     assert all(re.match(r"[\w.-]+==\S+ ", package) and "--hash=sha256:" in package for package in packages)
 
 
@@ -127,3 +128,20 @@ def test_the_next_lock_keeps_to_the_tensorflow_that_scann_links_to():
     text = (ROOT / "requirements-next.lock").read_text(encoding="utf-8")
     for pin in re.findall(r"^[\w-]+==\S+$", override, re.MULTILINE):
         assert f"\n{pin} " in text
+
+
+def test_what_serves_has_the_versions_that_the_tests_run_with_and_no_pipeline():
+    served, tested = ((ROOT / lock).read_text(encoding="utf-8") for lock in ("requirements-serve.lock", LOCKS[0]))
+    pins, of_tests = (dict(re.findall(r"^([\w-]+)==(\S+)", text, re.MULTILINE)) for text in (served, tested))
+    assert pins.pop("tensorflow-cpu") == of_tests["tensorflow"]
+    assert {name: of_tests.get(name) for name in pins} == pins
+    assert not {"tfx", "apache-beam", "tensorflow", "tensorflow-transform", "pandas", "matplotlib"} & set(pins)
+
+
+def test_an_environment_to_serve_stays_one_unless_another_is_named(setup, tmp_path):
+    stamp = tmp_path / "project" / ".venv" / ".installed"
+    stamp.parent.mkdir()
+    stamp.write_text("serve\n")
+    pythons = PY311 | {"project/.venv/bin/python": "3.11"}
+    assert setup(pythons).stdout.startswith("requirements-serve.lock ")
+    assert setup(pythons, LOCK="default").stdout.startswith("requirements.lock ")

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Makes .venv from the lock that fits this machine: `make setup`, with LOCK=default|next and PYTHON=PATH to choose.
+# Makes .venv from the lock that fits this machine: `make setup`, with LOCK=default|next|serve and PYTHON=PATH to choose.
 #
 #   default   requirements.lock        Python 3.11
 #   next      requirements-next.lock   Python 3.13 or 3.12, glibc 2.39 or newer
+#   serve     requirements-serve.lock  Python 3.11; to serve models only, and only when it is named
 #
 # Without LOCK and PYTHON an environment that is there stays what it is; else the first that fits: Python 3.11; Python
 # 3.13 or 3.12 where glibc is new enough; Python 3.11 as uv downloads it. `--dry-run` says what would be done.
@@ -13,8 +14,8 @@ UV="uv==0.13.9"
 VENV=.venv
 STAMP="$VENV/.installed"
 GLIBC_OF_NEXT=2.39
-declare -A LOCK_FILE=([default]=requirements.lock [next]=requirements-next.lock)
-declare -A VERSIONS=([default]="3.11" [next]="3.13 3.12")
+declare -A LOCK_FILE=([default]=requirements.lock [next]=requirements-next.lock [serve]=requirements-serve.lock)
+declare -A VERSIONS=([default]="3.11" [next]="3.13 3.12" [serve]="3.11")
 
 say() { echo "setup: $*"; }
 fail() { echo "setup: $*" >&2; exit 1; }
@@ -32,8 +33,11 @@ lock_of() {
 
 glibc() { getconf GNU_LIBC_VERSION 2>/dev/null | cut -d ' ' -f 2; }
 
+# installed: the lock that .venv was made from, or nothing.
+installed() { if [[ -f $STAMP ]]; then echo "$(<"$STAMP")"; fi; }
+
 # fits LOCK: whether the C library is new enough.
-fits() { [[ $1 == default || $(printf '%s\n' "$GLIBC_OF_NEXT" "$(glibc)" | sort -V | head -n 1) == "$GLIBC_OF_NEXT" ]]; }
+fits() { [[ $1 != next || $(printf '%s\n' "$GLIBC_OF_NEXT" "$(glibc)" | sort -V | head -n 1) == "$GLIBC_OF_NEXT" ]]; }
 
 # find_python VERSION: prints the first interpreter of that version that runs, on PATH or of pyenv.
 find_python() {
@@ -77,6 +81,7 @@ choose() {
         take "$(type -P "$PYTHON" || echo "$PYTHON")"
     elif [[ -z ${LOCK:-} && -x $VENV/bin/python && -n $(lock_of "$(version $VENV/bin/python)") ]]; then
         take $VENV/bin/python
+        if [[ $(installed) == serve ]]; then lock=serve; fi
     else
         for candidate in ${LOCK:-default next}; do
             if fits "$candidate" && find_for "$candidate"; then break; fi
@@ -98,7 +103,8 @@ get_uv() {
 }
 
 make_venv() {
-    if [[ -x $VENV/bin/python && $(lock_of "$(version $VENV/bin/python)") == "$lock" ]] &&
+    if [[ -x $VENV/bin/python && " ${VERSIONS[$lock]} " == *" $(version $VENV/bin/python) "* ]] &&
+        [[ -z $(installed) || $(installed) == "$lock" ]] &&
         [[ -z ${PYTHON:-} || $(version "$python") == $(version $VENV/bin/python) ]]; then
         return
     fi
@@ -141,7 +147,7 @@ is_installed() {
     done
 }
 
-[[ -z ${LOCK:-} || -n ${LOCK_FILE[$LOCK]:-} ]] || fail "LOCK must be default or next. Received: LOCK=$LOCK."
+[[ -z ${LOCK:-} || -n ${LOCK_FILE[$LOCK]:-} ]] || fail "LOCK must be default, next or serve. Received: LOCK=$LOCK."
 [[ $(uname -sm) == "Linux x86_64" ]] || fail "TFX has wheels for x86-64 Linux only. Received: $(uname -sm). Use a container:" \
     "docs/operations/platforms.md."
 [[ -n $(glibc) ]] || fail "the wheels need glibc, which was not found (Alpine has none). Use a container:" \

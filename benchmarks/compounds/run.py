@@ -19,7 +19,8 @@ from typing import Any
 
 from benchmarks.compounds.datasets import DATA, WORK, prepare
 from benchmarks.compounds.trials import ARMS, TRIALS, Trial, describe_encoder, read_trials, run_trial
-from benchmarks.evidence.run import run_all, search_by_coordinate
+from benchmarks.evidence.run import search_by_coordinate
+from benchmarks.processes import run_all
 
 SEEDS = 3
 Encoders = Mapping[str, Mapping[str, Any]]

@@ -22,16 +22,15 @@ from benchmarks.evidence.tables import write
 
 TOPIC = "compounds"
 COMMAND = "python -m benchmarks.compounds.run --model DIR && python -m benchmarks.compounds.tables"
-_NOT_RUN = f"Not measured yet: `{COMMAND}`."
 _METRICS = {"recall_at_50": "Recall@50", "recall_at_10": "Recall@10", "map_at_10": "MAP@10"}
 
 Tables = Mapping[str, Any]
 
 
-def render_results(tables: Tables | None) -> str:
+def render_results(tables: Tables | None, command: str = COMMAND) -> str:
     """A row per arm: metrics on the test, and Recall@50 on validation, which chose the settings."""
     if tables is None:
-        return _NOT_RUN
+        return f"Not measured yet: `{command}`."
     arms = tables["arms"]
     best = {name: max(round(100 * facts[name][0], 2) for facts in arms.values()) for name in _METRICS}
     rows = []
@@ -54,7 +53,7 @@ def render_results(tables: Tables | None) -> str:
 def render_differences(tables: Tables | None) -> str:
     """A row per arm with a pre-trained encoder: Recall@50 less that of each reference."""
     if tables is None:
-        return _NOT_RUN
+        return f"Not measured yet: `{COMMAND}`."
     labels, references = tables["labels"], tables["references"]
     rows = [
         [labels[arm], *(points(found[name]["recall_at_50"]) if name in found else GAP for name in references)]
@@ -73,9 +72,13 @@ RENDERERS: Mapping[str, Callable[[Tables | None], str]] = {
 }
 
 
-def load(results: Path = RESULTS) -> Tables | None:
+FUSION = "fusion"
+"""The table of `benchmarks.compounds.fusion`, whose arms share another encoder."""
+
+
+def load(results: Path = RESULTS, name: str = "tables") -> Tables | None:
     """The committed numbers; None where nothing was measured."""
-    path = results / TOPIC / "tables.json"
+    path = results / TOPIC / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
@@ -90,8 +93,9 @@ def compute(results: Path, trials: Path, work: Path) -> None:
 
 def fill_pages(root: Path, check: bool) -> list[str]:
     """Fills the pages from the committed numbers and returns the stale ones; see `pages.fill_all`."""
-    tables = load(root / "benchmarks" / "results")
-    return pages.fill_all(root, TOPIC, lambda name: _render(name, tables), check)
+    results = root / "benchmarks" / "results"
+    tables, fusion = load(results), load(results, FUSION)
+    return pages.fill_all(root, TOPIC, lambda name: _render(name, tables, fusion), check)
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
@@ -107,9 +111,12 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     return pages.report(stale, options.check)
 
 
-def _render(name: str, tables: Tables | None) -> str:
+def _render(name: str, tables: Tables | None, fusion: Tables | None) -> str:
+    if name == FUSION:
+        return render_results(fusion, "python -m benchmarks.compounds.fusion")
     if name not in RENDERERS:
-        raise ValueError(f"a table of compounds must be one of {', '.join(RENDERERS)}. Received: {name!r}. Rename it.")
+        known = ", ".join([*RENDERERS, FUSION])
+        raise ValueError(f"a table of compounds must be one of {known}. Received: {name!r}. Rename it.")
     return RENDERERS[name](tables)
 
 

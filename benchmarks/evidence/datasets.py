@@ -191,7 +191,7 @@ class Prepared:
     inputs: TrainInputs
 
 
-def prepare(name: str, split_seed: int = 0, share: float = 1.0, seed: int = 0) -> Prepared:
+def prepare(name: str, split_seed: int = 0, share: float = 1.0, seed: int = 0, without: str = "") -> Prepared:
     """Ingests, transforms and correlates a log, then thins its training positives.
 
     Args:
@@ -199,15 +199,18 @@ def prepare(name: str, split_seed: int = 0, share: float = 1.0, seed: int = 0) -
         split_seed: seed of a random split.
         share: of the training positives to keep; the held-out events stay as they are.
         seed: draws which ones.
+        without: an item feature that is left out, so that towers do not read it; "" for none.
     """
     spec = load_spec(ROOT / "feature_specs" / f"{name}.yaml")
     split = DATASETS[name].split.model_copy(update={"seed": split_seed})
-    spec = spec.model_copy(update={"split": split})
-    whole = WORK / "data" / f"{name}-{split_seed}"
+    kept = [feature for feature in spec.item_features if feature.name != without]
+    items = spec.items.model_copy(update={"features": kept})
+    spec = spec.model_copy(update={"split": split, "items": items})
+    whole = WORK / "data" / f"{name}-{split_seed}{f'-without-{without}' if without else ''}"
     make_once(whole, lambda to: _prepare_whole(spec, ROOT / "build" / "data" / name, to))
     if share == 1.0:
         return Prepared(spec, _inputs(whole, whole))
-    thinned = WORK / "data" / f"{name}-{split_seed}-{share:g}-{seed}"
+    thinned = whole.with_name(f"{whole.name}-{share:g}-{seed}")
     make_once(thinned, lambda to: thin(whole, to, share, seed, spec))
     return Prepared(spec, _inputs(thinned, whole))
 

@@ -38,6 +38,8 @@ from benchmarks.evidence.run import search
 from benchmarks.evidence.trials import RECOMMENDED, REGULARIZERS, Trial, make_config, read_trials
 from recsys_ssl import examples
 from recsys_ssl.evaluation.crossed import interval_over_seeds
+from recsys_ssl.features.batch import Catalogue
+from recsys_ssl.models.two_tower import TwoTower
 from recsys_ssl.training.train import fit
 from recsys_ssl.training.validation import Validator
 
@@ -77,7 +79,7 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS, images
     trials = read_trials()
     settings, scores, mapped, parts = {}, {}, {}, {}
     for arm in ARMS:
-        settings[arm] = _find_settings(trials, options.dataset, arm)
+        settings[arm] = find_settings(trials, options.dataset, arm)
         if options.steps:
             settings[arm] |= {"steps": options.steps, "eval_every": options.steps}
         for seed in range(options.seeds):
@@ -121,11 +123,15 @@ def embed(prepared: Prepared, trial: Trial) -> tuple[np.ndarray, np.ndarray]:
     """Trains an arm; returns the catalogue's embeddings, [num_items, dim], and its items' training counts."""
     with tempfile.TemporaryDirectory() as checkpoints:
         model, catalogue, _ = fit(prepared.spec, make_config(trial), prepared.inputs, checkpoints)
-    validator = Validator(prepared.spec, prepared.inputs.interactions_dir, catalogue, 1, 0)
-    # Without the coordinate of the popularity prior.
-    embeddings = validator.vectorize_items(model)[:, : make_config(trial).embedding_dim]
+    embeddings = vectorize(prepared, model, catalogue, make_config(trial).embedding_dim)
     keras.backend.clear_session()
     return embeddings, catalogue.train_counts
+
+
+def vectorize(prepared: Prepared, model: TwoTower, catalogue: Catalogue, dim: int) -> np.ndarray:
+    """[num_items, dim], the catalogue's embeddings without the coordinate of the popularity prior."""
+    validator = Validator(prepared.spec, prepared.inputs.interactions_dir, catalogue, 1, 0)
+    return validator.vectorize_items(model)[:, :dim]
 
 
 def read_labels(prepared: Prepared, feature: str) -> Labels:
@@ -160,7 +166,8 @@ def split_items(codes: np.ndarray, train_counts: np.ndarray) -> dict[str, np.nda
     return {name: own for name, own in rows.items() if name == "all" or len(own) >= _LEAST_ITEMS}
 
 
-def _find_settings(trials: Sequence[Trial], dataset: str, arm: str) -> dict[str, Any]:
+def find_settings(trials: Sequence[Trial], dataset: str, arm: str) -> dict[str, Any]:
+    """What the search of an arm on all training data has found; none where it is not over."""
     best, missing = search(trials, dataset, 1.0, arm)
     if missing:
         print(f"{arm} is not tuned on {dataset}: takes the data set's own settings")

@@ -11,15 +11,9 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import multiprocessing
-import os
-import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from benchmarks import records
 from benchmarks.evidence.datasets import DATASETS, QUERIES_ARE_ITEMS, STUDIED, prepare
 from benchmarks.evidence.trials import (
     BASELINES,
@@ -32,6 +26,7 @@ from benchmarks.evidence.trials import (
     read_trials,
     run_trial,
 )
+from benchmarks.processes import run_all
 from recsys_ssl.baselines.settings import DEFAULTS, GRIDS, LADDERS, MOST_TRIALS
 
 SHARES = (1.0, 0.1)
@@ -223,47 +218,6 @@ def search_from_grid(
         else:
             best, quiet = better, 0
     return dict(best.settings), []
-
-
-def run_all(pending: Sequence[Any], run: Callable[[Any], Any], path: Path, workers: int) -> None:
-    """Runs trials as `run_each` does; each is recorded as soon as it is done.
-
-    Args:
-        path: receives a line per trial, its `to_json()`.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    records.end_last_line(path)
-    for progress, trial in run_each(pending, run, workers):
-        with path.open("a", encoding="utf-8") as file:
-            file.write(trial.to_json() + "\n")
-        print(f"{progress}  {trial.describe()}", flush=True)
-
-
-def run_each(pending: Sequence[Any], run: Callable[[Any], Any], workers: int) -> Iterator[tuple[str, Any]]:
-    """Runs trials in processes of one thread, in order; yields how far it is and a trial once that is done.
-
-    Args:
-        run: trial -> the trial with what came out; it is pickled.
-    """
-    started = time.monotonic()
-    # A fresh process now and then frees what TensorFlow keeps of the graphs of finished trials.
-    with multiprocessing.get_context("spawn").Pool(workers, use_one_thread, maxtasksperchild=25) as pool:
-        for count, trial in enumerate(pool.imap_unordered(run, pending), start=1):
-            minutes = (time.monotonic() - started) / 60
-            left = minutes / count * (len(pending) - count)
-            yield f"{count}/{len(pending)}  {minutes:.0f} min, {left:.0f} left", trial
-
-
-def use_one_thread() -> None:
-    """Two processes of one thread finish sooner than one process of two."""
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    warnings.simplefilter("ignore")
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def measure(data: LabelledImages, kinds: tuple[str, ...], path: Path = COSTS) ->
                 f"{path} must have the costs of {', '.join(kinds)}. Received: {', '.join(found)}. Remove it."
             )
         return found
-    from benchmarks.evidence.run import use_one_thread
+    from benchmarks.processes import use_one_thread
 
     # Of one thread, as trials have: two that wait for each other cost more.
     with multiprocessing.get_context("spawn").Pool(1, use_one_thread) as pool:

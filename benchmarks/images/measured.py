@@ -1,7 +1,4 @@
-"""The tables of posters and of speed in docs/*.md, from the files that `posters.py` and `speed.py` write.
-
-A table stands between `<!-- vit:NAME -->` and `<!-- /vit:NAME -->`, NAME posters or speed.
-"""
+"""The tables of posters and of speed, from the files that `posters.py` and `speed.py` write, for `tables.py`."""
 
 from __future__ import annotations
 
@@ -10,24 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import pages
 from benchmarks.evidence.cells import grid
 
 POSTERS, SPEED = "posters.json", "speed.json"
-_TOPIC = "vit"
+_NOT_RUN = "Not measured yet."
 
 
-def fill_pages(root: Path, check: bool) -> list[str]:
-    """Fills the tables and returns the stale pages; see `pages.fill_all`."""
-    directory = root / "benchmarks" / "results" / "images"
-
-    def render(name: str) -> str:
-        if name not in _TABLES:
-            raise ValueError(f"{_TOPIC} has the tables {', '.join(_TABLES)}. Received: {name!r}. Rename it.")
-        file, render_found = _TABLES[name]
-        return render_found(json.loads((directory / file).read_text(encoding="utf-8")))
-
-    return pages.fill_all(root, _TOPIC, render, check)
+def render(name: str, directory: Path) -> str:
+    """The table of a name of `RENDERERS`, from the file of its measurement in `results/images`."""
+    file, render_found = RENDERERS[name]
+    path = directory / file
+    return render_found(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else _NOT_RUN
 
 
 def render_posters(found: Mapping[str, Any]) -> str:
@@ -61,4 +51,4 @@ def _interval(found: list[float], form: str) -> str:
     return f"{value} ({low} to {high})"
 
 
-_TABLES = {"posters": (POSTERS, render_posters), "speed": (SPEED, render_speed)}
+RENDERERS = {"posters": (POSTERS, render_posters), "speed": (SPEED, render_speed)}

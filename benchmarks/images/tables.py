@@ -1,6 +1,6 @@
-"""Writes the tables of pre-trained encoders of images in docs/*.md, and their claims.
+"""Writes the tables of encoders of images in docs/*.md, and the claims of their study.
 
-python -m benchmarks.images.tables           from the committed trials; records the claims and writes the tables
+python -m benchmarks.images.tables           from what is committed; records the claims and writes the tables
 python -m benchmarks.images.tables --check   changes nothing and fails when a table is stale
 
 A table stands between `<!-- images:NAME -->` and `<!-- /images:NAME -->`; what is between them is replaced.
@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks import pages
 from benchmarks.claims import RESULTS, ROOT, record
 from benchmarks.evidence.cells import GAP, bold, grid, points, spread
+from benchmarks.images import measured
 from benchmarks.images.trials import ARMS, BUDGET, OBJECTIVES, SETTINGS, SHARES, UNTRAINED, Trial, read_trials
 from recsys_ssl.evaluation.probes import summarise
 
@@ -132,8 +133,9 @@ def record_claims(tests: Tests, results: Path = RESULTS) -> None:
 
 def fill_pages(root: Path, check: bool) -> list[str]:
     """Fills the pages from the committed trials and returns the stale ones; see `pages.fill_all`."""
-    tests = read_tests(root / "benchmarks" / "results")
-    return pages.fill_all(root, TOPIC, lambda name: _render(name, tests), check)
+    results = root / "benchmarks" / "results"
+    tests = read_tests(results)
+    return pages.fill_all(root, TOPIC, lambda name: _render(name, tests, results / TOPIC), check)
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
@@ -149,10 +151,13 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     return pages.report(stale, options.check)
 
 
-def _render(name: str, tests: Tests) -> str:
-    if name not in RENDERERS:
-        raise ValueError(f"a table of images must be one of {', '.join(RENDERERS)}. Received: {name!r}. Rename it.")
-    return RENDERERS[name](tests)
+def _render(name: str, tests: Tests, directory: Path) -> str:
+    if name in RENDERERS:
+        return RENDERERS[name](tests)
+    if name in measured.RENDERERS:
+        return measured.render(name, directory)
+    known = ", ".join([*RENDERERS, *measured.RENDERERS])
+    raise ValueError(f"a table of images must be one of {known}. Received: {name!r}. Rename it.")
 
 
 def _mean(tests: Sequence[Trial], name: str) -> float:

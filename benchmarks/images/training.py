@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 from recsys_ssl import seeds
 from recsys_ssl.encoders.dropout import DropoutSeed
@@ -21,6 +23,7 @@ from recsys_ssl.seeds import FinetuneStream
 
 _ENCODE = 512
 _SUPERVISED_CROP = 0.6
+_PENALTY, _PROBE_STEPS = 0.1, 100
 _STEP = tf.TensorSpec([], tf.int64)
 
 Take = Callable[[int], object]
@@ -58,6 +61,17 @@ class Classifier:
         self._optimizer = keras.optimizers.legacy.Adam(rate)
         specs = [tf.TensorSpec([None, *images.shape[1:]], tf.uint8), tf.TensorSpec([None], tf.int32), _STEP]
         self._take = tf.function(self._take_step, input_signature=specs, autograph=False)
+
+    def fit_head(self) -> None:
+        """Begins with the head that a linear probe finds for the encoder as it is (Kumar et al., arXiv:2202.10054).
+
+        Else the gradients of a head that knows nothing undo what the encoder has learned.
+        """
+        vectors = encode(self._encoder, self._images)
+        scaler = StandardScaler().fit(vectors)
+        probe = LogisticRegression(C=_PENALTY, max_iter=_PROBE_STEPS).fit(scaler.transform(vectors), self._labels)
+        kernel = probe.coef_.T / scaler.scale_[:, np.newaxis]
+        self._head.set_weights([kernel, probe.intercept_ - scaler.mean_ @ kernel])
 
     def take(self, step: int) -> None:
         config = self._config

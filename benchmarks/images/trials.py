@@ -38,7 +38,7 @@ SETTINGS: Mapping[str, Any] = {"batch_size": 256, "vit": "mini", "patch": 7}
 """Of all encoders, see `PretrainConfig`; size and channels are the data's."""
 RATES = (1e-3, 2e-3, 4e-3)
 """Largest learning rates of pre-training, among which validation chooses for every objective."""
-LABEL_RATES = (5e-4, 1e-3, 2e-3)
+LABEL_RATES = (5e-4, 2e-3, 8e-3)
 """The same of training with labels."""
 BUDGET, TUNE_BUDGET = 120.0, 40.0
 """Core-seconds of training of a test and of a trial that chooses a learning rate."""
@@ -229,6 +229,8 @@ def _judge_classifier(trial: Trial, data: LabelledImages, work: Path) -> dict[st
     encoder = _pretrain(trial, data, "contrast", work)
     config = _config_of(trial, data, "contrast", 1)
     classifier = training.Classifier(encoder, data.train_images[rows], data.train_labels[rows], config)
+    if trial.steps[0]:
+        classifier.fit_head()
     for step in range(trial.steps[1]):
         classifier.take(step)
     return {"accuracy": float((classifier.classify(data.test_images) == data.test_labels).mean())}

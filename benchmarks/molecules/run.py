@@ -24,7 +24,6 @@ from typing import Any, get_args
 
 import yaml
 
-from benchmarks.evidence.run import run_all
 from benchmarks.molecules import chemprop
 from benchmarks.molecules.datasets import DATASETS, Family
 from benchmarks.molecules.trials import (
@@ -36,6 +35,7 @@ from benchmarks.molecules.trials import (
     read_trials,
     run_trial,
 )
+from benchmarks.processes import run_all
 
 SEEDS = 10
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from benchmarks.claims import ROOT
 from benchmarks.evidence.datasets import DATASETS, prepare
-from benchmarks.evidence.run import run_all
 from benchmarks.evidence.trials import RECOMMENDED, REGULARIZERS, Trial, read_trials, run_trial
+from benchmarks.processes import run_all
 from recsys_ssl.artifacts import to_json, write_text
 from recsys_ssl.training.space import SELF_SUPERVISED, SHARED
 from recsys_ssl.tuning.space import Choice, Dimension, Ladder, LogUniform, Space, Steps

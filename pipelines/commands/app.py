@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
+import typer.core
 
 from pipelines.commands import (
     clean,
@@ -10,17 +13,30 @@ from pipelines.commands import (
     data,
     diffraction,
     encoders,
+    live,
     new_spec,
     predictors,
+    probing,
     results,
     run,
+    serve,
     stages,
     tune,
     tune_finetune,
 )
 from pipelines.commands.session import tells_its_end
 
+
+class _Commands(typer.core.TyperGroup):
+    """Commands of one word, and of two, such as `index add` beside `index`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]):
+        pair = " ".join(args[:2])
+        return (pair, self.commands[pair], args[2:]) if pair in self.commands else super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -35,14 +51,16 @@ _FAMILIES = {
         *(stages.train, stages.index, stages.evaluate),
     ),
     "Search of settings": (tune.tune, tune_finetune.tune_finetune),
-    "Results": (results.report, results.recommend),
-    "Photon patterns": (diffraction.reconstruct,),
+    "Results": (results.report, results.recommend, serve.serve),
+    "The live catalogue": (live.add, live.change, live.remove),
+    "Photon patterns": (diffraction.prepare_patterns, diffraction.reconstruct),
     "Encoders of content": (encoders.pretrain, encoders.embed, predictors.finetune, predictors.predict),
-    "What vectors know": (clusters.cluster,),
+    "What vectors know": (clusters.cluster, probing.probe),
 }
+_NAMES = {live.add: "index add", live.change: "index change", live.remove: "index remove"}
 for _family, _commands in _FAMILIES.items():
     for _command in _commands:
-        app.command(rich_help_panel=_family)(tells_its_end(_command))
+        app.command(_NAMES.get(_command), rich_help_panel=_family)(tells_its_end(_command))
 
 
 def main() -> None:

@@ -94,13 +94,14 @@ def show_report(console: Console, workdir: Path) -> None:
     console.print(f"[bold]{verdict['word']}[/bold]: {plain(' '.join(verdict['reasons']))}", highlight=False)
     show_cautions(console, result.get("cautions", []))  # reports of earlier versions have none
     console.print()
-    for name in ("report/report.html", "report/report.json", "index", "recommender", "recommender-brute-force"):
+    models = "recommender", "recommender-inverted-lists", "recommender-brute-force"
+    for name in ("report/report.html", "report/report.json", "index", *models):
         if (workdir / name).exists():
-            console.print(f"{name.split('/')[-1]:<24} {plain(str(workdir / name))}", highlight=False, soft_wrap=True)
+            console.print(f"{name.split('/')[-1]:<26} {plain(str(workdir / name))}", highlight=False, soft_wrap=True)
     if (workdir / "tfx").exists():
         pushed = sorted((workdir / "pushed").glob("*/*"))
         newest = pushed[-1] if pushed else "none: not blessed"
-        console.print(f"{'pushed model':<24} {plain(str(newest))}", highlight=False, soft_wrap=True)
+        console.print(f"{'pushed model':<26} {plain(str(newest))}", highlight=False, soft_wrap=True)
 
 
 def show_cautions(console: Console, cautions: Sequence[str]) -> None:

@@ -59,6 +59,23 @@ def ends_on_signals() -> Iterator[None]:
             watcher.stop()
 
 
+@contextlib.contextmanager
+def stops_on_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set, within `ends_on_signals`: for a server, which ends at its own pace."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+    wakeup = signal.set_wakeup_fd(-1)  # or the watcher would hear of the signal, too
+    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in _ENDING}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+
+
 class _Watcher:
     """A thread that hears of signals while the main thread is busy, and ends the process when that does not."""
 

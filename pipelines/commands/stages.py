@@ -90,8 +90,9 @@ def index(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
         feature_spec = load_spec(spec)
         from pipelines.config import given_settings, parse_overrides
         from pipelines.manifests import index_stage, making
+        from pipelines.stages.check_serving import check_serving
         from pipelines.stages.embed import embed_arm
-        from pipelines.stages.index import index_arm
+        from pipelines.stages.index import Served, index_arm
         from recsys_ssl.serving.queries import Places
 
         config, towers = parse_overrides(set_ or []).index, at(arm, "towers")
@@ -99,8 +100,11 @@ def index(spec: SpecPath, workdir: WorkDir, arm: ArmName = "treatment", set_: Se
         with making(index_stage(arm), at, feature_spec, config, given) as (items, queries, *of_index):
             embed_arm(feature_spec, towers, at("interactions"), at("catalogue"), items, queries, beam or [])
             if of_index:  # what a further seed embeds only the report reads, and that ranks exactly
-                found, approximate, exact = of_index
-                index_arm(towers, items, queries, found, approximate, exact, config)
+                inputs = towers, items, queries, at("interactions"), at("catalogue")
+                served = Served(*of_index)
+                index_arm(feature_spec, *inputs, served, config)
+                check_serving(served.scann, False, items, queries, at("interactions"))
+                check_serving(served.brute_force, True, items, queries, at("interactions"))
         if arm == "treatment":
             Places(at("interactions"), at("catalogue"), at(arm, "recommender")).write(str(workdir))
 

@@ -10,27 +10,42 @@ from tfx.utils import path_utils
 
 from pipelines.components.artifacts import Embeddings, ScannIndex
 from pipelines.properties import from_json
-from pipelines.stages.index import index_arm
+from pipelines.stages.index import Served, index_arm
 from recsys_ssl import artifacts
 from recsys_ssl.index.scann_index import IndexConfig
+from recsys_ssl.spec import FeatureSpec
 
 
 @component
 def IndexItems(  # noqa: N802
     towers: InputArtifact[standard_artifacts.Model],
     embeddings: InputArtifact[Embeddings],
+    interactions: InputArtifact[standard_artifacts.Examples],
+    catalogue: InputArtifact[standard_artifacts.Examples],
     index: OutputArtifact[ScannIndex],
     recommender: OutputArtifact[standard_artifacts.Model],
+    inverted_lists_recommender: OutputArtifact[standard_artifacts.Model],
     brute_force_recommender: OutputArtifact[standard_artifacts.Model],
+    spec: Parameter[str],
     config: Parameter[str],
     code: Parameter[str],
 ):
     """Embeddings -> ScaNN index and the servable SavedModels."""
-    embedded = artifacts.read_manifest(embeddings.uri)
-    inputs = {"towers": towers.uri, "embeddings": embeddings.uri}
-    manifest = artifacts.derive_manifest("run", embedded.spec, json.loads(config), code, inputs)
+    logged = {"interactions": interactions.uri, "catalogue": catalogue.uri}
+    inputs = logged | {"towers": towers.uri, "embeddings": embeddings.uri}
+    manifest = artifacts.derive_manifest("run", spec, json.loads(config), code, inputs)
     # Where Pusher looks for a SavedModel inside its artifact.
-    scann_model, exact_model = map(path_utils.serving_model_dir, (recommender.uri, brute_force_recommender.uri))
+    models = recommender.uri, inverted_lists_recommender.uri, brute_force_recommender.uri
+    served = Served(index.uri, *map(path_utils.serving_model_dir, models))
     items, queries = os.path.join(embeddings.uri, "items"), os.path.join(embeddings.uri, "queries")
-    index_arm(towers.uri, items, queries, index.uri, scann_model, exact_model, from_json(IndexConfig, config))
-    manifest.write(index.uri, scann_model, exact_model)
+    index_arm(
+        FeatureSpec.from_json(spec),
+        towers.uri,
+        items,
+        queries,
+        interactions.uri,
+        catalogue.uri,
+        served,
+        from_json(IndexConfig, config),
+    )
+    manifest.write(*served)

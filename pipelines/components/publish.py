@@ -11,7 +11,8 @@ from pipelines.components.artifacts import Correlations, Rejected, Report, Scann
 from recsys_ssl.artifacts import copy_dir
 from recsys_ssl.serving.queries import Places
 
-PUBLISHED = "report", "index", "correlations", "recommender", "recommender-brute-force", "rejected"
+MODELS = "recommender", "recommender-inverted-lists", "recommender-brute-force"
+PUBLISHED = ("report", "index", "correlations", *MODELS, "rejected")
 """Directories of the working directory that hold copies."""
 
 
@@ -21,6 +22,7 @@ def PublishResults(  # noqa: N802
     index: InputArtifact[ScannIndex],
     correlations: InputArtifact[Correlations],
     recommender: InputArtifact[standard_artifacts.Model],
+    inverted_lists_recommender: InputArtifact[standard_artifacts.Model],
     brute_force_recommender: InputArtifact[standard_artifacts.Model],
     rejected: InputArtifact[Rejected],
     interactions: InputArtifact[standard_artifacts.Examples],
@@ -32,8 +34,8 @@ def PublishResults(  # noqa: N802
 
     `run_id` changes with every run, so that the copies are made even when everything else came from the cache.
     """
-    models = map(path_utils.serving_model_dir, (recommender.uri, brute_force_recommender.uri))
-    sources = report.uri, index.uri, correlations.uri, *models, rejected.uri
+    models = recommender.uri, inverted_lists_recommender.uri, brute_force_recommender.uri
+    sources = report.uri, index.uri, correlations.uri, *map(path_utils.serving_model_dir, models), rejected.uri
     for name, source in zip(PUBLISHED, sources, strict=True):
         copy_dir(source, os.path.join(workdir, name))
     Places(interactions.uri, catalogue.uri, os.path.join(workdir, "recommender")).write(workdir)

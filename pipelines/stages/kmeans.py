@@ -22,6 +22,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from sklearn.cluster import kmeans_plusplus
 
 from pipelines.progress import PROGRESS
+from pipelines.stages.sums import AddUp
 from recsys_ssl import artifacts
 from recsys_ssl.evaluation import kmeans
 from recsys_ssl.evaluation.clustering import (
@@ -104,7 +105,7 @@ class SumRows(beam.PTransform):
         return (
             rows
             | "Expect" >> beam.ParDo(_ExpectRows(self._expect, self._prepare, self._batch_rows), self._model)
-            | "AddUp" >> beam.CombineGlobally(_AddUp()).without_defaults()
+            | "AddUp" >> beam.CombineGlobally(AddUp(_add)).without_defaults()
         )
 
 
@@ -125,19 +126,8 @@ class _ExpectRows(beam.DoFn):
                 yield self._expect(model, self._prepare(vectors) if self._prepare else vectors)
 
 
-class _AddUp(beam.CombineFn):
-    def create_accumulator(self):
-        return None
-
-    def add_input(self, accumulator, sums):
-        return sums if accumulator is None else kmeans.add_up((accumulator, sums))
-
-    def merge_accumulators(self, accumulators):
-        found = [sums for sums in accumulators if sums is not None]
-        return kmeans.add_up(found) if found else None
-
-    def extract_output(self, accumulator):
-        return accumulator
+def _add(left, right):
+    return kmeans.add_up((left, right))
 
 
 # --- Iterations ----------------------------------------------------------------------------------------

@@ -68,11 +68,16 @@ def simulate(simulation: Simulation, directory: str) -> Truth:
     os.makedirs(directory, exist_ok=True)
     truth = Truth(simulation)
     _write_csv(os.path.join(directory, "items.csv.gz"), iter([_items(truth)]))
-    _write_csv(os.path.join(directory, "users.csv.gz"), _users(truth))
-    _write_csv(os.path.join(directory, "events.csv.gz"), _events(truth))
+    write_log(truth, directory)
     with open(os.path.join(directory, "simulated.yaml"), "w", encoding="utf-8") as stream:
         stream.write(_SPEC)
     return truth
+
+
+def write_log(truth: Truth, directory: str) -> None:
+    """Writes `events.csv.gz` and `users.csv.gz`: a log of items, whatever is told of these."""
+    _write_csv(os.path.join(directory, "users.csv.gz"), _users(truth))
+    _write_csv(os.path.join(directory, "events.csv.gz"), _events(truth))
 
 
 class Truth:

@@ -108,6 +108,7 @@ def make_problem(counts: sp.csr_matrix, detector: Detector, settings: EmcSetting
         model=settings.model,
         sigma=settings.sigma,
         dtype=settings.dtype,
+        slice_weights=settings.slice_weights,
     )
 
 
@@ -144,10 +145,34 @@ def split(num: int, num_parts: int) -> list[range]:
 
 def make_shards(problem: Problem, num_rotation_parts: int = 1, num_pattern_parts: int = 1) -> list[Shard]:
     """Shards of this process: every part of the rotations with every part of the patterns."""
+    blocks = make_mesh(problem, num_rotation_parts * num_pattern_parts, num_pattern_parts)
+    return [Shard(problem, *block) for block in blocks]
+
+
+def make_mesh(problem: Problem, num_workers: int, pattern_parts: int = 1) -> list[tuple[range, range]]:
+    """Slices and patterns of each worker: blocks of rotations, and those of the next patterns after them.
+
+    Args:
+        num_workers: at most the slices of the problem times `pattern_parts`, and a multiple of it.
+        pattern_parts: into how many the patterns are split; the rotations into num_workers / pattern_parts.
+
+    Raises:
+        ValueError: so many workers cannot share the problem.
+    """
+    if not 1 <= pattern_parts <= problem.num_patterns or num_workers % pattern_parts:
+        raise ValueError(
+            f"workers must be a multiple of the parts of the patterns, which are from 1 to {problem.num_patterns:,}. "
+            f"Received: {num_workers} workers, {pattern_parts} parts."
+        )
+    most = problem.num_slices * pattern_parts
+    if not 1 <= num_workers <= most:
+        raise ValueError(f"workers must be from 1 to {most}, the slices of the grid. Received: {num_workers}.")
+    if pattern_parts > 1 and problem.slice_weights == "equal":
+        raise ValueError("slices of equal weight need all patterns in each worker. Received: parts. Take 1.")
     return [
-        Shard(problem, slices, patterns)
-        for patterns in split(problem.num_patterns, num_pattern_parts)
-        for slices in split(problem.num_slices, num_rotation_parts)
+        (slices, patterns)
+        for patterns in split(problem.num_patterns, pattern_parts)
+        for slices in split(problem.num_slices, num_workers // pattern_parts)
     ]
 
 
@@ -227,7 +252,7 @@ def reconstruct(
     if expect is None:
         expect = functools.partial(expect_on, make_shards(problem))
     state = checkpoints.load(checkpoint, key) if checkpoint is not None else None
-    state = state or _begin(problem, settings, photons, 0, [], None)
+    state = state or _begin(problem, settings, photons, settings.first_start, [], None)
     while True:
         while not state.is_done:
             _iterate(state, problem, settings, photons, expect)
@@ -236,7 +261,7 @@ def reconstruct(
             if progress is not None:
                 progress(state.history[-1])
         winner = _better(state)
-        if state.start + 1 == settings.starts:
+        if state.start + 1 == settings.first_start + settings.starts:
             break
         state = _begin(problem, settings, photons, state.start + 1, state.history, winner)
 

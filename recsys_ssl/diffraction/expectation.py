@@ -20,6 +20,7 @@ patterns.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Optional
 
 import numpy as np
 import scipy.sparse as sp
@@ -43,6 +44,8 @@ CHUNK = 256
 """Slices at a time."""
 BLOCK = 2048
 """Patterns at a time."""
+_LEAST_RESPONSIBILITY = 1e-6
+"""Of all patterns for a slice: below, it has none."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Problem:
         model: see `likelihood`.
         sigma: of a Gaussian model.
         dtype: of scores and slices, float32 or float64; statistics are float64.
+        slice_weights: "responsibility" or "equal", see the module.
     """
 
     layout: Layout
@@ -68,6 +72,7 @@ class Problem:
     model: str = "poisson"
     sigma: float = 0.2
     dtype: str = "float32"
+    slice_weights: str = "responsibility"
 
     @property
     def num_slices(self) -> int:
@@ -120,7 +125,15 @@ class Shard:
             slices: which of `problem.num_slices`.
             patterns: which.
             memory_bytes: for what is kept, see the module.
+
+        Raises:
+            ValueError: slices count alike, and some patterns are missing.
         """
+        if problem.slice_weights == "equal" and patterns != range(problem.num_patterns):
+            raise ValueError(
+                "slices of equal weight are sums over all patterns. Received: a shard of some. "
+                "Share the rotations only, or take reconstruct.slice_weights=responsibility."
+            )
         self._problem, self._memory = problem, memory_bytes
         size = problem.layout.group_size
         self._matrices = to_matrices(problem.rotations.quaternions[::size])
@@ -161,14 +174,19 @@ class Shard:
                     self._kept_bytes += found.bytes
         return normalizer
 
-    def accumulate(self, normalizer: Normalizer) -> Statistics:
+    def accumulate(self, normalizer: Normalizer, volumes: Optional[np.ndarray] = None) -> Statistics:
         """The statistics of this shard, after `score` of the same volume.
 
         Args:
             normalizer: of all rotations.
+            volumes: [2, side, side, side] float64, which become numerator and denominator; None: new ones.
         """
         problem, layout = self._problem, self._problem.layout
-        statistics = Statistics.zero(problem.side, problem.num_patterns)
+        if volumes is None:
+            statistics = Statistics.zero(problem.side, problem.num_patterns)
+        else:
+            volumes[...] = 0.0
+            statistics = Statistics(volumes[0], volumes[1], np.zeros(problem.num_patterns))
         log_likelihoods = normalizer.log_likelihoods()
         for place, patterns in enumerate(self._blocks):
             log_likelihoods[patterns] += constants(
@@ -184,6 +202,10 @@ class Shard:
                     tomograms = self._expand(chunk) if tomograms is None else tomograms
                     found = self._score(tomograms, place)
                 self._add(statistics, values, seen, chunk, place, found, normalizer, log_likelihoods)
+            if problem.slice_weights == "equal":
+                has_any = seen > _LEAST_RESPONSIBILITY
+                values *= (has_any / np.where(has_any, seen, 1.0)).astype(values.dtype)[:, None]
+                seen = has_any.astype(np.float64)
             for image in range(layout.group_size):
                 add_slices(
                     values[image],

@@ -8,6 +8,7 @@ References:
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from typing import NamedTuple, NoReturn, Optional
@@ -35,7 +36,7 @@ class Patterns(NamedTuple):
 
 
 def read_patterns(path: str | os.PathLike) -> Patterns:
-    """Reads a file of patterns.
+    """Reads a file of patterns, or a directory of `.npz` in the order of their names.
 
     `.npz`: a sparse matrix as `scipy.sparse.save_npz` writes it, or `patterns`, [num_patterns, ...] photons; with
     `quaternions` and `fluence` where they are known.
@@ -43,9 +44,12 @@ def read_patterns(path: str | os.PathLike) -> Patterns:
     Raises:
         FileNotFoundError: there is none.
         DamagedError: it is truncated, or of none of these formats.
-        ValueError: counts are negative or not finite, or there are no patterns or photons.
+        ValueError: counts are negative or not finite, there are no patterns or photons, or files are of several
+            detectors.
     """
     path = os.fspath(path)
+    if os.path.isdir(path):
+        return _read_directory(path)
     with open(path, "rb") as file:
         start = file.read(8)
     with artifacts.reading(path, "Give a file of photons: .emc, HDF5 with place_ones, or .npz."):
@@ -59,17 +63,37 @@ def read_patterns(path: str | os.PathLike) -> Patterns:
     return patterns
 
 
+def _read_directory(path: str) -> Patterns:
+    names = sorted(name for name in os.listdir(path) if name.endswith(".npz"))
+    if not names:
+        raise FileNotFoundError(f"no .npz in {path}. Check the path.")
+    parts = [read_patterns(os.path.join(path, name)) for name in names]
+    sizes = sorted({part.counts.shape[1] for part in parts})
+    if len(sizes) > 1:
+        raise ValueError(f"files of {path} must be of one detector. Received: of {sizes} pixels. Separate them.")
+    truth = []
+    for name in ("quaternions", "fluence"):
+        known = [getattr(part, name) for part in parts]
+        truth.append(None if any(values is None for values in known) else np.concatenate(known))
+    return Patterns(sp.vstack([part.counts for part in parts], format="csr"), *truth)
+
+
 def write_patterns(path: str | os.PathLike, patterns: Patterns) -> None:
     """Writes `.npz`, or `.emc` without the truth where the name ends so; whole or not at all."""
-    counts = sp.csr_matrix(patterns.counts)
     if os.fspath(path).endswith(".emc"):
-        artifacts.write_bytes(path, _to_emc(counts))
+        artifacts.write_bytes(path, _to_emc(sp.csr_matrix(patterns.counts)))
         return
+    artifacts.write_bytes(path, to_npz(patterns))
+
+
+def to_npz(patterns: Patterns) -> bytes:
+    """The content of a `.npz`, see `read_patterns`."""
+    counts, content = sp.csr_matrix(patterns.counts), io.BytesIO()
     arrays = {"data": counts.data, "indices": counts.indices, "indptr": counts.indptr, "shape": np.array(counts.shape)}
     truth = {"quaternions": patterns.quaternions, "fluence": patterns.fluence}
     arrays |= {name: value for name, value in truth.items() if value is not None}
-    with artifacts.whole_file(path) as unfinished, open(unfinished, "wb") as file:
-        np.savez_compressed(file, format=np.array(b"csr"), **arrays)
+    np.savez_compressed(content, format=np.array(b"csr"), **arrays)
+    return content.getvalue()
 
 
 def _check(path: str, counts: sp.csr_matrix) -> None:

@@ -1,9 +1,10 @@
-"""A picture of a reconstruction: planes of the volume through the origin, and how the run went."""
+"""Pictures of a reconstruction: planes of the volume through the origin, how the run went, and how good it is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
 
 import matplotlib.cm
 import matplotlib.colors
@@ -60,3 +61,47 @@ def draw(volume: np.ndarray, history: Sequence[dict[str, Any]], max_radius_voxel
         right.plot(iterations, [row["beta"] for row in history], color=_DEEP)
         right.set(xlabel="iteration", ylabel="beta", yscale="log")
     return figure
+
+
+def draw_spheres(radii: Sequence[int], curves: Mapping[str, Sequence[Optional[float]]]) -> Figure:
+    """Correlations by radius, a line for each of what was compared; nothing is shown where there is none."""
+    looks: list[dict[str, Any]] = [{"color": _DEEP, "marker": "o"}, {"color": _LIGHT, "linestyle": "--", "marker": "s"}]
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(9.2, 2.8), layout="constrained")
+        axes = figure.add_subplot()
+        for (name, values), look in zip(curves.items(), looks, strict=False):
+            known = np.array([np.nan if value is None else value for value in values], np.float64)
+            axes.plot(radii, known, label=name, markersize=3, **look)
+        axes.set(xlabel="radius, voxels", ylabel="correlation", ylim=(min(0.0, axes.get_ylim()[0]), 1.02))
+        axes.legend(frameon=False)
+    return figure
+
+
+def draw_angles(degrees: Sequence[float], floor_degrees: float, label: str) -> Figure:
+    """How often angles occur, and the mean angle between a random rotation and the grid."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.4, 2.8), layout="constrained")
+        axes = figure.add_subplot()
+        axes.hist(degrees, bins=min(60, max(10, len(degrees) // 10)), color=_LIGHT)
+        axes.axvline(floor_degrees, color=_DEEP, linestyle="--", label="floor of the grid")
+        axes.set(xlabel=f"{label}, degrees", ylabel="patterns")
+        axes.legend(frameon=False)
+    return figure
+
+
+def draw_fluences(found: Sequence[float], truth: Sequence[float]) -> Figure:
+    """Fluences that were found against the true ones, both of mean 1."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.4, 2.8), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot(truth, found, ".", color=_DEEP, markersize=3)
+        axes.axline((0.0, 0.0), slope=1.0, color=_LIGHT, linestyle="--")
+        axes.set(xlabel="true fluence", ylabel="fluence found")
+    return figure
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as a picture for a page."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()

@@ -27,9 +27,11 @@ class EmcSettings:
         patience: so many rises in a row after which the held-out likelihood is below its best, and beta goes back.
         held_out_share: of the patterns, which are not merged and judge the volume.
         starts: reconstructions from different noise, of which that with the best held-out likelihood is kept.
+        first_start: number of the first of them: eight starts are also eight runs of one, from 0 to 7.
         noise: of a start, relative to the radial average.
         folded: whether mirror images are used where the detector has them; see `mirrors`.
         dtype: of scores and slices; statistics are float64 in any case.
+        slice_weights: whether slices count by their responsibilities, or all alike; see `expectation`.
         seed: of the held-out patterns and the starts.
     """
 
@@ -46,9 +48,11 @@ class EmcSettings:
     patience: int = 2
     held_out_share: float = 0.1
     starts: int = 1
+    first_start: int = 0
     noise: float = 0.1
     folded: bool = True
     dtype: Literal["float32", "float64"] = "float32"
+    slice_weights: Literal["responsibility", "equal"] = "responsibility"
     seed: int = 0
 
     def __post_init__(self):
@@ -72,5 +76,6 @@ class EmcSettings:
             )
         if not 0 <= self.noise <= 1:
             raise ValueError(f"reconstruct.noise must be in [0, 1]. Received: {self.noise}.")
-        if self.seed < 0:
-            raise ValueError(f"reconstruct.seed must not be negative. Received: {self.seed}.")
+        for name in ("seed", "first_start"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"reconstruct.{name} must not be negative. Received: {getattr(self, name)}.")

@@ -1,11 +1,8 @@
-"""How good a reconstruction is: against the truth where it is known, else against itself.
+"""How good a reconstruction is, where the truth is known; `halves` compares it with itself.
 
 A reconstruction is defined up to a rotation. Of an intensity that is its whole freedom: the mirror image of a volume
 with Friedel's symmetry is one of its rotations. Where the Ewald sphere is flat, a pattern turned by half a turn in its
 own plane is the same, and so orientations are compared up to that.
-
-Two halves of the patterns that agree are necessary for a good reconstruction, not sufficient: both share the blur of
-the grid of rotations.
 """
 
 from __future__ import annotations
@@ -14,11 +11,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 from scipy.optimize import minimize
 
-from recsys_ssl.diffraction.emc import reconstruct
-from recsys_ssl.diffraction.geometry import Detector
 from recsys_ssl.diffraction.rotations import (
     HALF_TURNS,
     angles_degrees,
@@ -28,10 +22,10 @@ from recsys_ssl.diffraction.rotations import (
     sample_rotations,
     to_matrices,
 )
-from recsys_ssl.diffraction.settings import EmcSettings
 from recsys_ssl.diffraction.slices import expand, radii_of, shells_of
 
 _POINTS_PER_SHELL = 150
+_POINTS_PER_SPHERE = 2000
 _START_RADIANS = 0.1
 _FRAME_STEPS = 5
 
@@ -42,7 +36,7 @@ class Alignment(NamedTuple):
     quaternion: np.ndarray
     """[4]: the volume at R p is the other at p."""
     correlation: float
-    """Mean over shells at the sampled points; the exact one is `shell_correlations` of the rotated volume."""
+    """Mean over shells at the few points that are sampled; `sphere_correlations` has more of them."""
 
 
 class FluenceError(NamedTuple):
@@ -75,6 +69,40 @@ def shell_correlations(volume: np.ndarray, truth: np.ndarray, radii: Sequence[in
         lengths = np.sqrt((a @ a) * (b @ b))
         found.append(a @ b / lengths if lengths > 0 else np.nan)
     return np.array(found)
+
+
+def sphere_correlations(
+    volume: np.ndarray, truth: np.ndarray, radii: Sequence[float], quaternion: np.ndarray
+) -> np.ndarray:
+    """[num_radii] float64, Pearson correlations of two volumes over spheres, -1 to 1.
+
+    Both are read between voxels alike, by trilinear interpolation at points that lie evenly on each sphere, so that
+    neither is blurred more than the other; `shell_correlations` of a rotated volume compares an interpolated one with
+    voxels, and is lower by about 0.01.
+
+    Args:
+        volume: [side, side, side].
+        truth: the same, sides may differ.
+        radii: of spheres, in voxels.
+        quaternion: [4], how the volume is turned: at R p it is compared with the truth at p, see `align`.
+
+    Returns:
+        NaN for a sphere on which one of them is constant.
+    """
+    points = np.multiply.outer(np.asarray(radii, np.float64), spread_points(_POINTS_PER_SPHERE)).reshape(-1, 3)
+    shape = (len(radii), _POINTS_PER_SPHERE)
+    seen = expand(volume.astype(np.float64), to_matrices(quaternion)[None], points).reshape(shape)
+    wanted = expand(truth.astype(np.float64), np.eye(3)[None], points).reshape(shape)
+    products = (_normalise(seen) * _normalise(wanted)).sum(axis=-1)
+    return np.where((seen.std(axis=-1) > 0) & (wanted.std(axis=-1) > 0), products, np.nan)
+
+
+def spread_points(num: int) -> np.ndarray:
+    """[num, 3] float64 of length 1, along a spiral of the golden angle: each stands for the same area."""
+    heights = 1 - (2 * np.arange(num) + 1) / num
+    turns = np.arange(num) * (np.pi * (3 - 5**0.5))
+    across = np.sqrt(1 - heights**2)
+    return np.stack([across * np.cos(turns), across * np.sin(turns), heights], axis=1)
 
 
 def align(volume: np.ndarray, truth: np.ndarray, radii: Sequence[int], n: int = 4) -> Alignment:
@@ -128,15 +156,6 @@ def rotate(volume: np.ndarray, quaternion: np.ndarray) -> np.ndarray:
     rotated = np.zeros(volume.shape)
     rotated[inside] = expand(volume.astype(np.float64), to_matrices(quaternion)[None], points)[0]
     return rotated
-
-
-def half_set_correlations(
-    counts: sp.csr_matrix, detector: Detector, settings: EmcSettings, radii: Sequence[int]
-) -> np.ndarray:
-    """[num_radii] float64, shell correlations between reconstructions from every other pattern, and from the rest."""
-    first, second = (reconstruct(counts[part::2], detector, settings).volume for part in (0, 1))
-    turned = rotate(first, align(first, second, radii).quaternion)
-    return shell_correlations(turned, second, radii)
 
 
 # --- Orientations ----------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
-"""The E-step in processes of one machine: rotations are split, patterns and volume are shared memory.
+"""The E-step in processes of one machine: rotations are split, and patterns; these and the volume are shared memory.
 
 As in the paper, each worker has a block of rotations and all patterns. In an iteration it tells the others the sums of
-its rotations for each pattern, 32 bytes each, and its two volumes, 16 side^3 bytes; no responsibility leaves it.
+its rotations for each pattern, 32 bytes each, and its two volumes, 16 side^3 bytes; no responsibility leaves it. Where
+there are more workers than rotations can feed, the patterns are split as well: a mesh of blocks of both. Rotations come
+first, since every block of patterns computes and adds up all slices of its rotations again.
 
 A worker that is killed costs the iteration: another takes its place, and the iteration is done again from the volume
 that it began with.
@@ -17,7 +19,7 @@ import functools
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import connection
 from typing import Any, NamedTuple
@@ -25,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from recsys_ssl.diffraction.emc import split
+from recsys_ssl.diffraction.emc import make_mesh
 from recsys_ssl.diffraction.expectation import Problem, Shard, Statistics
 from recsys_ssl.diffraction.likelihood import Normalizer
 
@@ -117,21 +119,19 @@ class _Output:
 class Workers:
     """Processes that do the E-step; a context manager, whose `expect` is for `emc.reconstruct`."""
 
-    def __init__(self, problem: Problem, num_workers: int, memory_bytes: int = 2**30):
+    def __init__(self, problem: Problem, num_workers: int, memory_bytes: int = 2**30, pattern_parts: int = 1):
         """Starts the processes.
 
         Args:
             problem: see `emc.make_problem`.
-            num_workers: at most the slices of the problem.
+            num_workers: see `emc.make_mesh`.
             memory_bytes: of each, see `expectation.Shard`.
+            pattern_parts: see `emc.make_mesh`.
 
         Raises:
-            ValueError: there are more workers than slices, or none.
+            ValueError: see `emc.make_mesh`.
         """
-        if not 1 <= num_workers <= problem.num_slices:
-            raise ValueError(
-                f"workers must be from 1 to {problem.num_slices}, the slices of the grid. Received: {num_workers}."
-            )
+        self._blocks = make_mesh(problem, num_workers, pattern_parts)
         counts, num_patterns, side = problem.counts, problem.num_patterns, problem.side
         self._input = _Input(
             data=_Shared.copy(counts.data),
@@ -151,9 +151,9 @@ class Workers:
             )
             for _ in range(num_workers)
         ]
+        self._volumes = np.zeros((2, side, side, side))
         self._problem = replace(problem, counts=sp.csr_matrix(counts.shape))  # which workers find in shared memory
         self._memory_bytes = memory_bytes
-        self._slices = split(problem.num_slices, num_workers)
         self._processes: list[Any] = [None] * num_workers
         self._pipes: list[Any] = [None] * num_workers
         for place in range(num_workers):
@@ -167,11 +167,11 @@ class Workers:
 
     @property
     def process_ids(self) -> list[int]:
-        """Of the workers, by their rotations."""
+        """Of the workers, by their rotations, and those of the next patterns after them."""
         return [process.pid for process in self._processes]
 
     def expect(self, volume: np.ndarray, fluence: np.ndarray, beta: float) -> tuple[Statistics, Normalizer]:
-        """See `emc.Expect`.
+        """See `emc.Expect`; the next call overwrites the volumes of the statistics.
 
         Raises:
             WorkersError: a worker fails, or some end in several iterations in a row.
@@ -186,7 +186,7 @@ class Workers:
                 self._input.sums.write(sums)
                 lost = self._ask("accumulate", beta)
                 if not lost:
-                    return functools.reduce(Statistics.__add__, map(_read, self._outputs)), sums
+                    return _add_up(self._outputs, self._volumes), sums
             for place in lost:
                 self._end(place)
                 self._start(place)
@@ -202,7 +202,7 @@ class Workers:
 
     def _start(self, place: int) -> None:
         self._pipes[place], theirs = _CONTEXT.Pipe()
-        arguments = (theirs, self._problem, self._slices[place], self._memory_bytes, self._input, self._outputs[place])
+        arguments = (theirs, self._problem, self._blocks[place], self._memory_bytes, self._input, self._outputs[place])
         self._processes[place] = _CONTEXT.Process(target=_work, args=arguments, daemon=True)
         with _one_thread():
             self._processes[place].start()
@@ -235,10 +235,15 @@ class Workers:
         return [place for place, reply in enumerate(replies) if reply == _ENDED]
 
 
-def _read(output: _Output) -> Statistics:
-    numerator, denominator = output.volumes.array.copy()
-    numbers = dict(zip(_NUMBERS, output.numbers.array.tolist(), strict=True))
-    return Statistics(numerator, denominator, output.expected.array.copy(), **numbers)
+def _add_up(outputs: Sequence[_Output], volumes: np.ndarray) -> Statistics:
+    """The statistics of all workers, whose volumes are added up in `volumes`."""
+    first, *rest = (output.volumes.array for output in outputs)
+    np.copyto(volumes, first)
+    for other in rest:
+        volumes += other
+    numbers = np.sum([output.numbers.array for output in outputs], axis=0).tolist()
+    expected = np.sum([output.expected.array for output in outputs], axis=0)
+    return Statistics(volumes[0], volumes[1], expected, **dict(zip(_NUMBERS, numbers, strict=True)))
 
 
 @contextlib.contextmanager
@@ -256,12 +261,12 @@ def _one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _work(pipe, problem: Problem, slices: range, memory_bytes: int, given: _Input, output: _Output) -> None:
+def _work(pipe, problem: Problem, block: tuple[range, range], memory_bytes: int, given: _Input, output: _Output):
     """The life of a worker: it ends when the pipe does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started it
     arrays = (given.data.array, given.indices.array, given.indptr.array)
     counts = sp.csr_matrix(arrays, shape=(problem.num_patterns, given.num_pixels), copy=False)
-    shard = Shard(replace(problem, counts=counts), slices, range(problem.num_patterns), memory_bytes)
+    shard = Shard(replace(problem, counts=counts), *block, memory_bytes)
     while True:
         try:
             what, beta = pipe.recv()
@@ -271,8 +276,8 @@ def _work(pipe, problem: Problem, slices: range, memory_bytes: int, given: _Inpu
             if what == "score":
                 output.sums.write(shard.score(given.volume.array, given.fluence.array, beta))
             else:
-                found = shard.accumulate(given.sums.read())
-                output.volumes.array[...] = found.numerator, found.denominator
+                # In place: memory that is new in each iteration costs as much as what is done with it.
+                found = shard.accumulate(given.sums.read(), output.volumes.array)
                 output.expected.array[...] = found.expected
                 output.numbers.array[...] = [getattr(found, name) for name in _NUMBERS]
         except Exception as error:

@@ -6,7 +6,6 @@ A random encoder and raw pixels have clusters too, often good ones: a figure alo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Optional
 
 import numpy as np
@@ -19,25 +18,28 @@ from recsys_ssl.evaluation.vectors import VectorTable
 
 
 def list_floors(
-    table: VectorTable, raw: Optional[VectorTable], untrained: Optional[VectorTable], config: ClusterConfig
-) -> dict[str, tuple[VectorTable, ClusterConfig]]:
-    """Name -> table and settings of the vectors that are clustered beside those of `table`.
+    table: VectorTable, raw: Optional[VectorTable], untrained: Optional[VectorTable], components: Optional[int] = None
+) -> dict[str, tuple[VectorTable, Optional[int]]]:
+    """Name -> table, and its principal components (None: all), of the vectors that are judged beside those of `table`.
 
-    Raw features also by as many components as `table` has columns (or `config` keeps), where they have more.
+    Raw features also by as many components as `table` has columns, or keeps, where they have more.
+
+    Args:
+        components: that are kept of `table`; None: all.
 
     Raises:
         ValueError: a floor has other rows.
     """
-    floors, fewer = {}, config.components or table.dim
+    floors: dict[str, tuple[VectorTable, Optional[int]]] = {}
+    fewer = components or table.dim
     if raw is not None:
         _check_rows(table, raw)
-        floors["raw"] = (raw, replace(config, components=None))
+        floors["raw"] = raw, None
         if fewer < raw.dim:
-            floors["raw_components"] = (raw, replace(config, components=fewer))
+            floors["raw_components"] = raw, fewer
     if untrained is not None:
         _check_rows(table, untrained)
-        components = None if config.components is None else min(config.components, untrained.dim)
-        floors["untrained"] = (untrained, replace(config, components=components))
+        floors["untrained"] = untrained, None if components is None else min(components, untrained.dim)
     return floors
 
 

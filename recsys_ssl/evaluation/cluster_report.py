@@ -7,16 +7,14 @@ print(report["scores"][0]["metrics"]["ari"])
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Optional, Union
 
 import numpy as np
 
-from recsys_ssl import artifacts
-from recsys_ssl.artifacts import REPORT_FILE, REPORT_PAGE
+from recsys_ssl.evaluation import vector_reports
 from recsys_ssl.evaluation.cluster_examples import (
     LEAST_TEST_ROWS,
     choose_run,
@@ -29,19 +27,11 @@ from recsys_ssl.evaluation.cluster_floors import list_floors, score_chance, scor
 from recsys_ssl.evaluation.cluster_map import draw_map
 from recsys_ssl.evaluation.cluster_scores import SCORES
 from recsys_ssl.evaluation.clustering import ClusterConfig, Fit, Progress, Run, run_clustering
-from recsys_ssl.evaluation.labels import LEFT_OUT, TEST, TRAIN, Labels, encode, split_rows
-from recsys_ssl.evaluation.report import data_uri, make_environment
+from recsys_ssl.evaluation.labels import LEFT_OUT, TEST, Labels, encode, split_rows
+from recsys_ssl.evaluation.vector_reports import find_best_floor, list_statements, make_row, tell_from
 from recsys_ssl.evaluation.vectors import VectorTable, from_array
+from recsys_ssl.pages import data_uri
 
-FEATURES: Mapping[str, str] = {
-    "vectors": "Vectors",
-    "raw": "Raw features",
-    "raw_components": "Raw, components",
-    "untrained": "Not trained",
-    "chance": "Random clusters",
-    "one_cluster": "Largest class",
-}
-"""Name of what was clustered -> what people read; all but the first are floors."""
 _COMPARED = ("accuracy", "ari", "ami")
 """Scores of the sentences. NMI and Fowlkes-Mallows rise with the number of clusters, the strict accuracy falls."""
 
@@ -109,15 +99,15 @@ def judge_clusters(
         JSON-able: `title`, `counts`, `config`, `scores` (see `cluster_floors.summarise`; `vectors` first, then floors),
         `reading`, `clusters` (of the run of least inertia, see `cluster_examples`), `map`, `protocol`, `caveats`.
     """
-    floors = list_floors(table, raw, untrained, config)
+    floors = list_floors(table, raw, untrained, config.components)
     model, runs = run_clustering(table, labels, part, config, fit, progress)
-    scores = [_row("vectors", [run.scores for run in runs], table.dim)]
-    for name, (floor, own) in floors.items():
-        told = None if progress is None else _telling(progress, FEATURES[name])
-        _, of_floor = run_clustering(floor, labels, part, own, fit, told)
-        scores.append(_row(name, [run.scores for run in of_floor], own.components or floor.dim))
-    scores.append(_row("chance", score_chance(labels, part, config)))
-    scores.append(_row("one_cluster", [score_one_cluster(labels, part)]))
+    scores = [make_row("vectors", summarise([run.scores for run in runs]), table.dim)]
+    for name, (floor, components) in floors.items():
+        own = replace(config, components=components)
+        _, of_floor = run_clustering(floor, labels, part, own, fit, tell_from(progress, name))
+        scores.append(make_row(name, summarise([run.scores for run in of_floor]), components or floor.dim))
+    scores.append(make_row("chance", summarise(score_chance(labels, part, config))))
+    scores.append(make_row("one_cluster", summarise([score_one_cluster(labels, part)])))
 
     chosen = choose_run(runs)
     seen = look_at_rows(table, part, model, chosen, config)
@@ -139,50 +129,25 @@ def judge_clusters(
 
 
 def write_cluster_report(report: Mapping[str, Any], directory: str | Path) -> None:
-    """Writes report.html and report.json into a directory that is there with both, or as it was.
-
-    Raises:
-        ValueError: the report holds NaN or infinity, which JSON cannot.
-    """
-    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    page = render_cluster_report(report)
-    with artifacts.whole_directory(directory) as unfinished:
-        artifacts.write_text(unfinished / REPORT_PAGE, page)
-        artifacts.write_text(unfinished / REPORT_FILE, text)
+    """Writes report.html and report.json, see `vector_reports.write`."""
+    vector_reports.write(report, render_cluster_report(report), directory)
 
 
 def render_cluster_report(report: Mapping[str, Any]) -> str:
     """The page as HTML."""
-    return (
-        make_environment()
-        .get_template("cluster_report.html.jinja")
-        .render(
-            report=report,
-            labels=SCORES,
-            figure=data_uri(draw_map(report["map"])) if report["map"] else None,
-            least_test_rows=LEAST_TEST_ROWS,
-        )
+    return vector_reports.render(
+        "cluster_report.html.jinja",
+        report,
+        labels=SCORES,
+        figure=data_uri(draw_map(report["map"])) if report["map"] else None,
+        least_test_rows=LEAST_TEST_ROWS,
     )
-
-
-def _row(name: str, scores: Sequence[Mapping[str, float]], dim: Optional[int] = None) -> dict[str, Any]:
-    return {"features": name, "label": FEATURES[name], "dim": dim, "metrics": summarise(scores)}
-
-
-def _telling(progress: Progress, name: str) -> Progress:
-    return lambda text: progress(f"{name}: {text}")
 
 
 def _count(table: VectorTable, labels: Labels, part: np.ndarray, run: Run) -> dict[str, int]:
     return {
-        "rows": table.num_rows,
-        "train": int((part == TRAIN).sum()),
-        "test": int((part == TEST).sum()),
-        "left_out": int((part == LEFT_OUT).sum()),
-        "classes": len(labels.classes),
+        **vector_reports.count_rows(table, labels, part),
         "clusters": len(run.train.rows),
-        "dim": table.dim,
-        "several_labels": int((labels.counts[part != LEFT_OUT] > 1).sum()),
         "test_of_one_label": int((labels.counts[part == TEST] == 1).sum()),
     }
 
@@ -190,14 +155,11 @@ def _count(table: VectorTable, labels: Labels, part: np.ndarray, run: Run) -> di
 def _read_scores(scores: Sequence[Mapping[str, Any]]) -> list[str]:
     """A sentence for each of a few scores: the vectors against the best of the floors."""
     found = []
-    of_vectors, *floors = scores
     for name in _COMPARED:
-        own = of_vectors["metrics"][name]
-        known = [floor for floor in floors if floor["metrics"][name]["mean"] is not None]
-        if own["mean"] is None or not known:
+        best = find_best_floor(scores, name)
+        if best is None:
             continue
-        best = max(known, key=lambda floor: floor["metrics"][name]["mean"])
-        other = best["metrics"][name]
+        own, other = scores[0]["metrics"][name], best["metrics"][name]
         (low, high), (floor_low, floor_high) = (_bounds(each) for each in (own, other))
         verdict = "above" if low > floor_high else "below" if high < floor_low else "not told apart from"
         figures = f"{own['mean']:.3f} against {other['mean']:.3f}"
@@ -243,4 +205,4 @@ def _protocol(labels: Labels, part: np.ndarray, config: ClusterConfig) -> list[d
             f"{several:,} rows have several. A row is right if it has the class of its cluster; the indices are of the "
             f"{tested:,} test rows of one label, since a row of several is in no part of a partition."
         )
-    return [{"topic": topic, "statement": statement} for topic, statement in statements.items()]
+    return list_statements(statements)

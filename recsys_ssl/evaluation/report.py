@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any, Optional
 
 import jinja2
 
+from recsys_ssl import pages
 from recsys_ssl.artifacts import REPORT_FILE, REPORT_PAGE, write_text
 from recsys_ssl.evaluation import plots
 from recsys_ssl.evaluation.metrics import label_of
-from recsys_ssl.text import make_visible
+from recsys_ssl.pages import data_uri
 
 _MINUS = "\N{MINUS SIGN}"
 
@@ -63,15 +63,8 @@ def render_report(report: Mapping[str, Any]) -> str:
 
 def make_environment() -> jinja2.Environment:
     """What renders the pages of this package: their numbers, and texts that a browser does not obey."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        finalize=_show,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
+    return pages.make_environment(
+        Path(__file__).parent,
         value=_value,
         signed=_signed,
         percent=_percent,
@@ -81,12 +74,6 @@ def make_environment() -> jinja2.Environment:
         setting=_setting,
         count=_count,
     )
-    return environment
-
-
-def _show(value: Any) -> Any:
-    """What an expression of the page gives, without what a browser would obey or XML cannot hold."""
-    return make_visible(value, keep="\n") if isinstance(value, str) else value
 
 
 def _group_slices(rows: list, shown: Mapping[str, None]) -> dict[str, dict[str, list]]:
@@ -105,12 +92,6 @@ def _group_refusals(rows: list) -> dict[str, list[str]]:
         if refusal := row.get("no_interval"):  # reports of earlier versions say nothing of it
             groups.setdefault(refusal, []).append(row["label"])
     return groups
-
-
-def data_uri(svg: str) -> str:
-    """A figure as the source of an image."""
-    # As an image the SVG keeps its ids to itself; inline, three figures would share the ids of their glyphs.
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
 # --- Numbers for the eye; an undefined number is a dash ----------------------------------------------------

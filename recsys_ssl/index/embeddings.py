@@ -56,8 +56,8 @@ def write_rows(rows: pa.Table, out_dir: str, shard: int, batch: int) -> str:
     return path
 
 
-def iterate_rows(path: str | Path, columns: list[str]) -> Iterator[pa.Table]:
-    """Yields the files of a directory of embeddings, in order.
+def iterate_rows(path: str | Path, columns: list[str] | None) -> Iterator[pa.Table]:
+    """Yields the files of a directory of embeddings, in order, with all columns when None.
 
     Raises:
         FileNotFoundError: there is none.

@@ -2,16 +2,20 @@
 
 Signatures:
     embed_query, embed_item: the towers' own.
-    recommend: the raw query features, `k` int32 [] and `exclude` string [num_queries, any] padded with "" ->
-        `item_ids` string [num_queries, k], `scores` float32 [num_queries, k], best first. Excluded ids are left
-        out. Where fewer than k items are left the ids end in "" and the scores in the lowest float32: JSON, in which
-        servers answer, has no infinity.
+    recommend, serving_default: the raw query features, `k` int32 [num_queries] and `exclude` string [num_queries, any]
+        padded with "" -> `item_ids` string [num_queries, max k], `scores` float32 [num_queries, max k], best first.
+        Excluded ids are left out. Where fewer than its k items are left of a query, and beyond its k where others have
+        more, the ids are "" and the scores the lowest float32: JSON, in which servers answer, has no infinity.
+
+Every input has a row per query, so that servers can put requests together; k is `description.MAX_K` at most. What the
+inputs mean lies in the SavedModel, see `description`.
 
 The score is the dot product. With towers that know of repeats an item that the query has chosen before scores more,
 see `training.export.export_towers`: the items of its history are scored by their own vectors and merged with what the
 index finds, which need not know of that, since nothing scores less.
 
-`export_scann` needs the ScaNN op where it is served; `export_brute_force` is plain TensorFlow and exact.
+`export_scann` needs the ScaNN op where it is served; `export_inverted_lists` is plain TensorFlow and approximate, and
+`export_brute_force` plain TensorFlow and exact.
 """
 
 from __future__ import annotations
@@ -24,10 +28,13 @@ import tensorflow as tf
 from scann.scann_ops.py import scann_ops
 
 from recsys_ssl import artifacts
-from recsys_ssl.index import embeddings, raw_inputs, scann_index
+from recsys_ssl.index import description, embeddings, inverted_lists, raw_inputs, scann_index
+from recsys_ssl.spec import FeatureSpec
 
 # Of the hashes of ids, which are int64.
 _NUM_BUCKETS = 2**63 - 1
+# Of inverted lists: what they recall of how many held-out queries.
+_LEAST_RECALL, _NUM_QUERIES = 0.95, 500
 # What ScaNN's serialisation leaves out when its method has no use for it.
 _SCANN_TENSORS = {
     "scann_config": ("pb", b""),
@@ -42,7 +49,9 @@ _SCANN_TENSORS = {
 }
 
 
-def export_scann(towers_dir: str | Path, index_dir: str | Path, out_dir: str | Path) -> None:
+def export_scann(
+    towers_dir: str | Path, index_dir: str | Path, out_dir: str | Path, spec: FeatureSpec | None = None
+) -> None:
     """Writes the SavedModel that searches the saved index itself, so that its measured recall holds.
 
     Args:
@@ -50,16 +59,19 @@ def export_scann(towers_dir: str | Path, index_dir: str | Path, out_dir: str | P
         index_dir: an index from `scann_index.save_index`.
         out_dir: receives the SavedModel: 4 dim bytes an item and, unless exact, 1/8 of that for the hashes; with
             repeats 16 bytes an item more. Their vectors are those that ScaNN scores exactly by.
+        spec: what its features mean, for the description that lies in the SavedModel; None says less there.
 
     Raises:
         FileNotFoundError: there is no index.
         ValueError: the towers lack a signature, or a feature is named `k` or `exclude`.
     """
     index = scann_index.load_index(index_dir)
-    _export(towers_dir, index.item_ids, _Scann(index_dir, index.config), out_dir)
+    _export(towers_dir, index.item_ids, _Scann(index_dir, index.config), out_dir, spec)
 
 
-def export_brute_force(towers_dir: str | Path, items_dir: str | Path, out_dir: str | Path) -> None:
+def export_brute_force(
+    towers_dir: str | Path, items_dir: str | Path, out_dir: str | Path, spec: FeatureSpec | None = None
+) -> None:
     """Writes the SavedModel of plain TensorFlow ops that scores every item.
 
     A request takes 4 num_queries num_items bytes for its scores.
@@ -68,16 +80,64 @@ def export_brute_force(towers_dir: str | Path, items_dir: str | Path, out_dir: s
         towers_dir: SavedModel with the signatures embed_query and embed_item.
         items_dir: item embeddings.
         out_dir: receives the SavedModel: 4 dim bytes an item, with repeats 16 more.
+        spec: as `export_scann`.
 
     Raises:
         FileNotFoundError: there are no embeddings.
         ValueError: the towers lack a signature, or a feature is named `k` or `exclude`.
     """
     items = embeddings.read_items(items_dir)
-    _export(towers_dir, items.item_ids, _BruteForce(items.vectors), out_dir)
+    _export(towers_dir, items.item_ids, _BruteForce(items.vectors), out_dir, spec)
+
+
+def export_inverted_lists(
+    towers_dir: str | Path,
+    items_dir: str | Path,
+    queries_dir: str | Path,
+    out_dir: str | Path,
+    spec: FeatureSpec | None = None,
+    seed: int = 0,
+) -> None:
+    """Writes the SavedModel of plain TensorFlow ops that scores the items of the nearest blocks, see `inverted_lists`.
+
+    Of a catalogue that ScaNN would search exactly (`scann_index.EXACT_BELOW`) every item is scored. Of a larger one so
+    many blocks are that at least 95% of the exact 50 best items are found for 500 held-out queries.
+
+    Args:
+        towers_dir: SavedModel with the signatures embed_query and embed_item.
+        items_dir: item embeddings.
+        queries_dir: query embeddings of a held-out split.
+        out_dir: receives the SavedModel: 4 dim + 8 bytes an item and a sixth more, with repeats 16 more.
+        spec: as `export_scann`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `export_brute_force`.
+    """
+    items = embeddings.read_items(items_dir)
+    index: tf.Module = _BruteForce(items.vectors)
+    if len(items.vectors) >= scann_index.EXACT_BELOW:
+        queries = embeddings.sample_query_vectors(queries_dir, _NUM_QUERIES, seed)
+        index = make_inverted_lists(items.vectors, queries, seed)
+    _export(towers_dir, items.item_ids, index, out_dir, spec)
+
+
+def make_inverted_lists(
+    vectors: np.ndarray,
+    queries: np.ndarray,
+    seed: int = 0,
+    num_best: int = max(scann_index.RECALL_AT),
+    least_recall: float = _LEAST_RECALL,
+) -> inverted_lists.InvertedLists:
+    """The inverted lists of [num_items, dim] items, set so that they find so much of the best of some queries."""
+    blocks = inverted_lists.make_blocks(vectors, inverted_lists.choose_block_size(len(vectors)), seed)
+    best, _ = scann_index.search_exactly(vectors, queries, num_best)
+    num_probed = inverted_lists.choose_num_probed(blocks, queries, best, least_recall)
+    return inverted_lists.InvertedLists(vectors, blocks, num_probed)
 
 
 class _BruteForce(tf.Module):
+    name_of_search = "exact"
+
     def __init__(self, vectors: np.ndarray):
         super().__init__()
         self.vectors = tf.Variable(vectors, trainable=False)
@@ -93,6 +153,8 @@ class _BruteForce(tf.Module):
 
 
 class _Scann(tf.Module):
+    name_of_search = "ScaNN, approximate"
+
     def __init__(self, index_dir: str | Path, config: scann_index.IndexConfig):
         super().__init__()
         self._reorder = config.reorder or 0
@@ -123,7 +185,9 @@ def _read_scann_tensors(index_dir: str | Path) -> list:
     return tensors
 
 
-def _export(towers_dir: str | Path, item_ids: pa.Array, index: tf.Module, out_dir: str | Path) -> None:
+def _export(
+    towers_dir: str | Path, item_ids: pa.Array, index: tf.Module, out_dir: str | Path, spec: FeatureSpec | None
+) -> None:
     towers = artifacts.load_saved_model(towers_dir)
     query_specs, item_specs = (raw_inputs.input_specs(towers, name) for name in ("embed_query", "embed_item"))
     taken = sorted({"k", "exclude"} & set(query_specs))
@@ -141,25 +205,53 @@ def _export(towers_dir: str | Path, item_ids: pa.Array, index: tf.Module, out_di
 
     @tf.function
     def recommend(k, exclude, **features):
-        with tf.control_dependencies([tf.debugging.assert_positive(k, "k must be positive")]):
+        checks = [
+            tf.debugging.assert_positive(k, "k must be positive"),
+            tf.debugging.assert_less_equal(k, description.MAX_K, f"k must be at most {description.MAX_K}"),
+        ]
+        with tf.control_dependencies(checks):
             embedded = embed_query(**features)
         num_excluded = tf.reduce_sum(tf.cast(tf.not_equal(exclude, ""), tf.int32), axis=1)
-        scores, rows = index.search(embedded["embedding"], k, tf.maximum(tf.reduce_max(num_excluded), 0))
+        # Of no queries there is no largest k.
+        most = tf.maximum(tf.reduce_max(k), 1)
+        scores, rows = index.search(embedded["embedding"], most, tf.maximum(tf.reduce_max(num_excluded), 0))
         ids = tf.gather(module.item_ids, rows)
         if embeddings.REPEAT_IDS in embedded:
             ids, scores = _merge_repeats(ids, scores, embedded, index, module.rows)
         ids, scores = keep_best(ids, scores, exclude, k)
         return {"item_ids": ids, "scores": scores}
 
+    module.search, module.look_up = _parts(index)
+    recommend_specs = {
+        "k": tf.TensorSpec([None], tf.int32, "k"),
+        "exclude": tf.TensorSpec([None, None], tf.string, "exclude"),
+    }
+    answer = recommend.get_concrete_function(**recommend_specs, **query_specs)
     signatures = {
         "embed_query": _embed(towers, "embed_query").get_concrete_function(**query_specs),
         "embed_item": _embed(towers, "embed_item").get_concrete_function(**item_specs),
-        "recommend": recommend.get_concrete_function(
-            k=tf.TensorSpec([], tf.int32, "k"), exclude=tf.TensorSpec([None, None], tf.string, "exclude"), **query_specs
-        ),
+        "recommend": answer,
+        tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY: answer,
     }
     options = tf.saved_model.SaveOptions(namespace_whitelist=["Scann"])
     tf.saved_model.save(module, str(out_dir), signatures=signatures, options=options)
+    inputs = {"recommend": query_specs | recommend_specs, "embed_query": query_specs, "embed_item": item_specs}
+    description.write(out_dir, inputs, len(item_ids), index.name_of_search, spec)
+
+
+def _parts(index) -> tuple[tf.types.experimental.GenericFunction, tf.types.experimental.GenericFunction]:
+    """Search by vectors alone and the vectors of items, for who ranks by more than `recommend` knows; no signatures."""
+    dim = index.look_up(tf.zeros([1], tf.int64)).shape[1]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, dim], tf.float32), tf.TensorSpec([], tf.int32)])
+    def search(queries, k):
+        return index.search(queries, k, 0)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)])
+    def look_up(rows):
+        return index.look_up(rows)
+
+    return search, look_up
 
 
 def _embed(towers, signature: str) -> tf.types.experimental.GenericFunction:
@@ -230,17 +322,18 @@ def keep_best(ids: tf.Tensor, scores: tf.Tensor, exclude: tf.Tensor, k: tf.Tenso
         ids: [num_queries, num_fetched] string.
         scores: [num_queries, num_fetched] float32; -inf marks no item.
         exclude: [num_queries, num_excluded] string.
-        k: [] int32.
+        k: [num_queries] int32, positive.
 
     Returns:
-        Ids [num_queries, k] and scores [num_queries, k], best first and padded with "" and the lowest float32.
+        Ids [num_queries, max k] and scores [num_queries, max k], best first and padded with "" and the lowest float32.
     """
     scores = tf.where(is_excluded(ids, exclude), -np.inf, scores)
-    missing = tf.maximum(k - tf.shape(scores)[1], 0)
+    most = tf.maximum(tf.reduce_max(k), 0)
+    missing = tf.maximum(most - tf.shape(scores)[1], 0)
     scores = tf.pad(scores, [[0, 0], [0, missing]], constant_values=-np.inf)
     ids = tf.pad(ids, [[0, 0], [0, missing]], constant_values="")
-    best, positions = tf.math.top_k(scores, k)
-    nothing = tf.math.is_inf(best)
+    best, positions = tf.math.top_k(scores, most)
+    nothing = tf.math.is_inf(best) | (tf.range(most) >= k[:, tf.newaxis])
     ids = tf.where(nothing, "", tf.gather(ids, positions, batch_dims=1))
     return ids, tf.where(nothing, best.dtype.min, best)
 

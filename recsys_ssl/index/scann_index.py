@@ -24,6 +24,7 @@ from scann.scann_ops.py import scann_ops_pybind
 
 from recsys_ssl import artifacts
 from recsys_ssl.index import embeddings
+from recsys_ssl.index.best import order_best
 
 # Below the first size exact search takes about 0.1 ms; above the second, hashing every item does not.
 EXACT_BELOW = 20_000
@@ -232,18 +233,18 @@ def search_exactly(
         vectors: [num_items, dim] float32.
         queries: [num_queries, dim] float32.
         k: number of items; at most num_items are returned.
-        block_size: queries scored at a time: 16 block_size num_items bytes.
+        block_size: queries scored at a time: 4 block_size num_items bytes.
 
     Returns:
         Item rows [num_queries, min(k, num_items)] int64 and their scores, best first.
     """
-    rows, scores = [], []
+    rows, best_scores = [], []
     for start in range(0, len(queries), block_size):
         block = queries[start : start + block_size] @ vectors.T
-        best = np.argsort(-block, axis=1, kind="stable")[:, :k]
+        best = np.stack([order_best(scores, k) for scores in block])
         rows.append(best)
-        scores.append(np.take_along_axis(block, best, axis=1))
-    return np.concatenate(rows), np.concatenate(scores)
+        best_scores.append(np.take_along_axis(block, best, axis=1))
+    return np.concatenate(rows), np.concatenate(best_scores)
 
 
 def measure_recall(

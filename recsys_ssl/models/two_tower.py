@@ -59,23 +59,28 @@ class FeatureEncoder(keras.layers.Layer):
         self._encoders = dict(encoders)
         # Of what becomes a vector by other means than the table.
         widths = {f.name: f.dim for f in layout.features if f.dim}
-        self._projections = {name: keras.layers.Dense(self._dim, name=name) for name in widths}
+        widths |= {f.name: encoders[f.content].dim for f in layout.features if f.content}
         self._whitenings = {f.name: FixedWhitening() for f in layout.features if f.content}
-        for feature in layout.features:
-            if feature.content:
-                widths[feature.name] = encoders[feature.content].dim
-                dense = keras.layers.Dense(self._dim, name=feature.name)
-                whitened = [self._whitenings[feature.name], dense]
-                self._projections[feature.name] = keras.Sequential(whitened, name=f"{feature.name}_projection")
-        # Built at once, so that every weight exists before a checkpoint is restored or a graph is traced.
-        for name, width in widths.items():
-            self._projections[name].build([None, width])
+        self._projections = {name: self._make_projection(name, width) for name, width in widths.items()}
         self._default = self.add_weight(
             name="default",
             shape=[layout.num_slots, config.feature_dim],
             initializer=keras.initializers.RandomNormal(stddev=config.feature_dim**-0.5),
             trainable=config.trainable_default,
         )
+
+    def _make_projection(self, name: str, width: int) -> keras.Sequential:
+        """What makes feature_dim of a vector whose dimensions have, or are given, variance 1.
+
+        They are scaled to a mean squared length of 1, that of an embedding as it begins. Vectors that are longer by
+        their number of dimensions explain the log alone, and the embeddings beside them learn nothing.
+        """
+        given = [self._whitenings[name]] if name in self._whitenings else []
+        layers = [*given, keras.layers.Rescaling(width**-0.5), keras.layers.Dense(self._dim, name=name)]
+        projection = keras.Sequential(layers, name=f"{name}_projection")
+        # Built at once, so that every weight exists before a checkpoint is restored or a graph is traced.
+        projection.build([None, width])
+        return projection
 
     def whiten(self, name: str, vectors: tf.Tensor, decorrelate: bool) -> None:
         """Whitens the vectors of a feature's content, where there is one of this name, by [num_records, dim]."""

@@ -2,57 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from recsys_ssl import artifacts, examples, lists
-from recsys_ssl.artifacts import PLACES_FILE
+from recsys_ssl import examples, lists
 from recsys_ssl.examples import DISLIKED_SPLIT
 from recsys_ssl.serving.catalogue import read_catalogue
+from recsys_ssl.serving.places import Places
 from recsys_ssl.serving.recommender import list_features, load_recommender, recommend
 from recsys_ssl.spec import TIME_INPUTS, VOCABULARY_FEATURES, ColumnFeature, Feature, FeatureSpec
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where a working directory keeps what a recommendation needs (places.json).
-
-    The file names what lies below the working directory by its path from there, so that both can be moved.
-    """
-
-    interactions_dir: str
-    catalogue_dir: str
-    recommender_dir: str
-
-    def write(self, workdir: str) -> None:
-        places = {name: _from(workdir, place) for name, place in asdict(self).items()}
-        artifacts.write_text(Path(workdir, PLACES_FILE), artifacts.to_json(places))
-
-    @classmethod
-    def read(cls, workdir: str) -> Places:
-        path = Path(workdir, PLACES_FILE)
-        if not path.exists():
-            raise FileNotFoundError(
-                f"no {PLACES_FILE} in {workdir}. Finish `recsys-ssl run` or `recsys-ssl index` first."
-            )
-        places = artifacts.from_json(cls, artifacts.read_text(path))
-        return cls(*(_below(workdir, place) for place in asdict(places).values()))
-
-
-def _from(workdir: str, place: str) -> str:
-    path, above = Path(os.path.abspath(place)), os.path.abspath(workdir)
-    return path.relative_to(above).as_posix() if path.is_relative_to(above) else place
-
-
-def _below(workdir: str, place: str) -> str:
-    # Earlier versions wrote a path that begins where the command was given.
-    path = Path(workdir, place)
-    return str(path) if path.exists() or not Path(place).exists() else place
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,37 @@
 """Loading an exported recommender and asking it, with plain Python values.
 
-The only module of the package that a server needs; it imports ScaNN only for a model that has its op.
+`load_recommender` and `recommend` need the SavedModel only, and ScaNN only for a model that has its op. `Recommender`
+also reads what the pipeline lays beside the model, see `lookup`: it filters, knows queries by their ids, and says when
+an answer is not what training prepared.
 """
 
 from __future__ import annotations
 
-import sys
+import itertools
 from collections.abc import Mapping, Sequence
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
+import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
 from recsys_ssl import artifacts
-from recsys_ssl.index import raw_inputs
+from recsys_ssl.index import embeddings, raw_inputs
+from recsys_ssl.index.best import order_best
+from recsys_ssl.index.description import MAX_K
+from recsys_ssl.index.warmup import replay_warmup
+from recsys_ssl.serving import requests
+from recsys_ssl.serving.filters import Attributes, parse_filter
+from recsys_ssl.serving.items import read_features
+from recsys_ssl.serving.known_queries import Asked, QueryReader
+from recsys_ssl.serving.limits import Limits, limit
+from recsys_ssl.serving.live import Change, LiveCatalogue
+from recsys_ssl.serving.live_items import LiveIndex, LiveItems
+from recsys_ssl.serving.lookup import Lookup
+from recsys_ssl.serving.ranking import Ranked, Ranker, Repeats, Wanted, contains
+
+_TRAIN_COUNT = "train_count"
 
 
 class Recommendations(NamedTuple):
@@ -69,13 +85,13 @@ def recommend(
             {} is one query that nothing is known of. With a transformer over the history a model also takes
             `history_us`, the times of its items, and `timestamp_us`, when the query asks: whole microseconds since
             1970.
-        k: number of items, at least 1; of a smaller catalogue all.
+        k: number of items, at least 1 and at most 10,000; of a smaller catalogue all.
         exclude: ids to leave out, one list per query.
 
     A list may be a tuple, a NumPy array, a tensor or a pandas Series as well.
 
     Raises:
-        ValueError: k is not positive or beyond int32, a feature is unknown, or lists have different lengths.
+        ValueError: k is not positive or too large, a feature is unknown, or lists have different lengths.
         TypeError: a value has the wrong type, or stands where a list of one value per query is meant.
 
     Examples:
@@ -83,39 +99,22 @@ def recommend(
         >>> recommend(model, {"user": ["7"], "history": [["12", "50"]]}, k=2, exclude=[["12", "50"]])
         Recommendations(item_ids=[['7', '3']], scores=[[0.75, 0.5]])
     """
-    if not isinstance(k, Integral) or isinstance(k, bool):
-        raise TypeError(f"k must be a whole number. Received: k={k!r}. Write it as one, e.g. k=10.")
-    if k < 1:
-        raise ValueError(f"k must be positive. Received: k={k}.")
-    if k > tf.int32.max:
-        raise ValueError(f"k must be at most {tf.int32.max}. Received: k={k}. No catalogue has as many items.")
-    if not isinstance(features, Mapping):
-        raise TypeError(
-            f"features must be a dict of lists. Received: {features!r:.99}. Write {{'user': ['7']}}, of a pandas "
-            "DataFrame its .to_dict('list')."
-        )
+    requests.check_k(k)
     specs = raw_inputs.input_specs(model, "recommend")
     query_specs = {name: specs[name] for name in list_features(model)}
-    unknown = sorted(set(features) - set(query_specs))
-    if unknown:
-        raise ValueError(f"features must be among {sorted(query_specs)}. Received: {unknown}.")
-    given = {name: _per_query(name, values) for name, values in features.items()}
-    if exclude is not None:
-        given["exclude"] = [_excluded(values) for values in _per_query("exclude", exclude)]
-    counts = {name: len(values) for name, values in given.items()}
-    num_queries = next(iter(counts.values()), 1)
-    if any(count != num_queries for count in counts.values()):
-        raise ValueError(f"every feature and exclude must have one value per query. Received: {counts} values.")
-    if num_queries == 0:
+    request = requests.read_request(features, query_specs, exclude=exclude)
+    if request.num_records == 0:
         return Recommendations([], [])
-    absent = [None] * num_queries
-    columns = {name: _list_column(name, given.get(name, absent), spec.dtype) for name, spec in query_specs.items()}
-    columns["exclude"] = _list_column("exclude", given.get("exclude", absent), tf.string)
-    arrays = raw_inputs.to_arrays(pa.RecordBatch.from_pydict(columns), query_specs | {"exclude": specs["exclude"]})
+    columns = dict(zip(request.features.schema.names, request.features.columns)) | request.ids
+    records = pa.RecordBatch.from_pydict(columns)
+    arrays = raw_inputs.to_arrays(records, query_specs | {"exclude": specs["exclude"]})
     tensors = {name: tf.constant(array, specs[name].dtype) for name, array in arrays.items()}
     # The answer is padded to k.
     most = min(k, model.item_ids.shape[0])
-    outputs = model.signatures["recommend"](k=tf.constant(most, tf.int32), **tensors)
+    if most > MAX_K:
+        raise ValueError(f"k must be at most {MAX_K}. Received: k={k}.")
+    shape = [request.num_records][: specs["k"].shape.rank]  # models of earlier versions take one k for all queries
+    outputs = model.signatures["recommend"](k=tf.fill(shape, tf.constant(most, tf.int32)), **tensors)
     ids, scores = outputs["item_ids"].numpy().tolist(), outputs["scores"].numpy().tolist()
     # Padding comes last; no item has an empty id.
     found = [sum(map(bool, row)) for row in ids]
@@ -125,64 +124,302 @@ def recommend(
     )
 
 
-def _per_query(name: str, values: Any) -> list:
-    """The values of a feature, one per query; a text or a dict would be taken apart."""
-    found = _as_list(values)
-    if found is None:
-        raise TypeError(
-            f"{name!r} must be a list of one value per query. Received: {values!r:.99}. "
-            f"Pass a list, of a single query [{values!r:.99}]."
-        )
-    return found
+# --- With what lies beside the model ---------------------------------------------------------------------
+
+CONTENT = "content"
+"""The log has no such query; the answer comes from its features alone."""
+POPULARITY = "popularity"
+"""Nothing is known of the query: its items are those chosen most in training, and the scores say how often."""
+NEW_ITEMS = "new_items"
+"""Some of the items were added since training; they are placed by their features alone."""
+UNKNOWN_ITEMS = "unknown_items"
+"""The request names items that the model's catalogue does not have; they are passed over in a history, and they can be
+recommended or left out only where the live catalogue has them."""
+EXACT = "exact"
+"""All items that may be recommended were scored: they are few, or the index found too few of them."""
+FEWER = "fewer"
+"""No more items may be recommended; there are fewer than k."""
 
 
-def _excluded(values: Any) -> Optional[list]:
-    """The ids of one query; a single text might be meant as one of a list for a single query."""
-    found = _as_list(values)
-    if found is None and not _is_missing(values):
-        raise TypeError(
-            f"'exclude' must be one list of ids per query. Received: {values!r:.99} in place of such a list. "
-            f"Pass lists, for a single query [[{values!r:.99}]]."
-        )
-    return found
+class Answer(NamedTuple):
+    """The best items of one query, best first; fewer than k when no more may be recommended."""
+
+    item_ids: list[str]
+    scores: list[float]
+    flags: tuple[str, ...]
+    """What the answer is besides the model's own: of CONTENT, POPULARITY, NEW_ITEMS, UNKNOWN_ITEMS, EXACT, FEWER."""
 
 
-def _as_list(values: Any) -> Optional[list]:
-    """A list, tuple, array, tensor or Series as a list; None for what is none of these."""
-    if isinstance(values, tf.Tensor):
-        values = values.numpy()
-    if hasattr(values, "tolist") and not isinstance(values, (str, bytes)):
-        values = values.tolist()  # of one number a number
-    if isinstance(values, (str, bytes, bytearray, memoryview)) or not isinstance(values, Sequence):
-        return None
-    return list(values)
+class Recommender:
+    """A served model, what the pipeline laid beside it, and a live catalogue; threads may share it.
+
+    Attributes:
+        spec: of the catalogue and the log.
+        features: names of what it takes of a query.
+        item_features: names of what it takes of an item.
+        num_items: of the model's own catalogue.
+        model: the SavedModel, loaded.
+        lookup: items and queries by their ids.
+
+    Examples:
+        >>> recommender = Recommender(model_dir)  # WORKDIR/recommender
+        >>> recommender.recommend({"user": ["7"]}, k=2, filters={"genres": ["noir", "war"]})
+        [Answer(item_ids=['7', '3'], scores=[0.75, 0.5], flags=())]
+        >>> recommender.recommend_ids(["no such user"], k=1)
+        [Answer(item_ids=['50'], scores=[583.0], flags=('popularity',))]
+    """
+
+    def __init__(self, model_dir: str | Path, live_path: str | Path | None = None):
+        """
+        Args:
+            model_dir: a SavedModel of the pipeline.
+            live_path: file of a live catalogue, see `live`, which is made when it is missing; no items are live when
+                None.
+
+        Raises:
+            FileNotFoundError: there is no SavedModel, or nothing lies beside it.
+            ValueError: an earlier version exported the model; DamagedError: a file cannot be read.
+            ImportError: see `load_recommender`.
+        """
+        self.lookup = Lookup(model_dir)
+        self.spec = self.lookup.spec
+        self._attributes = Attributes(model_dir, self.spec)
+        self.model, self._model_dir = load_recommender(model_dir), model_dir
+        self._ranker = Ranker(self.model)
+        self.num_items = self._ranker.num_items
+        if len(self._attributes.train_counts) != self.num_items:
+            raise ValueError(
+                f"{model_dir} must have as many items beside the model as in it. Received: "
+                f"{len(self._attributes.train_counts)} and {self.num_items}. Export it again."
+            )
+        self._item_ids = self.model.item_ids.numpy()
+        self._by_count = np.argsort(-self._attributes.train_counts, kind="stable")
+        self._queries = QueryReader(self.lookup, raw_inputs.input_specs(self.model, "embed_query"), self._item_ids)
+        self._item_specs = raw_inputs.input_specs(self.model, "embed_item")
+        self.features, self.item_features = list(self._queries.specs), list(self._item_specs)
+        dim = self._ranker.look_up(np.zeros(1)).shape[1]
+        self._nothing_live = LiveItems(0, {}, frozenset(), dim)
+        self._live: Optional[LiveIndex] = None
+        if live_path is not None:
+            self.follow(live_path)
+
+    def follow(self, live_path: str | Path) -> None:
+        """Serves the items of a live catalogue from now on."""
+        dim = self._nothing_live.vectors.shape[1]
+        self._live = LiveIndex(LiveCatalogue(live_path), self.lookup, self._embed_records, dim)
+
+    # --- Questions ---------------------------------------------------------------------------------------
+
+    def recommend(
+        self,
+        queries: Mapping[str, Sequence[Any]],
+        k: int,
+        exclude: Optional[Sequence[Sequence[str]]] = None,
+        allow: Optional[Sequence[Optional[Sequence[str]]]] = None,
+        filters: Optional[Mapping[str, Any]] = None,
+    ) -> list[Answer]:
+        """The k best items of one or many queries, given by their raw features.
+
+        Args:
+            queries: feature name -> one value per query, see `recommend` of this module.
+            k: number of items, at least 1.
+            exclude: ids to leave out, one list per query.
+            allow: the only ids that may be recommended, one list per query; None for a query that may get any.
+            filters: what attributes of the items must be, for all queries, see `filters`.
+
+        Raises:
+            ValueError, TypeError: the request says something that cannot be, see `recommend` and `parse_filter`.
+        """
+        requests.check_k(k)
+        request = requests.read_request(queries, self._queries.specs, exclude=exclude, allow=allow)
+        return self._answer(self._queries.read(request.features), k, request.ids, filters)
+
+    def recommend_ids(
+        self,
+        query_ids: Sequence[str],
+        k: int,
+        exclude: Optional[Sequence[Sequence[str]]] = None,
+        allow: Optional[Sequence[Optional[Sequence[str]]]] = None,
+        filters: Optional[Mapping[str, Any]] = None,
+    ) -> list[Answer]:
+        """The k best items of queries of the log, by their ids alone, as after their last events.
+
+        What the spec leaves out of recommendations (`evaluation.mask_seen`, `mask_disliked`) is left out here. Of a
+        query that the log does not have nothing is known, unless queries are items and the catalogue has it.
+
+        Args:
+            query_ids: as in the log; the other arguments are those of `recommend`.
+        """
+        requests.check_k(k)
+        given = requests.list_column("query_ids", requests.per_query("query_ids", query_ids), tf.string)
+        ids = ["".join(texts) for texts in requests.to_texts(given)]
+        of_ids = requests.read_request({}, {}, len(ids), exclude=exclude, allow=allow).ids
+        return self._answer(self._queries.find(ids), k, of_ids, filters)
+
+    def embed_query(self, queries: Mapping[str, Sequence[Any]]) -> np.ndarray:
+        """[num_queries, dim] float32 vectors of queries given by their raw features, see `recommend`."""
+        features = requests.read_request(queries, self._queries.specs).features
+        return self._call("embed_query", self._queries.specs, features)["embedding"]
+
+    def embed_item(self, items: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """[num_items, dim] float32 vectors of items, each given by its raw features alone, see `items.read_features`.
+
+        The dot product of a query's and an item's vector is the score, but for what repeats add.
+        """
+        records = [read_features(self.spec, None, item) for item in items]
+        return self._embed_records(records, np.full(len(records), -1))
+
+    def find_items(self, item_ids: Sequence[str]) -> dict[str, dict[str, list]]:
+        """Id -> raw features, [] or absent where missing, of the items that the catalogue has or that are live."""
+        live = self._nothing_live if self._live is None else self._live.now()
+        found = self.lookup.find_items(item_ids)
+        removed = set(live.hidden.tolist())
+        found = {item_id: found[item_id] for item_id, row in self.lookup.find_rows(found).items() if row not in removed}
+        return found | {item_id: live.record_of(item_id) for item_id in item_ids if item_id in live.places}
+
+    def replay_samples(self) -> tuple[int, float]:
+        """Asks the model for its own sample requests: their number, and the largest difference of a score expected."""
+        return replay_warmup(self.model, self._model_dir)
+
+    # --- The live catalogue ------------------------------------------------------------------------------
+
+    def change_items(self, changes: Sequence[Change]) -> int:
+        """Adds, changes and removes items: all or none, durable and found by every request that begins after this.
+
+        Returns:
+            The number of the last change, see `live`.
+
+        Raises:
+            ValueError: there is no live catalogue; an item that is added is there, or another is not; or the model
+                makes no finite vector of an item.
+        """
+        if self._live is None:
+            raise ValueError("the recommender must have a live catalogue. Received: none. Give it a live_path.")
+        added = [change.record for change in changes if change.operation == "add"]
+        if added and not np.isfinite(self._embed_records(added, np.full(len(added), -1))).all():
+            raise ValueError("an item must have a finite vector. Received: NaN or infinity. Check its numbers.")
+        number = self._live.catalogue.apply(changes, self.lookup.find_rows)
+        self._live.now()
+        return number
+
+    # --- Parts of an answer ------------------------------------------------------------------------------
+
+    def _answer(
+        self, asked: Asked, k: int, of_ids: Mapping[str, pa.Array], filters: Optional[Mapping[str, Any]]
+    ) -> list[Answer]:
+        num_queries = len(asked.is_known)
+        conditions = () if filters is None else parse_filter(filters, self.spec)
+        if num_queries == 0:
+            return []
+        live = self._nothing_live if self._live is None else self._live.now()
+        excluded = requests.to_texts(of_ids["exclude"]) if "exclude" in of_ids else [[]] * num_queries
+        allowed = _or_none(of_ids.get("allow"), num_queries)
+        named = [[*out, *(only or []), *past] for out, only, past in zip(excluded, allowed, asked.histories)]
+        rows = self.lookup.find_rows(itertools.chain.from_iterable(named))
+        passing = self._attributes.match(conditions) if conditions else None
+        limits = [
+            limit(out, only, seen, conditions, passing, rows, live)
+            for out, only, seen in zip(excluded, allowed, asked.seen)
+        ]
+        unknown = asked.list_unknown(rows, self._queries.silent)
+        known = [i for i in range(num_queries) if i not in unknown]
+        ranked = {i: self._rank_by_count(limits[i], live, k) for i in unknown}
+        if known:
+            ranked |= zip(known, self._rank(asked.features, known, limits, live, k))
+        answers = []
+        for i in range(num_queries):
+            item_ids, scores, is_exact = ranked[i]
+            flags = {
+                POPULARITY: i in unknown,
+                CONTENT: i not in unknown and asked.is_known[i] is False,
+                NEW_ITEMS: any(live.is_new(item_id) for item_id in item_ids),
+                UNKNOWN_ITEMS: any(item_id not in rows for item_id in named[i]),
+                EXACT: is_exact,
+                FEWER: len(item_ids) < k,
+            }
+            answers.append(Answer(item_ids, scores, tuple(name for name, holds in flags.items() if holds)))
+        return answers
+
+    def _rank(
+        self, features: pa.RecordBatch, places: Sequence[int], limits: Sequence[Limits], live: LiveItems, k: int
+    ) -> list[_Ranking]:
+        """The best items of the queries at some places of a request, by the model."""
+        outputs = self._call("embed_query", self._queries.specs, features)
+        vectors, repeats = outputs["embedding"], self._read_repeats(outputs)
+        wanted = [Wanted(vectors[i], limits[i].barred, limits[i].allowed, repeats[i]) for i in places]
+        rankings = []
+        for i, found in zip(places, self._ranker.rank(wanted, k, len(live.hidden))):
+            scores = live.vectors @ vectors[i]
+            own = repeats[i]
+            if own is not None and len(live.rows):
+                scores = own.add_to_rows(live.rows, scores)
+            rankings.append(self._merge(found, live, scores, limits[i].may_live, k))
+        return rankings
+
+    def _rank_by_count(self, limits: Limits, live: LiveItems, k: int) -> _Ranking:
+        """The items chosen most in training, and how often; a new item never was."""
+        counts = self._attributes.train_counts
+        if limits.allowed is None:
+            rows = self._by_count[: k + len(limits.barred)]
+            rows = rows[~contains(limits.barred, rows)][:k]
+        else:
+            rows = limits.allowed[~contains(limits.barred, limits.allowed)]
+            rows = rows[order_best(counts[rows], k)]
+        of_live = np.where(live.rows < 0, 0, counts[live.rows]).astype(np.float32)
+        found = Ranked(rows.astype(np.int64), counts[rows].astype(np.float32), False)
+        return self._merge(found, live, of_live, limits.may_live, k)
+
+    def _merge(self, found: Ranked, live: LiveItems, scores: np.ndarray, may_live: np.ndarray, k: int) -> _Ranking:
+        """The k best of what was found in the model's catalogue and of live items."""
+        places = np.flatnonzero(may_live)
+        merged = np.concatenate([found.scores, scores[places]])
+        item_ids = [item_id.decode() for item_id in self._item_ids[found.rows]]
+        item_ids += [live.item_ids[place] for place in places]
+        best = order_best(merged, k)
+        return _Ranking([item_ids[i] for i in best], merged[best].tolist(), found.is_exact)
+
+    def _read_repeats(self, outputs: Mapping[str, np.ndarray]) -> list[Optional[Repeats]]:
+        """What each query's earlier items score for that; None of a model that does not know of repeats."""
+        if embeddings.REPEAT_IDS not in outputs:
+            return [None] * len(outputs["embedding"])
+        ids, scores, temperatures = (outputs[name] for name in embeddings.REPEATS)
+        texts = [[item_id.decode() for item_id in row] for row in ids]
+        rows = self.lookup.find_rows(itertools.chain.from_iterable(texts))
+        repeats: list[Optional[Repeats]] = []
+        for own, of_query, temperature in zip(texts, scores, temperatures):
+            known = [place for place, item_id in enumerate(own) if item_id in rows]
+            own_rows = np.array([rows[own[place]] for place in known], np.int64)
+            repeats.append(Repeats(own_rows, of_query[known], float(temperature)))
+        return repeats
+
+    def _embed_records(self, records: Sequence[Mapping[str, list]], rows: np.ndarray) -> np.ndarray:
+        """See `live_items.Embed`."""
+        if not len(records):
+            return np.empty((0, self._nothing_live.vectors.shape[1]), np.float32)
+        counted = [
+            {**record, _TRAIN_COUNT: [float(self._attributes.train_counts[row])]} if row >= 0 else record
+            for record, row in zip(records, rows)
+        ]
+        return self._call("embed_item", self._item_specs, requests.to_batch(counted, self._item_specs))["embedding"]
+
+    def _call(
+        self, signature: str, specs: Mapping[str, tf.TensorSpec], records: pa.RecordBatch
+    ) -> dict[str, np.ndarray]:
+        arrays = raw_inputs.to_arrays(records, dict(specs))
+        tensors = {name: tf.constant(array, specs[name].dtype) for name, array in arrays.items()}
+        return {name: output.numpy() for name, output in self.model.signatures[signature](**tensors).items()}
 
 
-def _is_missing(value: Any) -> bool:
-    """Whether a value is None, or what pandas puts in its place."""
-    return _is_none(value) or (isinstance(value, Real) and value != value)
+class _Ranking(NamedTuple):
+    """The best items of one query."""
+
+    item_ids: list[str]
+    scores: list[float]
+    is_exact: bool
 
 
-def _is_none(value: Any) -> bool:
-    # Nobody has pandas' NA who has not loaded pandas.
-    return value is None or ("pandas" in sys.modules and value is sys.modules["pandas"].NA)
-
-
-def _list_column(name: str, values: Sequence[Any], dtype: tf.DType) -> pa.Array:
-    """[num_queries] lists of values as the model takes them."""
-    takes = {tf.string: "strings", tf.int64: "whole numbers"}.get(dtype, "numbers")
-    rows = []
-    for value in values:
-        row = [] if _is_missing(value) else _as_list(value)
-        row = [value] if row is None else row
-        for one in row:
-            if _is_none(one):
-                raise TypeError(f"{name!r} takes {takes}. Received: {one} in {row!r:.99}. Leave it out of the list.")
-            if takes == "strings" and not isinstance(one, (str, bytes)):
-                raise TypeError(f"{name!r} takes strings. Received: {one!r}. Write it as in the log.")
-            kind = Integral if takes == "whole numbers" else Real
-            if takes != "strings" and (not isinstance(one, kind) or isinstance(one, bool)):
-                raise TypeError(f"{name!r} takes {takes}. Received: {one!r}.")
-        rows.append([float(one) for one in row] if takes == "numbers" else row)
-    arrow = {"strings": pa.large_binary(), "whole numbers": pa.int64(), "numbers": pa.float32()}
-    return pa.array(rows, pa.large_list(arrow[takes]))
+def _or_none(column: Optional[pa.Array], num_records: int) -> list[Optional[list[str]]]:
+    """[num_records] lists of texts; None where nothing is said."""
+    if column is None:
+        return [None] * num_records
+    return [texts if said else None for texts, said in zip(requests.to_texts(column), column.is_valid().to_pylist())]

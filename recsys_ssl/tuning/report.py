@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-import jinja2
-
 from recsys_ssl.artifacts import to_json, write_text
-from recsys_ssl.text import make_visible
+from recsys_ssl.pages import data_uri, make_environment
 from recsys_ssl.tuning import plots
 from recsys_ssl.tuning.config import SearchConfig
 from recsys_ssl.tuning.results import Candidate, Found
@@ -83,30 +80,17 @@ def _describe(candidate: Candidate) -> dict[str, Any]:
 
 
 def _render(study: Mapping[str, Any], found: Found, space: Space, metric: str) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        finalize=lambda value: make_visible(value, keep="\n") if isinstance(value, str) else value,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(figure=_figure, setting=_setting)
+    environment = make_environment(Path(__file__).parent, figure=_figure, setting=_setting)
     importance = plots.draw_importance(found.importance) if found.importance else None
     return environment.get_template("report.html.jinja").render(
         study=study,
         figures={
-            "history": _data_uri(plots.draw_history(found, metric)),
-            "importance": importance and _data_uri(importance),
-            "parallel": _data_uri(plots.draw_parallel(found, space)),
-            "slices": _data_uri(plots.draw_slices(found, space, metric)),
+            "history": data_uri(plots.draw_history(found, metric)),
+            "importance": importance and data_uri(importance),
+            "parallel": data_uri(plots.draw_parallel(found, space)),
+            "slices": data_uri(plots.draw_slices(found, space, metric)),
         },
     )
-
-
-def _data_uri(svg: str) -> str:
-    # As an image the SVG keeps its ids to itself.
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
 def _figure(number: Optional[float]) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import claims
-from benchmarks.compounds import run, summary, tables
+from benchmarks.compounds import fusion, run, summary, tables
 from benchmarks.compounds.datasets import ID, load_whole_spec, prepare, read_prepared, select_features
 from benchmarks.compounds.summary import CANDIDATES, CONTROLS, PRETRAINED, summarise
 from benchmarks.compounds.trials import ARMS, Trial, describe_encoder, make_config, read_trials, run_trial
@@ -310,3 +310,35 @@ def test_tables_and_claims_are_written(study, tmp_path, monkeypatch, capsys):
 def test_references_are_arms_without_a_pretrained_encoder():
     assert not set(summary.REFERENCES) & set(PRETRAINED)
     assert len(PRETRAINED) == 5
+
+
+def test_what_both_features_find_is_compared_with_the_better_alone(study, tmp_path, capsys):
+    trials, work = study
+    better = {"ecfp": 0.5, "grover_pretrained": 0.4}
+    of_fusion = [trial for trial in trials if trial.arm in (fusion.BOTH, *fusion.SINGLE)]
+    trials = [
+        dataclasses.replace(trial, validation_recall_at_50=better.get(trial.arm, 0.6))
+        if trial.purpose == "tune"
+        else trial
+        for trial in of_fusion
+    ]
+    path = tmp_path / "compounds" / "fusion.jsonl"
+    path.parent.mkdir()
+    path.write_text("".join(trial.to_json() + "\n" for trial in trials))
+    assert fusion.main(tmp_path, work) == 0
+    gain, bound = claims.load(tmp_path / "images.json")
+    means = {arm: [t.metrics["all"]["recall_at_50"] for t in trials if t.arm == arm and t.metrics] for arm in better}
+    both = [t.metrics["all"]["recall_at_50"] for t in trials if t.arm == fusion.BOTH and t.metrics]
+    assert gain.value == pytest.approx(100 * (np.mean(both) - np.mean(means["ecfp"])), abs=1e-3)
+    assert bound.id == "fused_over_best_single_lower_bound"
+    assert gain.interval[0] == bound.value < gain.value
+    numbers = json.loads((tmp_path / "compounds" / "fusion.json").read_text())
+    assert "Morgan substructures" in tables.render_results(numbers)
+    tuned = next(trial for trial in trials if (trial.purpose, trial.arm) == ("tune", "grover_pretrained"))
+    preferred = dataclasses.replace(tuned, validation_recall_at_50=0.9)
+    path.write_text("".join(trial.to_json() + "\n" for trial in [*trials, preferred]))
+    assert fusion.main(tmp_path, work) == 1
+    assert "ecfp must be the better alone. Received: grover_pretrained" in capsys.readouterr().err
+    path.write_text("".join(trial.to_json() + "\n" for trial in trials if trial.arm != "ecfp"))
+    assert fusion.main(tmp_path, work) == 1
+    assert "Received none of ecfp" in capsys.readouterr().err

@@ -174,7 +174,9 @@ def test_every_stale_page_is_told_whatever_else_is_wrong(project, capsys):
         "table: tables are stale: docs/demo.md, run `make tables`",
     ]
     first, second = told.err.splitlines()
-    assert first.startswith("compounds: docs/molecules.md: a table of compounds must be one of results, differences.")
+    assert first.startswith(
+        "compounds: docs/molecules.md: a table of compounds must be one of results, differences, fusion."
+    )
     assert second.startswith("docs/molecules.md: <!-- moleculse:balanced --> must be")
 
 

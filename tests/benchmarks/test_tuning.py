@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks import records
 from benchmarks.claims import load
 from benchmarks.evidence.trials import Trial
-from benchmarks.tuning import grid, tabular
+from benchmarks.tuning import compare, grid, molecule_grid, summary, tables, tables_of_scores, tabular, trained
+from benchmarks.tuning.convolution import Scores
 from recsys_ssl.training.space import SHARED
 from recsys_ssl.tuning.space import Choice, Ladder, LogUniform, Steps, Uniform
 
@@ -37,10 +39,12 @@ def table(tmp_path):
 
 
 def test_a_table_knows_its_space_and_its_best_point(table):
-    found = tabular.read_table(table())
+    found = tables_of_scores.read_table(table())
     assert found.space == {"a": Ladder(tuple(A)), "b": Ladder(tuple(B)), "c": Choice(tuple(C))}
     assert found.best == 1.0 == found.look_up({"a": 8, "b": 0.2, "c": "y"})
-    assert tabular.read_table(table(larger_is_better=False)).best == min(score(*p) for p in itertools.product(A, B, C))
+    assert tables_of_scores.read_table(table(larger_is_better=False)).best == min(
+        score(*p) for p in itertools.product(A, B, C)
+    )
 
 
 @pytest.mark.parametrize(
@@ -59,10 +63,11 @@ def test_a_table_that_is_not_whole_is_refused(table, spoil, capsys):
 
 
 def test_every_sampler_finds_the_known_best_point(table):
-    made = tabular.read_table(table())
+    made = tables_of_scores.read_table(table())
     for sampler in tabular.SAMPLERS:
-        curve = tabular.search(made, sampler, seed=0, trials=60)
-        assert len(curve) == 60
+        found = tabular.search(made, tabular.plan("made", made, [sampler], 1, 60)[-1])
+        curve = found.curve()
+        assert (found.sampler, len(curve)) == (sampler, 60)
         assert curve == sorted(curve)
         assert curve[-1] > 0.75  # a step beside the best at most
 
@@ -70,7 +75,7 @@ def test_every_sampler_finds_the_known_best_point(table):
 def test_means_intervals_and_paired_tests_are_those_of_scipy():
     rng = np.random.default_rng(0)
     curves = {name: np.sort(rng.random([12, 20]), axis=1) for name in ("random", "tpe", "cmaes")}
-    rows = tabular.compare(curves, [5, 20], larger_is_better=False)
+    rows = compare.compare(curves, [5, 20], larger_is_better=False)
     assert [(row["budget"], row["sampler"]) for row in rows] == list(itertools.product([5, 20], curves))
     for row in rows:
         at = curves[row["sampler"]][:, row["budget"] - 1]
@@ -89,25 +94,35 @@ def test_means_intervals_and_paired_tests_are_those_of_scipy():
 @pytest.mark.parametrize(("gain", "p"), [(0.0, 1.0), (0.5, 0.0)])
 def test_searches_that_all_differ_by_the_same_have_a_p_value(gain, p):
     curves = {"random": np.zeros([10, 3]), "tpe": np.full([10, 3], gain)}
-    row = tabular.compare(curves, [3], larger_is_better=True)[1]
+    row = compare.compare(curves, [3], larger_is_better=True)[1]
     assert (row["gain"], row["p"], row["gain_interval"]) == (gain, p, (gain, gain))
 
 
-def test_the_command_compares_at_equal_budgets_and_records(table, tmp_path, capsys):
-    arguments = ["--table", str(table()), "--samplers", "cmaes", "--trials", "20", "--record", "made"]
+def test_the_command_compares_at_equal_budgets_and_runs_no_search_again(table, tmp_path, capsys, monkeypatch):
+    arguments = ["--table", str(table()), "--samplers", "cmaes", "--trials", "20", "--repetitions", "10"]
     assert tabular.main(arguments, results=tmp_path) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "48 points, the best 1.0000; 10 searches each" in lines[0]
     assert [line.split()[:3] for line in lines[1:]] == [
         [str(budget), "trials", sampler] for budget in (8, 16, 20) for sampler in ("random", "cmaes")
     ]
-    claims = {claim.id: claim for claim in load(tmp_path / "tuning.json")}
-    assert list(claims) == ["made_random", "made_cmaes"]
-    made = tabular.read_table(table())
-    expected = np.mean([tabular.search(made, "cmaes", seed, 20)[-1] for seed in range(10)])
-    assert claims["made_cmaes"].value == pytest.approx(expected)
+    found = tabular.read_searches(tmp_path / tabular.SEARCHES)
+    made = tables_of_scores.read_table(table())
+    assert [each.key for each in found] == [each.key for each in tabular.plan("made", made, ["cmaes"], 10, 20)]
+    ends = [each.curve()[-1] for each in found if each.sampler == "cmaes"]
+    assert f"{np.mean(ends):.4f}" == lines[-1].split()[3]
+    monkeypatch.setattr(tabular, "search", None)
+    assert tabular.main(arguments, results=tmp_path) == 0
+    assert capsys.readouterr().out.splitlines() == lines
     with pytest.raises(SystemExit):
-        tabular.main([*arguments, "--repetitions", "9"])
+        tabular.main([*arguments[:-1], "9"])
+
+
+def test_a_curve_is_that_of_the_trials_that_were_better_than_all_before():
+    bests = [[1, 0.5, 0.7], [3, 0.4, 0.9], [6, 0.1, 0.2]]
+    found = tabular.Search("made", "", "tpe", 0, 7, bests)
+    assert found.curve() == [0.5, 0.5, 0.4, 0.4, 0.4, 0.1, 0.1]
+    assert found.curve(2) == [0.7, 0.7, 0.9, 0.9, 0.9, 0.2, 0.2]
 
 
 # --- Grids --------------------------------------------------------------------------------------------
@@ -146,7 +161,7 @@ def test_a_grid_is_trained_once_and_becomes_a_table(tmp_path, monkeypatch, capsy
     assert grid.main(arguments, work=tmp_path) == 0
     assert len(trained) == 3 * 3 * 2
     assert {trial.arm for trial in trained} == {"item_masks"}
-    table = tabular.read_table(tmp_path / "frappe-item_masks.table.json")
+    table = tables_of_scores.read_table(tmp_path / "frappe-item_masks.table.json")
     assert table.space["batch_size"] == Ladder((128, 512, 2048))
     low = SHARED["temperature"].low
     assert table.look_up({"temperature": low, "batch_size": 512}) == pytest.approx(low + 0.005)
@@ -158,3 +173,153 @@ def test_a_grid_with_gaps_is_no_table():
     done = [dataclasses.replace(planned[0], validation_recall_at_50=0.5)]
     with pytest.raises(ValueError, match="1 trainings missing"):
         grid.make_table(planned, done, "frappe")
+
+
+# --- Grids of molecules, and what the tables say ----------------------------------------------------------
+
+
+def write_grid(results, spoil=lambda lines: lines):
+    """Level 0 of a data set, two trainings of each point; the best point is the widest with the highest rate."""
+    lines = [
+        dataclasses.replace(
+            line,
+            validation=[
+                round(3.0 - 500 * rate - line.conv_width / 256 - line.dense_width / 512 + line.batch_size / 256, 4)
+                + 0.5 * line.seed
+                for rate in molecule_grid.RATES
+            ],
+            test=[10.0 + line.seed] * len(molecule_grid.RATES),
+            seconds=1.5,
+        )
+        for line in molecule_grid.plan_lines(0, 2)
+    ]
+    path = results / "tuning" / "freesolv.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(records.to_line(line) + "\n" for line in spoil(lines)))
+    return path
+
+
+def test_the_levels_of_the_grid_of_the_paper():
+    lines = [molecule_grid.plan_lines(level, 1) for level in range(4)]
+    rates = len(molecule_grid.RATES)
+    assert [len(found) * rates for found in lines] == [256, 1024, 2048, 2**13]
+    assert [each.key for each in lines[3][:16]] == [each.key for each in lines[0]]
+    assert len({each.key for each in lines[3]}) == 512
+
+
+def test_the_largest_whole_level_is_read_with_its_mean_over_trainings(tmp_path):
+    table = tables_of_scores.read_table(write_grid(tmp_path))
+    assert [len(of.values) for of in table.space.values()] == [4, 16, 2, 2]
+    assert (len(table.scores), table.trainings, table.larger_is_better) == (256, 2, False)
+    best = {"batch_size": 32, "learning_rate": 0.0016, "conv_width": 160, "dense_width": 320}
+    expected = 3.0 - 0.8 - 160 / 256 - 320 / 512 + 32 / 256 + 0.25
+    assert table.best == table.look_up(best) == pytest.approx(expected)
+    assert table.look_up_test(best) == 10.5
+
+
+def test_one_training_is_read_where_the_second_is_not_whole_and_nothing_where_the_first_is_not(tmp_path):
+    path = write_grid(tmp_path, lambda lines: lines[:-1])
+    assert tables_of_scores.read_table(path).trainings == 1
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:16]))
+    with pytest.raises(ValueError, match="Let benchmarks.tuning.molecule_grid finish"):
+        tables_of_scores.read_table(path)
+
+
+def test_a_training_without_a_score_makes_its_point_the_worst(tmp_path):
+    def spoil(lines):
+        return [dataclasses.replace(lines[0], validation=[float("nan")] * 16), *lines[1:]]
+
+    table = tables_of_scores.read_table(write_grid(tmp_path, spoil))
+    lost = {"batch_size": 32, "learning_rate": 0.0001, "conv_width": 32, "dense_width": 64}
+    assert table.look_up(lost) == max(table.scores.values()) > 1e6
+
+
+def test_the_tables_of_docs_are_those_of_the_searches(tmp_path):
+    results = tmp_path / "benchmarks" / "results"
+    path = write_grid(results)
+    assert summary.summarise(results) == {"tables": {}, "trained": []}
+    assert tabular.main(["--table", str(path), "--repetitions", "10", "--trials", "16"], results=results) == 0
+    (tmp_path / "README.md").write_text(
+        "".join(f"<!-- tuning:{name} -->\n<!-- /tuning:{name} -->\n" for name in tables.RENDERERS)
+    )
+    assert tables.main([], tmp_path) == 0
+    found = tables.load(results)["tables"]["freesolv"]
+    table, searches = tables_of_scores.read_table(path), tabular.read_searches(results / tabular.SEARCHES)
+    ends = [each.curve()[-1] for each in searches if each.sampler == "tpe"]
+    (row,) = [row for row in found["rows"] if (row["sampler"], row["budget"]) == ("tpe", 16)]
+    assert row["regret"] == pytest.approx(np.mean(ends) - table.best, abs=1e-5)
+    top = sorted(table.scores.values())[2]
+    reached = [
+        next((at for at, score in enumerate(each.curve(), 1) if score <= top + 1e-9), None)
+        for each in searches
+        if each.sampler == "tpe"
+    ]
+    assert found["cost"]["tpe"]["reached"] == np.mean([at is not None for at in reached])
+    page = (tmp_path / "README.md").read_text()
+    assert "FreeSolv, small graph convolution, validation RMSE | 256 (4 x 16 x 2 x 2) | 2 |" in page
+    assert f"{row['regret']:.3f} ± {np.ptp(row['interval']) / 2:.3f}" in page
+    assert "10.500 ± 0.000" in page
+    assert "Not measured yet: `python -m benchmarks.tuning.trained --data DIR`." in page
+    claims = {claim.id: claim for claim in load(results / "tuning.json")}
+    assert claims["repetitions_tabular"].value == 10
+    assert claims["datasets_compared"].value == 1
+    assert claims["freesolv_tpe"].value == pytest.approx(np.mean(ends), abs=1e-5)
+    assert tables.main(["--check"], tmp_path) == 0
+
+
+# --- Real trainings ------------------------------------------------------------------------------------
+
+
+def make_outcome(arm, repetition, test, found=1.0):
+    facts = {"found": None if arm == "default" else found, "validation": [1.0, 1.0], "test": [test - 0.1, test + 0.1]}
+    return trained.Outcome("esol", "convolution", "grid", arm, repetition, 8, 2, **facts, search_seconds=0.8)
+
+
+def test_searches_of_trainings_are_paired_by_repetition():
+    base = [1.0, 2.0, 4.0]
+    gains = {"default": -0.5, "random": 0.0, "tpe": 0.2, "tpe-multivariate": 0.1, "cmaes": 0.0}
+    outcomes = [
+        make_outcome(arm, repetition, level - gain)
+        for arm, gain in gains.items()
+        for repetition, level in enumerate(base)
+    ]
+    (group,) = summary.summarise_trained([*outcomes, make_outcome("tpe", 3, 9.0)])
+    rows = {row["arm"]: row for row in group["rows"]}
+    assert (group["repetitions"], group["trials"]) == (3, 8)
+    assert rows["tpe"]["test"] == pytest.approx(7 / 3 - 0.2)
+    assert rows["tpe"]["random"]["gain"] == pytest.approx(0.2)
+    assert rows["tpe"]["default"]["gain"] == pytest.approx(0.7)
+    assert rows["random"]["default"]["gain"] == pytest.approx(0.5)
+    assert "random" not in rows["random"]
+    assert rows["default"]["found"] is None
+    assert rows["tpe"]["overhead"] == pytest.approx(0.1)
+    assert summary.summarise_trained(outcomes[1:]) == []
+    text = tables.render_trained({"trained": [group]})
+    assert "| esol, grid, 3 x 8 | TPE | 1.000 | 1.000 | **2.133 ± " in text
+
+
+def test_a_search_of_trainings_tests_the_best_with_seeds_that_it_did_not_use():
+    asked = []
+
+    def train(settings, seed):
+        asked.append((settings, seed))
+        return Scores(validation=settings["learning_rate"] + seed, test=100.0 + seed)
+
+    planned = trained.plan(
+        "convolution", "grid", ["esol"], ["default", "random"], 1, trials=6, fresh=2, presentations=9
+    )
+    done = trained.run(planned[1], train)
+    searched, fresh = asked[:-2], asked[-2:]
+    assert {seed for _, seed in searched} == {0}
+    least = min(settings["learning_rate"] for settings, _ in searched)
+    assert done.found == least == done.settings["learning_rate"]
+    assert fresh == [(done.settings, 1), (done.settings, 2)]
+    assert list(done.test) == [101.0, 102.0]
+    assert planned[0].trials == 0
+    with pytest.raises(KeyError):  # the defaults are the model's own
+        trained.run(planned[0], train)
+    assert asked[-1] == ({}, 1)
+
+
+def test_trainings_read_as_many_molecules_whatever_the_data_set():
+    assert [trained.count_epochs(rows, 10_000) for rows in (514, 902, 3360, 10**6)] == [19, 11, 3, 2]

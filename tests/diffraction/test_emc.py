@@ -133,6 +133,10 @@ def test_of_several_starts_the_best_is_kept(particle):
     assert [row["start"] for row in ends] == [0, 1, 2]
     assert found.start == int(np.argmax([row["held_out_log_likelihood"] for row in ends]))
     assert len({round(row["held_out_log_likelihood"], 6) for row in ends}) == 3
+    last = dataclasses.replace(settings, starts=1, first_start=2)
+    alone = emc.reconstruct(particle.counts, particle.detector, last)
+    assert alone.start == 2
+    assert alone.history == found.history[-settings.iterations :]
 
 
 def test_a_run_goes_on_where_it_was_killed(particle, tmp_path):

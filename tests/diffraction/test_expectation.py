@@ -25,7 +25,7 @@ def corners(point):
         yield voxel, math.prod(1 - abs(value - v) for value, v in zip(point, voxel, strict=True))
 
 
-def iterate_by_loop(volume, data, fluence, beta, model="poisson", sigma=0.2):
+def iterate_by_loop(volume, data, fluence, beta, model="poisson", sigma=0.2, equal=False):
     """An unfolded EMC iteration in float64: every rotation, every pixel, every voxel beside it.
 
     Returns:
@@ -55,9 +55,11 @@ def iterate_by_loop(volume, data, fluence, beta, model="poisson", sigma=0.2):
     powers = GRID.weights[:, None] * np.exp(beta * (scores - scores.max(axis=0)))
     responsibilities = powers / powers.sum(axis=0)
     numerator, denominator = np.zeros((2, *volume.shape))
+    orbits = responsibilities[:, data.merged].reshape(-1, 4, data.merged.sum())
+    seen = np.repeat((orbits @ fluence[data.merged]).sum(axis=1), 4)  # by the four mirror images of one slice
     for j, points in enumerate(places):
         for i, point in zip(used, points, strict=True):
-            shares, k = responsibilities[j, data.merged], data.merged
+            shares, k = responsibilities[j, data.merged] / (seen[j] if equal else 1.0), data.merged
             value = shares @ (counts[k, i] if model == "poisson" else counts[k, i] / phi[j, k])
             weight = detector.correction[i] * (shares @ phi[j, k] if model == "poisson" else shares.sum())
             for voxel, f in point:
@@ -103,6 +105,19 @@ def test_an_iteration_is_that_of_plain_loops(folded, dtype, close, tiny, start, 
     assert statistics.held_out_log_likelihood == pytest.approx(likelihoods[~tiny.merged].sum(), rel=close)
     assert statistics.information == pytest.approx(information, rel=10 * close)
     np.testing.assert_allclose(statistics.expected, expected, rtol=close)
+
+
+def test_slices_count_alike_or_by_their_responsibilities(tiny, start):
+    expected = iterate_by_loop(start, tiny, tiny.fluence, BETA, equal=True)[0]
+    problem = make_problem(tiny, slice_weights="equal")
+    whole, _ = emc.expect_on(emc.make_shards(problem), start, tiny.fluence, BETA)
+    np.testing.assert_allclose(emc.maximise(whole, start), expected, rtol=1e-10)
+    shared, _ = emc.expect_on(emc.make_shards(problem, 3), start, tiny.fluence, BETA)
+    np.testing.assert_allclose(shared.numerator, whole.numerator, rtol=1e-10, atol=1e-12)
+    with pytest.raises(ValueError, match="slices of equal weight are sums over all patterns. Received: a shard"):
+        Shard(problem, range(problem.num_slices), range(1, problem.num_patterns))
+    with pytest.raises(ValueError, match="slices of equal weight need all patterns in each worker"):
+        emc.make_shards(problem, 1, 2)
 
 
 def test_responsibilities_sum_to_one_and_photons_are_conserved(tiny, start):

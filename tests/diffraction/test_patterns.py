@@ -150,3 +150,20 @@ def test_an_archive_of_something_else_is_an_error(tmp_path):
 def test_a_file_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_patterns(tmp_path / "none.emc")
+
+
+def test_a_directory_is_read_in_the_order_of_names(tmp_path):
+    parts = [sp.csr_matrix([[0, number], [3, 0]]) for number in (1, 2)]
+    for name, part in zip(("b.npz", "a.npz"), parts, strict=True):
+        write_patterns(tmp_path / name, Patterns(part, quaternions=np.eye(4)[:2]))
+    (tmp_path / "rejected.csv").write_text("file,frame\n")
+    found = read_patterns(tmp_path)
+    assert found.counts.toarray().tolist() == [[0, 2], [3, 0], [0, 1], [3, 0]]
+    assert found.quaternions.shape == (4, 4)
+    assert found.fluence is None
+    write_patterns(tmp_path / "c.npz", Patterns(sp.csr_matrix([[1, 2, 3]])))
+    with pytest.raises(ValueError, match="must be of one detector. Received: of .2, 3. pixels"):
+        read_patterns(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="no .npz in"):
+        read_patterns(tmp_path / "empty")

@@ -39,6 +39,20 @@ def test_a_rotated_volume_is_aligned_with_the_one_before(particle):
     assert validation.shell_correlations(turned, particle.volume, RADII).mean() < 0.7
 
 
+def test_spheres_of_a_rotated_volume_correlate_by_what_interpolation_leaves(particle):
+    turned = validation.rotate(particle.volume, TURN)
+    there = validation.sphere_correlations(turned, particle.volume, RADII, rotations.invert(TURN))
+    assert there.min() > 0.95
+    same = validation.sphere_correlations(3 * particle.volume + 1, particle.volume, RADII, HALF_TURNS[0])
+    np.testing.assert_allclose(same, 1.0)
+    flat = np.ones_like(turned)
+    assert np.isnan(validation.sphere_correlations(flat, particle.volume, RADII, HALF_TURNS[0])).all()
+    # The points of a sphere stand for the same area each: linear functions have mean 0, squares a third.
+    points = validation.spread_points(2000)
+    np.testing.assert_allclose(points.mean(axis=0), 0.0, atol=1e-3)
+    np.testing.assert_allclose((points**2).mean(axis=0), 1 / 3, atol=1e-3)
+
+
 def test_a_turn_by_nothing_changes_nothing(particle):
     inside = radii_of(len(particle.volume)) < (len(particle.volume) - 1) / 2
     found = validation.rotate(particle.volume, HALF_TURNS[0])
@@ -83,11 +97,3 @@ def test_fluences_are_compared_at_the_same_mean():
     found = validation.fluence_error(np.array([0.6, 1.0, 1.5, 1.9]), truth)  # the same mean
     assert found.median_relative_error == pytest.approx((0.05 + 0.0) / 2)
     assert found.correlation == pytest.approx(np.corrcoef([0.6, 1.0, 1.5, 1.9], truth)[0, 1])
-
-
-def test_halves_of_the_patterns_agree(particle):
-    found = validation.half_set_correlations(
-        particle.counts, particle.detector, EmcSettings(rotations=2, iterations=20), RADII
-    )
-    assert found.shape == (len(RADII),)
-    assert np.mean(found) > 0.7

@@ -44,6 +44,25 @@ def test_a_killed_worker_costs_an_iteration_and_changes_nothing(particle):
     assert not any(alive(process_id) for ids in seen for process_id in ids)
 
 
+@pytest.mark.parametrize(("num", "pattern_parts"), [(2, 2), (4, 2)], ids=["patterns", "mesh"])
+def test_workers_that_share_patterns_find_the_same_volume(num, pattern_parts, particle):
+    """In float32, as they come: to 1e-6, also after some iterations."""
+    settings = EmcSettings(rotations=1, iterations=4, beta=0.1, beta_factor=1.0)
+    expected = emc.reconstruct(particle.counts, particle.detector, settings)
+    problem = emc.make_problem(particle.counts, particle.detector, settings)
+    with Workers(problem, num, pattern_parts=pattern_parts) as pool:
+        found = emc.reconstruct(particle.counts, particle.detector, settings, expect=pool.expect)
+    assert np.abs(found.volume - expected.volume).max() < 1e-6 * expected.volume.max()
+    np.testing.assert_array_equal(found.rotations, expected.rotations)
+
+
+@pytest.mark.parametrize(("num", "pattern_parts"), [(3, 2), (2, 0), (301, 301)])
+def test_workers_make_a_mesh(num, pattern_parts, particle):
+    problem = emc.make_problem(particle.counts, particle.detector, SETTINGS)
+    with pytest.raises(ValueError, match="workers must be a multiple of the parts of the patterns"):
+        Workers(problem, num, pattern_parts=pattern_parts)
+
+
 def test_a_failure_within_a_worker_is_told(particle):
     problem = emc.make_problem(particle.counts, particle.detector, SETTINGS)
     with Workers(problem, 1) as pool:

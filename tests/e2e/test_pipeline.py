@@ -32,9 +32,10 @@ COMPONENTS = [
     *("Describe.catalogue", "Describe.interactions", "Validate.catalogue", "Validate.interactions", "StopOnAnomalies"),
     *("TransformFeatures", "CorrelateFeatures"),
     *("Train.control", "Train.treatment", "Embed.control", "Embed.treatment", "IndexItems"),
-    *("EvaluateArms", "PublishResults", "Pusher"),
+    *("CheckServing", "EvaluateArms", "PublishResults", "Pusher"),
 ]
-AFTER_TREATMENT = ["Train.treatment", "Embed.treatment", "IndexItems", "EvaluateArms", "Pusher", "PublishResults"]
+AFTER_INDEX = ["CheckServing", "EvaluateArms", "Pusher", "PublishResults"]
+AFTER_TREATMENT = ["Train.treatment", "Embed.treatment", "IndexItems", *AFTER_INDEX]
 
 # Tastes are clear, and the catalogue is much larger than a history: on items that are new to their query a trained
 # model beats most-popular beyond doubt. Of these the truth finds 43% among the first ten, most-popular 5%.
@@ -195,7 +196,8 @@ def test_the_next_run_takes_finished_components_from_the_cache_and_goes_on(story
 def test_everything_a_person_looks_for_is_in_its_place(story, resumed):
     printed, _ = resumed
     assert "Traceback" not in printed
-    for name in ("report/report.html", "report/report.json", "index", "recommender", "recommender-brute-force"):
+    models = "recommender", "recommender-inverted-lists", "recommender-brute-force"
+    for name in ("report/report.html", "report/report.json", "index", *models):
         assert re.search(
             rf"^{re.escape(name.split('/')[-1])} +{re.escape(str(story.workdir / name))}$", printed, re.MULTILINE
         )
@@ -219,7 +221,7 @@ def test_the_report_is_about_this_run(story, resumed):
     # A control of a few steps cannot keep up, so the treatment is blessed and pushed.
     assert report["verdict"]["blessed"], report["verdict"]["reasons"]
     (pushed,) = (story.workdir / "pushed").glob("*/*/saved_model.pb")
-    assert f"pushed model {' ' * 11} {pushed.parent}\n" in resumed[0]
+    assert f"pushed model {' ' * 13} {pushed.parent}\n" in resumed[0]
 
 
 ASK = """
@@ -292,7 +294,7 @@ def test_the_metadata_store_holds_one_broken_attempt_and_no_second_one_elsewhere
         # The control, the killed treatment; the control from the cache, the resumed treatment.
         "TrainTowers": ["RUNNING", "COMPLETE", "COMPLETE", "CACHED"],
         "EmbedArm": 2 * late,
-        **dict.fromkeys(["IndexItems", "EvaluateArms", "PublishResults", "Pusher"], late),
+        **dict.fromkeys(["IndexItems", *AFTER_INDEX], late),
     }
 
 

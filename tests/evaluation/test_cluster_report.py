@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys_ssl.evaluation import cluster_examples, cluster_map, cluster_report, labels, vectors
-from recsys_ssl.evaluation.cluster_report import FEATURES, judge_vectors, render_cluster_report, write_cluster_report
+from recsys_ssl.evaluation import cluster_examples, cluster_map, cluster_report, labels, vector_reports, vectors
+from recsys_ssl.evaluation.cluster_report import judge_vectors, render_cluster_report, write_cluster_report
 from recsys_ssl.evaluation.cluster_scores import SCORES, Counts
 from recsys_ssl.evaluation.clustering import ClusterConfig, Run, run_clustering
 from recsys_ssl.evaluation.labels import LEFT_OUT, TEST, TRAIN
+from recsys_ssl.evaluation.vector_reports import FEATURES
 
 ROOT = Path(__file__).parents[2]
 
@@ -194,7 +195,7 @@ def test_the_page_and_the_json_are_of_one_report_and_there_together(report, tmp_
     def fail(*_):
         raise OSError("no room")
 
-    monkeypatch.setattr(cluster_report.artifacts, "write_text", fail)
+    monkeypatch.setattr(vector_reports.artifacts, "write_text", fail)
     with pytest.raises(OSError, match="no room"):
         write_cluster_report(report | {"title": "other"}, tmp_path / "report")
     assert (tmp_path / "report" / "report.html").read_text() == page

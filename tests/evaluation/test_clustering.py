@@ -193,16 +193,15 @@ def test_clusters_by_chance_are_as_good_as_guessing():
 
 def test_raw_features_are_also_reduced_to_the_size_of_the_vectors():
     table, raw, small = (vectors.from_array(np.ones([20, dim])) for dim in (4, 9, 3))
-    config = ClusterConfig(components=2)
-    floors = cluster_floors.list_floors(table, raw, small, ClusterConfig())
-    assert {name: (floor.dim, own.components) for name, (floor, own) in floors.items()} == {
+    floors = cluster_floors.list_floors(table, raw, small)
+    assert {name: (floor.dim, components) for name, (floor, components) in floors.items()} == {
         "raw": (9, None),
         "untrained": (3, None),
         "raw_components": (9, 4),
     }
-    assert cluster_floors.list_floors(table, raw, None, config)["raw_components"][1].components == 2
-    assert "raw_components" not in cluster_floors.list_floors(table, small, None, ClusterConfig())
-    assert cluster_floors.list_floors(table, None, None, ClusterConfig()) == {}
+    assert cluster_floors.list_floors(table, raw, None, 2)["raw_components"][1] == 2
+    assert "raw_components" not in cluster_floors.list_floors(table, small, None)
+    assert cluster_floors.list_floors(table, None, None) == {}
 
 
 def test_a_floor_of_other_rows_is_an_error():
@@ -212,8 +211,8 @@ def test_a_floor_of_other_rows_is_an_error():
         (vectors.from_array(np.ones([2, 3]), ["b", "a"]), "with other ids"),
     ):
         with pytest.raises(ValueError, match=message):
-            cluster_floors.list_floors(table, floor, None, ClusterConfig())
-    cluster_floors.list_floors(table, vectors.from_array(np.ones([2, 3])), None, ClusterConfig())
+            cluster_floors.list_floors(table, floor, None)
+    cluster_floors.list_floors(table, vectors.from_array(np.ones([2, 3])), None)
 
 
 def test_a_summary_has_the_t_interval_of_the_seeds():

@@ -5,7 +5,17 @@ import math
 import numpy as np
 import pytest
 
-from recsys_ssl.evaluation.probes import Labelled, few_shot, linear, nearest, summarise
+from recsys_ssl.evaluation.labels import encode
+from recsys_ssl.evaluation.probes import (
+    Labelled,
+    few_shot,
+    few_shot_hits,
+    linear,
+    linear_hits,
+    nearest,
+    nearest_hits,
+    summarise,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -109,6 +119,76 @@ def test_bad_settings():
         few_shot(TRAIN, TEST, 0)
     with pytest.raises(ValueError, match="there must be a seed"):
         linear(TRAIN, TEST, seeds=[])
-    single = Labelled(TRAIN.vectors[:4], np.array(["a", "a", "b", "b"]))._replace(labels=np.array(["a", "a", "a", "b"]))
+    single = Labelled(TRAIN.vectors[:3], np.array(["a", "b", "c"]))
     with pytest.raises(ValueError, match="two records or more"):
-        linear(single, Labelled(single.vectors, single.labels))
+        linear(single, single)
+
+
+# --- Several labels a record ---------------------------------------------------------------------------
+
+PROBES = {
+    "linear": lambda *of: linear(*of, seeds=[0]).mean,
+    "nearest": nearest,
+    "few": lambda *of: few_shot(*of, 5).mean,
+}
+
+
+@pytest.mark.parametrize("probe", PROBES.values(), ids=PROBES)
+def test_one_label_each_is_the_same_in_either_form(probe):
+    hard = clouds(240, 2.0, 3), clouds(200, 2.0, 4)
+    encoded = [Labelled(part.vectors, encode(part.labels.tolist())) for part in hard]
+    assert probe(*encoded) == probe(*hard) < 0.95
+
+
+def encode_both(of_train, of_test):
+    """Labels of the same classes."""
+    both = encode([*of_train, *of_test])
+    return both.take(np.arange(len(of_train))), both.take(np.arange(len(of_train), both.num_rows))
+
+
+@pytest.mark.parametrize("probe", PROBES.values(), ids=PROBES)
+def test_a_record_is_right_if_one_of_its_classes_is_told(probe):
+    """The first cloud has two classes, of which either may be told; the test is wrong to say b and c of another."""
+    of_train = [["a", "also"] if label == "a" else [label] for label in TRAIN.labels]
+    of_test = [["a", "also"] if label == "a" else [label] for label in TEST.labels]
+    train, test = encode_both(of_train, of_test)
+    assert probe(Labelled(TRAIN.vectors, train), Labelled(TEST.vectors, test)) == 1.0
+    others = [["b", "c"] if label == "a" else [label] for label in TEST.labels]
+    train, test = encode_both(of_train, others)
+    found = probe(Labelled(TRAIN.vectors, train), Labelled(TEST.vectors, test))
+    assert found == pytest.approx((TEST.labels != "a").mean())
+
+
+def test_pairs_of_a_record_weigh_as_one():
+    """At one place lie 8 records of a and 12 of b, c and d: 8 against 4 each, not against 12."""
+    vectors = np.concatenate([np.zeros([20, 1]), np.ones([20, 1])])
+    labels = encode(["a"] * 8 + [["b", "c", "d"]] * 12 + ["e"] * 20)
+    train, first = Labelled(vectors, labels), Labelled(np.zeros([1, 1]), labels.take(np.array([0])))
+    assert few_shot(train, first, 20, seeds=[0], penalty=100.0).mean == 1.0
+
+
+def test_a_class_with_one_record_is_fitted_and_never_held_out():
+    single = Labelled(np.concatenate([TRAIN.vectors, [[0.0] * 9 + [30.0]]]), np.concatenate([TRAIN.labels, ["rare"]]))
+    assert linear(single, TEST, seeds=[0]).mean > 0.99
+
+
+def test_hits_are_of_each_test_record():
+    hard = clouds(240, 2.0, 3), clouds(200, 2.0, 4)
+    hits = linear_hits(*hard, seeds=[0, 1])
+    assert hits.shape == (2, 200)
+    assert hits.mean(axis=1).tolist() == linear(*hard, seeds=[0, 1]).of_seeds
+    assert nearest_hits(*hard).mean() == nearest(*hard)
+    assert few_shot_hits(*hard, 3, seeds=[4]).mean() == few_shot(*hard, 3, seeds=[4]).mean
+
+
+def test_labels_of_other_forms_are_errors():
+    encoded = Labelled(TRAIN.vectors, encode(TRAIN.labels.tolist()))
+    with pytest.raises(TypeError, match="one of each"):
+        linear(encoded, TEST)
+    with pytest.raises(ValueError, match="of the same classes"):
+        linear(encoded, Labelled(TEST.vectors, encode(["z"] * 90)))
+    with pytest.raises(ValueError, match="one without in train"):
+        linear(
+            Labelled(TRAIN.vectors, encode([None, *TRAIN.labels[1:]])),
+            Labelled(TEST.vectors, encode(TEST.labels.tolist())),
+        )

@@ -18,12 +18,12 @@ VARIANTS = ["scann", "brute_force"]
 
 
 @pytest.fixture(scope="module")
-def models(towers_dir, items_dir, queries_dir, tmp_path_factory):
+def models(towers_dir, items_dir, queries_dir, spec, tmp_path_factory):
     """Variant -> directory of its SavedModel."""
     root = tmp_path_factory.mktemp("models")
     scann_index.index_items(items_dir, queries_dir, root / "index")
-    export.export_scann(towers_dir, root / "index", root / "scann")
-    export.export_brute_force(towers_dir, items_dir, root / "brute_force")
+    export.export_scann(towers_dir, root / "index", root / "scann", spec)
+    export.export_brute_force(towers_dir, items_dir, root / "brute_force", spec)
     return {variant: str(root / variant) for variant in VARIANTS}
 
 
@@ -78,7 +78,7 @@ def test_brute_force_loads_in_bare_tensorflow(models, rank):
 import sys, tensorflow as tf
 model = tf.saved_model.load(sys.argv[1])
 inputs = dict(user=tf.constant(["u3"]), gender=tf.constant(["F"]), age=tf.constant([40.0]))
-inputs |= dict(history=tf.constant([["film-9", ""]]), k=tf.constant(3), exclude=tf.constant([[""]]))
+inputs |= dict(history=tf.constant([["film-9", ""]]), k=tf.constant([3]), exclude=tf.constant([[""]]))
 print(b" ".join(model.signatures["recommend"](**inputs)["item_ids"].numpy()[0]).decode())
 """
     command = [sys.executable, "-c", code, models["brute_force"]]
@@ -88,11 +88,14 @@ print(b" ".join(model.signatures["recommend"](**inputs)["item_ids"].numpy()[0]).
 
 
 def test_signatures(model):
-    assert {"embed_query", "embed_item", "recommend"} <= set(model.signatures)
+    assert {"embed_query", "embed_item", "recommend", "serving_default"} <= set(model.signatures)
     specs = raw_inputs.input_specs(model, "recommend")
     assert set(specs) == {"user", "gender", "age", "history", "k", "exclude"}
-    assert (specs["k"].dtype, specs["k"].shape.rank) == (tf.int32, 0)
+    assert (specs["k"].dtype, specs["k"].shape.rank) == (tf.int32, 1)
     assert (specs["exclude"].dtype, specs["exclude"].shape.rank) == (tf.string, 2)
+    assert raw_inputs.input_specs(model, "serving_default") == specs
+    # Servers put requests together along the first axis only, which must be free in everything.
+    assert all(spec.shape.rank > 0 and spec.shape[0] is None for spec in specs.values())
 
 
 def test_towers_are_the_exported_ones(model, towers_dir, items_dir, make_catalogue):
@@ -139,12 +142,23 @@ def test_k_beyond_what_is_left(model, rank):
 
 def test_padding_of_the_signature(model, rank):
     inputs = {"user": tf.constant(["u1"]), "gender": tf.constant([""]), "age": tf.constant([np.nan])}
-    inputs |= {"history": tf.constant([[""]]), "exclude": tf.zeros([1, 0], tf.string), "k": tf.constant(63)}
+    inputs |= {"history": tf.constant([[""]]), "exclude": tf.zeros([1, 0], tf.string), "k": tf.constant([63])}
     outputs = model.signatures["recommend"](**inputs)
     assert outputs["item_ids"].shape == outputs["scores"].shape == (1, 63)
     assert [value.decode() for value in outputs["item_ids"].numpy()[0]] == [*rank("u1")[0], "", "", ""]
     assert outputs["scores"].numpy()[0, 60:].tolist() == [tf.float32.min] * 3
     json.dumps(outputs["scores"].numpy().tolist(), allow_nan=False)  # as a server answers
+
+
+def test_each_query_has_its_own_k(model, rank):
+    inputs = {"user": tf.constant(["u1", "u2"]), "gender": tf.constant(["", ""]), "age": tf.constant([np.nan] * 2)}
+    inputs |= {"history": tf.constant([[""], [""]]), "exclude": tf.zeros([2, 0], tf.string), "k": tf.constant([2, 4])}
+    outputs = model.signatures["serving_default"](**inputs)
+    ids = [[value.decode() for value in row] for row in outputs["item_ids"].numpy()]
+    assert ids == [[*rank("u1")[0][:2], "", ""], rank("u2")[0][:4]]
+    assert outputs["scores"].numpy()[0, 2:].tolist() == [tf.float32.min] * 2
+    none = {name: value[:0] for name, value in inputs.items()}
+    assert model.signatures["serving_default"](**none)["item_ids"].shape[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -269,10 +283,11 @@ def test_no_queries(model):
     assert recommend(model, {"user": []}, k=3) == ([], [])
 
 
-def test_k_of_the_signature_is_checked(model):
+@pytest.mark.parametrize(("k", "message"), [(0, "k must be positive"), (10_001, "k must be at most 10000")])
+def test_k_of_the_signature_is_checked(model, k, message):
     inputs = {"user": tf.constant(["u1"]), "gender": tf.constant([""]), "age": tf.constant([1.0])}
-    inputs |= {"history": tf.constant([[""]]), "exclude": tf.constant([[""]]), "k": tf.constant(0)}
-    with pytest.raises(tf.errors.InvalidArgumentError, match="k must be positive"):
+    inputs |= {"history": tf.constant([[""]]), "exclude": tf.constant([[""]]), "k": tf.constant([k])}
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         model.signatures["recommend"](**inputs)
 
 
@@ -303,7 +318,7 @@ def test_rows_are_found_by_id(monkeypatch, num_buckets):
 
 def test_keep_best_keeps_the_order_of_equal_scores():
     ids, scores = tf.constant([["a", "b", "c", "d"]]), tf.constant([[0.5, 0.5, 0.5, -np.inf]])
-    best = export.keep_best(ids, scores, tf.constant([["b"]]), tf.constant(4))
+    best = export.keep_best(ids, scores, tf.constant([["b"]]), tf.constant([4]))
     assert best[0].numpy().tolist() == [[b"a", b"c", b"", b""]]
     assert best[1].numpy().tolist() == [[0.5, 0.5, tf.float32.min, tf.float32.min]]
 

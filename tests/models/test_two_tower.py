@@ -188,6 +188,17 @@ def test_a_tower_of_dense_features_only(slow_towers):
     np.testing.assert_allclose(encoder(batch), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dim", [2, 512])
+def test_a_vector_begins_no_longer_than_an_embedding_however_many_dimensions_it_has(dim):
+    """Else it would explain the log alone, and the features beside it would learn nothing."""
+    (layout,), _ = lay_out([((EncodedFeature("shape", "", 0, dim),), [False])])
+    tf.random.set_seed(0)
+    encoder = FeatureEncoder(layout, tf.Variable(tf.zeros([0, 64])), TowerConfig(64, (), 3, True), "encoder")
+    standardised = np.random.default_rng(0).normal(size=[500, dim])
+    encoded = encoder(make_batch(layout, [{"shape": list(row)} for row in standardised]))
+    assert 0.1 < float(tf.reduce_mean(tf.reduce_sum(encoded**2, axis=-1))) < 4.0  # an embedding: 1
+
+
 def test_towers_without_hidden_layers(slow_towers):
     model = make_model(TowerConfig(DIM, (), 3, trainable_default=True))
     batch = make_batch(model.item_layout, RECORDS)

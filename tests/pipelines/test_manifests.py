@@ -74,7 +74,7 @@ def made(make):
 
 def test_each_stage_finds_what_it_reads_and_equal_work_has_equal_manifests(made, make, at):
     before = {name: artifacts.read_manifest(at(name)) for stage in manifests.STAGES for name in stage.makes}
-    assert len(before) == 3 + 4 + 1 + 2 * 1 + 2 * 5 + 1
+    assert len(before) == 3 + 4 + 1 + 2 * 1 + 2 * 6 + 1
     assert before["report"].inputs.keys() >= {"data", "interactions", "encoded-catalogue", "control/towers"}
     make(INGEST)
     assert artifacts.read_manifest(at("interactions")) == before["interactions"]

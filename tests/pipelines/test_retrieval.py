@@ -31,7 +31,7 @@ ORDER = [
     *("IngestLogs", "DeriveSchemas"),
     *("Describe.interactions", "Validate.interactions", "Describe.catalogue", "Validate.catalogue", "StopOnAnomalies"),
     *("TransformFeatures", "CorrelateFeatures"),
-    *("Train.control", "Train.treatment", "Embed.control", "Embed.treatment", "IndexItems"),
+    *("Train.control", "Train.treatment", "Embed.control", "Embed.treatment", "IndexItems", "CheckServing"),
     *("EvaluateArms", "Pusher", "PublishResults"),
 ]
 
@@ -139,8 +139,9 @@ def test_both_arms_get_the_same_data_and_differ_in_their_settings_only(build):
 
 def test_the_index_and_the_pushed_model_are_the_treatments(build):
     nodes = build()
-    assert set(nodes["IndexItems"].upstream_nodes) == {"Train.treatment", "Embed.treatment"}
-    assert set(nodes["Pusher"].upstream_nodes) == {"IndexItems", "EvaluateArms"}
+    assert set(nodes["IndexItems"].upstream_nodes) == {"Train.treatment", "Embed.treatment", "IngestLogs"}
+    assert set(nodes["CheckServing"].upstream_nodes) == {"IndexItems", "Embed.treatment", "IngestLogs"}
+    assert set(nodes["Pusher"].upstream_nodes) == {"IndexItems", "CheckServing", "EvaluateArms"}
     assert {"Embed.control", "Embed.treatment", "IndexItems", "IngestLogs"} == set(nodes["EvaluateArms"].upstream_nodes)
 
 
@@ -160,7 +161,7 @@ def test_several_seeds_train_each_arm_with_its_seed_and_those_after_it(build):
     # All are compared; what is indexed and pushed is the first seed's.
     embedded = {name for name in nodes if name.startswith("Embed.")}
     assert embedded | {"IndexItems", "IngestLogs"} == set(nodes["EvaluateArms"].upstream_nodes)
-    assert set(nodes["IndexItems"].upstream_nodes) == {"Train.treatment", "Embed.treatment"}
+    assert set(nodes["IndexItems"].upstream_nodes) == {"Train.treatment", "Embed.treatment", "IngestLogs"}
 
 
 def test_more_seeds_leave_what_there_is_in_the_cache(build):
@@ -248,6 +249,7 @@ MODULES = {
     "Embed.control": "pipelines.components.embed",
     "Embed.treatment": "pipelines.components.embed",
     "IndexItems": "pipelines.components.index",
+    "CheckServing": "pipelines.components.check_serving",
     "EvaluateArms": "pipelines.components.evaluate",
 }
 TRAIN, EMBED = ["Train.control", "Train.treatment"], ["Embed.control", "Embed.treatment"]
@@ -292,6 +294,7 @@ class TestCode:
             ("recsys_ssl/serving/catalogue.py", ["EvaluateArms"]),
             ("recsys_ssl/index/embed.py", EMBED),
             ("recsys_ssl/index/export.py", ["IndexItems"]),
+            ("recsys_ssl/serving/lookup_writer.py", ["IndexItems"]),
             ("pipelines/stages/embed.py", EMBED),
             ("pipelines/components/embed.py", EMBED),
             ("pipelines/components/gate.py", ["StopOnAnomalies"]),
@@ -302,7 +305,8 @@ class TestCode:
             ("recsys_ssl/encoders/molecule/predictor.py", []),
             ("recsys_ssl/encoders/molecule/pretext.py", []),
             ("recsys_ssl/encoders/pretrain.py", []),
-            ("recsys_ssl/serving/recommender.py", []),
+            ("recsys_ssl/serving/recommender.py", ["CheckServing"]),
+            ("recsys_ssl/serving/queries.py", []),
             ("recsys_ssl/datasets/simulate.py", []),
             ("pipelines/retrieval.py", []),
             ("pipelines/console.py", []),
@@ -347,8 +351,8 @@ class TestCode:
         edit("recsys_ssl/spec.py")
         after = build()
         found = changed(before, after)
-        # These two read artifacts alone.
-        assert set(MODULES) - set(found) == {"StopOnAnomalies", "IndexItems"}
+        # It reads artifacts alone.
+        assert set(MODULES) - set(found) == {"StopOnAnomalies"}
         assert downstream(after, found) == ORDER
 
     def test_every_component_but_the_copies_has_a_key_and_tfx_s_own_follow_their_inputs(self, build):

@@ -71,7 +71,7 @@ def make_batch(layout, brands, packed):
 def project(model, vectors):
     layer = next(layer for layer in model.item_encoder.submodules if layer.name == "structure")
     kernel, bias = layer.get_weights()
-    return vectors @ kernel + bias
+    return vectors / np.sqrt(vectors.shape[1]) @ kernel + bias
 
 
 def defaults_of(model):
@@ -177,5 +177,6 @@ def test_both_towers_standardise_a_molecule_encoded_or_not(encoder, vectors, fro
         batch = batch._replace(contents={}, dense={"structure": tf.constant(vectors)})
     for tower in (model.query_encoder, model.item_encoder):
         kernel, bias = next(layer for layer in tower.submodules if layer.name == "structure").get_weights()
-        expected = (vectors - vectors.mean(axis=0)) / vectors.std(axis=0) @ kernel + bias
+        standardised = (vectors - vectors.mean(axis=0)) / vectors.std(axis=0)
+        expected = standardised / np.sqrt(vectors.shape[1]) @ kernel + bias
         np.testing.assert_allclose(tower(batch)[0, :, CONFIG.feature_dim :], expected, rtol=1e-3, atol=1e-4)

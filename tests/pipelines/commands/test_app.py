@@ -6,6 +6,7 @@ Stages on real input are in tests/e2e.
 import io
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -84,12 +85,13 @@ class TestHelp:
         stages = {"ingest", "transform", "correlate", "train", "index", "evaluate"}
         encoders = {"pretrain", "embed", "finetune", "predict"}
         systems = {"reconstruct", "cluster", "tune", "tune-finetune"}
-        others = {"run", "clean", "data", "new-spec", "validate-spec", "spec-schema", "report", "recommend"}
-        assert others | stages | encoders | systems == set(COMMANDS)
+        others = {"run", "clean", "data", "new-spec", "validate-spec", "spec-schema", "report", "recommend", "serve"}
+        live = {"index add", "index change", "index remove"}
+        assert others | stages | encoders | systems | live == set(COMMANDS)
 
     @pytest.mark.parametrize("command", COMMANDS)
     def test_says_what_it_does_and_shows_an_example(self, cli, command):
-        result = cli(command, "--help")
+        result = cli(*command.split(), "--help")
         assert result.status == 0
         assert f"Usage: recsys-ssl {command}" in result.output or f"Usage: root {command}" in result.output
         assert f"recsys-ssl {command} " in result.output.split("Usage:")[1].split("\n", 1)[1]
@@ -99,9 +101,10 @@ class TestHelp:
     def test_its_example_is_a_valid_command_line(self, command):
         """The example's options exist and no argument is missing: click parses it, nothing runs."""
         click_command = typer.main.get_command(module.app).commands[command]
-        example = click_command.help.split("[dim]")[1].split("[/dim]")[0].split(">")[0].split()
-        assert example[:2] == ["recsys-ssl", command]
-        click_command.make_context(command, example[2:])
+        example = shlex.split(click_command.help.split("[dim]")[1].split("[/dim]")[0].split(">")[0])
+        words = ["recsys-ssl", *command.split()]
+        assert example[: len(words)] == words
+        click_command.make_context(command, example[len(words) :])
 
     def test_without_a_command_the_list_is_shown(self, cli):
         result = cli()

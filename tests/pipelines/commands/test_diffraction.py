@@ -3,6 +3,7 @@
 import json
 import os
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,7 +48,8 @@ def check_error(result, *parts):
 
 
 def check_files(directory, expected):
-    names = ["orientations.csv", "planes.png", "reconstruction.json", "volume.h5", "volume.mrc"]
+    names = ["orientations.csv", "planes.png", "reconstruction.json", "report.html", "report.json"]
+    names += ["volume.h5", "volume.mrc"]
     assert sorted(os.listdir(directory)) == names
     for name in ("volume.h5", "volume.mrc"):
         np.testing.assert_allclose(volumes.read_volume(directory / name), expected.volume, rtol=1e-4)
@@ -63,9 +65,13 @@ def check_files(directory, expected):
     assert facts["history"][-1]["information"] == pytest.approx(expected.history[-1]["information"], rel=1e-3)
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_patterns_become_a_volume(num_workers, reconstruct, made, tmp_path):
-    result = reconstruct("--workers", num_workers)
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--workers", 2, "--pattern-parts", 2), ("--method", "beam", "--pattern-parts", 2)],
+    ids=["one", "processes", "beam"],
+)
+def test_patterns_become_a_volume(options, reconstruct, made, tmp_path):
+    result = reconstruct(*options)
     assert result.status == 0, result.output
     told = str(tmp_path / "out" / "reconstruction")
     for part in ("60 patterns of 4", "3 iterations, start 1 of 1", "held out", told):
@@ -74,6 +80,20 @@ def test_patterns_become_a_volume(num_workers, reconstruct, made, tmp_path):
     expected = emc.reconstruct(made.counts, detector, EmcSettings(rotations=1, iterations=3))
     check_files(tmp_path / "out" / "reconstruction", expected)
     assert not list(tmp_path.glob("**/*.tmp"))
+
+
+def test_the_report_knows_the_truth_and_the_halves(reconstruct, made, tmp_path):
+    volumes.write_volume(tmp_path / "truth.h5", made.volume)
+    patterns.write_patterns(tmp_path / "photons.npz", patterns.Patterns(made.counts, made.quaternions, made.fluence))
+    result = reconstruct("--truth", tmp_path / "truth.h5", "--halves", photons="photons.npz")
+    assert result.status == 0, result.output
+    report = json.loads((tmp_path / "out" / "reconstruction" / "report.json").read_text())
+    assert len(report["spheres"]["correlations"]) == len(report["radii"])
+    assert len(report["orientations"]["degrees"]) == 60
+    assert len(report["halves"]["degrees"]) == 20
+    assert report["fluence"]["pairs"] == []  # it was not fitted
+    volumes.write_volume(tmp_path / "other.h5", made.volume[1:-1, 1:-1, 1:-1])
+    check_error(reconstruct("--truth", tmp_path / "other.h5"), "--truth must be of the detector's 19 voxels")
 
 
 def test_a_finished_run_is_not_done_again(reconstruct, made, tmp_path):
@@ -103,6 +123,39 @@ def test_bad_input_is_one_line(reconstruct, made, tmp_path):
     check_error(reconstruct("--set", "reconstruct.rotation=2"), "rotation")
     check_error(reconstruct("--set", "reconstruct.beta=2"), "reconstruct.beta must be in (0, 1]")
     check_error(reconstruct("--workers", 16), "workers must be from 1 to 15")
+    check_error(reconstruct("--workers", 2, "--method", "beam"), "with --method beam the runner has the workers")
+    check_error(reconstruct("--beam=--direct_num_workers=2"), "--beam goes with --method beam")
     detector_files.write_detector(tmp_path / "other.h5", make_detector(100.0, 1000.0, 6.2, 9))
     check_error(reconstruct(detector="other.h5"), "patterns must be of the detector's 81 pixels. Received: 121")
     assert not (tmp_path / "out" / "reconstruction").exists()
+
+
+@pytest.fixture
+def frames(made, tmp_path):
+    """Two files of 30 frames each: photons of 26 units over a pedestal of 7; every tenth frame is dark."""
+    signal = 7 + 26.0 * made.counts.toarray().reshape(60, 11, 11)
+    signal[::10] = 7.0
+    for number, part in enumerate((signal[:30], signal[30:])):
+        with h5py.File(tmp_path / f"run-{number}.h5", "w") as file:
+            file["entry_1/data_1/data"] = part
+    return tmp_path / "run-0.h5", tmp_path / "run-1.h5"
+
+
+def test_frames_become_patterns_that_are_reconstructed(cli, frames, made, reconstruct, tmp_path):
+    given = ["prepare-patterns", *frames, "--detector", tmp_path / "detector.h5", "--to", tmp_path / "run"]
+    units = ["--set", "frames.pedestal_adu=7", "--set", "frames.adu_per_photon=26"]
+    result = cli(*given, *units)
+    assert result.status == 0, result.output
+    assert "54 hits; 6 too_few_photons" in result.output
+    prepared = tmp_path / "run" / "patterns"
+    found = patterns.read_patterns(prepared).counts
+    expected = np.delete(made.counts.toarray(), slice(None, None, 10), axis=0)
+    np.testing.assert_array_equal(found.toarray(), expected)
+    table = pd.read_csv(prepared / "rejected.csv")
+    assert table["frame"].tolist() == [0, 10, 20] * 2
+    assert set(table["reason"]) == {"too_few_photons"}
+    again = reconstruct(photons="run/patterns", detector="run/patterns/detector.h5")
+    assert again.status == 0, again.output
+    check_error(cli(*given, "--set", "frames.min_photons=100000"), "none of 60", "60 too_few_photons")
+    check_error(cli(*given, "--set", "frames.bin=2"), "frames.bin must divide 11 and 11")
+    check_error(cli(*given, "--set", "frames.dataset=data"), "no data in it")

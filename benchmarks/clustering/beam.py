@@ -11,7 +11,6 @@ coordinate of a centroid, the coordinates of the rows having a standard deviatio
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -27,14 +26,13 @@ from pipelines.stages.kmeans import iterate_kmeans, list_rows
 from recsys_ssl import lists
 from recsys_ssl.evaluation.vectors import open_vectors
 
-COMMAND = "python -m benchmarks.clustering"
+COMMAND = "python -m benchmarks.clustering beam"
 _FILES = 4
 _GROUP_ROWS = 1024
 
 
-def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> None:
+def main(arguments: Sequence[str], results: Path = RESULTS) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["beam"])
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--dim", type=int, default=32)
     parser.add_argument("--clusters", type=int, default=10)
@@ -59,7 +57,7 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> Non
         what=f"Largest difference of a centroid's coordinate, k-means by Beam against memory, {len(rows):,} rows of "
         f"{options.dim}, {options.clusters} clusters, {options.iterations} rounds",
         value=difference,
-        command=" ".join([COMMAND, *(sys.argv[1:] if arguments is None else arguments)]),
+        command=" ".join([COMMAND, *arguments]),
         seconds=time.monotonic() - started,
         results=results,
     )
@@ -86,7 +84,3 @@ def iterate_in_memory(rows: np.ndarray, start: np.ndarray, iterations: int) -> n
     """The same of scikit-learn."""
     model = KMeans(len(start), init=start, n_init=1, max_iter=iterations, tol=0.0, algorithm="lloyd")
     return model.fit(rows.astype(np.float64)).cluster_centers_
-
-
-if __name__ == "__main__":
-    main()
