@@ -105,7 +105,12 @@ def _open_log(name: str, stack: contextlib.ExitStack) -> BinaryIO | None:
         return None
     if name == "-":
         return os.fdopen(os.dup(1), "wb")
-    return stack.enter_context(Path(name).open("ab"))
+    try:
+        return stack.enter_context(Path(name).open("ab"))
+    except OSError as error:
+        raise ValueError(
+            f"--access-log must be a file that can be written, - or none. Received: {name!r}: {error.strerror}."
+        ) from None
 
 
 def _quiet() -> None:

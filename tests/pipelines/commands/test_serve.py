@@ -15,8 +15,12 @@ from pipelines.commands.signals import ends_on_signals, stops_on_signals
         (["--models", "nowhere"], "", "--models must be a directory of models. Received: 'nowhere'."),
         (["--models", ".", "--tls-cert", "cert.pem"], "", "TLS needs a certificate and its key."),
         (["--models", "."], "short", "an API key must have at least 16 characters. Received: 5."),
-        (["--models", ".", "--access-log", "no/such/log"], "", "No such file or directory: no/such/log"),
-        (["--models", ".", "--port", "70000"], "", "70000"),
+        (
+            ["--models", ".", "--access-log", "no/such/log"],
+            "",
+            "--access-log must be a file that can be written, - or none. Received: 'no/such/log'",
+        ),
+        (["--models", ".", "--port", "70000"], "", "65535"),
         ([], "", "--models"),
     ],
 )
