@@ -78,7 +78,7 @@ def serve(
             tls_key=tls_key,
             limits=Limits(max_bytes=max_bytes, max_queries=max_queries, max_k=max_k, timeout_s=timeout),
         )
-        with stops_on_signals() as stopped, serving(config, log) as server:
+        with stops_on_signals() as stop, serving(config, log) as server:
             scheme = "http" if tls_cert is None else "https"
             for name in server.models.names:
                 version = server.models.get(name).version
@@ -88,7 +88,7 @@ def serve(
             console.print(f"{scheme}://{host}:{server.http_port}/docs", highlight=False)
             if server.grpc_port is not None:
                 console.print(f"gRPC at {host}:{server.grpc_port}", highlight=False)
-            stopped.wait()
+            stop.wait()
             console.print("stopping", highlight=False)
 
 
@@ -105,7 +105,12 @@ def _open_log(name: str, stack: contextlib.ExitStack) -> BinaryIO | None:
         return None
     if name == "-":
         return os.fdopen(os.dup(1), "wb")
-    return stack.enter_context(Path(name).open("ab"))
+    try:
+        return stack.enter_context(Path(name).open("ab"))
+    except OSError as error:
+        raise ValueError(
+            f"--access-log must be a file that can be written, - or none. Received: {name!r}: {error.strerror}."
+        ) from None
 
 
 def _quiet() -> None:

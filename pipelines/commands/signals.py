@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -59,17 +60,30 @@ def ends_on_signals() -> Iterator[None]:
             watcher.stop()
 
 
+class Stop:
+    """Whether a signal told a server to end. No event of `threading`: setting one in a handler may wait for itself."""
+
+    def __init__(self):
+        self.is_told = False
+
+    def wait(self, step_s: float = 0.1) -> None:
+        """Returns when a signal came."""
+        while not self.is_told:
+            time.sleep(step_s)
+
+
 @contextlib.contextmanager
-def stops_on_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set, within `ends_on_signals`: for a server, which ends at its own pace."""
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
+def stops_on_signals() -> Iterator[Stop]:
+    """What SIGINT and SIGTERM tell, within `ends_on_signals`: for a server, which ends at its own pace."""
+    stop = Stop()
+
+    def tell(number: int, frame: FrameType | None) -> None:
+        stop.is_told = True
+
     wakeup = signal.set_wakeup_fd(-1)  # or the watcher would hear of the signal, too
-    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in _ENDING}
+    before = {number: signal.signal(number, tell) for number in _ENDING}
     try:
-        yield stopped
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

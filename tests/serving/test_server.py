@@ -89,19 +89,17 @@ def test_no_request_fails_while_versions_come_break_and_go(root, film_model_dir,
     assert server.telemetry.expose().decode().count('event="rejected",model="films"} 1.0') == 1
 
 
-def test_clients_that_open_many_connections_or_send_slowly_hurt_nobody(root, film_model_dir, put_model):
+def test_clients_that_open_many_connections_and_never_end_a_request_hurt_nobody(root, film_model_dir, put_model):
+    """That a body which comes too slowly is given up: test_guard."""
     put_model(film_model_dir, root / "films" / "1")
-    with serve(root, limits=Limits(timeout_s=4.0)) as server, contextlib.ExitStack() as stack:
+    with serve(root) as server, contextlib.ExitStack() as stack:
         address = ("127.0.0.1", server.http_port)
         idle = [stack.enter_context(socket.create_connection(address)) for _ in range(1000)]
-        slow = idle[0]
-        slow.sendall(b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{")
+        idle[0].sendall(b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{")
         idle[1].sendall(b"POST /recom")
         idle[2].sendall(b"\x00\xff\r\n\r\n")
         answer = httpx.post(f"http://127.0.0.1:{server.http_port}/recommend", json=ASK, timeout=60)
         assert answer.status_code == 200
-        slow.settimeout(30)
-        assert slow.recv(1000).startswith(b"HTTP/1.1 408")
         assert idle[2].recv(1000).startswith(b"HTTP/1.1 400")
 
 
@@ -190,7 +188,7 @@ def test_killed_during_a_swap_it_comes_back_with_the_last_good_version(root, fil
         (latest, _) = httpx.get(f"{url}/v1/models/films", timeout=60).json()["model_version_status"]
         assert (latest["version"], latest["state"]) == ("2", "END")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
         assert "stopping" in process.stderr.read()
     finally:
         process.kill()
