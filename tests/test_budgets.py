@@ -48,7 +48,7 @@ def loaded(*modules):
         (
             ["recsys_ssl.serving.server"],
             {"tensorflow", "uvicorn", "fastapi", "grpc"},
-            HEAVY - {"tensorflow", "tf_keras"} | {"matplotlib", "pandas"},
+            HEAVY - {"tensorflow", "tf_keras"} | {"matplotlib"},
         ),
     ],
     ids=[
