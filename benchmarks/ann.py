@@ -15,7 +15,6 @@ from __future__ import annotations
 import recsys_ssl  # noqa: F401  # isort: skip  (chooses Keras 2 before TensorFlow is imported)
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -29,6 +28,7 @@ import tensorflow as tf
 
 from benchmarks.ann_worker import MARGIN, NUM_BEST, TARGET, Others
 from benchmarks.claims import RESULTS, describe_hardware, record
+from benchmarks.processes import use_one_thread
 from recsys_ssl.index import embeddings, export, scann_index
 
 COMMAND = "python -m benchmarks.ann"
@@ -56,9 +56,6 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> Non
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--others", help="interpreter with hnswlib and faiss")
     options = parser.parse_args(arguments)
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-
     started = time.monotonic()
     vectors, queries = draw(options.items, options.queries, options.dim, options.centres, options.seed)
     best, _ = scann_index.search_exactly(vectors, queries, NUM_BEST)
@@ -209,5 +206,5 @@ def _scann_search(index: scann_index.ScannIndex, query: np.ndarray, setting: dic
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    use_one_thread()
     main()

@@ -162,11 +162,9 @@ class Recommender:
         lookup: items and queries by their ids.
 
     Examples:
-        >>> recommender = Recommender(model_dir)  # WORKDIR/recommender
-        >>> recommender.recommend({"user": ["7"]}, k=2, filters={"genres": ["noir", "war"]})
-        [Answer(item_ids=['7', '3'], scores=[0.75, 0.5], flags=())]
-        >>> recommender.recommend_ids(["no such user"], k=1)
-        [Answer(item_ids=['50'], scores=[583.0], flags=('popularity',))]
+        recommender = Recommender("WORKDIR/recommender")
+        recommender.recommend({"user": ["7"]}, k=2, filters={"genres": ["noir", "war"]})
+        recommender.recommend_ids(["no such user"], k=1)  # answers with the flag `popularity`
     """
 
     def __init__(self, model_dir: str | Path, live_path: str | Path | None = None):

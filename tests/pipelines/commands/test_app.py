@@ -84,7 +84,7 @@ class TestHelp:
     def test_every_command_of_the_readme_exists(self):
         stages = {"ingest", "transform", "correlate", "train", "index", "evaluate"}
         encoders = {"pretrain", "embed", "finetune", "predict"}
-        systems = {"reconstruct", "cluster", "tune", "tune-finetune"}
+        systems = {"prepare-patterns", "reconstruct", "cluster", "probe", "tune", "tune-finetune"}
         others = {"run", "clean", "data", "new-spec", "validate-spec", "spec-schema", "report", "recommend", "serve"}
         live = {"index add", "index change", "index remove"}
         assert others | stages | encoders | systems | live == set(COMMANDS)
@@ -357,8 +357,8 @@ def test_the_report_table_holds_every_number_and_text_with_brackets(tmp_path):
         ["MRR", "–", "–", "0.7500", "–", "–", "–"],
     ]
     assert "hold: Because [of] this. And [/that]." in shown
-    assert f"report.json {' ' * 12} {tmp_path}/report/report.json" in shown
-    assert f"pushed model {' ' * 11} {tmp_path}/pushed/films/17" in shown
+    assert f"{'report.json':<26} {tmp_path}/report/report.json" in shown
+    assert f"{'pushed model':<26} {tmp_path}/pushed/films/17" in shown
 
 
 def test_own_counts_have_a_column_where_they_are_a_floor(tmp_path):
