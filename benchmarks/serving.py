@@ -88,6 +88,12 @@ class Measured(NamedTuple):
 # --- What is measured ------------------------------------------------------------------------------------
 
 
+def _post(client: httpx.Client, url: str, body: str) -> None:
+    answer = client.post(url, content=body, timeout=60)
+    if answer.is_error:
+        raise RuntimeError(f"{url} must answer. Received: {answer.status_code} {answer.text[:200]}")
+
+
 def measure_overhead(options: argparse.Namespace, directory: Path) -> list[Measured]:
     """The ratio of CPU seconds, of both HTTP routes."""
     root, tastes = _make(options, directory)
@@ -103,7 +109,7 @@ def measure_overhead(options: argparse.Namespace, directory: Path) -> list[Measu
                 sent = [json.dumps(make_body(tastes[i % len(tastes)].tolist())) for i in range(options.requests)]
                 begun = cpu_seconds(server.pid)
                 for body in sent:
-                    client.post(url + path, content=body, timeout=60).raise_for_status()
+                    _post(client, url + path, body)
                 of_round[name] = cpu_seconds(server.pid) - begun
             for name, seconds in of_round.items() if round_ else ():  # the first makes both ready
                 spent[name].append(seconds)
