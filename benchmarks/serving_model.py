@@ -51,7 +51,8 @@ class _Towers(tf.Module):
 
         @tf.function(input_signature=[texts, vectors])
         def embed_query(user, taste):
-            return {"embedding": tf.math.l2_normalize(taste, axis=1)}
+            # A taste that is missing is NaN.
+            return {"embedding": tf.math.l2_normalize(tf.where(tf.math.is_finite(taste), taste, 1.0), axis=1)}
 
         @tf.function(input_signature=[texts, vectors])
         def embed_item(item, place):
