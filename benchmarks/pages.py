@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
@@ -17,12 +18,32 @@ _MARKER = re.compile(r"<!--\s*/?\s*[\w-]+\s*:\s*[\w.-]+\s*-->")
 """What looks like the marker of a table, whoever renders it and however it is written."""
 
 
-def parse_options(description: str, arguments: Sequence[str] | None) -> argparse.Namespace:
-    """`--from-json` and `--check` of a command that writes tables from trials."""
+def run(
+    description: str,
+    arguments: Sequence[str] | None,
+    root: Path,
+    compute: Callable[[], None],
+    fill_pages: Callable[[Path, bool], list[str]],
+) -> int:
+    """A command that writes tables, with `--from-json` and `--check`; returns its exit status.
+
+    Args:
+        root: of the repository.
+        compute: makes the numbers of the tables anew, from trials; a ValueError is told in one line.
+        fill_pages: fills the pages of a repository, or only checks them, and returns the stale ones.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--from-json", action="store_true", help="from the committed numbers, without trials and ranks")
     parser.add_argument("--check", action="store_true", help="only say whether a table is stale")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    try:
+        if not (options.from_json or options.check):
+            compute()
+        stale = fill_pages(root, options.check)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return report(stale, options.check)
 
 
 def fill(text: str, topic: str, render: Render) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+
+import numpy as np
 
 
 class Keyed(Protocol):
@@ -23,6 +25,14 @@ Trial = TypeVar("Trial", bound=Keyed)
 def hash_facts(facts: Sequence[Any]) -> str:
     """The key of a trial: 16 hexadecimal digits of the hash of what was run."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def hash_arrays(arrays: Iterable[np.ndarray]) -> str:
+    """16 hexadecimal digits of the hash of what arrays hold; names a data set by its content."""
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()[:16]
 
 
 def make_train_config(settings: Mapping[str, Any]):

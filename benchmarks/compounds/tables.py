@@ -99,16 +99,9 @@ def fill_pages(root: Path, check: bool) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    options = pages.parse_options(__doc__.splitlines()[0], arguments)
     results = root / "benchmarks" / "results"
-    try:
-        if not (options.from_json or options.check):
-            compute(results, results / TOPIC / "trials.jsonl", root / "build" / TOPIC)
-        stale = fill_pages(root, options.check)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return pages.report(stale, options.check)
+    trials, work = results / TOPIC / "trials.jsonl", root / "build" / TOPIC
+    return pages.run(__doc__.splitlines()[0], arguments, root, lambda: compute(results, trials, work), fill_pages)
 
 
 def _render(name: str, tables: Tables | None, fusion: Tables | None) -> str:

@@ -104,15 +104,10 @@ def fill_pages(root: Path, check: bool) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    options = pages.parse_options("Writes the evidence tables of README.md and docs.", arguments)
-    try:
-        if not (options.from_json or options.check):
-            compute(root / "benchmarks" / "results")
-        stale = fill_pages(root, options.check)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return pages.report(stale, options.check)
+    results = root / "benchmarks" / "results"
+    return pages.run(
+        "Writes the evidence tables of README.md and docs.", arguments, root, lambda: compute(results), fill_pages
+    )
 
 
 if __name__ == "__main__":

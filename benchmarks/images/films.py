@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import tarfile
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from benchmarks import records
 from recsys_ssl.encoders.image.pixels import decode
 from recsys_ssl.encoders.image.reading import ImageSize
 
@@ -38,10 +38,7 @@ class Films(NamedTuple):
     @property
     def digest(self) -> str:
         """Names the content."""
-        found = hashlib.sha256()
-        for part in self:
-            found.update(np.ascontiguousarray(part).tobytes())
-        return found.hexdigest()[:16]
+        return records.hash_arrays(self)
 
 
 def read_films(directory: Path, size: int) -> Films:

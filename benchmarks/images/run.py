@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.evidence.run import run_all
 from benchmarks.images import costs
 from benchmarks.images.datasets import read_labelled
 from benchmarks.images.trials import (
@@ -37,6 +36,7 @@ from benchmarks.images.trials import (
     read_trials,
     run_trial,
 )
+from benchmarks.processes import run_all
 
 SEEDS = 3
 

@@ -139,16 +139,10 @@ def fill_pages(root: Path, check: bool) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    options = pages.parse_options(__doc__.splitlines()[0], arguments)
     results = root / "benchmarks" / "results"
-    try:
-        if not (options.from_json or options.check):
-            record_claims(read_tests(results), results)
-        stale = fill_pages(root, options.check)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return pages.report(stale, options.check)
+    return pages.run(
+        __doc__.splitlines()[0], arguments, root, lambda: record_claims(read_tests(results), results), fill_pages
+    )
 
 
 def _render(name: str, tests: Tests, directory: Path) -> str:

@@ -222,15 +222,8 @@ def _render(name: str, tables: Tables | None) -> str:
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
-    options = pages.parse_options(__doc__.splitlines()[0], arguments)
-    try:
-        if not (options.from_json or options.check):
-            compute(root / "benchmarks" / "results")
-        stale = fill_pages(root, options.check)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return pages.report(stale, options.check)
+    results = root / "benchmarks" / "results"
+    return pages.run(__doc__.splitlines()[0], arguments, root, lambda: compute(results), fill_pages)
 
 
 if __name__ == "__main__":
