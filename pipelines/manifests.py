@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from pipelines.progress import PROGRESS
 from pipelines.source_code import source_hash
 from pipelines.trainings import ARMS, name_training, parse_training
-from recsys_ssl import artifacts, kinds
-from recsys_ssl.artifacts import Manifest
+from recsys_ssl import artifacts, kinds, provenance
+from recsys_ssl.provenance import Manifest
 from recsys_ssl.spec import FeatureSpec
 
 At = Callable[..., str]
@@ -183,10 +183,10 @@ def making(
     """
     check(stage, at, spec, given)
     inputs = {name: at(name) for name in stage.reads}
-    manifest = artifacts.derive_manifest(stage.command, spec.to_json(), settings, stage.code(spec), inputs)
+    manifest = provenance.derive_manifest(stage.command, spec.to_json(), settings, stage.code(spec), inputs)
     manifest = dataclasses.replace(manifest, inputs={**manifest.inputs, **facts})
     places = [at(name) for name in stage.makes]
-    outdated = artifacts.outdate(*places)
+    outdated = provenance.outdate(*places)
     with contextlib.ExitStack() as stack:
         failure = None
         try:
@@ -196,7 +196,7 @@ def making(
         except shown_after as error:
             failure = error
         except Exception:
-            artifacts.restore(*outdated)
+            provenance.restore(*outdated)
             raise
     if failure is not None:
         raise failure
@@ -205,10 +205,10 @@ def making(
 def is_current(stage: Stage, at: At, spec: FeatureSpec, settings: Any, facts: Mapping[str, str] = {}) -> bool:
     """Whether `making` with the same arguments would make again what is there, whole."""
     inputs = {name: at(name) for name in stage.reads}
-    manifest = artifacts.derive_manifest(stage.command, spec.to_json(), settings, stage.code(spec), inputs)
+    manifest = provenance.derive_manifest(stage.command, spec.to_json(), settings, stage.code(spec), inputs)
     wanted = dataclasses.replace(manifest, inputs={**manifest.inputs, **facts})
     try:
-        return all(artifacts.read_whole(at(name)).digest == wanted.digest for name in stage.makes)
+        return all(provenance.read_whole(at(name)).digest == wanted.digest for name in stage.makes)
     except (FileNotFoundError, ValueError):
         return False
 
@@ -225,7 +225,7 @@ def check(stage: Stage, at: At, spec: FeatureSpec, given: Mapping[str, Mapping[s
     present = {}
     for name in stage.reads:
         try:
-            present[name] = artifacts.read_whole(at(name))
+            present[name] = provenance.read_whole(at(name))
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"`recsys-ssl {stage.command}` needs {name}, finished. There is none in {at()}. "
@@ -234,7 +234,7 @@ def check(stage: Stage, at: At, spec: FeatureSpec, given: Mapping[str, Mapping[s
     made_of = {name for manifest in present.values() for name in manifest.inputs if _find_maker(name)}
     for name in made_of - set(present):
         with contextlib.suppress(FileNotFoundError):
-            present[name] = artifacts.read_manifest(at(name))
+            present[name] = provenance.read_manifest(at(name))
     outdated = {name for name in made_of - set(present) if os.path.isdir(at(name))}
     for name in sorted({*present, *outdated}, key=_place_of):
         again = f"Run `recsys-ssl {_maker_of(name).command}` again"
@@ -315,7 +315,7 @@ def _read_present(directory: str) -> Manifest | None:
         ValueError: the part is damaged or outdated.
     """
     try:
-        return artifacts.read_whole(directory)
+        return provenance.read_whole(directory)
     except FileNotFoundError:
         path = os.path.join(directory, artifacts.OUTDATED_FILE)
         if not os.path.exists(path):

@@ -117,34 +117,6 @@ class TestDamage:
         with told, artifacts.reading(tmp_path / "tfx" / "Train" / "towers" / "7"):
             raise ValueError("bad")
 
-    @pytest.mark.parametrize("size", [0, 1, 500])
-    def test_a_saved_model_that_is_cut_off_is_named(self, tmp_path, size):
-        import tensorflow as tf
-
-        module = tf.Module()
-        module.weight = tf.Variable([1.0])
-        tf.saved_model.save(module, str(tmp_path / "model"))
-        os.truncate(tmp_path / "model" / "saved_model.pb", size)
-        with pytest.raises(artifacts.DamagedError, match="model is damaged"):
-            artifacts.load_saved_model(tmp_path / "model")
-
-    def test_a_saved_model_with_a_vocabulary_that_is_cut_off_is_not_loaded(self, tmp_path):
-        import tensorflow as tf
-
-        vocabulary, module = tmp_path / "item", tf.Module()
-        vocabulary.write_text("1\n2\n")
-        module.asset = tf.saved_model.Asset(str(vocabulary))
-        tf.saved_model.save(module, str(tmp_path / "model"))
-        artifacts.Manifest("run", {}, {}, "", {}).write(tmp_path / "model")
-        artifacts.copy_dir(tmp_path / "model", tmp_path / "copy")
-        artifacts.load_saved_model(tmp_path / "copy")
-        os.truncate(tmp_path / "copy" / "assets" / "item", 2)
-        told = pytest.raises(
-            artifacts.DamagedError, match=r"assets/item is damaged.* 2 bytes of 4\. Run `recsys-ssl run`"
-        )
-        with told:
-            artifacts.load_saved_model(tmp_path / "copy")
-
 
 def test_names_of_what_is_being_written_can_be_told_and_undone(tmp_path):
     unfinished = artifacts.unfinished_name(tmp_path / "a.b")

@@ -27,6 +27,7 @@ GROUND = (
     "text",
     "pages",
     "artifacts",
+    "provenance",
     "examples",
     "pairs",
     "seeds",

@@ -39,7 +39,7 @@ def has_interactions(at: At, spec: FeatureSpec, data: Path, config: IngestConfig
 
 def _facts(spec: FeatureSpec, data: Path) -> dict[str, str]:
     from pipelines.stages.ingest import data_fingerprint
-    from recsys_ssl.artifacts import digest
+    from recsys_ssl.provenance import digest
 
     return {"data": digest(data_fingerprint(spec, str(data)))}
 

@@ -63,7 +63,7 @@ StudyName = Annotated[
 
 def hash_facts(*facts: Any) -> str:
     """16 hexadecimal digits of what names a study."""
-    from recsys_ssl.artifacts import digest
+    from recsys_ssl.provenance import digest
 
     return digest(json.dumps([str(fact) for fact in facts]))
 

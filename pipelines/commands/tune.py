@@ -77,7 +77,7 @@ def tune(
         from pipelines.manifests import CORRELATE, TUNED, making, tuning_stage
         from pipelines.stages.train import fit_regularizer
         from pipelines.stages.tune import NO_VALIDATION, TowersTask, make_towers_objective
-        from recsys_ssl import artifacts
+        from recsys_ssl import artifacts, provenance
         from recsys_ssl.encoders.store import hash_encoder
         from recsys_ssl.evaluation.metrics import choose_k
         from recsys_ssl.training.regularizers import REGULARIZERS
@@ -105,7 +105,7 @@ def tune(
             stage = stage._replace(reads=stage.reads + CORRELATE.makes)
         encoders = [hash_encoder(directory) for directory in config.pretrained.values()]
         about = hash_facts(feature_spec.to_json(), config, encoders, stage.code(feature_spec))
-        data_digests = [artifacts.read_whole(at(name)).digest for name in stage.reads]
+        data_digests = [provenance.read_whole(at(name)).digest for name in stage.reads]
         name = (
             study or f"{feature_spec.name} {arm.value} {hash_facts(about, data_digests, space, seed, sampler, pruner)}"
         )

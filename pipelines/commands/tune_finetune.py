@@ -66,7 +66,7 @@ def tune_finetune(
         lines.start("Load TensorFlow")
         from pipelines.manifests import finetuning_code
         from pipelines.stages.tune_finetune import FinetuneTask, make_finetune_objective
-        from recsys_ssl import artifacts, kinds
+        from recsys_ssl import artifacts, kinds, provenance
         from recsys_ssl.encoders import store
         from recsys_ssl.evaluation.prediction import METRICS
         from recsys_ssl.settings import parse, parse_section
@@ -88,7 +88,7 @@ def tune_finetune(
         lines.finish()
         encoder, code = store.hash_encoder(str(model)), finetuning_code(kind.value)
         shared = kind.value, column, target, chosen_task, parts, config, encoder, code
-        about = hash_facts(*shared, artifacts.digest("\n".join(table.texts)), table.targets.tobytes().hex())
+        about = hash_facts(*shared, provenance.digest("\n".join(table.texts)), table.targets.tobytes().hex())
         name = study or f"{kind.value} {hash_facts(about, space, seed, sampler, pruner)}"
         scratch = str(workdir / "checkpoints" / "tuning" / hash_facts(name))
         of_data = str(data), column, tuple(target), chosen_task, parts

@@ -8,7 +8,7 @@ from tfx.types import standard_artifacts
 
 from pipelines.components.artifacts import Correlations
 from pipelines.stages.correlate import correlate_features
-from recsys_ssl import artifacts
+from recsys_ssl import provenance
 from recsys_ssl.spec import FeatureSpec
 
 
@@ -21,7 +21,7 @@ def CorrelateFeatures(  # noqa: N802
     code: Parameter[str],
 ):
     """Encoded catalogue -> mutual information between its features."""
-    manifest = artifacts.derive_manifest("run", spec, {}, code, {"encoded-catalogue": encoded_catalogue.uri})
+    manifest = provenance.derive_manifest("run", spec, {}, code, {"encoded-catalogue": encoded_catalogue.uri})
     feature_spec = FeatureSpec.from_json(spec)
     correlate_features(feature_spec, encoded_catalogue.uri, correlations.uri, json.loads(beam_args))
     manifest.write(correlations.uri)

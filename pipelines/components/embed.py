@@ -9,7 +9,7 @@ from tfx.types import standard_artifacts
 
 from pipelines.components.artifacts import Embeddings
 from pipelines.stages.embed import embed_arm
-from recsys_ssl import artifacts
+from recsys_ssl import provenance
 from recsys_ssl.spec import FeatureSpec
 
 
@@ -25,7 +25,7 @@ def EmbedArm(  # noqa: N802
 ):
     """Towers -> embeddings of the catalogue and of the test split's queries."""
     inputs = {"interactions": interactions.uri, "catalogue": catalogue.uri, "towers": towers.uri}
-    manifest = artifacts.derive_manifest("run", spec, {}, code, inputs)
+    manifest = provenance.derive_manifest("run", spec, {}, code, inputs)
     embed_arm(
         FeatureSpec.from_json(spec),
         towers.uri,

@@ -14,7 +14,7 @@ from pipelines.components.artifacts import Embeddings, Report, ScannIndex
 from pipelines.properties import from_json
 from pipelines.stages.evaluate import ArmDirs, evaluate_run, read_settings
 from pipelines.trainings import name_training
-from recsys_ssl import artifacts
+from recsys_ssl import provenance
 from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.spec import FeatureSpec
 
@@ -38,7 +38,7 @@ def EvaluateArms(  # noqa: N802
     read = {"index": index.uri}
     for arm, trainings in (("control", controls), ("treatment", treatments)):
         read |= {name_training(arm, i): os.path.dirname(dirs.items_dir) for i, dirs in enumerate(trainings, 1)}
-    manifest = artifacts.derive_manifest("run", spec, json.loads(config), code, read)
+    manifest = provenance.derive_manifest("run", spec, json.loads(config), code, read)
     result = evaluate_run(
         FeatureSpec.from_json(spec),
         controls,

@@ -11,7 +11,7 @@ from tfx.utils import path_utils
 from pipelines.components.artifacts import Embeddings, ScannIndex
 from pipelines.properties import from_json
 from pipelines.stages.index import Served, index_arm
-from recsys_ssl import artifacts
+from recsys_ssl import provenance
 from recsys_ssl.index.scann_index import IndexConfig
 from recsys_ssl.spec import FeatureSpec
 
@@ -33,7 +33,7 @@ def IndexItems(  # noqa: N802
     """Embeddings -> ScaNN index and the servable SavedModels."""
     logged = {"interactions": interactions.uri, "catalogue": catalogue.uri}
     inputs = logged | {"towers": towers.uri, "embeddings": embeddings.uri}
-    manifest = artifacts.derive_manifest("run", spec, json.loads(config), code, inputs)
+    manifest = provenance.derive_manifest("run", spec, json.loads(config), code, inputs)
     # Where Pusher looks for a SavedModel inside its artifact.
     models = recommender.uri, inverted_lists_recommender.uri, brute_force_recommender.uri
     served = Served(index.uri, *map(path_utils.serving_model_dir, models))

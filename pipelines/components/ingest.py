@@ -9,7 +9,7 @@ from tfx.types import standard_artifacts
 from pipelines.components.artifacts import Rejected, describe_examples
 from pipelines.properties import from_json
 from pipelines.stages.ingest import ingest_logs
-from recsys_ssl import artifacts, examples
+from recsys_ssl import artifacts, examples, provenance
 from recsys_ssl.logs.readers import LogError
 from recsys_ssl.logs.transforms import IngestConfig
 from recsys_ssl.spec import FeatureSpec
@@ -46,8 +46,8 @@ def IngestLogs(  # noqa: N802  (components are named as classes)
     except LogError:
         artifacts.copy_dir(rejected.uri, rejected_copy)
         raise
-    manifest = artifacts.derive_manifest("run", spec, json.loads(config), code, {})
-    manifest.inputs["data"] = artifacts.digest(data_fingerprint)
+    manifest = provenance.derive_manifest("run", spec, json.loads(config), code, {})
+    manifest.inputs["data"] = provenance.digest(data_fingerprint)
     manifest.write(interactions.uri, catalogue.uri)
     describe_examples(interactions, feature_spec.split.names)
     describe_examples(catalogue, [examples.CATALOGUE_SPLIT])

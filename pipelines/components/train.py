@@ -10,7 +10,7 @@ from tfx.types import standard_artifacts
 from pipelines.components.artifacts import Correlations
 from pipelines.properties import from_json
 from pipelines.stages.train import train_arm
-from recsys_ssl import artifacts
+from recsys_ssl import artifacts, provenance
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.training.train import TrainInputs
@@ -38,7 +38,7 @@ def TrainTowers(  # noqa: N802
         "item-transform": item_transform.uri,
         "correlations": correlations.uri,
     }
-    manifest = artifacts.derive_manifest("run", spec, json.loads(config), code, read)
+    manifest = provenance.derive_manifest("run", spec, json.loads(config), code, read)
     inputs = TrainInputs(
         encoded_interactions.uri,
         encoded_catalogue.uri,

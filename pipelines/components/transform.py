@@ -8,7 +8,7 @@ from tfx.types import standard_artifacts
 
 from pipelines.components.artifacts import describe_examples
 from pipelines.stages.transform import transform_features
-from recsys_ssl import artifacts, examples
+from recsys_ssl import examples, provenance
 from recsys_ssl.spec import FeatureSpec
 
 
@@ -25,7 +25,7 @@ def TransformFeatures(  # noqa: N802
     code: Parameter[str],
 ):
     """Raw features -> integer codes, with the TensorFlow Transform graphs that code them."""
-    manifest = artifacts.derive_manifest(
+    manifest = provenance.derive_manifest(
         "run", spec, {}, code, {"interactions": interactions.uri, "catalogue": catalogue.uri}
     )
     feature_spec = FeatureSpec.from_json(spec)

@@ -13,7 +13,7 @@ from pipelines.components.artifacts import Correlations, Tuned
 from pipelines.properties import from_json
 from pipelines.stages.train import fit_regularizer, train_arm
 from pipelines.stages.tune import NO_VALIDATION, TowersTask, make_towers_objective
-from recsys_ssl import artifacts
+from recsys_ssl import artifacts, provenance
 from recsys_ssl.settings import change
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.config import TrainConfig
@@ -59,7 +59,7 @@ def TuneTowers(  # noqa: N802
         "correlations": correlations.uri,
     }
     settings = {"shared": json.loads(config), "search": json.loads(search), "fixed": json.loads(fixed)}
-    manifest = artifacts.derive_manifest("run", spec, settings, code, read)
+    manifest = provenance.derive_manifest("run", spec, settings, code, read)
     inputs = TrainInputs(
         encoded_interactions.uri,
         encoded_catalogue.uri,
@@ -71,7 +71,7 @@ def TuneTowers(  # noqa: N802
     space = {name: of for name, of in make_space(feature_spec, shared).items() if name not in json.loads(fixed)}
     # The budget may grow: a study is of the same name with more trials.
     endless = {**settings, "search": {**json.loads(search), "trials": None}}
-    name = artifacts.digest(json.dumps([spec, endless, code, manifest.inputs], sort_keys=True))
+    name = provenance.digest(json.dumps([spec, endless, code, manifest.inputs], sort_keys=True))
     task = TowersTask(spec, shared, "train", inputs, os.path.join(tuning_dir, "checkpoints", name))
     found = workers.run(
         workers.Search(
@@ -112,7 +112,7 @@ def TrainTuned(  # noqa: N802
         "item-transform": item_transform.uri,
         "correlations": correlations.uri,
     }
-    manifest = artifacts.derive_manifest("run", spec, dataclasses.asdict(train_config), code, read)
+    manifest = provenance.derive_manifest("run", spec, dataclasses.asdict(train_config), code, read)
     inputs = TrainInputs(
         encoded_interactions.uri,
         encoded_catalogue.uri,

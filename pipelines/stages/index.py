@@ -6,7 +6,7 @@ import itertools
 from typing import NamedTuple
 
 from pipelines.progress import PROGRESS
-from recsys_ssl import artifacts
+from recsys_ssl import provenance
 from recsys_ssl.index import export, raw_inputs, scann_index
 from recsys_ssl.index.warmup import write_warmup
 from recsys_ssl.serving import requests
@@ -57,6 +57,6 @@ def _write_samples(name: str, interactions_dir: str, served: Served) -> None:
     """Puts the first held-out queries into each model, with its answers."""
     queries = list(itertools.islice(read_queries(interactions_dir, Lookup(served.brute_force)), _SAMPLES))
     for model_dir in served.models:
-        model = artifacts.load_saved_model(model_dir)  # ScaNN's op is loaded with `export`
+        model = provenance.load_saved_model(model_dir)  # ScaNN's op is loaded with `export`
         records = requests.to_batch(queries, raw_inputs.input_specs(model, "embed_query"))
         write_warmup(model, model_dir, records, name)

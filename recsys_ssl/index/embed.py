@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
-from recsys_ssl import artifacts, examples, lists
+from recsys_ssl import examples, lists, provenance
 from recsys_ssl.index import embeddings, raw_inputs
 from recsys_ssl.spec import FeatureSpec
 
@@ -200,7 +200,7 @@ class _EmbedBatches(beam.DoFn):
         self._towers_dir, self._signature, self._to_rows = towers_dir, signature, to_rows
 
     def setup(self):
-        self._towers = artifacts.load_saved_model(self._towers_dir)
+        self._towers = provenance.load_saved_model(self._towers_dir)
         self._specs = raw_inputs.input_specs(self._towers, self._signature)
 
     def process(self, element):

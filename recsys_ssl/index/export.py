@@ -27,7 +27,7 @@ import pyarrow as pa
 import tensorflow as tf
 from scann.scann_ops.py import scann_ops
 
-from recsys_ssl import artifacts
+from recsys_ssl import provenance
 from recsys_ssl.index import description, embeddings, inverted_lists, raw_inputs, scann_index
 from recsys_ssl.spec import FeatureSpec
 
@@ -188,7 +188,7 @@ def _read_scann_tensors(index_dir: str | Path) -> list:
 def _export(
     towers_dir: str | Path, item_ids: pa.Array, index: tf.Module, out_dir: str | Path, spec: FeatureSpec | None
 ) -> None:
-    towers = artifacts.load_saved_model(towers_dir)
+    towers = provenance.load_saved_model(towers_dir)
     query_specs, item_specs = (raw_inputs.input_specs(towers, name) for name in ("embed_query", "embed_item"))
     taken = sorted({"k", "exclude"} & set(query_specs))
     if taken:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from recsys_ssl import artifacts
+from recsys_ssl import provenance
 from recsys_ssl.index import embeddings, raw_inputs
 from recsys_ssl.index.best import order_best
 from recsys_ssl.index.description import MAX_K
@@ -60,7 +60,7 @@ def load_recommender(model_dir: str | Path):
                 f"{model_dir} needs the ScaNN op. Received: {error}. Install the scann that is made for TensorFlow "
                 f"{tf.__version__} (`pip install 'scann[tf]'` takes a pair), or export the brute-force variant."
             ) from error
-    return artifacts.load_saved_model(model_dir)
+    return provenance.load_saved_model(model_dir)
 
 
 def list_features(model) -> list[str]:

@@ -9,7 +9,7 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
 from pipelines.config import parse_overrides
 from pipelines.tuning import create_tuning_pipeline
-from recsys_ssl import artifacts
+from recsys_ssl import provenance
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.tuning.config import SearchConfig
 
@@ -53,7 +53,7 @@ def test_the_best_settings_of_the_search_are_those_of_the_training(work):
     best = json.loads((newest(work, "TuneTowers", "best_hyperparameters") / "best_hyperparameters.txt").read_text())
     assert best["values"] == study["best"]["settings"]
     towers = newest(work, "TrainTuned", "towers")
-    trained = artifacts.read_whole(towers).settings
+    trained = provenance.read_whole(towers).settings
     assert {name: trained[name] for name in SEARCHED} == best["values"]
     assert (trained["steps"], trained["batch_size"], trained["ssl"]["batch_size"]) == (6, 32, 16)
     assert list(towers.rglob("saved_model.pb"))

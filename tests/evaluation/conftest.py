@@ -7,7 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from recsys_ssl.evaluation.evaluate import Arm
 from recsys_ssl.spec import FeatureSpec
+from tests.evaluation.tasted_arms import DIM, NUM_ITEMS, NUM_QUERIES
 
 
 def _spec(same_as_items=False, **evaluation):
@@ -84,3 +86,41 @@ def write_queries():
 @pytest.fixture
 def write_items():
     return _write_items
+
+
+@pytest.fixture
+def make_arms(tmp_path, write_queries, write_items):
+    """Two arms that see the true taste through different noise; items are chosen by taste."""
+    rng = np.random.default_rng(0)
+    taste, items = rng.normal(size=(NUM_QUERIES, DIM)), rng.normal(size=(NUM_ITEMS, DIM))
+    chosen = np.argsort(-(taste @ items.T) + rng.normal(scale=2, size=(NUM_QUERIES, NUM_ITEMS)), axis=1)[:, :6]
+    queries = np.repeat(np.arange(NUM_QUERIES), 4)
+    counts = rng.poisson(3, NUM_ITEMS)
+
+    def make(control_noise=1.0, treatment_noise=0.1, below="."):
+        arms = []
+        for name, noise in (("plain", control_noise), ("regularised", treatment_noise)):
+            seen = np.repeat(chosen[:, 4:], 4, axis=0).tolist()
+            vectors = (taste + np.random.default_rng(1).normal(scale=noise, size=taste.shape))[queries]
+            write_queries(
+                tmp_path / below / name / "queries",
+                [f"<user {query}>" for query in queries],
+                chosen[:, :4].ravel(),
+                vectors,
+                seen=seen,
+                times=np.arange(len(queries)) + 1_000_000_000,
+                gender=np.where(queries % 2, "F", "M").tolist(),
+            )
+            write_items(tmp_path / below / name / "items", items, counts)
+            arms.append(
+                Arm(
+                    name,
+                    str(tmp_path / below / name / "items"),
+                    str(tmp_path / below / name / "queries"),
+                    {"noise": noise, "steps": 10},
+                    {10: 0.99, 50: 0.97},
+                )
+            )
+        return arms
+
+    return make

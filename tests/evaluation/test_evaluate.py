@@ -1,6 +1,5 @@
 import dataclasses
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -11,57 +10,9 @@ import pytest
 from recsys_ssl.evaluation import evaluate
 from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.evaluation.evaluate import Arm, evaluate_arms
-from recsys_ssl.evaluation.report import render_report, write_report
+from recsys_ssl.evaluation.report import render_report
 from recsys_ssl.spec import Split
-
-NUM_ITEMS, NUM_QUERIES, DIM = 300, 120, 16
-CONFIG = EvaluationConfig(bootstrap_samples=300)
-
-
-@pytest.fixture
-def make_arms(tmp_path, write_queries, write_items):
-    """Two arms that see the true taste through different noise; items are chosen by taste."""
-    rng = np.random.default_rng(0)
-    taste, items = rng.normal(size=(NUM_QUERIES, DIM)), rng.normal(size=(NUM_ITEMS, DIM))
-    chosen = np.argsort(-(taste @ items.T) + rng.normal(scale=2, size=(NUM_QUERIES, NUM_ITEMS)), axis=1)[:, :6]
-    queries = np.repeat(np.arange(NUM_QUERIES), 4)
-    counts = rng.poisson(3, NUM_ITEMS)
-
-    def make(control_noise=1.0, treatment_noise=0.1, below="."):
-        arms = []
-        for name, noise in (("plain", control_noise), ("regularised", treatment_noise)):
-            seen = np.repeat(chosen[:, 4:], 4, axis=0).tolist()
-            vectors = (taste + np.random.default_rng(1).normal(scale=noise, size=taste.shape))[queries]
-            write_queries(
-                tmp_path / below / name / "queries",
-                [f"<user {query}>" for query in queries],
-                chosen[:, :4].ravel(),
-                vectors,
-                seen=seen,
-                times=np.arange(len(queries)) + 1_000_000_000,
-                gender=np.where(queries % 2, "F", "M").tolist(),
-            )
-            write_items(tmp_path / below / name / "items", items, counts)
-            arms.append(
-                Arm(
-                    name,
-                    str(tmp_path / below / name / "items"),
-                    str(tmp_path / below / name / "queries"),
-                    {"noise": noise, "steps": 10},
-                    {10: 0.99, 50: 0.97},
-                )
-            )
-        return arms
-
-    return make
-
-
-CUTS = {"cuts_us": {"eval": 900_000_000, "test": 1_000_000_000}}
-
-
-def evaluate_once(spec, control, treatment, *rest, **named):
-    """Evaluates arms of one training each."""
-    return evaluate_arms(spec, [control], [treatment], *rest, **named)
+from tests.evaluation.tasted_arms import CONFIG, CUTS, DIM, NUM_ITEMS, NUM_QUERIES, evaluate_once
 
 
 def checks(report):
@@ -399,65 +350,3 @@ def test_arms_of_different_catalogues_are_an_error(make_arms, make_spec, write_i
 def test_titles_of_another_catalogue_are_an_error(make_arms, make_spec):
     with pytest.raises(ValueError, match="titles must have one entry per item"):
         evaluate_once(make_spec(), *make_arms(), CONFIG, titles=["one"])
-
-
-# --- Report -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def report(make_arms, make_spec):
-    return evaluate_once(make_spec(slices=["gender"]), *make_arms(), CONFIG, CUTS)
-
-
-def test_both_files_hold_the_same_numbers(tmp_path, report):
-    html, twin = write_report(report, tmp_path / "report")
-    page = html.read_text(encoding="utf-8")
-    read = json.loads(twin.read_text(encoding="utf-8"))
-    assert read == json.loads(json.dumps(report))
-    for row in read["metrics"] + [row for row in read["slices"] if row["metric"] == "recall_at_50"]:
-        cells = (f"{row['control']:.4f}", f"{row['treatment']:.4f}", f"{row['difference']:+.4f}".replace("-", "\u2212"))
-        assert re.search(r"[^\n]*\n?[^\n]*".join(map(re.escape, cells)), page), (row["label"], cells)
-    for floor in read["floor"]:
-        assert f"<td>{floor['popularity']:.4f}</td>" in page
-    for sentence in read["verdict"]["reasons"]:
-        assert f"<li>{sentence}</li>" in page
-
-
-def test_the_page_is_self_contained_and_escaped(report):
-    page = render_report(report)
-    assert "<script" not in page
-    assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
-    assert "http" not in page
-    assert page.count("data:image/svg+xml;base64,") == 3
-    assert "<user " not in page
-    assert "&lt;user " in page
-
-
-def test_the_page_holds_no_control_character_of_a_title(make_arms, make_spec):
-    titles = [f"A\x1b[2J\x00\u202e {row}" for row in range(NUM_ITEMS)]
-    report = evaluate_once(make_spec(slices=["gender"]), *make_arms(), CONFIG, CUTS, titles)
-    page = render_report(report)
-    assert r"A\x1b[2J\x00\u202e " in page
-    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", page)
-
-
-def test_the_same_report_is_written_byte_for_byte(tmp_path, report):
-    first = [path.read_bytes() for path in write_report(report, tmp_path / "a")]
-    assert [path.read_bytes() for path in write_report(report, tmp_path / "b")] == first
-
-
-def test_undefined_numbers_are_dashes(report):
-    for row in (*report["metrics"], *report["slices"], *report["floor"]):
-        for key in ("relative", "relative_interval", "interval", "p", "adjusted_p", "standard_error"):
-            row[key] = None
-    report["power"] = {"metric": "mrr", "minimum_detectable_effect": None, "relative": None}
-    page = render_report(report)
-    assert "None" not in page.replace("None is significantly worse", "").replace("None where the", "")
-    assert "nan" not in re.sub(r"base64,[^\"]*", "", page)
-
-
-def test_a_number_that_json_cannot_hold_is_an_error(tmp_path, report):
-    report["metrics"][0]["control"] = float("nan")
-    with pytest.raises(ValueError):
-        write_report(report, tmp_path)
-    assert not list(tmp_path.glob("report.*"))

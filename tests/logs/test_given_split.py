@@ -8,7 +8,7 @@ from recsys_ssl.logs.preview import preview
 from recsys_ssl.logs.readers import LogError
 from recsys_ssl.logs.sources import find_sources
 from recsys_ssl.spec import FeatureSpec
-from tests.logs.test_transforms import Run
+from tests.logs.ingested import Run
 
 TRAIN, EVAL, TEST = "train.csv", "valid.csv", "test.csv"
 SPLITS = {TRAIN: "train", EVAL: "eval", TEST: "test"}

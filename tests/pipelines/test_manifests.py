@@ -25,7 +25,7 @@ from pipelines.manifests import (
     training_stage,
     tuning_stage,
 )
-from recsys_ssl import artifacts
+from recsys_ssl import artifacts, provenance
 from recsys_ssl.spec import FeatureSpec
 
 SPEC = {
@@ -73,11 +73,11 @@ def made(make):
 
 
 def test_each_stage_finds_what_it_reads_and_equal_work_has_equal_manifests(made, make, at):
-    before = {name: artifacts.read_manifest(at(name)) for stage in manifests.STAGES for name in stage.makes}
+    before = {name: provenance.read_manifest(at(name)) for stage in manifests.STAGES for name in stage.makes}
     assert len(before) == 3 + 4 + 1 + 2 * 1 + 2 * 6 + 1
     assert before["report"].inputs.keys() >= {"data", "interactions", "encoded-catalogue", "control/towers"}
     make(INGEST)
-    assert artifacts.read_manifest(at("interactions")) == before["interactions"]
+    assert provenance.read_manifest(at("interactions")) == before["interactions"]
     for stage in manifests.STAGES:
         check(stage, at, make_spec())
 
@@ -161,7 +161,7 @@ def test_a_stage_that_fails_leaves_what_was_there(made, at, tmp_path):
 
 
 def test_an_error_does_not_sign_what_a_kill_outdated(made, at):
-    artifacts.outdate(at("interactions"))
+    provenance.outdate(at("interactions"))
     with pytest.raises(OSError), making(INGEST, at, make_spec(), {}):
         raise OSError
     with pytest.raises(FileNotFoundError, match="needs interactions, finished"):
@@ -249,7 +249,7 @@ def test_further_seeds_are_parts_of_their_own(made, make, at):
     make(INGEST, data="2")
     with pytest.raises(ValueError, match="was made from other"):
         check(evaluation, at, make_spec())
-    artifacts.outdate(at("treatment.2", "towers"))
+    provenance.outdate(at("treatment.2", "towers"))
     with pytest.raises(FileNotFoundError, match=r"needs treatment\.2/towers, finished"):
         check(index_stage("treatment.2"), at, make_spec())
 
@@ -304,7 +304,7 @@ def test_a_recommender_is_asked_with_its_own_spec_and_log(made, make, at):
     ],
 )
 def test_a_recommender_is_not_asked_when_a_part_was_begun_anew(made, at, part, command):
-    artifacts.outdate(at(part))
+    provenance.outdate(at(part))
     told = f"{part} must be whole. .* was not finished. Run `recsys-ssl {command}` again"
     with pytest.raises(ValueError, match=told):
         check_places(make_spec(), at("treatment", "recommender"), at("interactions"), at("catalogue"))

@@ -12,7 +12,7 @@ from pipelines.components import tune
 from pipelines.config import parse_overrides
 from pipelines.properties import to_json
 from pipelines.tuning import create_tuning_pipeline
-from recsys_ssl import artifacts
+from recsys_ssl import provenance
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.tuning import workers
@@ -111,7 +111,7 @@ def test_the_best_settings_reach_the_trainer(search_towers, read, tmp_path, monk
     assert values["values"]["learning_rate"] == max(trial["score"] for trial in study["trials"])
     assert "batch_size" not in search.space
     assert (search.jobs, search.task.inputs.catalogue_dir) == (2, read["encoded_catalogue"].uri)
-    assert artifacts.read_whole(tuned.uri).settings["search"]["trials"] == 4
+    assert provenance.read_whole(tuned.uri).settings["search"]["trials"] == 4
 
     trained = []
     monkeypatch.setattr(tune, "train_arm", lambda spec, config, *rest: trained.append((config, *rest)))
@@ -132,7 +132,7 @@ def test_the_best_settings_reach_the_trainer(search_towers, read, tmp_path, monk
     assert (config.learning_rate, config.steps, config.batch_size) == (values["values"]["learning_rate"], 7, 1024)
     assert (to, checkpoints, log) == (towers.uri, "checkpoints", run.uri)
     assert inputs.interactions_dir == read["encoded_interactions"].uri
-    assert artifacts.read_whole(towers.uri).settings["learning_rate"] == config.learning_rate
+    assert provenance.read_whole(towers.uri).settings["learning_rate"] == config.learning_rate
 
 
 def test_a_search_with_more_trials_goes_on(search_towers):

@@ -12,7 +12,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from pipelines.stages.check_serving import SkewError, require_no_skew
 from pipelines.stages.index import Served, index_arm
-from recsys_ssl import artifacts, lists
+from recsys_ssl import lists, provenance
 from recsys_ssl.index import embed, embeddings, raw_inputs, warmup
 from recsys_ssl.index.scann_index import IndexConfig
 from recsys_ssl.serving.recommender import Recommender
@@ -24,7 +24,7 @@ def indexed(films, film_spec, repeat_towers_dir, make_records):
     """The towers know of repeats, and each of the 80 held-out events has three of them, which may come again."""
     root = films.root / "indexed"
     records = make_records(films.events["test"])
-    towers = artifacts.load_saved_model(repeat_towers_dir)
+    towers = provenance.load_saved_model(repeat_towers_dir)
     embedded = embed.embed(towers, "embed_query", raw_inputs.input_specs(towers, "embed_query"), records)
     rows = np.array(films.events["test"]["item_row"])[:, 0]
     seen = pa.array([list(range(row - row % 10, row - row % 10 + 5)) for row in rows.tolist()])
