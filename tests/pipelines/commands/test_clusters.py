@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys_ssl import lists
+from tests.pipelines.commands.vector_checks import check_error, read_scores
 
 NUM_ROWS = 200
 
@@ -52,21 +53,6 @@ def cluster(cli, tmp_path):
         return result, to / "report"
 
     return run
-
-
-def read_scores(directory):
-    report = json.loads((directory / "report.json").read_text())
-    return {
-        row["features"]: {name: score["mean"] for name, score in row["metrics"].items()} for row in report["scores"]
-    }
-
-
-def check_error(result, *parts):
-    """One line, exit status 1, no trace."""
-    assert result.status == 1
-    assert "Traceback" not in result.output
-    assert result.output.count("error: ") == 1
-    assert [part for part in parts if part not in result.output] == [], result.output
 
 
 @pytest.mark.parametrize("method", ["memory", "batches"])

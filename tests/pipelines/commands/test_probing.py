@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys_ssl import artifacts, lists
+from tests.pipelines.commands.vector_checks import check_error, read_scores
 
 NUM_ROWS = 200
 
@@ -33,21 +34,6 @@ def probe(cli, tmp_path):
     return run
 
 
-def read_means(directory):
-    report = json.loads((directory / "report.json").read_text())
-    return {
-        row["features"]: {name: score["mean"] for name, score in row["metrics"].items()} for row in report["scores"]
-    }
-
-
-def check_error(result, *parts):
-    """One line, exit status 1, no trace."""
-    assert result.status == 1
-    assert "Traceback" not in result.output
-    assert result.output.count("error: ") == 1
-    assert [part for part in parts if part not in result.output] == [], result.output
-
-
 def test_vectors_and_labels_become_a_report(probe, tmp_path):
     rows, balls = draw()
     np.savez(tmp_path / "v.npz", vectors=rows, ids=[f"C{row}" for row in range(NUM_ROWS)])
@@ -61,7 +47,7 @@ def test_vectors_and_labels_become_a_report(probe, tmp_path):
     for part in ("✓ probe", "4 classes, ", "raw, components", "2 labels a class", "Linear probe: above the best floor",
                  "report.html"):  # fmt: skip
         assert part in result.output
-    means = read_means(directory)
+    means = read_scores(directory)
     assert list(means) == ["vectors", "raw", "raw_components", "untrained", "one_cluster"]
     assert means["vectors"] == {"linear": 1.0, "nearest": 1.0, "few_shot_2": 1.0}
     assert means["raw"]["linear"] < 0.6
@@ -95,7 +81,7 @@ def test_the_coordinate_of_the_popularity_prior_is_left_out(probe, tmp_path):
         write_items(tmp_path / f"items-{prior}", vectors, prior)
         result, directory = probe(tmp_path / f"items-{prior}", tmp_path / "kinds.csv", "--seeds", "1")
         assert result.status == 0, result.output
-        found[prior] = read_means(directory)["vectors"]["linear"]
+        found[prior] = read_scores(directory)["vectors"]["linear"]
     assert found[0.0] == 1.0
     assert found[0.5] < 0.75
 
