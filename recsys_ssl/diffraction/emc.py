@@ -35,7 +35,7 @@ from recsys_ssl.diffraction.likelihood import Normalizer
 from recsys_ssl.diffraction.mirrors import make_layout
 from recsys_ssl.diffraction.rotations import sample_rotations
 from recsys_ssl.diffraction.settings import EmcSettings
-from recsys_ssl.diffraction.slices import radii_of, shell_means, symmetrise
+from recsys_ssl.diffraction.slices import divide_symmetrised, radii_of, shell_means, symmetrise
 
 Expect = Callable[[np.ndarray, np.ndarray, float], tuple[Statistics, Normalizer]]
 """The E-step on all shards: volume, fluence and beta -> statistics, and the sums of all rotations."""
@@ -190,9 +190,8 @@ def maximise(statistics: Statistics, volume: np.ndarray) -> np.ndarray:
     Args:
         volume: what voxels keep that no pattern has seen.
     """
-    numerator, denominator = symmetrise(statistics.numerator), symmetrise(statistics.denominator)
-    is_seen = denominator > _LEAST_SEEN * denominator.mean()
-    return np.where(is_seen, numerator / np.where(is_seen, denominator, 1.0), volume)
+    least = _LEAST_SEEN * statistics.denominator.mean()
+    return divide_symmetrised(statistics.numerator, statistics.denominator, volume, least)
 
 
 def fit_fluence(statistics: Statistics, photons: np.ndarray, model: str, merged: np.ndarray) -> tuple:

@@ -40,9 +40,9 @@ from recsys_ssl.diffraction.mirrors import Layout
 from recsys_ssl.diffraction.rotations import Rotations, to_matrices
 from recsys_ssl.diffraction.slices import add_slices, expand
 
-CHUNK = 256
+CHUNK = 512
 """Slices at a time."""
-BLOCK = 2048
+BLOCK = 4096
 """Patterns at a time."""
 _LEAST_RESPONSIBILITY = 1e-6
 """Of all patterns for a slice: below, it has none."""
@@ -107,9 +107,9 @@ class Statistics:
     information: float = 0.0
 
     @classmethod
-    def zero(cls, side: int, num_patterns: int) -> Statistics:
-        numerator, denominator = np.zeros((2, side, side, side))
-        return cls(numerator, denominator, np.zeros(num_patterns))
+    def in_sums(cls, sums: np.ndarray, num_patterns: int) -> Statistics:
+        """With numerator and denominator in one array, [side, side, side, 2] float64, as `slices.add_slices` has it."""
+        return cls(sums[..., 0], sums[..., 1], np.zeros(num_patterns))
 
     def __add__(self, other: Statistics) -> Statistics:
         return Statistics(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
@@ -174,19 +174,19 @@ class Shard:
                     self._kept_bytes += found.bytes
         return normalizer
 
-    def accumulate(self, normalizer: Normalizer, volumes: Optional[np.ndarray] = None) -> Statistics:
+    def accumulate(self, normalizer: Normalizer, sums: Optional[np.ndarray] = None) -> Statistics:
         """The statistics of this shard, after `score` of the same volume.
 
         Args:
             normalizer: of all rotations.
-            volumes: [2, side, side, side] float64, which become numerator and denominator; None: new ones.
+            sums: [side, side, side, 2] float64, which become numerator and denominator; None: new ones.
         """
         problem, layout = self._problem, self._problem.layout
-        if volumes is None:
-            statistics = Statistics.zero(problem.side, problem.num_patterns)
+        if sums is None:
+            sums = np.zeros((problem.side, problem.side, problem.side, 2))
         else:
-            volumes[...] = 0.0
-            statistics = Statistics(volumes[0], volumes[1], np.zeros(problem.num_patterns))
+            sums[...] = 0.0
+        statistics = Statistics.in_sums(sums, problem.num_patterns)
         log_likelihoods = normalizer.log_likelihoods()
         for place, patterns in enumerate(self._blocks):
             log_likelihoods[patterns] += constants(
@@ -214,8 +214,7 @@ class Shard:
                     layout.corrections,
                     self._matrices[chunk.start : chunk.stop],
                     layout.q_voxels[image],
-                    statistics.numerator,
-                    statistics.denominator,
+                    sums,
                 )
         return statistics
 

@@ -44,10 +44,9 @@ def compress(values: np.ndarray, matrices: np.ndarray, q_voxels: np.ndarray, sid
     Raises:
         ValueError: a pixel lies outside of the volume.
     """
-    numerator, denominator = np.zeros((2, side, side, side))
-    ones = np.ones(values.shape[1])
-    add_slices(values, np.zeros(len(values)), ones, ones, matrices, q_voxels, numerator, denominator)
-    return numerator
+    sums, ones = np.zeros((side, side, side, 2)), np.ones(values.shape[1])
+    add_slices(values, np.zeros(len(values)), ones, ones, matrices, q_voxels, sums)
+    return np.ascontiguousarray(sums[..., 0])
 
 
 def add_slices(
@@ -57,22 +56,21 @@ def add_slices(
     corrections: np.ndarray,
     matrices: np.ndarray,
     q_voxels: np.ndarray,
-    numerator: np.ndarray,
-    denominator: np.ndarray,
+    sums: np.ndarray,
 ) -> None:
-    """Adds slices and their weights to two volumes, in place.
+    """Adds slices and their weights to two volumes that lie in one array, in place.
 
-    numerator += f * share_i * value_ij and denominator += f * share_i * correction_i * weight_j.
+    sums[..., 0] += f * share_i * value_ij and sums[..., 1] += f * share_i * correction_i * weight_j.
 
     Args:
         values: [num_rotations, num_pixels], photons.
         slice_weights: [num_rotations] float64, the fluence that each slice has seen.
         shares: [num_pixels] float64, see `mirrors.Layout`.
         corrections: [num_pixels] float64.
-        numerator, denominator: [side, side, side] float64.
+        sums: [side, side, side, 2] float64, contiguous: what a point adds to lies side by side.
     """
-    check_fits(numerator.shape, q_voxels)
-    _compress(values, slice_weights, shares, corrections, matrices, q_voxels, numerator, denominator)
+    check_fits(sums.shape[:3], q_voxels)
+    _compress(values, slice_weights, shares, corrections, matrices, q_voxels, sums.reshape(-1), len(sums))
 
 
 def check_fits(shape: tuple[int, ...], q_voxels: np.ndarray) -> None:
@@ -92,6 +90,19 @@ def check_fits(shape: tuple[int, ...], q_voxels: np.ndarray) -> None:
 def symmetrise(volume: np.ndarray) -> np.ndarray:
     """The mean of a volume and its image at -p: Friedel's symmetry of an intensity."""
     return (volume + volume[::-1, ::-1, ::-1]) / 2
+
+
+def divide_symmetrised(
+    numerator: np.ndarray, denominator: np.ndarray, otherwise: np.ndarray, least: float
+) -> np.ndarray:
+    """[side, side, side] float64, symmetrise(numerator) / symmetrise(denominator) where the latter is above `least`.
+
+    Args:
+        numerator, denominator, otherwise: [side, side, side] float64; voxels keep the last one elsewhere.
+    """
+    out = np.empty(otherwise.shape)
+    _divide(numerator, denominator, otherwise, 2 * least, out)
+    return out
 
 
 @functools.lru_cache(maxsize=4)
@@ -120,16 +131,17 @@ def shell_means(volume: np.ndarray, radii: np.ndarray) -> np.ndarray:
 
 # --- Kernels ---------------------------------------------------------------------------------------------
 
+# Four sums of a point lie side by side and are added to at once.
+numba.config.SLP_VECTORIZE = 1  # type: ignore[attr-defined]
+
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _expand(volume, matrices, points, out):
     centre = (volume.shape[0] - 1) / 2
     for j in range(matrices.shape[0]):
+        rotation = matrices[j]
         for i in range(points.shape[0]):
-            a, b, c = points[i, 0], points[i, 1], points[i, 2]
-            x = matrices[j, 0, 0] * a + matrices[j, 0, 1] * b + matrices[j, 0, 2] * c + centre
-            y = matrices[j, 1, 0] * a + matrices[j, 1, 1] * b + matrices[j, 1, 2] * c + centre
-            z = matrices[j, 2, 0] * a + matrices[j, 2, 1] * b + matrices[j, 2, 2] * c + centre
+            x, y, z = _rotate(rotation, points[i, 0], points[i, 1], points[i, 2], centre)
             # Never negative, so that this rounds down.
             l, m, n = int(x), int(y), int(z)  # noqa: E741
             x, y, z = x - l, y - m, z - n
@@ -143,23 +155,49 @@ def _expand(volume, matrices, points, out):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _compress(values, slice_weights, shares, corrections, matrices, points, numerator, denominator):
-    centre = (numerator.shape[0] - 1) / 2
+def _compress(values, slice_weights, shares, corrections, matrices, points, sums, side):
+    centre, row, plane = (side - 1) / 2, np.uint64(2 * side), np.uint64(2 * side * side)
     for j in range(matrices.shape[0]):
+        rotation = matrices[j]
         for i in range(points.shape[0]):
-            a, b, c = points[i, 0], points[i, 1], points[i, 2]
-            x = matrices[j, 0, 0] * a + matrices[j, 0, 1] * b + matrices[j, 0, 2] * c + centre
-            y = matrices[j, 1, 0] * a + matrices[j, 1, 1] * b + matrices[j, 1, 2] * c + centre
-            z = matrices[j, 2, 0] * a + matrices[j, 2, 1] * b + matrices[j, 2, 2] * c + centre
-            l, m, n = int(x), int(y), int(z)  # noqa: E741
+            x, y, z = _rotate(rotation, points[i, 0], points[i, 1], points[i, 2], centre)
+            # An index without a sign is not asked whether it counts from the end.
+            l, m, n = np.uint64(x), np.uint64(y), np.uint64(z)  # noqa: E741
             x, y, z = x - l, y - m, z - n
             value = shares[i] * values[j, i]
             weight = shares[i] * corrections[i] * slice_weights[j]
-            for u in range(2):
-                of_x = x if u else 1 - x
-                for v in range(2):
-                    of_xy = of_x * (y if v else 1 - y)
-                    for w in range(2):
-                        f = of_xy * (z if w else 1 - z)
-                        numerator[l + u, m + v, n + w] += f * value
-                        denominator[l + u, m + v, n + w] += f * weight
+            near = plane * l + row * m + np.uint64(2) * n
+            _add_pair(sums, near, (1 - x) * (1 - y), value, weight, z)
+            _add_pair(sums, near + row, (1 - x) * y, value, weight, z)
+            _add_pair(sums, near + plane, x * (1 - y), value, weight, z)
+            _add_pair(sums, near + plane + row, x * y, value, weight, z)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _divide(numerator, denominator, otherwise, least, out):
+    side = out.shape[0]
+    for i in range(side):
+        for j in range(side):
+            for k in range(side):
+                u, v, w = side - 1 - i, side - 1 - j, side - 1 - k
+                seen = denominator[i, j, k] + denominator[u, v, w]
+                photons = numerator[i, j, k] + numerator[u, v, w]
+                out[i, j, k] = photons / seen if seen > least else otherwise[i, j, k]
+
+
+@numba.njit(inline="always")
+def _rotate(rotation, a, b, c, centre):
+    return (
+        rotation[0, 0] * a + rotation[0, 1] * b + rotation[0, 2] * c + centre,
+        rotation[1, 0] * a + rotation[1, 1] * b + rotation[1, 2] * c + centre,
+        rotation[2, 0] * a + rotation[2, 1] * b + rotation[2, 2] * c + centre,
+    )
+
+
+@numba.njit(inline="always")
+def _add_pair(sums, place, f, value, weight, z):
+    """Adds to both sums of a voxel and of the next one, f of which is theirs."""
+    sums[place] += f * ((1 - z) * value)
+    sums[place + np.uint64(1)] += f * ((1 - z) * weight)
+    sums[place + np.uint64(2)] += f * (z * value)
+    sums[place + np.uint64(3)] += f * (z * weight)

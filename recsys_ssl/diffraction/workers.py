@@ -111,7 +111,7 @@ class _Output:
     sums: _Sums
     """Of its rotations."""
     volumes: _Shared
-    """[2, side, side, side] float64."""
+    """[side, side, side, 2] float64, numerator and denominator."""
     expected: _Shared
     numbers: _Shared
 
@@ -145,13 +145,13 @@ class Workers:
         self._outputs = [
             _Output(
                 _Sums.empty(num_patterns),
-                _Shared.empty("<f8", 2, side, side, side),
+                _Shared.empty("<f8", side, side, side, 2),
                 _Shared.empty("<f8", num_patterns),
                 _Shared.empty("<f8", len(_NUMBERS)),
             )
             for _ in range(num_workers)
         ]
-        self._volumes = np.zeros((2, side, side, side))
+        self._volumes = np.zeros((side, side, side, 2))
         self._problem = replace(problem, counts=sp.csr_matrix(counts.shape))  # which workers find in shared memory
         self._memory_bytes = memory_bytes
         self._processes: list[Any] = [None] * num_workers
@@ -243,7 +243,7 @@ def _add_up(outputs: Sequence[_Output], volumes: np.ndarray) -> Statistics:
         volumes += other
     numbers = np.sum([output.numbers.array for output in outputs], axis=0).tolist()
     expected = np.sum([output.expected.array for output in outputs], axis=0)
-    return Statistics(volumes[0], volumes[1], expected, **dict(zip(_NUMBERS, numbers, strict=True)))
+    return Statistics(volumes[..., 0], volumes[..., 1], expected, **dict(zip(_NUMBERS, numbers, strict=True)))
 
 
 @contextlib.contextmanager

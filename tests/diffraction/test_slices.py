@@ -44,13 +44,23 @@ def test_compress_is_the_adjoint_of_expand():
 def test_slices_and_their_weights_are_added():
     values = RNG.random((len(MATRICES), DETECTOR.num_pixels))
     weights, shares = RNG.random(len(MATRICES)), RNG.random(DETECTOR.num_pixels)
-    numerator, denominator = np.ones((2, SIDE, SIDE, SIDE))
-    slices.add_slices(values, weights, shares, DETECTOR.correction, MATRICES, DETECTOR.q_voxels, numerator, denominator)
+    sums = np.ones((SIDE, SIDE, SIDE, 2))
+    slices.add_slices(values, weights, shares, DETECTOR.correction, MATRICES, DETECTOR.q_voxels, sums)
     expected = 1 + slices.compress(values * shares, MATRICES, DETECTOR.q_voxels, SIDE)
-    np.testing.assert_allclose(numerator, expected, rtol=1e-12)
+    np.testing.assert_allclose(sums[..., 0], expected, rtol=1e-12)
     of_weights = weights[:, None] * shares * DETECTOR.correction
     expected = 1 + slices.compress(of_weights, MATRICES, DETECTOR.q_voxels, SIDE)
-    np.testing.assert_allclose(denominator, expected, rtol=1e-12)
+    np.testing.assert_allclose(sums[..., 1], expected, rtol=1e-12)
+
+
+def test_sums_of_opposite_points_are_divided_where_enough_was_seen():
+    numerator, denominator, before = RNG.random((3, SIDE, SIDE, SIDE))
+    denominator[0] = denominator[-1] = 0.0
+    seen = slices.symmetrise(denominator)
+    expected = np.where(seen > 0.3, slices.symmetrise(numerator) / np.maximum(seen, 0.3), before)
+    np.testing.assert_allclose(slices.divide_symmetrised(numerator, denominator, before, 0.3), expected, rtol=1e-12)
+    np.testing.assert_array_equal(expected[0], before[0])
+    assert (expected != before).any()
 
 
 def test_a_constant_volume_has_constant_slices():
