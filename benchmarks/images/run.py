@@ -2,6 +2,7 @@
 
     python -m benchmarks.images.run --data DIR                                          everything that is missing
     python -m benchmarks.images.run --data DIR --budget-core-seconds 450 --arms contrast
+    python -m benchmarks.images.run --data DIR --budget-core-seconds 450 --arms contrast --final-share 0.1
 
 DIR holds the IDX files of Fashion-MNIST, as Debian has them: `apt-get download dataset-fashion-mnist`, then `dpkg -x`.
 Learning rates are chosen on validation, three values for every arm, by short trials with one seed; the test is then
@@ -23,10 +24,12 @@ from benchmarks.images.datasets import read_labelled
 from benchmarks.images.trials import (
     ARMS,
     BUDGET,
+    FINAL_SHARE,
     FINETUNED,
     LABEL_RATES,
     OBJECTIVES,
     RATES,
+    SETTINGS,
     TRIALS,
     TUNE_BUDGET,
     UNTRAINED,
@@ -46,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="directory of the IDX files, plain or .gz")
     parser.add_argument("--budget-core-seconds", type=float, default=BUDGET, help="of training, for each test")
     parser.add_argument("--tune-core-seconds", type=float, default=TUNE_BUDGET, help="the same for each learning rate")
+    parser.add_argument("--final-share", type=float, default=FINAL_SHARE, help="of the largest learning rate")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--workers", type=int, default=2)
@@ -60,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    plan = Plan(data.digest, options.budget_core_seconds, options.tune_core_seconds, of_steps)
+    plan = Plan(data.digest, options.budget_core_seconds, options.tune_core_seconds, of_steps, options.final_share)
     run = partial(run_trial, data=data, work=options.work)
     # Each round runs what the trials before it have made known: a test needs the rates that were chosen.
     while pending := plan.list_pending(read_trials(options.trials), options.arms, options.seeds):
@@ -71,9 +75,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 class Plan:
     """Which trials a study is made of."""
 
-    def __init__(self, digest: str, budget: float, tune_budget: float, of_steps: Mapping[str, float]):
+    def __init__(
+        self,
+        digest: str,
+        budget: float,
+        tune_budget: float,
+        of_steps: Mapping[str, float],
+        final_share: float = FINAL_SHARE,
+    ):
         """Takes what names the data, core-seconds of tests and of tuning, and what a step of each kind costs."""
         self._digest, self._budget, self._tune_budget, self._of_steps = digest, budget, tune_budget, of_steps
+        self._settings = SETTINGS if final_share == FINAL_SHARE else {**SETTINGS, "final_share": final_share}
 
     def list_pending(self, done: Sequence[Trial], arms: Sequence[str], seeds: int) -> list[Trial]:
         """The trials that can be run now and are not done: tuning first, then all arms of a seed before the next."""
@@ -111,7 +123,8 @@ class Plan:
             yield self._trial("test", arm, seed, self._budget, rates)
 
     def _trial(self, purpose: str, arm: str, seed: int, budget: float, rates: tuple[float, float]) -> Trial:
-        return Trial(purpose, arm, seed, self._digest, budget, count_steps(arm, budget, self._of_steps), rates)
+        steps = count_steps(arm, budget, self._of_steps)
+        return Trial(purpose, arm, seed, self._digest, budget, steps, rates, self._settings)
 
 
 def _part(arm: str) -> int:

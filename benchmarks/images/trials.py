@@ -32,7 +32,7 @@ SHARES = (1, 10, 100)
 SUPERVISED = {f"supervised_{share}": f"from scratch, {share}% of the labels" for share in SHARES}
 FINETUNED = {f"finetuned_{share}": f"contrast, then fine-tuned, {share}% of the labels" for share in SHARES}
 ARMS = {**UNTRAINED, **OBJECTIVES, **SUPERVISED, **FINETUNED}
-"""Arm -> its name in tables. A fine-tuned arm spends half of its budget on pre-training."""
+"""Arm -> its name in tables. A fine-tuned arm spends `LABEL_BUDGET` on labels, the rest of its budget before."""
 
 SETTINGS: Mapping[str, Any] = {"batch_size": 256, "vit": "mini", "patch": 7}
 """Of all encoders, see `PretrainConfig`; size and channels are the data's."""
@@ -40,8 +40,12 @@ RATES = (1e-3, 2e-3, 4e-3)
 """Largest learning rates of pre-training, among which validation chooses for every objective."""
 LABEL_RATES = (5e-4, 2e-3, 8e-3)
 """The same of training with labels."""
+FINAL_SHARE = 0.01
+"""What is left of the learning rate at the end, where the settings of a trial have no `final_share` of pre-training."""
 BUDGET, TUNE_BUDGET = 120.0, 40.0
 """Core-seconds of training of a test and of a trial that chooses a learning rate."""
+LABEL_BUDGET = 60.0
+"""Core-seconds that a fine-tuned arm trains with labels; half of its budget where that is less than twice as much."""
 _COMPONENTS, _NEIGHBOURS, _SHOTS = 64, 20, 10
 _TUNE_PROBE, _CHOOSE = 10_000, 5000
 """Training vectors that the linear probe of tuning sees, and those on which that of the test, which sees all, chooses
@@ -115,7 +119,8 @@ def count_steps(arm: str, budget: float, costs: Mapping[str, float]) -> tuple[in
         return round(budget / costs[arm]), 0
     if arm in SUPERVISED:
         return 0, round(budget / costs[CLASSIFIER])
-    return round(budget / 2 / costs["contrast"]), round(budget / 2 / costs[CLASSIFIER])
+    with_labels = min(LABEL_BUDGET, budget / 2)
+    return round((budget - with_labels) / costs["contrast"]), round(with_labels / costs[CLASSIFIER])
 
 
 def run_trial(trial: Trial, data: LabelledImages, work: Path = WORK) -> Trial:
@@ -147,12 +152,12 @@ def split(data: LabelledImages, trial: Trial) -> LabelledImages:
 
 
 def make_config(data: LabelledImages, objective: str, **settings: Any):
-    """The settings of a training; the learning rate ends at a hundredth of its largest."""
+    """The settings of a training; the learning rate ends at `final_share` of its largest."""
     from recsys_ssl.encoders.image.settings import PretrainConfig
 
     size, channels = data.train_images.shape[2:]
     rate = settings.setdefault("max_learning_rate", RATES[0])
-    rates = {"init_learning_rate": rate / 10, "final_learning_rate": rate / 100}
+    rates = {"init_learning_rate": rate / 10, "final_learning_rate": rate * settings.pop("final_share", FINAL_SHARE)}
     return PretrainConfig(objective=objective, size=size, channels=channels, **rates, **{**SETTINGS, **settings})
 
 
@@ -160,6 +165,8 @@ def _config_of(trial: Trial, data: LabelledImages, objective: str, part: int):
     """Of pre-training (part 0) or of training with labels (1)."""
     rate = trial.rates[part] or RATES[0]
     own = {**trial.settings, "seed": trial.seed, "steps": max(trial.steps[part], 1), "max_learning_rate": rate}
+    if part:
+        own.pop("final_share", None)
     return make_config(data, objective, **own)
 
 
