@@ -45,7 +45,7 @@ FINAL_SHARE = 0.01
 BUDGET, TUNE_BUDGET = 120.0, 40.0
 """Core-seconds of training of a test and of a trial that chooses a learning rate."""
 LABEL_BUDGET = 60.0
-"""Core-seconds that a fine-tuned arm trains with labels; half of its budget where that is less than twice as much."""
+"""Core-seconds that a fine-tuned arm trains with labels at most, see `label_budget`."""
 _COMPONENTS, _NEIGHBOURS, _SHOTS = 64, 20, 10
 _TUNE_PROBE, _CHOOSE = 10_000, 5000
 """Training vectors that the linear probe of tuning sees, and those on which that of the test, which sees all, chooses
@@ -119,8 +119,13 @@ def count_steps(arm: str, budget: float, costs: Mapping[str, float]) -> tuple[in
         return round(budget / costs[arm]), 0
     if arm in SUPERVISED:
         return 0, round(budget / costs[CLASSIFIER])
-    with_labels = min(LABEL_BUDGET, budget / 2)
+    with_labels = label_budget(budget)
     return round((budget - with_labels) / costs["contrast"]), round(with_labels / costs[CLASSIFIER])
+
+
+def label_budget(budget: float) -> float:
+    """Core-seconds that a fine-tuned arm of a budget trains with labels."""
+    return min(LABEL_BUDGET, budget / 2)
 
 
 def run_trial(trial: Trial, data: LabelledImages, work: Path = WORK) -> Trial:
