@@ -37,7 +37,7 @@ def check_k(k: Any) -> None:
         raise TypeError(f"k must be a whole number. Received: k={k!r}. Write it as one, e.g. k=10.")
     if k < 1:
         raise ValueError(f"k must be positive. Received: k={k}.")
-    if k > _LARGEST_K:
+    if int(k) > _LARGEST_K:
         raise ValueError(f"k must be at most {_LARGEST_K}. Received: k={k}. No catalogue has as many items.")
 
 
