@@ -25,10 +25,16 @@ class Direct:
         """Args:
         paths: of POST routes, whose endpoints take the request and the texts in the path, and return a response.
         answer_error: makes the response to a request that is refused.
+
+        Raises:
+            ValueError: the application has no such route.
         """
         self._app: ASGIApp = app
         self._answer_error = answer_error
-        self._routes = [route for route in app.routes if isinstance(route, APIRoute) and route.path in paths]
+        posts = {route.path: route for route in app.routes if isinstance(route, APIRoute) and "POST" in route.methods}
+        if not posts.keys() >= set(paths):
+            raise ValueError(f"paths must be of POST routes. Received: {sorted(set(paths) - posts.keys())}.")
+        self._routes = [posts[path] for path in paths]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route, texts = self._find(scope)

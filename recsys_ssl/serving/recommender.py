@@ -342,7 +342,8 @@ class Recommender:
         self, features: pa.RecordBatch, places: Sequence[int], limits: Sequence[Limits], live: LiveItems, k: int
     ) -> list[_Ranking]:
         """The best items of the queries at some places of a request, by the model."""
-        inputs = self._to_tensors(self._queries.specs, features.take(places))
+        some = features if len(places) == len(features) else features.take(places)
+        inputs = self._to_tensors(self._queries.specs, some)
         wanted = [Wanted(limits[i].barred, limits[i].allowed) for i in places]
         found = self._ranker.find(inputs, wanted, k, len(live.hidden))
         repeats = self._read_repeats(found.outputs)
@@ -370,6 +371,9 @@ class Recommender:
 
     def _merge(self, found: Ranked, live: LiveItems, scores: np.ndarray, may_live: np.ndarray, k: int) -> _Ranking:
         """The k best of what was found in the model's catalogue and of live items."""
+        if not may_live.any():
+            item_ids = [item_id.decode() for item_id in self._item_ids[found.rows]]
+            return _Ranking(item_ids, found.scores.tolist(), found.is_exact)
         places = np.flatnonzero(may_live)
         merged = np.concatenate([found.scores, scores[places]])
         item_ids = [item_id.decode() for item_id in self._item_ids[found.rows]]
