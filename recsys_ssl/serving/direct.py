@@ -31,7 +31,9 @@ class Direct:
         """
         self._app: ASGIApp = app
         self._answer_error = answer_error
-        posts = {route.path: route for route in app.routes if isinstance(route, APIRoute) and "POST" in route.methods}
+        posts = {
+            route.path: route for route in app.routes if isinstance(route, APIRoute) and "POST" in (route.methods or ())
+        }
         if not posts.keys() >= set(paths):
             raise ValueError(f"paths must be of POST routes. Received: {sorted(set(paths) - posts.keys())}.")
         self._routes = [posts[path] for path in paths]
