@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from recsys_ssl.index.best import order_best
+from recsys_ssl.serving.eager import to_tensor
 
 # So many items are scored about as fast as an index of a million is searched.
 _EXACT_ROWS = 4096
@@ -100,7 +101,7 @@ class Ranker:
         """
         fetches = [self._choose_fetch(one, k, num_hidden) for one in wanted]
         fetch = max(fetches, default=0)
-        outputs = self._find(dict(queries), tf.constant(fetch)) if fetch else self._embed(**queries)
+        outputs = self._find(dict(queries), to_tensor(np.array(fetch, np.int32))) if fetch else self._embed(**queries)
         found = {name: output.numpy() for name, output in outputs.items()}
         nothing = np.empty(0, np.int64), np.empty(0, np.float32)
         if not fetch:
@@ -137,7 +138,7 @@ class Ranker:
 
     def look_up(self, rows: np.ndarray) -> np.ndarray:
         """[num_rows, dim] float32 vectors of items."""
-        return self._model.look_up(tf.constant(rows, tf.int64)).numpy()
+        return self._model.look_up(to_tensor(np.asarray(rows, np.int64))).numpy()
 
     def _count(self, wanted: Wanted) -> int:
         """How many items a query may get."""

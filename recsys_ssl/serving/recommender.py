@@ -22,6 +22,7 @@ from recsys_ssl.index.best import order_best
 from recsys_ssl.index.description import MAX_K
 from recsys_ssl.index.warmup import replay_warmup
 from recsys_ssl.serving import requests
+from recsys_ssl.serving.eager import to_tensor
 from recsys_ssl.serving.filters import Attributes, parse_filter
 from recsys_ssl.serving.items import read_features
 from recsys_ssl.serving.known_queries import Asked, QueryReader
@@ -414,7 +415,7 @@ class Recommender:
     @staticmethod
     def _to_tensors(specs: Mapping[str, tf.TensorSpec], records: pa.RecordBatch) -> dict[str, tf.Tensor]:
         arrays = raw_inputs.to_arrays(records, dict(specs))
-        return {name: tf.constant(array, specs[name].dtype) for name, array in arrays.items()}
+        return {name: to_tensor(array) for name, array in arrays.items()}
 
 
 class _Ranking(NamedTuple):

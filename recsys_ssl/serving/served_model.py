@@ -14,6 +14,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 
 from recsys_ssl import artifacts
 from recsys_ssl.index import raw_inputs
+from recsys_ssl.serving.eager import to_tensor
 from recsys_ssl.serving.errors import Code, RequestError, invalid, not_found
 from recsys_ssl.serving.recommender import Answer, Recommender
 from recsys_ssl.serving.tensors import Arrays, Specs
@@ -128,7 +129,7 @@ class ServedModel:
         arrays = requests[0]
         if len(requests) > 1:
             arrays = {name: np.concatenate([request[name] for request in requests]) for name in specs}
-        tensors = {name: tf.constant(arrays[name], spec.dtype) for name, spec in specs.items()}
+        tensors = {name: to_tensor(arrays[name]) for name in specs}
         found = self._signatures[signature or DEFAULT_SIGNATURE](**tensors)
         outputs = {name: output.numpy() for name, output in found.items()}
         answers, first = [], 0
