@@ -312,7 +312,7 @@ def read_wrk(text: str) -> dict[str, tuple[float, str]]:
     Raises:
         ValueError: the text is something else.
     """
-    quantiles = re.findall(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s|m)$", text, re.MULTILINE)
+    quantiles = re.findall(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s|m) *$", text, re.MULTILINE)
     rate = re.search(r"^Requests/sec:\s+([\d.]+)$", text, re.MULTILINE)
     if len(quantiles) != 2 or rate is None:
         raise ValueError(f"wrk must tell of latency and requests. Received: {text[:200]!r}.")

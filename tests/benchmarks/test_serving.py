@@ -10,6 +10,7 @@ from benchmarks.claims import load
 from benchmarks.serving_model import make_model
 from recsys_ssl.serving.recommender import Recommender
 
+# wrk pads units to two letters.
 WRK = """Running 10s test @ http://127.0.0.1:8501/recommend
   1 threads and 8 connections
   Thread Stats   Avg      Stdev     Max   +/- Stdev
@@ -19,7 +20,7 @@ WRK = """Running 10s test @ http://127.0.0.1:8501/recommend
      50%  950.00us
      75%    4.50ms
      90%    5.00ms
-     99%    1.25s
+     99%    1.25s\x20
   19000 requests in 10.00s, 5.00MB read
 Requests/sec:   1900.50
 Transfer/sec:    512.00KB
