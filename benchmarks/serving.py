@@ -4,6 +4,7 @@ python -m benchmarks.serving overhead   CPU seconds of a request by HTTP against
 python -m benchmarks.serving speed      p50, p99 and requests a second at 1, 8 and 64 clients, by wrk on loopback
 python -m benchmarks.serving swap       requests that fail while a new version is taken
 python -m benchmarks.serving install    GiB of an environment of requirements-serve.lock, CPU seconds until it is ready
+python -m benchmarks.serving soak       MiB an hour by which memory grows under load
 
 The model is made: random unit vectors, towers that only normalise. CPU seconds, in pairs that alternate, hold on a busy
 machine too; `speed` is by the clock and wants a machine of its own. wrk is a package of Debian (`apt install wrk`).
@@ -30,6 +31,7 @@ import httpx
 import numpy as np
 
 from benchmarks.claims import RESULTS, ROOT, describe_hardware, record
+from benchmarks.serving_soak import growth_mib_per_hour, soak
 
 COMMAND = "python -m benchmarks.serving"
 _SERVE = "from pipelines.commands.entry import main; main()"
@@ -52,13 +54,14 @@ for _ in sys.stdin:
 
 def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["overhead", "speed", "swap", "install"])
+    parser.add_argument("what", choices=list(_WHAT))
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=64)
     parser.add_argument("--search", choices=["brute_force", "scann"], default="brute_force")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--requests", type=int, default=100, help="of a round")
     parser.add_argument("--seconds", type=float, default=10.0, help="of a measurement of speed")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of the soak")
     options = parser.parse_args(arguments)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
@@ -206,7 +209,29 @@ def measure_install(options: argparse.Namespace, directory: Path) -> list[Measur
     ]
 
 
-_WHAT = {"overhead": measure_overhead, "speed": measure_speed, "swap": measure_swap, "install": measure_install}
+def measure_soak(options: argparse.Namespace, directory: Path) -> list[Measured]:
+    """How memory grows under a load of answers and refusals, with a live catalogue."""
+    options.items = min(options.items, 10_000)
+    root, tastes = _make(options, directory)
+    with serving(root, "--live", str(directory / "live.sqlite")) as (server, url):
+        soaked = soak(url, server.pid, tastes, options.minutes)
+    of = f"under {soaked.requests:,} requests in {options.minutes:g} minutes, {options.items:,} items x {options.dim}"
+    return [
+        Measured(
+            "soak_growth_mib_per_hour", f"Growth of memory {of}, second half", growth_mib_per_hour(soaked), "MiB/h"
+        ),
+        Measured("soak_resident_mib", f"Memory at the end, {of}", float(soaked.resident_mib[-1]), "MiB"),
+        Measured("soak_wrong", f"Requests answered with another status than theirs, {of}", soaked.wrong, "requests"),
+    ]
+
+
+_WHAT = {
+    "overhead": measure_overhead,
+    "speed": measure_speed,
+    "swap": measure_swap,
+    "install": measure_install,
+    "soak": measure_soak,
+}
 
 
 # --- Servers and models ----------------------------------------------------------------------------------
@@ -287,7 +312,7 @@ def read_wrk(text: str) -> dict[str, tuple[float, str]]:
     Raises:
         ValueError: the text is something else.
     """
-    quantiles = re.findall(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s|m)$", text, re.MULTILINE)
+    quantiles = re.findall(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s|m) *$", text, re.MULTILINE)
     rate = re.search(r"^Requests/sec:\s+([\d.]+)$", text, re.MULTILINE)
     if len(quantiles) != 2 or rate is None:
         raise ValueError(f"wrk must tell of latency and requests. Received: {text[:200]!r}.")

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.stages.push import PushConfig
 from pipelines.trainings import name_training, parse_training
 from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.index.scann_index import IndexConfig
@@ -20,6 +21,7 @@ _TYPES = {
     "control": TrainConfig,
     "index": IndexConfig,
     "evaluation": EvaluationConfig,
+    "push": PushConfig,
 }
 _NO_SSL = SslConfig(regularizer="none")
 
@@ -39,6 +41,7 @@ class RunConfig:
     control: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(ssl=_NO_SSL))
     index: IndexConfig = dataclasses.field(default_factory=IndexConfig)
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+    push: PushConfig = dataclasses.field(default_factory=PushConfig)
 
 
 def parse_overrides(overrides: Sequence[str]) -> RunConfig:

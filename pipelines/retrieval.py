@@ -9,10 +9,9 @@ from datetime import datetime, timezone
 from typing import NamedTuple
 
 import tensorflow_data_validation as tfdv
-from tfx.components import ExampleValidator, Pusher, StatisticsGen
+from tfx.components import ExampleValidator, StatisticsGen
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.orchestration import metadata, pipeline
-from tfx.proto import pusher_pb2
 from tfx.types import BaseChannel, channel
 
 from pipelines.checkpoints import checkpoints_dir
@@ -24,6 +23,7 @@ from pipelines.components.gate import StopOnAnomalies
 from pipelines.components.index import IndexItems
 from pipelines.components.ingest import IngestLogs
 from pipelines.components.publish import PublishResults
+from pipelines.components.push import Pusher
 from pipelines.components.schemas import DeriveSchemas
 from pipelines.components.train import TrainTowers
 from pipelines.components.transform import TransformFeatures
@@ -197,11 +197,8 @@ def create_pipeline(
         model=index.outputs["recommender"],
         model_blessing=evaluate.outputs["blessing"],
         infra_blessing=check.outputs["blessing"],
-        push_destination=pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(
-                base_directory=os.path.join(os.path.abspath(workdir), "pushed", spec.name)
-            )
-        ),
+        versions_dir=os.path.join(os.path.abspath(workdir), "pushed", spec.name),
+        keep=config.push.keep,
     )
     publish = PublishResults(
         report=evaluate.outputs["report"],

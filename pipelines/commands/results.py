@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipelines.commands.session import SpecPath, WorkDir, readable, session
 from pipelines.console import make_console, plain, show_table
+from pipelines.stages.push import list_versions
 from recsys_ssl.artifacts import REPORT_FILE
 from recsys_ssl.spec_files import load_spec
 
@@ -99,8 +100,8 @@ def show_report(console: Console, workdir: Path) -> None:
         if (workdir / name).exists():
             console.print(f"{name.split('/')[-1]:<26} {plain(str(workdir / name))}", highlight=False, soft_wrap=True)
     if (workdir / "tfx").exists():
-        pushed = sorted((workdir / "pushed").glob("*/*"))
-        newest = pushed[-1] if pushed else "none: not blessed"
+        pushed = [path / str(version) for path in (workdir / "pushed").glob("*") for version in list_versions(path)]
+        newest = max(pushed, key=lambda path: int(path.name), default="none: not blessed")
         console.print(f"{'pushed model':<26} {plain(str(newest))}", highlight=False, soft_wrap=True)
 
 

@@ -29,6 +29,7 @@ from scann.scann_ops.py import scann_ops
 
 from recsys_ssl import provenance
 from recsys_ssl.index import description, embeddings, inverted_lists, raw_inputs, scann_index
+from recsys_ssl.index.variables import take_rows
 from recsys_ssl.spec import FeatureSpec
 
 # Of the hashes of ids, which are int64.
@@ -144,7 +145,7 @@ class _BruteForce(tf.Module):
 
     def look_up(self, rows: tf.Tensor) -> tf.Tensor:
         """[..., dim] float32, the vectors of the items at `rows`."""
-        return tf.gather(self.vectors, rows)
+        return take_rows(self.vectors, rows)
 
     def search(self, queries: tf.Tensor, k: tf.Tensor, num_excluded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Scores and rows [num_queries, <= k + num_excluded] of the best items, best first."""
@@ -162,7 +163,7 @@ class _Scann(tf.Module):
 
     def look_up(self, rows: tf.Tensor) -> tf.Tensor:
         """As `_BruteForce.look_up`, of the vectors by which ScaNN scores its best again."""
-        return tf.gather(self.state.dataset, rows)
+        return take_rows(self.state.dataset, rows)
 
     def search(self, queries: tf.Tensor, k: tf.Tensor, num_excluded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """As `_BruteForce.search`, approximately. Where nothing more is found the score is -inf and the row 0."""
@@ -221,7 +222,7 @@ def _export(
         ids, scores = keep_best(ids, scores, exclude, k)
         return {"item_ids": ids, "scores": scores}
 
-    module.search, module.look_up = _parts(index)
+    module.find, module.look_up = _parts(index, embed_query, query_specs)
     recommend_specs = {
         "k": tf.TensorSpec([None], tf.int32, "k"),
         "exclude": tf.TensorSpec([None, None], tf.string, "exclude"),
@@ -239,19 +240,29 @@ def _export(
     description.write(out_dir, inputs, len(item_ids), index.name_of_search, spec)
 
 
-def _parts(index) -> tuple[tf.types.experimental.GenericFunction, tf.types.experimental.GenericFunction]:
-    """Search by vectors alone and the vectors of items, for who ranks by more than `recommend` knows; no signatures."""
+def _parts(
+    index, embed_query, query_specs: dict[str, tf.TensorSpec]
+) -> tuple[tf.types.experimental.GenericFunction, tf.types.experimental.GenericFunction]:
+    """For who ranks by more than `recommend` knows; no signatures.
+
+    Returns:
+        Queries and k -> the outputs of `embed_query`, and `rows` and `scores` [num_queries, <= k] of the index's best;
+        rows -> the vectors of items.
+    """
     dim = index.look_up(tf.zeros([1], tf.int64)).shape[1]
 
-    @tf.function(input_signature=[tf.TensorSpec([None, dim], tf.float32), tf.TensorSpec([], tf.int32)])
-    def search(queries, k):
-        return index.search(queries, k, 0)
+    @tf.function(input_signature=[query_specs, tf.TensorSpec([], tf.int32)])
+    def find(queries, k):
+        embedded = embed_query(**queries)
+        vectors = tf.ensure_shape(embedded["embedding"], [None, dim])
+        scores, rows = index.search(vectors, k, 0)
+        return embedded | {"rows": rows, "scores": scores}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)])
     def look_up(rows):
         return index.look_up(rows)
 
-    return search, look_up
+    return find, look_up
 
 
 def _embed(towers, signature: str) -> tf.types.experimental.GenericFunction:

@@ -18,6 +18,7 @@ import tensorflow as tf
 from scipy.cluster.vq import kmeans2
 
 from recsys_ssl import seeds
+from recsys_ssl.index.variables import take_rows
 
 # Fewer and larger blocks make the product with the means cheap, more and smaller ones that with the items.
 _BLOCKS_PER_CELL = 4
@@ -77,7 +78,7 @@ class InvertedLists(tf.Module):
         # Half of a block at least is full, see `make_blocks`.
         probed = tf.minimum(tf.maximum(self.num_probed, 4 * fetched // self._block_size + 1), self.num_blocks)
         nearest = tf.math.top_k(tf.matmul(queries, self.means, transpose_b=True), probed, sorted=False).indices
-        scores = tf.einsum("qd,qpbd->qpb", queries, tf.gather(self.vectors, nearest))
+        scores = tf.einsum("qd,qpbd->qpb", queries, take_rows(self.vectors, nearest))
         rows = tf.gather(self.rows, nearest)
         scores = tf.where(rows < 0, -np.inf, scores)
         flat = [tf.shape(queries)[0], probed * self._block_size]

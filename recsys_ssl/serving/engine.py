@@ -98,8 +98,9 @@ class Engine:
             return array
         self._limit(f"values of {name!r}", array.shape[1], self.limits.max_list)
         missing = b"" if array.dtype == object else -1
-        width = raw_inputs.bucket_size(array.shape[1])
-        return np.pad(array, [(0, 0), (0, width - array.shape[1])], constant_values=missing)
+        padded = np.full((len(array), raw_inputs.bucket_size(array.shape[1])), missing, array.dtype)
+        padded[:, : array.shape[1]] = array
+        return padded
 
     def _limit(self, what: str, count: int, most: int) -> None:
         if count > most:

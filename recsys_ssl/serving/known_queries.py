@@ -37,6 +37,8 @@ class Asked(NamedTuple):
             silent: features that tell nothing by themselves.
         """
         told = np.array([bool(known) for known in self.is_known])
+        if told.all():
+            return set()
         for name in set(self.features.schema.names) - {*silent, *TIME_INPUTS}:
             told |= lists.flatten(lists.column(self.features, name), pa.large_binary())[1] > 0
         told |= np.array([any(item_id in rows for item_id in history) for history in self.histories], bool)

@@ -11,6 +11,8 @@ from recsys_ssl.serving.filters import Filter
 from recsys_ssl.serving.live_items import LiveItems
 from recsys_ssl.serving.ranking import contains
 
+_NOTHING = np.empty(0, np.int64)
+
 
 class Limits(NamedTuple):
     """What one query may get."""
@@ -42,7 +44,7 @@ def limit(
         passing: the rows that pass them, ascending; all when None.
         rows: id -> row, of the ids as far as the model's catalogue has them.
     """
-    own = np.union1d(to_rows(rows, excluded), seen)
+    own = np.union1d(to_rows(rows, excluded), seen) if excluded or len(seen) else _NOTHING
     may_live = ~contains(own, live.rows)
     may_live[_to_places(live, excluded)] = False
     if conditions:

@@ -89,14 +89,20 @@ class LiveCatalogue:
     def __init__(self, path: str | os.PathLike):
         """
         Raises:
-            OSError: the file cannot be made.
+            OSError: the file cannot be made, or its disk is full or fails.
             DamagedError: it is no such file.
         """
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._connections = threading.local()
-        with artifacts.reading(self.path, "Move it away, and add the items again."):
-            self._open().execute(_SCHEMA)
+        with self._using():
+            try:
+                self._open().execute(_SCHEMA)
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError:
+                with artifacts.reading(self.path, "Move it away, and add the items again."):
+                    raise
 
     def last_number(self) -> int:
         """The number of the last change; 0 before the first."""
@@ -119,10 +125,11 @@ class LiveCatalogue:
 
         Raises:
             ValueError: an item that is added is there, or one that is changed or removed is not.
+            OSError: the disk is full or fails, or others write for too long.
         """
         changes = list(changes)
         trained = set(list_trained([change.item_id for change in changes]))
-        with self._writing() as database:
+        with self._using(), self._writing() as database:
             for change in changes:
                 state, record = _change(change, self._find(database, change.item_id), change.item_id in trained)
                 database.execute(_WRITE, (change.item_id, state, to_text(record)))
@@ -133,6 +140,17 @@ class LiveCatalogue:
     def _find(database: sqlite3.Connection, item_id: str) -> LiveItem | None:
         row = database.execute("SELECT * FROM items WHERE item_id = ?", (item_id,)).fetchone()
         return None if row is None else LiveItem(row[0], row[1], row[2], from_text(row[3]))
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[None]:
+        """SQLite tells of the system by an error of its own, which is none of the system's."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise OSError(
+                f"{self.path} must be written, and was left as it was. Received: {error}. Free space on its disk, or "
+                "wait until others have written, and make the change again."
+            ) from error
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

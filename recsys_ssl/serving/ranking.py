@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
 
 from recsys_ssl.index.best import order_best
+from recsys_ssl.serving.eager import to_tensor
 
 # So many items are scored about as fast as an index of a million is searched.
 _EXACT_ROWS = 4096
@@ -19,15 +20,12 @@ _BLOCK = 65_536
 
 
 class Wanted(NamedTuple):
-    """What one query asks for."""
+    """What one query may get."""
 
-    vector: np.ndarray
-    """[dim] float32."""
     barred: np.ndarray
     """[any] rows that it must not get, distinct and ascending."""
     allowed: Optional[np.ndarray] = None
     """[any] the only rows that it may get, distinct and ascending; all when None."""
-    repeats: Optional[Repeats] = None
 
 
 class Repeats(NamedTuple):
@@ -56,6 +54,20 @@ class Repeats(NamedTuple):
         return scores
 
 
+class Found(NamedTuple):
+    """What the model says of some queries."""
+
+    outputs: Mapping[str, np.ndarray]
+    """Of `embed_query`, [num_queries, ...]."""
+    of_index: list[tuple[np.ndarray, np.ndarray]]
+    """Of each query the best rows and their dot products; none where scoring all that it may get is as fast."""
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """[num_queries, dim] float32."""
+        return self.outputs["embedding"]
+
+
 class Ranked(NamedTuple):
     """The best rows and their scores, best first."""
 
@@ -73,39 +85,60 @@ class Ranker:
         Raises:
             ValueError: an earlier version exported the model.
         """
-        if not hasattr(model, "search") or not hasattr(model, "look_up"):
-            raise ValueError("the model must have search and look_up. Received: neither. Export it with this version.")
+        if not hasattr(model, "find") or not hasattr(model, "look_up"):
+            raise ValueError("the model must have find and look_up. Received: neither. Export it with this version.")
         self._model = model
+        self._find, self._embed = model.find.get_concrete_function(), model.signatures["embed_query"]
         self.num_items = int(model.item_ids.shape[0])
 
-    def rank(self, queries: list[Wanted], k: int, num_hidden: int = 0) -> list[Ranked]:
+    def find(self, queries: Mapping[str, tf.Tensor], wanted: Sequence[Wanted], k: int, num_hidden: int = 0) -> Found:
+        """Embeds queries and asks the index for as many items as they need, in one call of the model.
+
+        Args:
+            queries: [num_queries, ...] inputs of `embed_query`.
+            wanted: [num_queries] what they may get.
+            num_hidden: how many of the barred rows are so for every query, and few of them among its best.
+        """
+        fetches = [self._choose_fetch(one, k, num_hidden) for one in wanted]
+        fetch = max(fetches, default=0)
+        outputs = self._find(dict(queries), to_tensor(np.array(fetch, np.int32))) if fetch else self._embed(**queries)
+        found = {name: output.numpy() for name, output in outputs.items()}
+        nothing = np.empty(0, np.int64), np.empty(0, np.float32)
+        if not fetch:
+            return Found(found, [nothing] * len(wanted))
+        rows, scores = found.pop("rows").astype(np.int64), found.pop("scores")
+        is_item = np.isfinite(scores)
+        of_index = [(rows[i][is_item[i]], scores[i][is_item[i]]) if fetches[i] else nothing for i in range(len(wanted))]
+        return Found(found, of_index)
+
+    def rank(
+        self, found: Found, wanted: Sequence[Wanted], k: int, repeats: Sequence[Optional[Repeats]]
+    ) -> list[Ranked]:
         """The k best rows of each query, fewer when it may get no more.
 
         Args:
-            num_hidden: how many of the barred rows are so for every query, and few of them among its best.
+            found: what `find` says of the queries.
+            wanted, repeats: [num_queries] what they may get, and what they chose before.
         """
-        sizes = [self._count(wanted) for wanted in queries]
-        fetches = [self._choose_fetch(wanted, k, size, num_hidden) for wanted, size in zip(queries, sizes)]
-        asked = [i for i, fetch in enumerate(fetches) if fetch]
-        found = (
-            dict(zip(asked, self._search(np.stack([queries[i].vector for i in asked]), max(fetches)))) if asked else {}
-        )
         ranked = []
-        for i, (wanted, size) in enumerate(zip(queries, sizes)):
-            rows, scores = found.get(i, (np.empty(0, np.int64), np.empty(0, np.float32)))
-            kept = ~contains(wanted.barred, rows)
-            if wanted.allowed is not None:
-                kept &= contains(wanted.allowed, rows)
+        for vector, of_index, one, own in zip(found.vectors, found.of_index, wanted, repeats, strict=True):
+            rows, scores = of_index
+            kept = ~contains(one.barred, rows)
+            if one.allowed is not None:
+                kept &= contains(one.allowed, rows)
             rows, scores, is_exact = rows[kept], scores[kept], False
-            if len(rows) < min(k, size):
-                rows, scores = self._score_all(wanted, k)
+            if len(rows) < min(k, self._count(one)):
+                rows, scores = self._score_all(vector, one, k)
                 is_exact = True
-            ranked.append(Ranked(*self._add_repeats(wanted, rows, scores, k), is_exact))
+            if own is not None:
+                rows, scores = self._add_repeats(vector, one, own, rows, scores)
+            best = order_best(scores, k)
+            ranked.append(Ranked(rows[best], scores[best], is_exact))
         return ranked
 
     def look_up(self, rows: np.ndarray) -> np.ndarray:
         """[num_rows, dim] float32 vectors of items."""
-        return self._model.look_up(tf.constant(rows, tf.int64)).numpy()
+        return self._model.look_up(to_tensor(np.asarray(rows, np.int64))).numpy()
 
     def _count(self, wanted: Wanted) -> int:
         """How many items a query may get."""
@@ -113,8 +146,9 @@ class Ranker:
             return self.num_items - len(wanted.barred)
         return len(wanted.allowed) - int(contains(wanted.allowed, wanted.barred).sum())
 
-    def _choose_fetch(self, wanted: Wanted, k: int, size: int, num_hidden: int) -> int:
+    def _choose_fetch(self, wanted: Wanted, k: int, num_hidden: int) -> int:
         """How many items to ask the index for; 0 where scoring all that may be is as fast."""
+        size = self._count(wanted)
         fetch = k + len(wanted.barred) - num_hidden + min(num_hidden, k)
         if wanted.allowed is not None:
             fetch = math.ceil(_OVER_FETCH * fetch * self.num_items / max(size, 1))
@@ -122,19 +156,13 @@ class Ranker:
             return 0
         return min(fetch, self.num_items)
 
-    def _search(self, vectors: np.ndarray, fetch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        scores, rows = self._model.search(tf.constant(vectors), tf.constant(fetch))
-        scores, rows = scores.numpy(), rows.numpy().astype(np.int64)
-        is_item = np.isfinite(scores)
-        return ((rows[i][is_item[i]], scores[i][is_item[i]]) for i in range(len(vectors)))
-
-    def _score_all(self, wanted: Wanted, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def _score_all(self, vector: np.ndarray, wanted: Wanted, k: int) -> tuple[np.ndarray, np.ndarray]:
         rows = np.arange(self.num_items) if wanted.allowed is None else wanted.allowed.astype(np.int64)
         rows = rows[~contains(wanted.barred, rows)]
         best_rows, best_scores = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
         for first in range(0, len(rows), _BLOCK):
             some = rows[first : first + _BLOCK]
-            scores = self.look_up(some) @ wanted.vector
+            scores = self.look_up(some) @ vector
             best = order_best(scores, k)
             best_rows.append(some[best])
             best_scores.append(scores[best])
@@ -143,22 +171,18 @@ class Ranker:
         return rows[best], scores[best]
 
     def _add_repeats(
-        self, wanted: Wanted, rows: np.ndarray, scores: np.ndarray, k: int
+        self, vector: np.ndarray, wanted: Wanted, repeats: Repeats, rows: np.ndarray, scores: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The k best, items that the query chose before with what they score for that."""
-        repeats = wanted.repeats
-        if repeats is not None:
-            may_be = ~contains(wanted.barred, repeats.rows)
-            if wanted.allowed is not None:
-                may_be &= contains(wanted.allowed, repeats.rows)
-            repeats = repeats._replace(rows=repeats.rows[may_be], scores=repeats.scores[may_be])
-        if repeats is not None and len(repeats.rows):
-            others = ~np.isin(rows, repeats.rows)
-            own = repeats.add_to(self.look_up(repeats.rows) @ wanted.vector)
-            rows = np.concatenate([rows[others], repeats.rows])
-            scores = np.concatenate([scores[others], own.astype(np.float32)])
-        best = order_best(scores, k)
-        return rows[best], scores[best]
+        """Rows and scores with those of the items that the query chose before, by what they score for that."""
+        may_be = ~contains(wanted.barred, repeats.rows)
+        if wanted.allowed is not None:
+            may_be &= contains(wanted.allowed, repeats.rows)
+        repeats = repeats._replace(rows=repeats.rows[may_be], scores=repeats.scores[may_be])
+        if not len(repeats.rows):
+            return rows, scores
+        others = ~np.isin(rows, repeats.rows)
+        own = repeats.add_to(self.look_up(repeats.rows) @ vector)
+        return np.concatenate([rows[others], repeats.rows]), np.concatenate([scores[others], own.astype(np.float32)])
 
 
 def contains(ascending: np.ndarray, rows: np.ndarray) -> np.ndarray:

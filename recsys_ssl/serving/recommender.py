@@ -22,6 +22,7 @@ from recsys_ssl.index.best import order_best
 from recsys_ssl.index.description import MAX_K
 from recsys_ssl.index.warmup import replay_warmup
 from recsys_ssl.serving import requests
+from recsys_ssl.serving.eager import to_tensor
 from recsys_ssl.serving.filters import Attributes, parse_filter
 from recsys_ssl.serving.items import read_features
 from recsys_ssl.serving.known_queries import Asked, QueryReader
@@ -342,16 +343,18 @@ class Recommender:
         self, features: pa.RecordBatch, places: Sequence[int], limits: Sequence[Limits], live: LiveItems, k: int
     ) -> list[_Ranking]:
         """The best items of the queries at some places of a request, by the model."""
-        outputs = self._call("embed_query", self._queries.specs, features)
-        vectors, repeats = outputs["embedding"], self._read_repeats(outputs)
-        wanted = [Wanted(vectors[i], limits[i].barred, limits[i].allowed, repeats[i]) for i in places]
+        some = features if len(places) == len(features) else features.take(places)
+        inputs = self._to_tensors(self._queries.specs, some)
+        wanted = [Wanted(limits[i].barred, limits[i].allowed) for i in places]
+        found = self._ranker.find(inputs, wanted, k, len(live.hidden))
+        repeats = self._read_repeats(found.outputs)
         rankings = []
-        for i, found in zip(places, self._ranker.rank(wanted, k, len(live.hidden))):
-            scores = live.vectors @ vectors[i]
-            own = repeats[i]
+        ranked = self._ranker.rank(found, wanted, k, repeats)
+        for i, vector, own, of_model in zip(places, found.vectors, repeats, ranked, strict=True):
+            scores = live.vectors @ vector
             if own is not None and len(live.rows):
                 scores = own.add_to_rows(live.rows, scores)
-            rankings.append(self._merge(found, live, scores, limits[i].may_live, k))
+            rankings.append(self._merge(of_model, live, scores, limits[i].may_live, k))
         return rankings
 
     def _rank_by_count(self, limits: Limits, live: LiveItems, k: int) -> _Ranking:
@@ -369,6 +372,9 @@ class Recommender:
 
     def _merge(self, found: Ranked, live: LiveItems, scores: np.ndarray, may_live: np.ndarray, k: int) -> _Ranking:
         """The k best of what was found in the model's catalogue and of live items."""
+        if not may_live.any():
+            item_ids = [item_id.decode() for item_id in self._item_ids[found.rows]]
+            return _Ranking(item_ids, found.scores.tolist(), found.is_exact)
         places = np.flatnonzero(may_live)
         merged = np.concatenate([found.scores, scores[places]])
         item_ids = [item_id.decode() for item_id in self._item_ids[found.rows]]
@@ -403,9 +409,13 @@ class Recommender:
     def _call(
         self, signature: str, specs: Mapping[str, tf.TensorSpec], records: pa.RecordBatch
     ) -> dict[str, np.ndarray]:
+        outputs = self.model.signatures[signature](**self._to_tensors(specs, records))
+        return {name: output.numpy() for name, output in outputs.items()}
+
+    @staticmethod
+    def _to_tensors(specs: Mapping[str, tf.TensorSpec], records: pa.RecordBatch) -> dict[str, tf.Tensor]:
         arrays = raw_inputs.to_arrays(records, dict(specs))
-        tensors = {name: tf.constant(array, specs[name].dtype) for name, array in arrays.items()}
-        return {name: output.numpy() for name, output in self.model.signatures[signature](**tensors).items()}
+        return {name: to_tensor(array) for name, array in arrays.items()}
 
 
 class _Ranking(NamedTuple):

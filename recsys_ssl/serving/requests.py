@@ -10,6 +10,12 @@ from typing import Any, NamedTuple, Optional
 import pyarrow as pa
 import tensorflow as tf
 
+_LARGEST_K = 2**31 - 1
+_TAKES = {tf.string: "strings", tf.int64: "whole numbers"}
+_ARROW = {"strings": pa.large_binary(), "whole numbers": pa.int64(), "numbers": pa.float32()}
+# Of these types a value needs no second look.
+_PLAIN: dict[str, tuple[type, ...]] = {"strings": (str, bytes), "whole numbers": (int,), "numbers": (float, int)}
+
 
 class Request(NamedTuple):
     """One or many records, column by column."""
@@ -31,8 +37,8 @@ def check_k(k: Any) -> None:
         raise TypeError(f"k must be a whole number. Received: k={k!r}. Write it as one, e.g. k=10.")
     if k < 1:
         raise ValueError(f"k must be positive. Received: k={k}.")
-    if k > tf.int32.max:
-        raise ValueError(f"k must be at most {tf.int32.max}. Received: k={k}. No catalogue has as many items.")
+    if int(k) > _LARGEST_K:
+        raise ValueError(f"k must be at most {_LARGEST_K}. Received: k={k}. No catalogue has as many items.")
 
 
 def read_request(
@@ -128,7 +134,8 @@ def to_texts(column: pa.Array) -> list[list[str]]:
 
 def list_column(name: str, values: Sequence[Any], dtype: tf.DType, keep_missing: bool = False) -> pa.Array:
     """[num_queries] lists of values as the model takes them; what is missing is null, or else an empty list."""
-    takes = {tf.string: "strings", tf.int64: "whole numbers"}.get(dtype, "numbers")
+    takes = _TAKES.get(dtype, "numbers")
+    plain = _PLAIN[takes]
     rows: list[Optional[list]] = []
     for value in values:
         if keep_missing and value is None:
@@ -137,6 +144,8 @@ def list_column(name: str, values: Sequence[Any], dtype: tf.DType, keep_missing:
         row = [] if _is_missing(value) else _as_list(value)
         row = [value] if row is None else row
         for one in row:
+            if type(one) in plain:
+                continue
             if _is_none(one):
                 raise TypeError(f"{name!r} takes {takes}. Received: {one} in {row!r:.99}. Leave it out of the list.")
             if takes == "strings" and not isinstance(one, (str, bytes)):
@@ -145,8 +154,7 @@ def list_column(name: str, values: Sequence[Any], dtype: tf.DType, keep_missing:
             if takes != "strings" and (not isinstance(one, kind) or isinstance(one, bool)):
                 raise TypeError(f"{name!r} takes {takes}. Received: {one!r}.")
         rows.append([float(one) for one in row] if takes == "numbers" else row)
-    arrow = {"strings": pa.large_binary(), "whole numbers": pa.int64(), "numbers": pa.float32()}
-    return pa.array(rows, pa.large_list(arrow[takes]))
+    return pa.array(rows, pa.large_list(_ARROW[takes]))
 
 
 def to_batch(records: Sequence[Mapping[str, Any]], specs: Mapping[str, tf.TensorSpec]) -> pa.RecordBatch:

@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, Stric
 import recsys_ssl
 from recsys_ssl.serving import model_status, tensors
 from recsys_ssl.serving.batching import late
+from recsys_ssl.serving.direct import Direct
 from recsys_ssl.serving.engine import Engine
 from recsys_ssl.serving.errors import Code, RequestError, invalid
 from recsys_ssl.serving.guard import to_body
@@ -35,6 +36,8 @@ from recsys_ssl.serving.telemetry import Telemetry
 from recsys_ssl.serving.versions import Models
 
 _JSON = "application/json"
+_RECOMMEND = "/recommend"
+_PREDICT_LATEST, _PREDICT_VERSION = "/v1/models/{name}:predict", "/v1/models/{name}/versions/{version}:predict"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 _Value = Union[StrictStr, StrictInt, StrictFloat, None]
@@ -106,7 +109,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(models: Models, engine: Engine, telemetry: Telemetry) -> FastAPI:
+def create_app(models: Models, engine: Engine, telemetry: Telemetry) -> Direct:
     """The application, without what `guard` checks."""
     app = FastAPI(
         title="recsys_ssl",
@@ -123,7 +126,7 @@ def create_app(models: Models, engine: Engine, telemetry: Telemetry) -> FastAPI:
     _add_recommend(app, models, engine)
     _add_tensorflow_serving(app, models, engine)
     _add_health(app, models, telemetry)
-    return app
+    return Direct(app, (_RECOMMEND, _PREDICT_LATEST, _PREDICT_VERSION), _answer_error)
 
 
 # --- For people ------------------------------------------------------------------------------------------
@@ -134,7 +137,7 @@ def _add_recommend(app: FastAPI, models: Models, engine: Engine) -> None:
     schema["properties"]["k"]["maximum"] = engine.limits.max_k
 
     @app.post(
-        "/recommend",
+        _RECOMMEND,
         summary="The best items for one query",
         response_model=Recommended,
         openapi_extra={"requestBody": {"required": True, "content": {_JSON: {"schema": schema}}}},
@@ -187,11 +190,11 @@ def _add_tensorflow_serving(app: FastAPI, models: Models, engine: Engine) -> Non
         _log(request, model, len(next(iter(arrays.values()))))
         return Response(tensors.to_json(outputs, is_row_form), media_type=_JSON)
 
-    @app.post("/v1/models/{name}:predict", tags=_TAG, openapi_extra=_PREDICT, summary="Outputs of a signature")
+    @app.post(_PREDICT_LATEST, tags=_TAG, openapi_extra=_PREDICT, summary="Outputs of a signature")
     async def predict_latest(request: Request, name: str) -> Response:
         return await predict(request, name, None)
 
-    @app.post("/v1/models/{name}/versions/{version}:predict", tags=_TAG, openapi_extra=_PREDICT, summary="Of a version")
+    @app.post(_PREDICT_VERSION, tags=_TAG, openapi_extra=_PREDICT, summary="Of a version")
     async def predict_version(request: Request, name: str, version: str) -> Response:
         return await predict(request, name, _to_version(version))
 

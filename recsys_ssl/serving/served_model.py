@@ -14,6 +14,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 
 from recsys_ssl import artifacts
 from recsys_ssl.index import raw_inputs
+from recsys_ssl.serving.eager import to_tensor
 from recsys_ssl.serving.errors import Code, RequestError, invalid, not_found
 from recsys_ssl.serving.recommender import Answer, Recommender
 from recsys_ssl.serving.tensors import Arrays, Specs
@@ -125,19 +126,21 @@ class ServedModel:
 
     def _predict(self, signature: str, requests: Sequence[Arrays]) -> list[Arrays]:
         specs = self.specs(signature)
-        tensors = {
-            name: tf.constant(np.concatenate([request[name] for request in requests]), spec.dtype)
-            for name, spec in specs.items()
-        }
+        arrays = requests[0]
+        if len(requests) > 1:
+            arrays = {name: np.concatenate([request[name] for request in requests]) for name in specs}
+        tensors = {name: to_tensor(arrays[name]) for name in specs}
         found = self._signatures[signature or DEFAULT_SIGNATURE](**tensors)
         outputs = {name: output.numpy() for name, output in found.items()}
-        ends = np.cumsum([len(next(iter(request.values()))) for request in requests])
-        parts = {name: np.split(output, ends[:-1]) for name, output in outputs.items()}
-        answers = [{name: parts[name][place] for name in outputs} for place in range(len(requests))]
-        if "k" in specs:  # no request sees that another one wanted more
-            for request, answer in zip(requests, answers, strict=True):
+        answers, first = [], 0
+        for request in requests:
+            end = first + len(next(iter(request.values())))
+            answer = {name: output[first:end] for name, output in outputs.items()}
+            if "k" in specs:  # no request sees that another one wanted more
                 most = int(request["k"].max(initial=0))
-                answer.update({name: output[:, :most] for name, output in answer.items()})
+                answer = {name: output[:, :most] for name, output in answer.items()}
+            answers.append(answer)
+            first = end
         return answers
 
     @functools.cached_property

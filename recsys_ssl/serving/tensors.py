@@ -157,9 +157,7 @@ def to_array(name: str, value: Any, spec: tf.TensorSpec) -> np.ndarray:
 
 
 def _flatten(name: str, value: Any, shape: list[int], level: int, convert: Callable, values: list) -> None:
-    if level == len(shape):
-        if isinstance(value, list):
-            raise invalid(f"input {name!r}: Encountered list at unexpected level: {level} expected < {len(shape)}")
+    if level == len(shape):  # a single value
         values.append(convert(name, value))
         return
     if not isinstance(value, list):
@@ -172,8 +170,14 @@ def _flatten(name: str, value: Any, shape: list[int], level: int, convert: Calla
             f"input {name!r}: Encountered list at unexpected size: {len(value)} at level: {level} expected size: "
             f"{shape[level]}. Pad shorter lists."
         )
+    if level + 1 < len(shape):
+        for one in value:
+            _flatten(name, one, shape, level + 1, convert, values)
+        return
     for one in value:
-        _flatten(name, one, shape, level + 1, convert, values)
+        if isinstance(one, list):
+            raise invalid(f"input {name!r}: Encountered list at unexpected level: {level + 1} expected < {len(shape)}")
+        values.append(convert(name, one))
 
 
 def _string(name: str, value: Any) -> bytes:

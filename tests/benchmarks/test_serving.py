@@ -1,13 +1,16 @@
+import http.server
+import threading
 import time
 
 import numpy as np
 import pytest
 
-from benchmarks import serving
+from benchmarks import serving, serving_soak
 from benchmarks.claims import load
 from benchmarks.serving_model import make_model
 from recsys_ssl.serving.recommender import Recommender
 
+# wrk pads units to two letters.
 WRK = """Running 10s test @ http://127.0.0.1:8501/recommend
   1 threads and 8 connections
   Thread Stats   Avg      Stdev     Max   +/- Stdev
@@ -17,7 +20,7 @@ WRK = """Running 10s test @ http://127.0.0.1:8501/recommend
      50%  950.00us
      75%    4.50ms
      90%    5.00ms
-     99%    1.25s
+     99%    1.25s\x20
   19000 requests in 10.00s, 5.00MB read
 Requests/sec:   1900.50
 Transfer/sec:    512.00KB
@@ -58,3 +61,38 @@ def test_the_made_model_recommends_what_lies_nearest(tmp_path):
     assert len(set(answer.item_ids)) == 5
     assert answer.scores == sorted(answer.scores, reverse=True)
     assert recommender.recommend_ids(["u7"], 3)[0].flags == ()
+
+
+def test_growth_is_the_slope_of_the_second_half():
+    seconds = np.arange(0.0, 100.0)
+    resident = np.where(seconds < 50, 300 + 4 * seconds, 500 + 0.01 * (seconds - 50))
+    soaked = serving_soak.Soak(seconds, resident, 10, 0)
+    assert serving_soak.growth_mib_per_hour(soaked) == pytest.approx(0.01 * 3600)
+
+
+def test_memory_is_that_of_the_process():
+    before = serving_soak.read_resident_mib(serving.os.getpid())
+    held = np.ones(2**23)  # 64 MiB
+    assert 60 < serving_soak.read_resident_mib(serving.os.getpid()) - before < 70
+    assert held[-1] == 1
+
+
+def test_a_soak_counts_what_is_answered_otherwise_than_expected():
+    """A server that refuses everything: five requests in six should have been answered."""
+
+    class Refuses(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_error(400)
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        soaked = serving_soak.soak(url, serving.os.getpid(), np.ones((3, 4), np.float32), minutes=0.03)
+        server.shutdown()
+    assert soaked.requests >= 4
+    assert soaked.wrong == pytest.approx(soaked.requests * 5 / 6, abs=4)
+    assert (soaked.resident_mib > 1).all()

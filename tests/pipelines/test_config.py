@@ -30,6 +30,7 @@ def test_without_overrides_the_control_has_no_regularizer_and_all_else_is_defaul
         ("index.method=hash", "hash"),
         ("index.num_leaves=null", None),
         ("evaluation.primary=ndcg_at_10", "ndcg_at_10"),
+        ("push.keep=7", 7),
     ],
 )
 def test_a_value_is_yaml_of_the_type_of_its_setting(override, value):
@@ -78,7 +79,7 @@ def test_the_control_inherits_from_train_and_its_own_settings_win():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("trian.steps=3", "SECTION.KEY=VALUE with a section of ingest, train, control, index, evaluation"),
+        ("trian.steps=3", "SECTION.KEY=VALUE with a section of ingest, train, control, index, evaluation, push"),
         ("train.steps", "SECTION.KEY=VALUE"),
         ("steps=3", "SECTION.KEY=VALUE"),
         ("train.step=3", r"unknown setting train\.step\. Use one of: seed, steps, "),

@@ -204,3 +204,56 @@ def test_another_file_is_no_live_catalogue(live_path):
     live_path.write_bytes(b"no database" * 100)
     with pytest.raises(ValueError, match="live.sqlite is damaged, or not whole. .* Move it away"):
         LiveCatalogue(live_path)
+
+
+# --- A disk that is full ---------------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_one_error_and_changes_nothing(recommender, live_path):
+    spec, catalogue = recommender.spec, recommender._live.catalogue
+    recommender.change_items([make_change(spec, "add", "new", {"place": list(2 * TASTE)})])
+    before, kept = ask(recommender), catalogue.read_since()
+    database = catalogue._open()
+    ((pages,),) = database.execute("PRAGMA page_count")
+    database.execute(f"PRAGMA max_page_count = {pages}")
+    long = {"title": "x" * 100_000, "place": list(3 * TASTE)}
+    changes = [make_change(spec, "remove", "new"), make_change(spec, "add", "longer", long)]
+    with pytest.raises(OSError, match=r"live\.sqlite must be written, and was left as it was\. .* disk is full\. Free"):
+        recommender.change_items(changes)
+    assert catalogue.read_since() == kept
+    assert ask(recommender) == before
+    database.execute(f"PRAGMA max_page_count = {pages + 1000}")
+    recommender.change_items(changes)
+    assert ask(recommender).item_ids == ["longer", *before.item_ids[1:]]
+
+
+WRITE_UNTIL_FULL = """
+import os, resource, sys
+from recsys_ssl.serving.live import Change, LiveCatalogue
+catalogue = LiveCatalogue(sys.argv[1])
+most = max(os.path.getsize(sys.argv[1] + end) for end in ("", "-wal", "-shm")) + 20_000
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+for number in range(100):
+    catalogue.apply([Change("add", f"item-{number}", {"title": [b"x" * 3000]})], lambda ids: [])
+    print(f"item-{number}", flush=True)
+"""
+
+
+def test_what_was_confirmed_before_the_disk_was_full_stays(tmp_path):
+    path = tmp_path / "live.sqlite"
+    LiveCatalogue(path).apply([Change("add", "first", {"title": [b"a"]})], lambda ids: [])
+    command = [sys.executable, "-c", WRITE_UNTIL_FULL, str(path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "OSError: " in ended.stderr.splitlines()[-1]
+    assert "must be written, and was left as it was" in ended.stderr.splitlines()[-1]
+    confirmed = ended.stdout.split()
+    assert 0 < len(confirmed) < 100
+    catalogue = LiveCatalogue(path)
+    assert [item.item_id for item in catalogue.read_since()] == ["first", *confirmed]
+    assert catalogue.apply([Change("add", "last", {})], lambda ids: []) == len(confirmed) + 2
+
+
+def test_a_file_that_cannot_be_made_is_not_called_damaged(tmp_path):
+    (tmp_path / "live.sqlite").mkdir()
+    with pytest.raises(OSError, match=r"live\.sqlite must be written.* unable to open database file"):
+        LiveCatalogue(tmp_path / "live.sqlite")
