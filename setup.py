@@ -84,7 +84,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["recsys_ssl", "recsys_ssl.*", "pipelines", "pipelines.*"]),
-    package_data={"": ["*.jinja"]},
+    package_data={"": ["*.jinja", "*.html"]},
     install_requires=BASE,
     extras_require={
         "serve": SERVE,

@@ -20,8 +20,8 @@ from recsys_ssl.serving.request_limits import Limits
 from recsys_ssl.serving.telemetry import Telemetry
 
 _LOG = logging.getLogger("recsys_ssl.serving")
-OPEN_PATHS = ("/health/live", "/health/ready")
-"""Which need no key."""
+OPEN_PATHS = ("/health/live", "/health/ready", "/explore")
+"""Which need no key; the page of the last has nothing of the model, and asks for the key."""
 _METHODS = ("GET", "HEAD", "POST")
 """That are counted by name: anybody can send any."""
 _GONE = 499

@@ -136,6 +136,11 @@ class Ranker:
             ranked.append(Ranked(rows[best], scores[best], is_exact))
         return ranked
 
+    def find_nearest(self, row: int, k: int) -> Ranked:
+        """The k other items whose vectors have the largest cosine with that of a row."""
+        own = self.look_up(np.array([row]))[0]
+        return Ranked(*self._score_all(own, Wanted(np.array([row])), k, by_cosine=True), True)
+
     def look_up(self, rows: np.ndarray) -> np.ndarray:
         """[num_rows, dim] float32 vectors of items."""
         return self._model.look_up(to_tensor(np.asarray(rows, np.int64))).numpy()
@@ -156,13 +161,19 @@ class Ranker:
             return 0
         return min(fetch, self.num_items)
 
-    def _score_all(self, vector: np.ndarray, wanted: Wanted, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def _score_all(
+        self, vector: np.ndarray, wanted: Wanted, k: int, by_cosine: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
         rows = np.arange(self.num_items) if wanted.allowed is None else wanted.allowed.astype(np.int64)
         rows = rows[~contains(wanted.barred, rows)]
         best_rows, best_scores = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
         for first in range(0, len(rows), _BLOCK):
             some = rows[first : first + _BLOCK]
-            scores = self.look_up(some) @ vector
+            vectors = self.look_up(some)
+            scores = vectors @ vector
+            if by_cosine:
+                lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(vector)
+                scores = scores / np.maximum(lengths, np.finfo(np.float32).tiny)
             best = order_best(scores, k)
             best_rows.append(some[best])
             best_scores.append(scores[best])

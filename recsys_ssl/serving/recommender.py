@@ -276,6 +276,21 @@ class Recommender:
         found = {item_id: found[item_id] for item_id, row in self.lookup.find_rows(found).items() if row not in removed}
         return found | {item_id: live.record_of(item_id) for item_id in item_ids if item_id in live.places}
 
+    def item_ids(self, rows: np.ndarray) -> list[str]:
+        """The ids of some rows of the model's catalogue."""
+        return [item_id.decode() for item_id in self._item_ids[rows]]
+
+    def find_nearest(self, item_id: str, k: int) -> tuple[list[str], list[float]]:
+        """The k items of the model's catalogue whose vectors are the most like an item's, and their cosines.
+
+        None where the catalogue lacks the item. Every item is looked at, a block at a time.
+        """
+        row = self.lookup.find_rows([item_id]).get(item_id)
+        if row is None:
+            return [], []
+        found = self._ranker.find_nearest(row, k)
+        return self.item_ids(found.rows), found.scores.tolist()
+
     def replay_samples(self) -> tuple[int, float]:
         """Asks the model for its own sample requests: their number, and the largest difference of a score expected."""
         return replay_warmup(self.model, self._model_dir)

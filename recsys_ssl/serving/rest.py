@@ -3,6 +3,7 @@
     POST /v1/models/NAME[/versions/V]:predict      rows or columns in, rows or columns out
     GET  /v1/models/NAME[/versions/V][/metadata]   status, or signatures
     POST /recommend                                one query, by features or by id
+    GET  /explore                                  a page to look at a model, see `explorer`
     GET  /health/live, /health/ready, /metrics, /docs, /openapi.json
 
 Errors are {"error": "what to send"}, with the statuses of TensorFlow Serving.
@@ -18,13 +19,14 @@ from typing import Any, Optional, Union
 
 import orjson
 import pydantic
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from google.protobuf import json_format
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+from starlette.exceptions import HTTPException
 
 import recsys_ssl
-from recsys_ssl.serving import model_status, tensors
+from recsys_ssl.serving import explorer, model_status, tensors
 from recsys_ssl.serving.batching import late
 from recsys_ssl.serving.direct import Direct
 from recsys_ssl.serving.engine import Engine
@@ -126,6 +128,7 @@ def create_app(models: Models, engine: Engine, telemetry: Telemetry) -> Direct:
     _add_recommend(app, models, engine)
     _add_tensorflow_serving(app, models, engine)
     _add_health(app, models, telemetry)
+    explorer.add_routes(app, models)
     return Direct(app, (_RECOMMEND, _PREDICT_LATEST, _PREDICT_VERSION), _answer_error)
 
 

@@ -198,7 +198,8 @@ def test_health_metrics_and_the_log(http, server):
 def test_the_page_names_every_route(http):
     page = http.get("/openapi.json").json()
     assert set(page["paths"]) == {
-        *("/recommend", "/health/live", "/health/ready", "/metrics"),
+        *("/recommend", "/health/live", "/health/ready", "/metrics", "/explore"),
+        *(f"/explore/{what}" for what in ("model", "queries", "query", "items", "nearest")),
         *("/v1/models/{name}", "/v1/models/{name}:predict", "/v1/models/{name}/metadata"),
         *(f"/v1/models/{{name}}/versions/{{version}}{end}" for end in ("", ":predict", "/metadata")),
     }
