@@ -84,7 +84,7 @@ def pair(trainings: Sequence[Training], subject: str) -> Compared | None:
         DEFAULT: {each.seed: each for each in own if each.arm == DEFAULT},
         TUNED: {each.seed: each for each in own if each.arm == TUNED and each.trials == last.trials},
     }
-    found = {dict_text(each.settings) for each in of_arm[TUNED].values()}
+    found = {name_settings(each.settings) for each in of_arm[TUNED].values()}
     if len(found) > 1:
         raise ValueError(
             f"a search has one best point. Received: {len(found)} of {subject}, {last.trials} trials. Remove the older."
@@ -109,7 +109,7 @@ def pair(trainings: Sequence[Training], subject: str) -> Compared | None:
     )
 
 
-def dict_text(settings: Mapping[str, Any]) -> str:
+def name_settings(settings: Mapping[str, Any]) -> str:
     """Settings as one text, the same for the same settings."""
     return ", ".join(f"{name} {settings[name]}" for name in sorted(settings))
 
