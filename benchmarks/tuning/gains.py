@@ -3,7 +3,7 @@
 python -m benchmarks.tuning.gains recommender           on MovieLens-100K, which lies in build/data/movielens-100k
 python -m benchmarks.tuning.gains sit --data DIR        on the IDX files of Fashion-MNIST in DIR
 
-TPE proposes; the best three points are trained again with two seeds more, whose mean decides. Then defaults and best
+TPE proposes; the best two points are trained again with two seeds more, whose mean decides. Then defaults and best
 are trained with the same fresh seeds, the only ones whose test is read. One process of one thread; a training that
 stands in `benchmarks/results/tuning/gains.jsonl` is not run again, so that a killed study goes on.
 """
@@ -27,7 +27,7 @@ from recsys_ssl.tuning.space import Settings
 from recsys_ssl.tuning.study import Study
 from recsys_ssl.tuning.trials import open_storage
 
-_TOP, _AGAIN = 3, 2
+_TOP, _AGAIN = 2, 2
 
 
 class Recorder:
