@@ -208,7 +208,9 @@ def record_claims(numbers: Numbers, results: Path = RESULTS) -> None:
             what, metric, command, unit = _SUBJECTS[subject]
             budget = f"search of {compared.trials} trials, {compared.amount:,} {unit} each, {gain.pairs} fresh seeds"
             text = f"{what}: test {metric}, tuned less defaults; {budget}"
-            amounts = f"--trials {compared.trials} --amount {compared.amount} --fresh {gain.pairs}"
+            amounts = (
+                f"--trials {compared.trials} --amount {compared.amount} --again {compared.again} --fresh {gain.pairs}"
+            )
             note_gain(subject, text, gain, command=f"{command} {amounts}", seconds=compared.seconds)
     if numbers.grover is not None:
         grover = numbers.grover

@@ -3,8 +3,8 @@
 python -m benchmarks.tuning.gains recommender           on MovieLens-100K, which lies in build/data/movielens-100k
 python -m benchmarks.tuning.gains sit --data DIR        on the IDX files of Fashion-MNIST in DIR
 
-TPE proposes; the best two points are trained again with two seeds more, whose mean decides. Then defaults and best
-are trained with the same fresh seeds, the only ones whose test is read. One process of one thread; a training that
+TPE proposes; the best three points are trained again with `--again` seeds more, whose mean decides. Then defaults and
+best are trained with the same fresh seeds, the only ones whose test is read. One process of one thread; a training that
 stands in `benchmarks/results/tuning/gains.jsonl` is not run again, so that a killed study goes on.
 """
 
@@ -27,7 +27,7 @@ from recsys_ssl.tuning.space import Settings
 from recsys_ssl.tuning.study import Study
 from recsys_ssl.tuning.trials import open_storage
 
-_TOP, _AGAIN = 2, 2
+_TOP = 3
 
 
 class Recorder:
@@ -55,13 +55,16 @@ class Recorder:
         return done
 
 
-def search(name: str, subject: Subject, recorder: Recorder, amount: int, trials: int) -> Settings:
+def search(name: str, subject: Subject, recorder: Recorder, amount: int, trials: int, again: int) -> Settings:
     """The best settings of a search.
+
+    Args:
+        again: seeds that the best three are scored anew with; 0: the best trial wins.
 
     Raises:
         ValueError: no trial succeeded.
     """
-    config = SearchConfig("tpe", trials=trials, top=_TOP, fresh_seeds=_AGAIN)
+    config = SearchConfig("tpe", trials=trials, top=_TOP, fresh_seeds=again)
     study = Study(open_storage(None), name, "", subject.space, config, larger_is_better=True)
 
     def score(request: Request) -> float:
@@ -76,10 +79,10 @@ def search(name: str, subject: Subject, recorder: Recorder, amount: int, trials:
     return best.settings
 
 
-def compare(name: str, subject: Subject, path: Path, amount: int, trials: int, fresh: int) -> None:
+def compare(name: str, subject: Subject, path: Path, amount: int, trials: int, again: int, fresh: int) -> None:
     """Searches, then trains defaults and best, seed by seed."""
     recorder = Recorder(path, subject.train)
-    best = search(name, subject, recorder, amount, trials)
+    best = search(name, subject, recorder, amount, trials, again)
     print("best: " + ", ".join(f"{setting} {value}" for setting, value in best.items()), flush=True)
     for seed in range(FIRST_FRESH, FIRST_FRESH + fresh):
         recorder.run(Training(name, subject.data, DEFAULT, seed, amount))
@@ -92,6 +95,9 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> int
     parser.add_argument("--data", type=Path, help="directory of the IDX files, of sit only")
     parser.add_argument("--trials", type=int, help="of the search")
     parser.add_argument("--amount", type=int, help="steps of the recommender, or images that the encoder reads")
+    parser.add_argument(
+        "--again", type=int, default=2, help="seeds that the best are scored anew with; 0: the best wins"
+    )
     parser.add_argument("--fresh", type=int, default=5, help="seeds of the comparison")
     options = parser.parse_args(arguments)
     kind = KINDS[options.subject]
@@ -99,7 +105,7 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> int
     use_one_thread()
     try:
         subject = kind.make(options.data, amount)
-        compare(options.subject, subject, results / GAINS, amount, trials, options.fresh)
+        compare(options.subject, subject, results / GAINS, amount, trials, options.again, options.fresh)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -55,6 +55,7 @@ class Compared:
     """Default and best settings of a subject, by fresh seeds that both were trained with.
 
     Attributes:
+        again: seeds that the best points were scored anew with; 0: the best trial won.
         default, tuned: test scores, by `seeds`.
         validation: means of the same trainings, default and tuned.
         seconds: of one core, the search included.
@@ -63,6 +64,7 @@ class Compared:
     subject: str
     amount: int
     trials: int
+    again: int
     settings: Mapping[str, Any]
     seeds: Sequence[int]
     default: Sequence[float]
@@ -100,6 +102,7 @@ def pair(trainings: Sequence[Training], subject: str) -> Compared | None:
         subject=subject,
         amount=last.amount,
         trials=last.trials,
+        again=max((each.seed for each in searched), default=0),
         settings=last.settings,
         seeds=seeds,
         default=tests[0],

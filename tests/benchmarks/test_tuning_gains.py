@@ -34,8 +34,8 @@ def made(tmp_path):
 
     path = tmp_path / "gains.jsonl"
 
-    def run(trials=12, fresh=4):
-        gains.compare("sit", Subject(SPACE, "made", train), path, 64, trials, fresh)
+    def run(trials=12, again=2, fresh=4):
+        gains.compare("sit", Subject(SPACE, "made", train), path, 64, trials, again, fresh)
 
     run.path, run.trained = path, trained
     return run
@@ -176,7 +176,7 @@ def test_claims_hold_the_lower_bound_and_the_worst_log(results):
     assert gain.interval == pytest.approx(stats.t.interval(0.95, 3, 0.015, stats.sem([0.01, 0.02, 0.01, 0.02])))
     assert claims["tuned_gain_sit_lower_bound"].value == gain.interval[0]
     assert gain.seconds == 4 * 3.0 + 4 * 2.0
-    assert "--trials 12 --amount 64 --fresh 4" in gain.command
+    assert "--trials 12 --amount 64 --again 0 --fresh 4" in gain.command
     worst = claims["untuned_loss_worst"]
     assert worst.value == pytest.approx(0.2)
     assert "of dense, over small, dense; not run: wide" in worst.what
