@@ -21,6 +21,7 @@ from benchmarks.compounds import tables as compounds
 from benchmarks.evidence import tables as evidence
 from benchmarks.images import tables as images
 from benchmarks.molecules import tables as molecules
+from benchmarks.tuning import gain_tables as gains
 from benchmarks.tuning import tables as tuning
 
 
@@ -50,6 +51,7 @@ KINDS: Mapping[str, Callable[[Path, bool], list[str]]] = {
     "images": images.fill_pages,
     clusters.WORD: clusters.fill_pages,
     "tuning": tuning.fill_pages,
+    gains.WORD: gains.fill_pages,
     "table": fill_pages,
 }
 """The word in the markers -> what fills the pages of a repository and returns the stale ones."""

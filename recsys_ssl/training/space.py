@@ -6,7 +6,7 @@ from recsys_ssl.features.schema import is_multi_valued
 from recsys_ssl.spec import FeatureSpec, TextFeature
 from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.training.regularizers import REGULARIZERS
-from recsys_ssl.tuning.space import Dimension, Ladder, LogUniform, Space, Uniform
+from recsys_ssl.tuning.space import Choice, Dimension, Ladder, LogUniform, Space, Uniform
 
 SHARED: Space = {
     "learning_rate": LogUniform(0.005, 0.5),
@@ -25,6 +25,8 @@ VALUE_DROPOUT: Space = {"ssl.value_dropout": Uniform(0.0, 0.9)}
 """Where there are features of several values to drop some of."""
 FEATURE_DROPOUT: Space = {"ssl.feature_dropout": Uniform(0.02, 0.5)}
 """Of the regularizer of that name, which has no auxiliary loss."""
+START: Space = {"start.ids": Choice(("random", "factors"))}
+"""Where items have an id to start."""
 TRANSFORMER: Space = {
     "history.learning_rate": LogUniform(3e-4, 3e-3),
     "history.dropout": Uniform(0.0, 0.5),
@@ -48,6 +50,8 @@ def make_space(spec: FeatureSpec, config: TrainConfig) -> dict[str, Dimension]:
         space |= SELF_SUPERVISED
     if regularizer.loss in ("contrast", "masked_spread_out") and regularizer.drops_values and _has_several_values(spec):
         space |= VALUE_DROPOUT
+    if spec.item_id_feature is not None:
+        space |= START
     if config.history.encoder == "transformer":
         space |= TRANSFORMER
     for kind in spec.content_kinds:

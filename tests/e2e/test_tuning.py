@@ -23,7 +23,7 @@ SPEC = FeatureSpec.model_validate(
     }
 )
 SETTINGS = ["steps=6", "eval_every=3", "batch_size=32", "feature_dim=4", "embedding_dim=4", "hidden=[]"]
-FIXED = ["batch_size", "ssl.batch_size", "ssl.weight", "ssl.temperature", "popularity_prior"]
+FIXED = ["batch_size", "ssl.batch_size", "ssl.weight", "ssl.temperature", "popularity_prior", "start.ids"]
 SEARCHED = {"learning_rate", "temperature"}
 TRIALS, TOP, FRESH = 3, 1, 1
 

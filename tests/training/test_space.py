@@ -10,6 +10,7 @@ from recsys_ssl.training.space import make_space
 from recsys_ssl.tuning.space import Choice, Ladder
 
 SHARED = ["learning_rate", "temperature", "popularity_prior", "batch_size"]
+START = ["start.ids"]
 SSL = ["ssl.weight", "ssl.temperature", "ssl.batch_size"]
 
 
@@ -46,12 +47,23 @@ def test_towers_have_their_settings(shop, regularizer):
 )
 def test_a_regularizer_has_what_it_reads(shop, regularizer, names):
     config = TrainConfig(ssl=SslConfig(regularizer=regularizer))
-    assert list(make_space(shop.spec, config)) == SHARED + names
+    assert list(make_space(shop.spec, config)) == SHARED + names + START
+
+
+def test_ids_start_somewhere_only_where_items_have_them(shop):
+    spec, config = shop.spec, TrainConfig()
+    kept = [feature for feature in spec.item_features if feature.kind != "id"]
+    without = spec.model_copy(update={"items": spec.items.model_copy(update={"features": kept})})
+    assert set(make_space(spec, config)) - set(make_space(without, config)) == set(START)
 
 
 @pytest.mark.parametrize("kind", kinds.KINDS)
 def test_fine_tuning_of_a_kind_has_its_settings(kind):
     check_ends("finetune", kinds.load(kind, "settings").FinetuneConfig(), kinds.load(kind, "space").FINETUNE)
+
+
+def test_pretraining_of_images_has_its_settings():
+    check_ends("pretrain", kinds.load("image", "settings").PretrainConfig(), kinds.load("image", "space").PRETRAIN)
 
 
 def test_a_change_keeps_the_rest_and_is_checked():

@@ -139,7 +139,7 @@ def test_another_search_is_another_study(tune, searched, other):
 
 def test_the_control_has_no_self_supervision_and_lines_of_its_own(tune, searched, tmp_path):
     assert tune("--trials", "2", "--arm", "control", "--set", "train.batch_size=64").status == 0
-    assert list(searched[0].search.space) == ["learning_rate", "temperature", "popularity_prior"]
+    assert list(searched[0].search.space) == ["learning_rate", "temperature", "popularity_prior", "start.ids"]
     assert searched[0].task.config.ssl.regularizer == "none"
     lines = (tmp_path / "work" / "control" / "tuned" / "best.txt").read_text().splitlines()
     assert [line.split("=")[0] for line in lines] == [

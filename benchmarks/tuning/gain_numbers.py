@@ -1,0 +1,146 @@
+"""From trainings with fresh seeds to what a search gains, and what the defaults lose, with intervals."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.tuning.compare import find_interval
+from benchmarks.tuning.trained import DEFAULT, Outcome
+from benchmarks.tuning.trainings import Compared
+from benchmarks.tuning.untuned import Untuned
+
+LEAST_PAIRS = 3
+
+
+class Gain(NamedTuple):
+    """What the best settings of a search gain over the defaults on the test; positive where they are better.
+
+    Attributes:
+        default, tuned: mean scores.
+        interval: of `gain`, 95%, of Student's t over pairs.
+        pairs: seeds, or splits, that both were trained with.
+    """
+
+    default: float
+    tuned: float
+    gain: float
+    interval: tuple[float, float]
+    pairs: int
+
+    @property
+    def relative(self) -> tuple[float, float, float]:
+        """Gain and interval over the mean score of the defaults, which is taken as known."""
+        low, high = self.interval
+        return self.gain / self.default, low / self.default, high / self.default
+
+
+def find_gain(default: Sequence[float], tuned: Sequence[float], larger_is_better: bool) -> Gain | None:
+    """The gain over pairs; None for fewer than three.
+
+    Args:
+        default, tuned: [num_pairs] scores on the test, paired.
+    """
+    if len(default) < LEAST_PAIRS:
+        return None
+    gains = (np.array(tuned) - np.array(default)) * (1 if larger_is_better else -1)
+    low, high = find_interval(gains)
+    return Gain(float(np.mean(default)), float(np.mean(tuned)), float(gains.mean()), (low, high), len(gains))
+
+
+def gain_of(compared: Compared) -> Gain | None:
+    """Of a search on one split, over training seeds."""
+    return find_gain(compared.default, compared.tuned, larger_is_better=True)
+
+
+class Splits(NamedTuple):
+    """A search for each of several splits.
+
+    Attributes:
+        gain: over splits; of a split the means over fresh seeds are compared.
+        trials, fresh: of each search.
+        settings: what each found.
+    """
+
+    gain: Gain
+    trials: int
+    fresh: int
+    presentations: int
+    settings: Sequence[Mapping[str, Any]]
+    seconds: float
+
+
+def gain_over_splits(outcomes: Sequence[Outcome], model: str, dataset: str, arm: str, larger: bool) -> Splits | None:
+    """What a sampler's searches gain over the defaults, of those with the most splits; None without enough."""
+    groups: dict[tuple[int, int], dict[str, dict[int, Outcome]]] = {}
+    for each in outcomes:
+        if (each.model, each.dataset) == (model, dataset) and each.arm in (DEFAULT, arm):
+            of_budget = groups.setdefault((each.fresh, each.presentations), {DEFAULT: {}, arm: {}})
+            of_budget[each.arm][each.repetition] = each
+    found = []
+    for (fresh, presentations), of_arm in groups.items():
+        shared = sorted(set(of_arm[DEFAULT]) & set(of_arm[arm]))
+        pairs = [(of_arm[DEFAULT][split], of_arm[arm][split]) for split in shared]
+        means = [[statistics.fmean(each.test) for each in side] for side in zip(*pairs)] or [[], []]
+        gain = find_gain(means[0], means[1], larger)
+        if gain is not None:
+            seconds = sum(each.training_seconds + each.search_seconds for pair in pairs for each in pair)
+            best = [tuned.settings for _, tuned in pairs]
+            found.append(Splits(gain, pairs[0][1].trials, fresh, presentations, best, seconds))
+    return max(found, key=lambda of: of.gain.pairs, default=None)
+
+
+class Loss(NamedTuple):
+    """What a rule for untuned logs loses on one of them.
+
+    Attributes:
+        untuned: mean test Recall@50 over `seeds` trainings.
+        tuned: the same of the arm that validation picked, tuned.
+        relative: 1 - untuned / tuned; negative where the rule is better.
+    """
+
+    dataset: str
+    rule: str
+    untuned: float
+    seeds: int
+    tuned: float
+    arm: str
+    relative: float
+
+
+def find_losses(untuned: Sequence[Untuned], evidence: Mapping[str, Any]) -> list[Loss]:
+    """The loss of each rule and log that is there, logs in the order of the evidence.
+
+    Args:
+        evidence: numbers of `benchmarks.evidence.tables`.
+    """
+    losses = []
+    for dataset in evidence["datasets"]:
+        arm = evidence["best"]["full"][dataset]["towers"]
+        tuned = evidence["cells"]["full"][dataset][arm]["recall_at_50"][0]
+        of_log = [each for each in untuned if each.dataset == dataset]
+        for rule in dict.fromkeys(each.rule for each in of_log):
+            tests = [each.test for each in of_log if each.rule == rule]
+            mean = statistics.fmean(tests)
+            losses.append(Loss(dataset, rule, mean, len(tests), tuned, arm, 1.0 - mean / tuned))
+    return losses
+
+
+def choose_left_out(losses: Sequence[Loss], rules: Sequence[str]) -> dict[str, str]:
+    """Log -> the rule with the smallest largest loss over all other logs, the first of equals.
+
+    Args:
+        losses: of which logs that lack a rule are left out.
+    """
+    of_log: dict[str, dict[str, float]] = {}
+    for loss in losses:
+        of_log.setdefault(loss.dataset, {})[loss.rule] = loss.relative
+    whole = {log: of for log, of in of_log.items() if all(rule in of for rule in rules)}
+    if len(whole) < 2:
+        return {}
+    return {
+        log: min(rules, key=lambda rule: max(of[rule] for other, of in whole.items() if other != log)) for log in whole
+    }

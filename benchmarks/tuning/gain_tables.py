@@ -1,0 +1,259 @@
+"""Writes the tables of what searches gain and what untuned defaults lose, in docs/*.md, and their claims.
+
+python -m benchmarks.tuning.gain_tables           from what is committed; records the claims and writes the tables
+python -m benchmarks.tuning.gain_tables --check   changes nothing and fails when a table is stale
+
+A table stands between `<!-- gains:NAME -->` and `<!-- /gains:NAME -->`; what is between them is replaced.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks import pages
+from benchmarks.claims import RESULTS, ROOT, record
+from benchmarks.evidence import tables as evidence
+from benchmarks.evidence.cells import bold, grid, percent, signed
+from benchmarks.evidence.trials import ARMS
+from benchmarks.tuning.gain_numbers import (
+    Gain,
+    Loss,
+    Splits,
+    choose_left_out,
+    find_losses,
+    gain_of,
+    gain_over_splits,
+)
+from benchmarks.tuning.trained import OUTCOMES, read_outcomes
+from benchmarks.tuning.trainings import GAINS, Compared, pair, read_trainings
+from benchmarks.tuning.untuned import DEFAULT, RULES, UNTUNED, Untuned, read_untuned
+from recsys_ssl.tuning.space import write_value
+
+WORD = "gains"
+TOPIC = "tuning"
+_COMMAND = "python -m benchmarks.tuning.gains"
+_SUBJECTS = {
+    "recommender": ("treatment of `make demo`, MovieLens-100K", "Recall@50", f"{_COMMAND} recommender", "steps"),
+    "sit": (
+        "SiT, small size, pre-trained on Fashion-MNIST",
+        "accuracy of a linear probe",
+        f"{_COMMAND} sit --data DIR",
+        "images",
+    ),
+}
+_GROVER = "GROVER, small size, fine-tuned from random weights on FreeSolv"
+_GROVER_COMMAND = "python -m benchmarks.tuning.trained --data DIR --model grover --datasets freesolv --arms default tpe"
+_UNTUNED_COMMAND = "python -m benchmarks.tuning.untuned"
+
+
+class Numbers(NamedTuple):
+    """All that the tables and claims are made of.
+
+    Attributes:
+        compared: subject -> its comparison, of those that were run.
+        grover: None where it was not run.
+        evidence: numbers of `benchmarks.evidence.tables`.
+    """
+
+    compared: Mapping[str, Compared]
+    grover: Splits | None
+    untuned: Sequence[Untuned]
+    evidence: Mapping[str, Any]
+
+    @property
+    def losses(self) -> list[Loss]:
+        return find_losses(self.untuned, self.evidence)
+
+
+def read_numbers(results: Path = RESULTS) -> Numbers:
+    trainings = read_trainings(results / GAINS)
+    found = {subject: pair(trainings, subject) for subject in _SUBJECTS}
+    grover = gain_over_splits(read_outcomes(results / OUTCOMES), "grover", "freesolv", "tpe", larger=False)
+    compared = {subject: of for subject, of in found.items() if of is not None}
+    return Numbers(compared, grover, read_untuned(results / UNTUNED), evidence.load(results))
+
+
+# --- Tables --------------------------------------------------------------------------------------------
+
+
+def render_searches(numbers: Numbers) -> str:
+    """A row for each subject: what its search gained on the test."""
+    rows = []
+    for subject, (what, metric, command, unit) in _SUBJECTS.items():
+        compared = numbers.compared.get(subject)
+        gain = compared and gain_of(compared)
+        if gain is None:
+            rows.append([what, metric, f"not measured yet: `{command}`", *[""] * 4])
+            continue
+        of_search = f"{compared.trials} of {compared.amount:,} {unit}"
+        scores = (f"{100 * gain.default:.2f}%", f"{100 * gain.tuned:.2f}%")
+        low, high = gain.interval
+        text = f"{signed(gain.gain, '.2f')} ({signed(low, '.2f')} to {signed(high, '.2f')}) points"
+        rows.append([what, metric, of_search, *scores, bold(text, low > 0), f"{gain.pairs} seeds"])
+    grover = numbers.grover
+    if grover is None:
+        rows.append([_GROVER, "RMSE, kcal/mol", f"not measured yet: `{_GROVER_COMMAND}`", *[""] * 4])
+    else:
+        of_search = f"{grover.trials} of {grover.presentations:,} molecules"
+        scores = (f"{grover.gain.default:.3f}", f"{grover.gain.tuned:.3f}")
+        pairs = f"{grover.gain.pairs} splits, {grover.fresh} seeds each"
+        text = bold(_plain(grover.gain), grover.gain.interval[0] > 0)
+        rows.append([_GROVER, "RMSE, kcal/mol", of_search, *scores, text, pairs])
+    header = ["What is trained", "On the test", "Trials of the search", "Defaults", "Tuned", "Gain", "Pairs"]
+    note = (
+        "TPE on validation. Means over the pairs, none of whose seeds the search used; gain: positive where the tuned "
+        "settings are better, with its 95% interval of Student's t over the pairs; bold where that is above 0."
+    )
+    return "\n\n".join([grid(header, rows, left=3), note])
+
+
+def _plain(gain: Gain) -> str:
+    low, high = gain.interval
+    return f"{gain.gain:+.3f} ({low:+.3f} to {high:+.3f})".replace("-", "\N{MINUS SIGN}")
+
+
+def render_settings(numbers: Numbers) -> str:
+    """What each search found."""
+    rows = [
+        [_SUBJECTS[subject][0], _settings(of.settings), *(percent(score) for score in of.validation)]
+        for subject, of in numbers.compared.items()
+    ]
+    if not rows:
+        return f"Not measured yet: `{_COMMAND} recommender`."
+    header = ["What is trained", "Best settings", "Validation, defaults", "Validation, tuned"]
+    note = "Validation in %, of the trainings with fresh seeds."
+    return "\n\n".join([grid(header, rows, left=2), note])
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"`{name}` {_short(value)}" for name, value in settings.items())
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else write_value(value)
+
+
+def render_untuned(numbers: Numbers) -> str:
+    """A row for each log: the defaults, other rules that were tried, and the tuned settings."""
+    losses = numbers.losses
+    rules = [rule for rule in RULES if any(loss.rule == rule for loss in losses)]
+    if not rules:
+        return f"Not measured yet: `{_UNTUNED_COMMAND}`."
+    rows = []
+    for dataset in numbers.evidence["datasets"]:
+        of_rule = {loss.rule: loss for loss in losses if loss.dataset == dataset}
+        if not of_rule:
+            rows.append([dataset, *["not run"] * (1 + len(rules))])
+            continue
+        first = next(iter(of_rule.values()))
+        cells = [_loss(of_rule[rule]) if rule in of_rule else "not run" for rule in rules]
+        rows.append([dataset, f"{percent(first.tuned)} ({ARMS[first.arm]})", *cells])
+    header = ["Log", "Tuned", *(_RULES[rule] for rule in rules)]
+    note = (
+        "Test Recall@50 in %. Tuned: the arm that validation picks, mean over three seeds, as in the evidence. In "
+        "brackets: what is lost against that, relative, and how many seeds the mean is of."
+    )
+    return "\n\n".join([grid(header, rows), note])
+
+
+_RULES = {DEFAULT: "Defaults", "factors": "Ids from a factorisation, smaller steps and batches"}
+
+
+def _loss(loss: Loss) -> str:
+    seeds = f"{loss.seeds} seed{'s' if loss.seeds > 1 else ''}"
+    return f"{percent(loss.untuned)} ({signed(-loss.relative, '.1f')}%, {seeds})"
+
+
+def render_left_out(numbers: Numbers) -> str:
+    """A row for each log: the rule that does best on the others, and what that loses here."""
+    losses = numbers.losses
+    chosen = choose_left_out(losses, list(RULES))
+    if not chosen:
+        return f"Not measured yet: `{_UNTUNED_COMMAND} --rule factors`."
+    of = {(loss.dataset, loss.rule): loss for loss in losses}
+    rows = [
+        [log, _RULES[rule], *(f"{signed(-of[log, each].relative, '.1f')}%" for each in (rule, DEFAULT))]
+        for log, rule in chosen.items()
+    ]
+    header = ["Log left out", "Best on the others", "There", "Defaults there"]
+    return grid(header, rows, left=2)
+
+
+RENDERERS: Mapping[str, Callable[[Numbers], str]] = {
+    "searches": render_searches,
+    "settings": render_settings,
+    "untuned": render_untuned,
+    "left_out": render_left_out,
+}
+
+
+# --- Claims --------------------------------------------------------------------------------------------
+
+
+def record_claims(numbers: Numbers, results: Path = RESULTS) -> None:
+    """What each search gains, with the lower end of its interval, and the largest loss of the defaults."""
+
+    def note_gain(subject: str, what: str, gain: Gain, **facts: Any) -> None:
+        id = f"tuned_gain_{subject}"
+        record(TOPIC, id=id, what=what, value=gain.gain, interval=gain.interval, results=results, **facts)
+        bound = f"{what}: lower end of the 95% interval"
+        record(TOPIC, id=f"{id}_lower_bound", what=bound, value=gain.interval[0], results=results, **facts)
+
+    for subject, compared in numbers.compared.items():
+        gain = gain_of(compared)
+        if gain is not None:
+            what, metric, command, unit = _SUBJECTS[subject]
+            budget = f"search of {compared.trials} trials, {compared.amount:,} {unit} each, {gain.pairs} fresh seeds"
+            text = f"{what}: test {metric}, tuned less defaults; {budget}"
+            amounts = (
+                f"--trials {compared.trials} --amount {compared.amount} --again {compared.again} --fresh {gain.pairs}"
+            )
+            note_gain(subject, text, gain, command=f"{command} {amounts}", seconds=compared.seconds)
+    if numbers.grover is not None:
+        grover = numbers.grover
+        splits = f"{grover.gain.pairs} random splits, {grover.fresh} fresh seeds each"
+        text = f"{_GROVER}: test RMSE, defaults less tuned; searches of {grover.trials} trials, {splits}"
+        command = (
+            f"{_GROVER_COMMAND} --trials {grover.trials} --fresh {grover.fresh} --presentations {grover.presentations} "
+            f"--repetitions {grover.gain.pairs}"
+        )
+        note_gain("grover", text, grover.gain, command=command, seconds=grover.seconds, unit="kcal/mol")
+    losses = [loss for loss in numbers.losses if loss.rule == DEFAULT]
+    if losses:
+        worst = max(losses, key=lambda loss: loss.relative)
+        logs = [loss.dataset for loss in losses]
+        missing = [name for name in numbers.evidence["datasets"] if name not in logs]
+        what = (
+            f"Largest relative loss in test Recall@50 of the defaults against tuned settings: of {worst.dataset}, over "
+            f"{', '.join(logs)}" + (f"; not run: {', '.join(missing)}" if missing else "")
+        )
+        seconds = sum(each.seconds for each in numbers.untuned if each.rule == DEFAULT and each.dataset in logs)
+        command = f"{_UNTUNED_COMMAND} --datasets {' '.join(logs)} --seeds {max(loss.seeds for loss in losses)}"
+        facts = {"command": command, "seconds": seconds, "results": results}
+        record(TOPIC, id="untuned_loss_worst", what=what, value=worst.relative, **facts)
+
+
+def fill_pages(root: Path, check: bool) -> list[str]:
+    """Fills the pages from the committed numbers and returns the stale ones; see `pages.fill_all`."""
+    numbers = read_numbers(root / "benchmarks" / "results")
+    return pages.fill_all(root, WORD, lambda name: _render(name, numbers), check)
+
+
+def _render(name: str, numbers: Numbers) -> str:
+    if name not in RENDERERS:
+        raise ValueError(f"a table of gains must be one of {', '.join(RENDERERS)}. Received: {name!r}. Rename it.")
+    return RENDERERS[name](numbers)
+
+
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    results = root / "benchmarks" / "results"
+    return pages.run(
+        __doc__.splitlines()[0], arguments, root, lambda: record_claims(read_numbers(results), results), fill_pages
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
