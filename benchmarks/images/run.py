@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tune-core-seconds", type=float, default=TUNE_BUDGET, help="the same for each learning rate")
     parser.add_argument("--final-share", type=float, default=FINAL_SHARE, help="of the largest learning rate")
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--encoders", type=int, help="that fine-tuning begins with, in turn; one for each seed")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--trials", type=Path, default=TRIALS, help="file that receives a line per trial")
@@ -64,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    plan = Plan(data.digest, options.budget_core_seconds, options.tune_core_seconds, of_steps, options.final_share)
+    budgets = (options.budget_core_seconds, options.tune_core_seconds)
+    plan = Plan(data.digest, *budgets, of_steps, options.final_share, options.encoders)
     run = partial(run_trial, data=data, work=options.work)
     # Each round runs what the trials before it have made known: a test needs the rates that were chosen.
     while pending := plan.list_pending(read_trials(options.trials), options.arms, options.seeds):
@@ -82,8 +84,10 @@ class Plan:
         tune_budget: float,
         of_steps: Mapping[str, float],
         final_share: float = FINAL_SHARE,
+        encoders: int | None = None,
     ):
         """Takes what names the data, core-seconds of tests and of tuning, and what a step of each kind costs."""
+        self._encoders = encoders
         self._digest, self._budget, self._tune_budget, self._of_steps = digest, budget, tune_budget, of_steps
         self._settings = SETTINGS if final_share == FINAL_SHARE else {**SETTINGS, "final_share": final_share}
 
@@ -124,7 +128,10 @@ class Plan:
 
     def _trial(self, purpose: str, arm: str, seed: int, budget: float, rates: tuple[float, float]) -> Trial:
         steps = count_steps(arm, budget, self._of_steps)
-        return Trial(purpose, arm, seed, self._digest, budget, steps, rates, self._settings)
+        settings = self._settings
+        if arm in FINETUNED and self._encoders is not None and seed >= self._encoders:
+            settings = {**settings, "encoders": self._encoders}
+        return Trial(purpose, arm, seed, self._digest, budget, steps, rates, settings)
 
 
 def _part(arm: str) -> int:

@@ -96,7 +96,9 @@ def render_labels(tests: Tests) -> str:
             of, before = tests[cell], _core_seconds_before(cell)
             gain = points({"difference": compare(of, tests[rival])}) if cell in tuned else GAP
             trained = [f"{before:,.0f}" if before else GAP, f"{cell.budget - before:,.0f}"]
-            rows.append([f"{share}%", *trained, str(len(of)), spread(_spread(of, "accuracy")), gain])
+            encoders = {trial.encoder_seed for trial in of}
+            seeds = str(len(of)) if cell in scratch else f"{len(of)}, {len(encoders)} encoders"
+            rows.append([f"{share}%", *trained, seeds, spread(_spread(of, "accuracy")), gain])
     if not rows:
         return _NOT_RUN
     note = (

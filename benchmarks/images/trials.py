@@ -87,6 +87,11 @@ class Trial:
         return records.hash_facts([*facts, dict(self.settings)])
 
     @property
+    def encoder_seed(self) -> int:
+        """Of pre-training: where the settings say so, some encoders serve the seeds of more classifiers in turn."""
+        return self.seed % self.settings.get("encoders", self.seed + 1)
+
+    @property
     def score(self) -> float:
         """What validation chooses by: of frozen vectors the linear probe."""
         return self.metrics.get("linear", self.metrics.get("accuracy"))
@@ -169,7 +174,9 @@ def make_config(data: LabelledImages, objective: str, **settings: Any):
 def _config_of(trial: Trial, data: LabelledImages, objective: str, part: int):
     """Of pre-training (part 0) or of training with labels (1)."""
     rate = trial.rates[part] or RATES[0]
-    own = {**trial.settings, "seed": trial.seed, "steps": max(trial.steps[part], 1), "max_learning_rate": rate}
+    seed = trial.seed if part else trial.encoder_seed
+    own = {**trial.settings, "seed": seed, "steps": max(trial.steps[part], 1), "max_learning_rate": rate}
+    own.pop("encoders", None)
     if part:
         own.pop("final_share", None)
     return make_config(data, objective, **own)
@@ -218,7 +225,8 @@ def _pretrain(trial: Trial, data: LabelledImages, objective: str, work: Path):
     config = _config_of(trial, data, objective, 0)
     if not steps:
         return training.make_encoder(config)
-    facts = [objective, trial.purpose, trial.seed, trial.data, steps, trial.rates[0], dict(trial.settings)]
+    own = {name: value for name, value in trial.settings.items() if name != "encoders"}
+    facts = [objective, trial.purpose, trial.encoder_seed, trial.data, steps, trial.rates[0], own]
     path = work / "weights" / f"{records.hash_facts(facts)}.npz"
     if path.exists():
         encoder = training.make_encoder(config)

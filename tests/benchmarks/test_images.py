@@ -130,6 +130,10 @@ def test_rates_are_chosen_on_validation_before_the_test(directory):
     assert {trial.rates for trial in third} == {(RATES[1], LABEL_RATES[0])}
     done += [score(trial, 0.5) for trial in third]
     assert plan.list_pending(done, list(ARMS), 2) == []
+    # More classifiers than encoders: those of the first ones stay, the others take an encoder that is there.
+    shared = run.Plan(data.digest, 60.0, 12.0, COSTS, encoders=2)
+    more = shared.list_pending(done, ["finetuned_1"], 4)
+    assert [(trial.seed, trial.encoder_seed) for trial in more] == [(2, 0), (3, 1)]
     assert len({trial.key for trial in done}) == len(done)
     # Another budget has tests of its own, but of arms that have none, and no tuning.
     longer = run.Plan(data.digest, 90.0, 12.0, COSTS).list_pending(done, list(ARMS), 1)
@@ -190,6 +194,11 @@ def test_trials_run_once_and_are_judged(directory, tmp_path, monkeypatch):
     finetuned = Trial("test", "finetuned_100", 0, data.digest, 1.0, (40, 150), (1e-2, 1e-2))
     assert run_trial(finetuned, data, tmp_path).metrics["accuracy"] > 0.6  # 1/3 by chance
     assert read_trials(tmp_path / "none.jsonl") == []
+    # Of two encoders the third classifier takes the first one, with labels of its own.
+    third = dataclasses.replace(finetuned, seed=2, settings={**TINY, "encoders": 2})
+    made = set((tmp_path / "weights").iterdir())
+    assert run_trial(third, data, tmp_path).metrics["accuracy"] > 0.6
+    assert set((tmp_path / "weights").iterdir()) == made
 
 
 def test_what_cannot_be_read_is_one_line(tmp_path, capsys):
@@ -234,7 +243,7 @@ def test_tables_and_claims_are_those_of_the_trials(tmp_path, monkeypatch, capsys
     assert "| pixels | – | – | 3 | 84.00 | **85.00** | 69.00 |" in text
     # Differences of 5, 4 and 6 points.
     assert "| 1% | – | 120 | 3 | 71.00 ± 2.48 | – |" in text
-    assert "| 1% | 60 | 60 | 3 | 76.00 ± 4.30 | +5.00 (+2.52 to +7.48) |" in text
+    assert "| 1% | 60 | 60 | 3, 3 encoders | 76.00 ± 4.30 | +5.00 (+2.52 to +7.48) |" in text
     claims = {claim.id: claim for claim in load(results / "images.json")}
     assert set(claims) == {
         *("linear_probe_acc", "knn_acc", "ten_shot_acc"),
