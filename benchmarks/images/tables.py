@@ -97,7 +97,7 @@ def render_labels(tests: Tests) -> str:
             gain = points({"difference": compare(of, tests[rival])}) if cell in tuned else GAP
             trained = [f"{before:,.0f}" if before else GAP, f"{cell.budget - before:,.0f}"]
             encoders = {trial.encoder_seed for trial in of}
-            seeds = str(len(of)) if cell in scratch else f"{len(of)}, {len(encoders)} encoders"
+            seeds = str(len(of)) if cell in scratch else f"{len(of)} ({len(encoders)})"
             rows.append([f"{share}%", *trained, seeds, spread(_spread(of, "accuracy")), gain])
     if not rows:
         return _NOT_RUN
@@ -106,7 +106,7 @@ def render_labels(tests: Tests) -> str:
         "classifier from scratch with as many labels, in points with its 95% interval, paired by seed, which draws the "
         "labels too."
     )
-    header = ["Labels", "Core-seconds before", "With labels", "Seeds", "Accuracy", "Gain"]
+    header = ["Labels", "Core-seconds before", "With labels", "Seeds (encoders)", "Accuracy", "Gain"]
     return "\n\n".join([grid(header, rows), note])
 
 

@@ -243,7 +243,7 @@ def test_tables_and_claims_are_those_of_the_trials(tmp_path, monkeypatch, capsys
     assert "| pixels | – | – | 3 | 84.00 | **85.00** | 69.00 |" in text
     # Differences of 5, 4 and 6 points.
     assert "| 1% | – | 120 | 3 | 71.00 ± 2.48 | – |" in text
-    assert "| 1% | 60 | 60 | 3, 3 encoders | 76.00 ± 4.30 | +5.00 (+2.52 to +7.48) |" in text
+    assert "| 1% | 60 | 60 | 3 (3) | 76.00 ± 4.30 | +5.00 (+2.52 to +7.48) |" in text
     claims = {claim.id: claim for claim in load(results / "images.json")}
     assert set(claims) == {
         *("linear_probe_acc", "knn_acc", "ten_shot_acc"),
