@@ -116,6 +116,6 @@ def test_the_page_shows_recommendations_and_what_they_share_with_the_past(server
     for place, (item, card) in enumerate(zip(items, cards, strict=True)):
         assert html.escape(card["title"]) in shown, quote(card["title"])
         assert f"{place + 1} · {item['score']:.3f}" in shown
-    assert "genres: genre-0 · in 3 of its last" in shown
+    assert "genres: genre-0 · in 3 of its last 3" in shown
     assert "Film 39" in shown
     assert '<p id="error" role="alert"></p>' in shown
