@@ -238,8 +238,8 @@ def record_claims(numbers: Numbers, results: Path = RESULTS) -> None:
 
 def fill_pages(root: Path, check: bool) -> list[str]:
     """Fills the pages from the committed numbers and returns the stale ones; see `pages.fill_all`."""
-    numbers = read_numbers(root / "benchmarks" / "results")
-    return pages.fill_all(root, WORD, lambda name: _render(name, numbers), check)
+    results = root / "benchmarks" / "results"
+    return pages.fill_all(root, WORD, lambda name: _render(name, read_numbers(results)), check)
 
 
 def _render(name: str, numbers: Numbers) -> str:
