@@ -40,9 +40,9 @@ from recsys_ssl.diffraction.mirrors import Layout
 from recsys_ssl.diffraction.rotations import Rotations, to_matrices
 from recsys_ssl.diffraction.slices import add_slices, expand
 
-CHUNK = 512
+CHUNK = 256
 """Slices at a time."""
-BLOCK = 4096
+BLOCK = 2048
 """Patterns at a time."""
 _LEAST_RESPONSIBILITY = 1e-6
 """Of all patterns for a slice: below, it has none."""
