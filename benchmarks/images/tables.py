@@ -151,7 +151,7 @@ def record_claims(tests: Tests, results: Path = RESULTS) -> None:
             f"pre-training, less the best from scratch ({rival.budget:,.0f} core-seconds)"
         )
         id, bound = f"finetune_gain_{share}pct", f"{what}: lower end of the 95% interval over seeds"
-        command = _command(ours, tests[ours])
+        command = " && ".join(_command(cell, tests[cell]) for cell in (rival, ours))
         of_both = sum(trial.seconds for cell in (ours, rival) for trial in tests[cell])
         note = partial(record, TOPIC, command=command, seconds=of_both, results=results)
         note(id=id, what=what, value=mean, interval=(low, high))
@@ -160,9 +160,14 @@ def record_claims(tests: Tests, results: Path = RESULTS) -> None:
 
 def _command(cell: Cell, tests: Sequence[Trial]) -> str:
     """What runs the tests of a cell."""
-    command = COMMAND if cell.budget == BUDGET else f"{COMMAND} --budget-core-seconds {cell.budget:g} --arms {cell.arm}"
-    share = tests[0].settings.get("final_share")
-    return command if share is None else f"{command} --final-share {share:g}"
+    last = max(tests, key=lambda trial: trial.seed)
+    given = {
+        "budget-core-seconds": None if cell.budget == BUDGET else f"{cell.budget:g}",
+        "arms": cell.arm,
+        "seeds": last.seed + 1,
+        **{name.replace("_", "-"): last.settings.get(name) for name in ("final_share", "encoders")},
+    }
+    return " ".join([COMMAND, *(f"--{name} {value}" for name, value in given.items() if value is not None)])
 
 
 def _cells(tests: Tests, arm: str) -> list[Cell]:

@@ -387,12 +387,11 @@ class Recommender:
 
     def _merge(self, found: Ranked, live: LiveItems, scores: np.ndarray, may_live: np.ndarray, k: int) -> _Ranking:
         """The k best of what was found in the model's catalogue and of live items."""
+        item_ids = self.item_ids(found.rows)
         if not may_live.any():
-            item_ids = [item_id.decode() for item_id in self._item_ids[found.rows]]
             return _Ranking(item_ids, found.scores.tolist(), found.is_exact)
         places = np.flatnonzero(may_live)
         merged = np.concatenate([found.scores, scores[places]])
-        item_ids = [item_id.decode() for item_id in self._item_ids[found.rows]]
         item_ids += [live.item_ids[place] for place in places]
         best = order_best(merged, k)
         return _Ranking([item_ids[i] for i in best], merged[best].tolist(), found.is_exact)
