@@ -7,7 +7,7 @@ The data sets must lie in `build/data/NAME` (`recsys-ssl data NAME --to build/da
 validation Recall@50, its best and its last step and all of its metrics are those of the committed line, whose numbers
 have six digits. Draws are functions of the seed, and each test runs on one thread as it did then. OpenBLAS, which
 solves the least squares of iALS, would choose its kernels by the CPU and sum in another order on one with AVX-512, so
-the tests run on those of AVX2 wherever they run, unless OPENBLAS_CORETYPE is set.
+the tests run on those of AVX2 wherever they run.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None, trials: Path = TRIALS, results:
     for name in options.datasets:
         prepare(name)
 
-    os.environ.setdefault("OPENBLAS_CORETYPE", "Haswell")
+    os.environ["OPENBLAS_CORETYPE"] = "Haswell"
     differing = 0
     pending = [forget(trial) for trial in committed.values()]
     for progress, found in run_each(pending, run_trial, options.workers):

@@ -12,6 +12,8 @@ import importlib
 import os
 import sys
 
+from recsys_ssl.processor import name_kernels
+
 if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") != "1":
     raise ImportError(
         "recsys_ssl needs Keras 2, but TensorFlow was imported before TF_USE_LEGACY_KERAS=1 was set. "
@@ -23,6 +25,8 @@ if os.environ["TF_USE_LEGACY_KERAS"] != "1":
         "recsys_ssl needs Keras 2. Received: "
         f"TF_USE_LEGACY_KERAS={os.environ['TF_USE_LEGACY_KERAS']!r}. Set it to 1 or unset it."
     )
+
+name_kernels()
 
 __version__ = "0.1.0"
 

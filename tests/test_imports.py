@@ -35,6 +35,8 @@ GROUND = (
     "loop",
     "ials",
 )
+# What the package itself loads, before any library.
+BEFORE_ALL = ("processor",)
 # What the packages of recsys_ssl may import of those before them, besides the ground: a package, or one module of it.
 SIBLINGS = {
     "diffraction": (),
@@ -141,7 +143,7 @@ def find_violations(path, source):
             elif package in SIBLINGS:
                 allowed = (*SIBLINGS[package], *GROUND, package)
             else:
-                allowed = ()
+                allowed = BEFORE_ALL if path == "recsys_ssl/__init__.py" else ()
             inner = ".".join(rest)
             if inner != "__version__" and not any(f"{inner}.".startswith(f"{part}.") for part in allowed):
                 found.append(f"{path} may not import recsys_ssl.{inner}")

@@ -7,7 +7,7 @@ python -m benchmarks.diffraction.speed --data DIR --efficiency
 DIR holds `photons.emc` and `det_sim.h5`. Both start at random and run the same number of iterations, ours on one
 thread; CPU seconds are compared, the machine may be busy. Of a program's seconds those of a run of no iteration are
 taken off, of ours reading, preparing patterns and compilation. The figure is the ratio of the medians over rounds.
-`peers` says where programs come from; leave OPENBLAS_CORETYPE unset, or NumPy may be held to half of its speed.
+`peers` says where programs come from.
 """
 
 from __future__ import annotations
@@ -82,11 +82,12 @@ def compare(problem: Problem, program: Path, data: Path, options) -> tuple[float
     ours, theirs = [], []
     with tempfile.TemporaryDirectory() as directory, threadpool_limits(1):
         shards = emc.make_shards(problem)
-        iterate(problem, shards, 1)  # compiles, and prepares patterns
+        start = emc.start_volume(problem, 0.1, 0, 0)
+        iterate(problem, shards, start, 1)  # compiles, and prepares patterns
         for turn in range(options.rounds):
             places = [Path(directory, f"{turn}-{kind}") for kind in ("none", "all")]
             files = (data / "photons.emc", data / "det_sim.h5", options.rotations)
-            ours.append(cpu_s_of(lambda: iterate(problem, shards, options.iterations)) / options.iterations)
+            ours.append(cpu_s_of(lambda: iterate(problem, shards, start, options.iterations)) / options.iterations)
             set_up = peers.run(program, *files, 0, places[0], threads=options.threads).cpu_s
             whole = peers.run(program, *files, options.iterations, places[1], threads=options.threads).cpu_s
             theirs.append((whole - set_up) / options.iterations)
@@ -117,9 +118,9 @@ def measure_efficiency(problem: Problem, iterations: int, rounds: int) -> tuple[
     return single / double, what, f"{single:.3f} against {double:.3f} CPU s"
 
 
-def iterate(problem: Problem, shards: Sequence[Shard], iterations: int) -> np.ndarray:
-    """[side, side, side], the volume after some iterations at the usual beta."""
-    volume, fluence = emc.start_volume(problem, 0.1, 0, 0), np.ones(problem.num_patterns)
+def iterate(problem: Problem, shards: Sequence[Shard], volume: np.ndarray, iterations: int) -> np.ndarray:
+    """[side, side, side], what a volume becomes after some iterations at the usual beta."""
+    fluence = np.ones(problem.num_patterns)
     for _ in range(iterations):
         found, _ = emc.expect_on(shards, volume, fluence, 0.0326)
         volume = emc.maximise(found, volume)

@@ -13,13 +13,14 @@ two where they fit, else they are computed again.
 
 Memory of a shard, in bytes: 4 group_size * num_orbits a pattern in dense blocks where these fit in half of
 `memory_bytes`; scores of at most the other half; 16 side^3 of statistics and 20 side^3 of other volumes; and a chunk of
-rotations, `CHUNK` slices of 4 * group_size * (num_orbits + `BLOCK`) a few times. None grows with rotations times
-patterns.
+rotations, at most `CHUNK` slices of 4 * group_size * (num_orbits + `BLOCK`), the former in an eighth of the memory, a
+few times. None grows with rotations times patterns.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Optional
 
 import numpy as np
@@ -29,21 +30,26 @@ from recsys_ssl.diffraction.likelihood import (
     Normalizer,
     Photons,
     Scores,
+    Slices,
     background_of,
     clamp,
     constants,
+    powers,
     prepare,
+    prepare_slices,
     score,
-    slice_totals,
+    tiles,
 )
-from recsys_ssl.diffraction.mirrors import Layout
+from recsys_ssl.diffraction.mirrors import Layout, transform
 from recsys_ssl.diffraction.rotations import Rotations, to_matrices
 from recsys_ssl.diffraction.slices import add_slices, expand
 
-CHUNK = 256
-"""Slices at a time."""
+CHUNK = 1024
+"""Slices at a time, at most; the chunks of a shard are alike."""
 BLOCK = 2048
-"""Patterns at a time."""
+"""Patterns at a time, the same."""
+_CHUNK_SHARE = 8
+"""Of the memory, one over what the slices of a chunk may take."""
 _LEAST_RESPONSIBILITY = 1e-6
 """Of all patterns for a slice: below, it has none."""
 
@@ -138,13 +144,14 @@ class Shard:
         size = problem.layout.group_size
         self._matrices = to_matrices(problem.rotations.quaternions[::size])
         self._weights = np.ascontiguousarray(problem.rotations.weights.reshape(-1, size).T)
-        self._chunks = [slices[i : i + CHUNK] for i in range(0, len(slices), CHUNK)]
-        blocks = (patterns[i : i + BLOCK] for i in range(0, len(patterns), BLOCK))
-        self._blocks = [slice(block.start, block.stop) for block in blocks]
+        slice_bytes = size * problem.layout.num_orbits * np.dtype(problem.dtype).itemsize
+        self._chunks = _cut(slices, min(CHUNK, max(1, memory_bytes // _CHUNK_SHARE // slice_bytes)))
+        self._blocks = [slice(block.start, block.stop) for block in _cut(patterns, BLOCK)]
         self._prepared: dict[int, Photons] = {}
         self._prepared_bytes = 0
         self._kept: dict[tuple[int, int], Scores] = {}
         self._kept_bytes = 0
+        self._sums: Optional[np.ndarray] = None
 
     def score(self, volume: np.ndarray, fluence: np.ndarray, beta: float) -> Normalizer:
         """The sums that make responsibilities of scores, over this shard's rotations and for its patterns.
@@ -163,10 +170,10 @@ class Shard:
         self._totals: dict[int, np.ndarray] = {}
         normalizer = Normalizer.empty(problem.num_patterns)
         for chunk in self._chunks:
-            tomograms = self._expand(chunk)
-            self._totals[chunk.start] = slice_totals(tomograms, problem.layout)
+            seen = self._expand(chunk)
+            self._totals[chunk.start] = seen.totals
             for place, patterns in enumerate(self._blocks):
-                found = self._score(tomograms, place)
+                found = self._score(seen, place)
                 first = chunk.start * problem.layout.group_size
                 normalizer.add(patterns, found.values, self._weights[:, chunk.start : chunk.stop], beta, first)
                 if self._kept_bytes + found.bytes <= self._memory // 2:
@@ -179,13 +186,15 @@ class Shard:
 
         Args:
             normalizer: of all rotations.
-            sums: [side, side, side, 2] float64, which become numerator and denominator; None: new ones.
+            sums: [side, side, side, 2] float64, which become numerator and denominator; None: the shard's own, which
+                its next call overwrites.
         """
         problem, layout = self._problem, self._problem.layout
         if sums is None:
-            sums = np.zeros((problem.side, problem.side, problem.side, 2))
-        else:
-            sums[...] = 0.0
+            if self._sums is None:
+                self._sums = np.empty((problem.side, problem.side, problem.side, 2))
+            sums = self._sums
+        sums[...] = 0.0
         statistics = Statistics.in_sums(sums, problem.num_patterns)
         log_likelihoods = normalizer.log_likelihoods()
         for place, patterns in enumerate(self._blocks):
@@ -194,22 +203,23 @@ class Shard:
             )
         for chunk in self._chunks:
             values = np.zeros((layout.group_size, len(chunk), layout.num_orbits), problem.dtype)
-            seen = np.zeros(len(chunk))
-            tomograms = None
+            weights = np.zeros(len(chunk))
+            slices = None
             for place in range(len(self._blocks)):
                 found = self._kept.pop((chunk.start, place), None)
                 if found is None:
-                    tomograms = self._expand(chunk) if tomograms is None else tomograms
-                    found = self._score(tomograms, place)
-                self._add(statistics, values, seen, chunk, place, found, normalizer, log_likelihoods)
+                    slices = self._expand(chunk) if slices is None else slices
+                    found = self._score(slices, place)
+                self._add(statistics, values, weights, chunk, place, found, normalizer, log_likelihoods)
+            transform(values)
             if problem.slice_weights == "equal":
-                has_any = seen > _LEAST_RESPONSIBILITY
-                values *= (has_any / np.where(has_any, seen, 1.0)).astype(values.dtype)[:, None]
-                seen = has_any.astype(np.float64)
+                has_any = weights > _LEAST_RESPONSIBILITY
+                values *= (has_any / np.where(has_any, weights, 1.0)).astype(values.dtype)[:, None]
+                weights = has_any.astype(np.float64)
             for image in range(layout.group_size):
                 add_slices(
                     values[image],
-                    seen,
+                    weights,
                     layout.shares,
                     layout.corrections,
                     self._matrices[chunk.start : chunk.stop],
@@ -222,7 +232,7 @@ class Shard:
         self,
         statistics: Statistics,
         values: np.ndarray,
-        seen: np.ndarray,
+        slice_weights: np.ndarray,
         chunk: range,
         place: int,
         found: Scores,
@@ -230,53 +240,63 @@ class Shard:
         log_likelihoods: np.ndarray,
     ) -> None:
         """Adds a block of patterns at a chunk of rotations to the slices, and to all statistics but the volumes."""
-        patterns, beta = self._blocks[place], found.values.dtype.type(self._beta)
-        exponents = found.values  # is not needed any more
-        exponents -= normalizer.maximum[patterns].astype(exponents.dtype)
-        exponents *= beta
-        exponents -= np.log(normalizer.annealed[patterns]).astype(exponents.dtype)
-        responsibilities = np.exp(exponents)
-        responsibilities *= self._weights[:, chunk.start : chunk.stop, None].astype(exponents.dtype)
-        # Sums as products of a matrix and a vector: these are the fastest.
-        flat, ones = responsibilities.reshape(-1, exponents.shape[-1]), np.ones(exponents[..., 0].size, beta.dtype)
-        merged = self._problem.merged[patterns]
-        by_pattern = (ones @ flat).astype(np.float64)
+        patterns, merged = self._blocks[place], self._problem.merged[self._blocks[place]]
+        size, num_slices, num_patterns = found.values.shape
+        dtype = found.values.dtype
+        maximum = normalizer.maximum[patterns].astype(dtype)
+        log_annealed = np.log(normalizer.annealed[patterns]).astype(dtype)
+        shares = self._weights[:, chunk.start : chunk.stop].reshape(-1, 1).astype(dtype)
+        totals = np.tile(self._totals[chunk.start], size).astype(dtype)
+        counted = (merged if found.fluence is not None else self._fluence[patterns] * merged).astype(dtype)
+        flat = found.values.reshape(-1, num_patterns)  # scores that become responsibilities
+        by_pattern, expected, information = np.zeros((3, num_patterns))
+        by_rotation = np.empty(len(flat), dtype)
+        # Sums are products of a matrix and a vector: these are the fastest.
+        for rows in tiles(len(flat)):
+            exponents = flat[rows]
+            exponents -= maximum
+            exponents *= dtype.type(self._beta)
+            exponents -= log_annealed
+            part = powers(exponents)
+            part *= shares[rows]
+            ones = np.ones(len(part), dtype)
+            by_pattern += ones @ part
+            exponents *= part
+            information += ones @ exponents
+            by_rotation[rows] = part @ counted
+            if found.fluence is None:
+                expected += totals[rows] @ part
+            else:
+                best = found.fluence.reshape(flat.shape)[rows]
+                expected += ones @ (part * best)
+                part /= best
+            np.multiply(part, merged, out=exponents)
         log_likelihoods = by_pattern * log_likelihoods[patterns]
-        exponents *= responsibilities
+        statistics.expected[patterns] += expected
         statistics.count += by_pattern[merged].sum()
         statistics.held_out_count += by_pattern[~merged].sum()
         statistics.log_likelihood += log_likelihoods[merged].sum()
         statistics.held_out_log_likelihood += log_likelihoods[~merged].sum()
-        statistics.information += (ones @ exponents.reshape(flat.shape)).astype(np.float64)[merged].sum()
+        statistics.information += information[merged].sum()
+        slice_weights += by_rotation.reshape(size, num_slices).sum(axis=0, dtype=np.float64)
+        self._photons(place).counts.merge(found.values, values)
 
-        if found.fluence is None:
-            totals = np.tile(self._totals[chunk.start], len(responsibilities)).astype(beta.dtype)
-            statistics.expected[patterns] += totals @ flat
-            by_rotation = flat @ (self._fluence[patterns] * merged).astype(beta.dtype)
-        else:
-            statistics.expected[patterns] += ones @ (flat * found.fluence.reshape(flat.shape))
-            by_rotation = flat @ merged.astype(beta.dtype)
-            responsibilities /= found.fluence
-        if not merged.all():
-            responsibilities *= merged
-        seen += by_rotation.reshape(exponents.shape[:2]).sum(axis=0)
-        values += self._photons(place).counts.merge(responsibilities)
-
-    def _expand(self, chunk: range) -> np.ndarray:
-        """[group_size, num_slices, num_good], the slices of some rotations."""
+    def _expand(self, chunk: range) -> Slices:
+        """The slices of some rotations."""
         layout = self._problem.layout
         tomograms = np.empty((layout.group_size, len(chunk), layout.num_good), self._problem.dtype)
         for image in range(layout.group_size):
             pixels = layout.q_voxels[image, : layout.num_good]
             expand(self._volume, self._matrices[chunk.start : chunk.stop], pixels, tomograms[image])
         tomograms *= layout.corrections[: layout.num_good].astype(tomograms.dtype)
-        return clamp(tomograms, self._background)
+        clamp(tomograms, self._background)
+        return prepare_slices(self._problem.model, tomograms, self._background, layout)
 
-    def _score(self, tomograms: np.ndarray, place: int) -> Scores:
+    def _score(self, slices: Slices, place: int) -> Scores:
         problem = self._problem
         return score(
             problem.model,
-            tomograms,
+            slices,
             self._photons(place),
             self._fluence[self._blocks[place]],
             self._background,
@@ -294,3 +314,9 @@ class Shard:
             self._prepared[place] = photons
             self._prepared_bytes += photons.bytes
         return photons
+
+
+def _cut(whole: range, most: int) -> list[range]:
+    """Parts of equal length, but for one, and of at most `most`."""
+    bounds = np.linspace(0, len(whole), -(-len(whole) // most) + 1).astype(int)
+    return [whole[first:last] for first, last in pairwise(bounds)]

@@ -19,9 +19,11 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
+import numba
 import numpy as np
 import scipy.sparse as sp
 from scipy.special import gammaln
@@ -35,6 +37,8 @@ _SQUARED = ("absolute", "scaled", "relative")
 _LEAST_SHARE = 1e-3
 """Of the mean of a shell: no slice is darker, so that no photon is impossible."""
 _TINY = 1e-30
+_TILE = 64
+_LEAST_EXPONENT = -60.0
 
 
 class Photons(NamedTuple):
@@ -118,14 +122,30 @@ class Scores(NamedTuple):
         return self.values.nbytes + (self.fluence.nbytes if self.fluence is not None else 0)
 
 
-def slice_totals(tomograms: np.ndarray, layout: Layout) -> np.ndarray:
-    """[num_slices] float64, sums of slices over good pixels."""
-    return (tomograms.sum(axis=0, dtype=np.float64) * layout.shares[: layout.num_good]).sum(axis=-1)
+class Slices(NamedTuple):
+    """Some rotations' slices as a model multiplies patterns with them."""
+
+    totals: np.ndarray
+    """[num_slices] float64, sums over good pixels of W, of W**2 in the absolute model."""
+    values: np.ndarray
+    """[group_size, num_slices, num_good], ln W less the background's, or W, or 1 / W."""
+
+
+def prepare_slices(model: str, tomograms: np.ndarray, background: Background, layout: Layout) -> Slices:
+    """For `score`; tomograms are [group_size, num_slices, num_good], W, positive, and are overwritten."""
+    dtype, shares = tomograms.dtype, layout.shares[: layout.num_good]
+    seen = tomograms**2 if model == "absolute" else tomograms
+    totals = (seen.sum(axis=0, dtype=np.float64) * shares).sum(axis=-1)
+    if model == "poisson":
+        values = np.log(tomograms, out=tomograms)
+        values -= np.log(background.intensities).astype(dtype)
+        return Slices(totals, values)
+    return Slices(totals, tomograms if model == "absolute" else 1 / tomograms)
 
 
 def score(
     model: str,
-    tomograms: np.ndarray,
+    slices: Slices,
     photons: Photons,
     fluence: np.ndarray,
     background: Background,
@@ -135,29 +155,30 @@ def score(
     """R of every pattern at every rotation.
 
     Args:
-        tomograms: [group_size, num_slices, num_good], W, positive.
+        slices: as `prepare_slices` makes them.
         fluence: [num_patterns] float64, of the Poisson model.
         sigma: of the Gaussian models.
     """
-    dtype = tomograms.dtype
+    dtype = slices.values.dtype
     if model == "poisson":
-        values = photons.counts.products(np.log(tomograms) - np.log(background.intensities).astype(dtype))
-        excess = slice_totals(tomograms, layout) - background.total
-        values -= (excess[:, None] * fluence).astype(dtype)
+        values = photons.counts.products(slices.values)
+        values -= ((slices.totals - background.total)[:, None] * fluence).astype(dtype)
         return Scores(values, None)
     num_pixels = layout.group_size * layout.shares[: layout.num_good].sum()
     scale = -1 / (2 * sigma**2 * num_pixels)
+    totals = slices.totals[:, None]
     if model == "absolute":
-        products = photons.counts.products(tomograms.copy())
-        misfit = slice_totals(tomograms**2, layout)[:, None] - products**2 / photons.square_sums
+        products = photons.counts.products(slices.values)
+        misfit = totals - products**2 / photons.square_sums
         return Scores((scale * misfit).astype(dtype), _ratio(photons.square_sums, products, dtype))
     if photons.squares is None:
         raise ValueError(f"the model {model} needs squared counts. Received: none. Prepare patterns for it.")
     if model == "scaled":
-        products = photons.squares.products(1 / tomograms)
-        misfit = slice_totals(tomograms, layout)[:, None] - photons.sums**2 / np.maximum(products, _TINY)
+        products = photons.squares.products(slices.values)
+        misfit = totals - photons.sums**2 / np.maximum(products, _TINY)
         return Scores((scale * misfit).astype(dtype), _ratio(products, photons.sums, dtype))
-    products, squares = photons.counts.products(1 / tomograms), photons.squares.products(tomograms**-2)
+    products = photons.counts.products(slices.values)
+    squares = photons.squares.products(np.square(slices.values))
     misfit = num_pixels - products**2 / np.maximum(squares, _TINY)
     return Scores((scale * misfit).astype(dtype), _ratio(squares, products, dtype))
 
@@ -211,18 +232,24 @@ class Normalizer:
             first: number of the first rotation; those of an orbit follow each other.
         """
         size, num_slices, num_patterns = values.shape
-        flat, shares = values.reshape(-1, num_patterns), weights.ravel()
-        top = flat.max(axis=0).astype(np.float64)
+        flat, shares = values.reshape(-1, num_patterns), weights.ravel().astype(values.dtype)
+        top, places = np.empty(num_patterns, values.dtype), np.empty(num_patterns, np.int64)
+        _find_highest(flat, top, places)
         before = self.maximum[patterns]
         maximum = np.maximum(before, top)
-        below = flat - maximum.astype(flat.dtype)
-        plain = _weigh(below, shares, 1.0)
-        annealed = plain if beta == 1 else _weigh(below, shares, beta)
+        plain, annealed = np.zeros((2, num_patterns))
+        for rows in tiles(len(flat)):
+            below = flat[rows] - maximum.astype(flat.dtype)
+            plain += shares[rows] @ powers(below)
+            if beta != 1:
+                below *= below.dtype.type(beta)
+                annealed += shares[rows] @ powers(below)
+        annealed = plain if beta == 1 else annealed
         self.annealed[patterns] = self.annealed[patterns] * np.exp(beta * (before - maximum)) + annealed
         self.plain[patterns] = self.plain[patterns] * np.exp(before - maximum) + plain
-        better = np.flatnonzero(top > before)
-        places = flat[:, better].argmax(axis=0)
-        self.best[patterns][better] = first + places % num_slices * size + places // num_slices
+        better = top > before
+        found = first + places % num_slices * size + places // num_slices
+        self.best[patterns] = np.where(better, found, self.best[patterns])
         self.maximum[patterns] = maximum
 
     def merge(self, other: Normalizer, beta: float) -> Normalizer:
@@ -245,7 +272,23 @@ class Normalizer:
             return self.maximum + np.log(self.plain)
 
 
-def _weigh(below: np.ndarray, shares: np.ndarray, beta: float) -> np.ndarray:
-    """[num_patterns] float64, sums over the first axis of shares times exp(beta * below)."""
-    powers = np.exp(below if beta == 1 else below * below.dtype.type(beta))
-    return shares.astype(below.dtype) @ powers
+def powers(exponents: np.ndarray) -> np.ndarray:
+    """Their exponentials, at least e^-60: what float32 cannot hold in full costs ten times the time."""
+    found = np.maximum(exponents, exponents.dtype.type(_LEAST_EXPONENT))
+    return np.exp(found, out=found)
+
+
+def tiles(num_rows: int) -> Iterator[slice]:
+    """A few rows at a time: what is touched one by one, and not multiplied, stays in the cache."""
+    return (slice(first, first + _TILE) for first in range(0, num_rows, _TILE))
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_highest(rows, highest, places):
+    """Of each column the highest number and the first row that has it; the last two are written."""
+    highest[:] = -np.inf
+    places[:] = -1
+    for i in range(rows.shape[0]):
+        for k in range(rows.shape[1]):
+            if rows[i, k] > highest[k]:
+                highest[k], places[k] = rows[i, k], i

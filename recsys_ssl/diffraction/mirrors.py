@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -95,14 +96,20 @@ def transform(values: np.ndarray) -> np.ndarray:
     """Sums over an orbit with the signs of each character, in place; twice is `group_size` times the values.
 
     Args:
-        values: [group_size, ...] by mirror image, or by character.
+        values: [group_size, ...], contiguous, by mirror image, or by character.
 
     Returns:
         The same array, by character, or by mirror image.
     """
     if len(values) == 4:
-        for left, right in ((0, 1), (2, 3), (0, 2), (1, 3)):
-            difference = values[left] - values[right]
-            values[left] += values[right]
-            values[right] = difference
+        _transform(values.reshape(4, -1))
     return values
+
+
+@numba.njit(cache=True, nogil=True)
+def _transform(values):
+    for i in range(values.shape[1]):
+        left, right = values[0, i] + values[1, i], values[2, i] + values[3, i]
+        other_left, other_right = values[0, i] - values[1, i], values[2, i] - values[3, i]
+        values[0, i], values[1, i] = left + right, other_left + other_right
+        values[2, i], values[3, i] = left - right, other_left - other_right

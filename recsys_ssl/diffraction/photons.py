@@ -10,6 +10,7 @@ from typing import Union
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.linalg.blas import get_blas_funcs
 
 from recsys_ssl.diffraction.mirrors import Layout, transform
 
@@ -29,40 +30,43 @@ def make_block(counts: sp.csr_matrix, layout: Layout, dtype: np.dtype) -> Block:
 
 
 class DenseBlock:
-    """Patterns folded into characters: group_size * num_orbits numbers each."""
+    """Patterns folded into characters, over the group's size: group_size * num_orbits numbers each."""
 
     def __init__(self, counts: sp.csr_matrix, layout: Layout, dtype: np.dtype):
         size, num_orbits, num_good = layout.group_size, layout.num_orbits, layout.num_good
         by_image = _in_orbits(counts, layout.pixels).toarray().reshape(-1, size, num_orbits)
         self._folded = transform(np.ascontiguousarray(by_image.transpose(1, 0, 2), dtype=dtype))
+        self._folded /= size
         self._good = self._folded[:, :, :num_good]
-        self._scale = (layout.shares[:num_good] / size).astype(dtype)
         self._shares = layout.shares[:num_good]
+        self._multiply = get_blas_funcs("gemm", dtype=dtype)
         self.bytes = self._folded.nbytes
 
     def weighted_sums(self, weights: np.ndarray) -> np.ndarray:
         """[num_patterns] float64, sums over good pixels of photons times weights, [num_good] of each orbit."""
-        return self._good[0] @ (weights * self._shares)
+        return len(self._good) * (self._good[0] @ (weights * self._shares))
 
     def products(self, values: np.ndarray) -> np.ndarray:
         """[group_size, num_slices, num_patterns], sums over good pixels i of photons at i times values at g i.
 
         Args:
-            values: [group_size, num_slices, num_good], which are overwritten.
+            values: [group_size, num_slices, num_good].
         """
-        values = transform(values)
-        values *= self._scale
+        values = transform(values * self._shares.astype(values.dtype))
         return transform(np.matmul(values, self._good.transpose(0, 2, 1)))
 
-    def merge(self, responsibilities: np.ndarray) -> np.ndarray:
-        """[group_size, num_slices, num_orbits], sums over patterns and mirrors g of responsibility times photons.
+    def merge(self, responsibilities: np.ndarray, merged: np.ndarray) -> None:
+        """Adds sums over patterns and mirrors g of responsibility times photons, in place.
 
         Args:
             responsibilities: [group_size, num_slices, num_patterns], which are overwritten.
+            merged: [group_size, num_slices, num_orbits] by character, contiguous: `transform` makes them mirror images.
         """
-        merged = transform(np.matmul(transform(responsibilities), self._folded))
-        merged /= len(merged)
-        return merged
+        by_character = transform(responsibilities)
+        for character, sums in enumerate(merged):
+            # BLAS counts along columns, and adds to its result.
+            left, right = self._folded[character].T, by_character[character].T
+            self._multiply(1.0, left, right, 1.0, sums.T, overwrite_c=True)
 
 
 class SparseBlock:
@@ -82,21 +86,21 @@ class SparseBlock:
 
     def products(self, values: np.ndarray) -> np.ndarray:
         """See `DenseBlock`."""
-        values *= self._shares.astype(values.dtype)
+        values = values * self._shares.astype(values.dtype)
         num_slices = values.shape[1]
         found = np.empty((self._size, num_slices, self._good.shape[0]), values.dtype)
         for mirror, others in enumerate(self._others):
             found[mirror] = (self._good @ values[others].transpose(0, 2, 1).reshape(-1, num_slices)).T
         return found
 
-    def merge(self, responsibilities: np.ndarray) -> np.ndarray:
+    def merge(self, responsibilities: np.ndarray, merged: np.ndarray) -> None:
         """See `DenseBlock`."""
         num_slices = responsibilities.shape[1]
-        merged = np.zeros((self._size, num_slices, self._num_orbits), responsibilities.dtype)
+        by_image = np.zeros_like(merged)
         for mirror, others in enumerate(self._others):
             seen = self._by_pixel @ np.ascontiguousarray(responsibilities[mirror].T)
-            merged += seen.reshape(self._size, self._num_orbits, num_slices)[others].transpose(0, 2, 1)
-        return merged
+            by_image += seen.reshape(self._size, self._num_orbits, num_slices)[others].transpose(0, 2, 1)
+        merged += transform(by_image) / self._size
 
 
 Block = Union[DenseBlock, SparseBlock]

@@ -13,6 +13,9 @@ from typing import Optional
 import numba
 import numpy as np
 
+_LARGEST_SIDE = 1625
+"""The places of voxels are numbers of 32 bits, none the number of more."""
+
 
 def expand(
     volume: np.ndarray, matrices: np.ndarray, q_voxels: np.ndarray, out: Optional[np.ndarray] = None
@@ -31,7 +34,8 @@ def expand(
     check_fits(volume.shape, q_voxels)
     if out is None:
         out = np.empty((len(matrices), len(q_voxels)), volume.dtype)
-    _expand(volume, matrices, q_voxels, out)
+    points = np.ascontiguousarray(q_voxels.T)
+    _expand(np.ascontiguousarray(volume).reshape(-1), len(volume), matrices, points, out)
     return out
 
 
@@ -70,7 +74,8 @@ def add_slices(
         sums: [side, side, side, 2] float64, contiguous: what a point adds to lies side by side.
     """
     check_fits(sums.shape[:3], q_voxels)
-    _compress(values, slice_weights, shares, corrections, matrices, q_voxels, sums.reshape(-1), len(sums))
+    points = np.ascontiguousarray(q_voxels.T)
+    _compress(values, slice_weights, shares, corrections, matrices, points, sums.reshape(-1), len(sums))
 
 
 def check_fits(shape: tuple[int, ...], q_voxels: np.ndarray) -> None:
@@ -78,6 +83,8 @@ def check_fits(shape: tuple[int, ...], q_voxels: np.ndarray) -> None:
     side = shape[0]
     if shape != (side, side, side) or side % 2 == 0:
         raise ValueError(f"a volume must be a cube with an odd side. Received: {list(shape)}.")
+    if side > _LARGEST_SIDE:
+        raise ValueError(f"a volume has at most {_LARGEST_SIDE} voxels along an edge. Received: {side}. Bin pixels.")
     # Below the last voxel, since the one behind a point is read too.
     radius = float(np.sqrt((q_voxels**2).sum(axis=-1).max(initial=0.0)))
     if not radius < (side - 1) / 2:
@@ -122,10 +129,15 @@ def shells_of(side: int) -> np.ndarray:
     return shells
 
 
+@functools.lru_cache(maxsize=4)
+def _shell_sizes(side: int) -> np.ndarray:
+    return np.bincount(shells_of(side))
+
+
 def shell_means(volume: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """[...] float64, means of a volume over whole shells, linear between them, at some radii of [...]."""
     shells = shells_of(len(volume))
-    means = np.bincount(shells, np.asarray(volume, np.float64).ravel()) / np.bincount(shells)
+    means = np.bincount(shells, np.asarray(volume, np.float64).ravel()) / _shell_sizes(len(volume))
     return np.interp(radii, np.arange(len(means)), means)
 
 
@@ -135,38 +147,38 @@ def shell_means(volume: np.ndarray, radii: np.ndarray) -> np.ndarray:
 numba.config.SLP_VECTORIZE = 1  # type: ignore[attr-defined]
 
 
+# Indices have no sign, so that none is asked whether it counts from the end; rows of x, y and z fill vector registers.
+
+
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _expand(volume, matrices, points, out):
-    centre = (volume.shape[0] - 1) / 2
+def _expand(volume, side, matrices, points, out):
+    row, plane = np.uint32(side), np.uint32(side * side)
     for j in range(matrices.shape[0]):
-        rotation = matrices[j]
-        for i in range(points.shape[0]):
-            x, y, z = _rotate(rotation, points[i, 0], points[i, 1], points[i, 2], centre)
-            # Never negative, so that this rounds down.
-            l, m, n = int(x), int(y), int(z)  # noqa: E741
-            x, y, z = x - l, y - m, z - n
-            near = (1 - y) * ((1 - z) * volume[l, m, n] + z * volume[l, m, n + 1]) + y * (
-                (1 - z) * volume[l, m + 1, n] + z * volume[l, m + 1, n + 1]
-            )
-            far = (1 - y) * ((1 - z) * volume[l + 1, m, n] + z * volume[l + 1, m, n + 1]) + y * (
-                (1 - z) * volume[l + 1, m + 1, n] + z * volume[l + 1, m + 1, n + 1]
-            )
-            out[j, i] = (1 - x) * near + x * far
+        rotation, slice_ = matrices[j], out[j]
+        for i in range(points.shape[1]):
+            place, x, y, z = _locate(rotation, points[0, i], points[1, i], points[2, i], side)
+            x, y, z = volume.dtype.type(x), volume.dtype.type(y), volume.dtype.type(z)
+            near = _between(_along(volume, place, z), _along(volume, np.uint32(place + row), z), y)
+            place = np.uint32(place + plane)
+            far = _between(_along(volume, place, z), _along(volume, np.uint32(place + row), z), y)
+            slice_[i] = _between(near, far, x)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _compress(values, slice_weights, shares, corrections, matrices, points, sums, side):
-    centre, row, plane = (side - 1) / 2, np.uint64(2 * side), np.uint64(2 * side * side)
+    num_points, row, plane = points.shape[1], np.uint64(2 * side), np.uint64(2 * side * side)
+    places, offsets = np.empty(num_points, np.uint32), np.empty((3, num_points))
     for j in range(matrices.shape[0]):
-        rotation = matrices[j]
-        for i in range(points.shape[0]):
-            x, y, z = _rotate(rotation, points[i, 0], points[i, 1], points[i, 2], centre)
-            # An index without a sign is not asked whether it counts from the end.
-            l, m, n = np.uint64(x), np.uint64(y), np.uint64(z)  # noqa: E741
-            x, y, z = x - l, y - m, z - n
-            value = shares[i] * values[j, i]
-            weight = shares[i] * corrections[i] * slice_weights[j]
-            near = plane * l + row * m + np.uint64(2) * n
+        rotation, slice_, slice_weight = matrices[j], values[j], slice_weights[j]
+        # Where points are is found for many at a time; adding goes one by one.
+        for i in range(num_points):
+            found = _locate(rotation, points[0, i], points[1, i], points[2, i], side)
+            places[i], offsets[0, i], offsets[1, i], offsets[2, i] = found
+        for i in range(num_points):
+            x, y, z = offsets[0, i], offsets[1, i], offsets[2, i]
+            value = shares[i] * slice_[i]
+            weight = shares[i] * corrections[i] * slice_weight
+            near = np.uint64(2) * np.uint64(places[i])
             _add_pair(sums, near, (1 - x) * (1 - y), value, weight, z)
             _add_pair(sums, near + row, (1 - x) * y, value, weight, z)
             _add_pair(sums, near + plane, x * (1 - y), value, weight, z)
@@ -186,12 +198,25 @@ def _divide(numerator, denominator, otherwise, least, out):
 
 
 @numba.njit(inline="always")
-def _rotate(rotation, a, b, c, centre):
-    return (
-        rotation[0, 0] * a + rotation[0, 1] * b + rotation[0, 2] * c + centre,
-        rotation[1, 0] * a + rotation[1, 1] * b + rotation[1, 2] * c + centre,
-        rotation[2, 0] * a + rotation[2, 1] * b + rotation[2, 2] * c + centre,
-    )
+def _locate(rotation, a, b, c, side):
+    """The voxel below a rotated point, as its place in the flat volume, and how far along each axis to the next."""
+    centre = (side - 1) / 2
+    x = rotation[0, 0] * a + rotation[0, 1] * b + rotation[0, 2] * c + centre
+    y = rotation[1, 0] * a + rotation[1, 1] * b + rotation[1, 2] * c + centre
+    z = rotation[2, 0] * a + rotation[2, 1] * b + rotation[2, 2] * c + centre
+    # Never negative, so that this rounds down.
+    l, m, n = np.int32(x), np.int32(y), np.int32(z)  # noqa: E741
+    return np.uint32((l * np.int32(side) + m) * np.int32(side) + n), x - l, y - m, z - n
+
+
+@numba.njit(inline="always")
+def _along(volume, place, z):
+    return _between(volume[place], volume[place + np.uint32(1)], z)
+
+
+@numba.njit(inline="always")
+def _between(left, right, share):
+    return left + share * (right - left)
 
 
 @numba.njit(inline="always")

@@ -147,19 +147,26 @@ def test_shards_add_up_to_one(rotation_parts, pattern_parts, tiny, start):
 
 @pytest.mark.parametrize("model", ["poisson", "absolute"])
 def test_what_does_not_fit_is_computed_again(model, tiny, start, monkeypatch):
-    """Chunks of 2 rotations and 5 patterns, nothing kept between the passes: the same statistics."""
+    """A slice and 5 patterns at a time, nothing kept between the passes: the same statistics."""
     problem = make_problem(tiny, model=model)
     slices, patterns = range(problem.num_slices), range(problem.num_patterns)
     kept = Shard(problem, slices, patterns)
     expected = kept.accumulate(kept.score(start, tiny.fluence, BETA))
-    monkeypatch.setattr(expectation, "CHUNK", 2)
     monkeypatch.setattr(expectation, "BLOCK", 5)
     shard = Shard(problem, slices, patterns, memory_bytes=0)
     found = shard.accumulate(shard.score(start, tiny.fluence, BETA))
+    assert {len(chunk) for chunk in shard._chunks} == {1}
     assert not shard._kept
     assert not shard._prepared
     for field in fields(found):
         np.testing.assert_allclose(getattr(found, field.name), getattr(expected, field.name), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("length", "expected"), [(9, [4, 5]), (5, [5]), (11, [3, 4, 4]), (1, [1])])
+def test_parts_are_alike(length, expected):
+    parts = expectation._cut(range(7, 7 + length), 5)
+    assert sorted(map(len, parts)) == expected
+    assert [place for part in parts for place in part] == list(range(7, 7 + length))
 
 
 def test_sparse_patterns_give_what_dense_ones_do(tiny, start, monkeypatch):

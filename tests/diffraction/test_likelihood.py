@@ -43,7 +43,8 @@ def test_scores_are_those_of_the_formulas(model, layout, tiny):
     good = layout.pixels[:, : layout.num_good]
     slices = RNG.uniform(0.2, 3.0, (2, tiny.detector.num_pixels))
     tomograms = np.ascontiguousarray(slices[:, good].transpose(1, 0, 2))
-    found = likelihood.score(model, tomograms, photons, tiny.fluence, background, layout, SIGMA)
+    prepared = likelihood.prepare_slices(model, tomograms, background, layout)
+    found = likelihood.score(model, prepared, photons, tiny.fluence, background, layout, SIGMA)
     scores = found.values + likelihood.constants(model, photons, tiny.fluence, background)
     for image, j, k in np.ndindex(*scores.shape):
         # Pixel by pixel: the pattern as it is, the slice in the mirror.
