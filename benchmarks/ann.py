@@ -12,8 +12,6 @@ their CPU seconds are measured there. Without it they are left out.
 
 from __future__ import annotations
 
-import recsys_ssl  # noqa: F401  # isort: skip  (chooses Keras 2 before TensorFlow is imported)
-
 import argparse
 import sys
 import tempfile

@@ -1,4 +1,4 @@
-"""Runs before any test module imports TensorFlow, which must find Keras 2 chosen and its log lines off.
+"""Runs before any test module imports TensorFlow, which must find Keras 2 chosen and its log lines off, or NumPy.
 
 Holds the made-up shop that the tests of features and training share: transforming it takes most of their time.
 """
@@ -7,6 +7,9 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import recsys_ssl  # noqa: F401
+
+# isort: split
 import itertools
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -14,8 +17,6 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 import pytest
-
-import recsys_ssl  # noqa: F401
 
 
 def make_records(columns):

@@ -1,7 +1,5 @@
 """A stand-in for trained towers and a small data set, in the layout of the real ones."""
 
-import recsys_ssl  # noqa: F401  # isort: skip  (chooses Keras 2 before TensorFlow is imported)
-
 import numpy as np
 import pyarrow as pa
 import pytest

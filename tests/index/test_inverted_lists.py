@@ -1,7 +1,5 @@
 """Inverted lists against exact search."""
 
-import recsys_ssl  # noqa: F401  # isort: skip  (chooses Keras 2 before TensorFlow is imported)
-
 import numpy as np
 import pytest
 import tensorflow as tf

@@ -1,7 +1,5 @@
 """A large variable is read whole without a copy, whatever else is read of it."""
 
-import recsys_ssl  # noqa: F401  # isort: skip  (chooses Keras 2 before TensorFlow is imported)
-
 import numpy as np
 import pytest
 import tensorflow as tf
