@@ -44,7 +44,7 @@ from recsys_ssl.diffraction.mirrors import Layout, transform
 from recsys_ssl.diffraction.rotations import Rotations, to_matrices
 from recsys_ssl.diffraction.slices import add_slices, expand
 
-CHUNK = 1024
+CHUNK = 512
 """Slices at a time, at most; the chunks of a shard are alike."""
 BLOCK = 2048
 """Patterns at a time, the same."""
