@@ -20,7 +20,7 @@ from pipelines.components.correlate import CorrelateFeatures
 from pipelines.components.embed import EmbedArm
 from pipelines.components.evaluate import EvaluateArms
 from pipelines.components.gate import StopOnAnomalies
-from pipelines.components.index import IndexItems
+from pipelines.components.index import ExportControl, IndexItems
 from pipelines.components.ingest import IngestLogs
 from pipelines.components.publish import PublishResults
 from pipelines.components.push import Pusher
@@ -170,6 +170,16 @@ def create_pipeline(
         code=source_hash(IndexItems.__module__),
     )
 
+    # The control's first seed is served too, so that people can look at both side by side.
+    control_model = ExportControl(
+        towers=trainers["control"].outputs["towers"],
+        embeddings=embedders["control"].outputs["embeddings"],
+        interactions=interactions,
+        catalogue=catalogue,
+        spec=spec_json,
+        code=source_hash(ExportControl.__module__),
+    )
+
     # Both arms answer the same held-out queries; the report decides whether the model is blessed.
     evaluate = EvaluateArms(
         interactions=interactions,
@@ -207,6 +217,7 @@ def create_pipeline(
         recommender=index.outputs["recommender"],
         inverted_lists_recommender=index.outputs["inverted_lists_recommender"],
         brute_force_recommender=index.outputs["brute_force_recommender"],
+        control_recommender=control_model.outputs["recommender"],
         rejected=data.ingest.outputs["rejected"],
         interactions=interactions,
         catalogue=catalogue,
@@ -222,6 +233,7 @@ def create_pipeline(
             *trainers.values(),
             *embedders.values(),
             index,
+            control_model,
             check,
             evaluate,
             pusher,

@@ -10,6 +10,7 @@ content loads no TensorFlow and a tower no reader:
     encoder    make, restore, unpack, concat: packed bytes -> content -> vectors, whole or under a mask; no raw reader
     pretext    Pretext: what pre-training reads, predicts and tells
     embed      read, Embedder: a file of raw content -> vectors
+    picture    draw: packed bytes -> a picture for people (a kind may do without)
     predict    properties learned on an encoder (a kind may do without)
     space      FINETUNE: the settings of `predict` that are searched (as it); no TensorFlow
 

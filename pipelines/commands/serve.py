@@ -25,8 +25,8 @@ def serve(
         Path,
         typer.Option(
             "--models",
-            help="Models to serve: DIR/NAME/VERSION as Pusher makes it (WORK/pushed), DIR/VERSION, or one SavedModel "
-            "(WORK/recommender).",
+            help="Models to serve: DIR/NAME/VERSION as Pusher makes it (WORK/pushed), DIR/VERSION, one SavedModel "
+            "(WORK/recommender), or all that a run published (WORK).",
             show_default=False,
         ),
     ],

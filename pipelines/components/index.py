@@ -1,4 +1,4 @@
-"""The component that builds the index and the servable models."""
+"""The components that build the index and the servable models."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from tfx.utils import path_utils
 
 from pipelines.components.artifacts import Embeddings, ScannIndex
 from pipelines.properties import from_json
-from pipelines.stages.index import Served, index_arm
+from pipelines.stages.index import Served, export_control, index_arm
 from recsys_ssl import provenance
 from recsys_ssl.index.scann_index import IndexConfig
 from recsys_ssl.spec import FeatureSpec
@@ -49,3 +49,22 @@ def IndexItems(  # noqa: N802
         from_json(IndexConfig, config),
     )
     manifest.write(*served)
+
+
+@component
+def ExportControl(  # noqa: N802
+    towers: InputArtifact[standard_artifacts.Model],
+    embeddings: InputArtifact[Embeddings],
+    interactions: InputArtifact[standard_artifacts.Examples],
+    catalogue: InputArtifact[standard_artifacts.Examples],
+    recommender: OutputArtifact[standard_artifacts.Model],
+    spec: Parameter[str],
+    code: Parameter[str],
+):
+    """Towers and embeddings of the control -> a servable model of exact search."""
+    logged = {"interactions": interactions.uri, "catalogue": catalogue.uri}
+    inputs = logged | {"towers": towers.uri, "embeddings": embeddings.uri}
+    manifest = provenance.derive_manifest("run", spec, {}, code, inputs)
+    items, model = os.path.join(embeddings.uri, "items"), path_utils.serving_model_dir(recommender.uri)
+    export_control(FeatureSpec.from_json(spec), towers.uri, items, interactions.uri, catalogue.uri, model)
+    manifest.write(model)

@@ -11,7 +11,7 @@ from pipelines.components.artifacts import Correlations, Rejected, Report, Scann
 from recsys_ssl.artifacts import copy_dir
 from recsys_ssl.serving.queries import Places
 
-MODELS = "recommender", "recommender-inverted-lists", "recommender-brute-force"
+MODELS = "recommender", "recommender-inverted-lists", "recommender-brute-force", "recommender-control"
 PUBLISHED = ("report", "index", "correlations", *MODELS, "rejected")
 """Directories of the working directory that hold copies."""
 
@@ -24,6 +24,7 @@ def PublishResults(  # noqa: N802
     recommender: InputArtifact[standard_artifacts.Model],
     inverted_lists_recommender: InputArtifact[standard_artifacts.Model],
     brute_force_recommender: InputArtifact[standard_artifacts.Model],
+    control_recommender: InputArtifact[standard_artifacts.Model],
     rejected: InputArtifact[Rejected],
     interactions: InputArtifact[standard_artifacts.Examples],
     catalogue: InputArtifact[standard_artifacts.Examples],
@@ -34,8 +35,9 @@ def PublishResults(  # noqa: N802
 
     `run_id` changes with every run, so that the copies are made even when everything else came from the cache.
     """
-    models = recommender.uri, inverted_lists_recommender.uri, brute_force_recommender.uri
-    sources = report.uri, index.uri, correlations.uri, *map(path_utils.serving_model_dir, models), rejected.uri
+    models = recommender, inverted_lists_recommender, brute_force_recommender, control_recommender
+    served = [path_utils.serving_model_dir(model.uri) for model in models]
+    sources = report.uri, index.uri, correlations.uri, *served, rejected.uri
     for name, source in zip(PUBLISHED, sources, strict=True):
         copy_dir(source, os.path.join(workdir, name))
     Places(interactions.uri, catalogue.uri, os.path.join(workdir, "recommender")).write(workdir)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipelines.progress import PROGRESS
@@ -46,17 +47,25 @@ def index_arm(
     export.export_scann(towers_dir, served.ann_index, served.scann, spec)
     export.export_inverted_lists(towers_dir, items_dir, queries_dir, served.inverted_lists, spec)
     export.export_brute_force(towers_dir, items_dir, served.brute_force, spec)
-    write_lookup(spec, interactions_dir, catalogue_dir, served.models)
-    _write_samples(spec.name, interactions_dir, served)
+    _complete(spec, interactions_dir, catalogue_dir, served.models)
     recall = ", ".join(f"recall@{k} {value:.3f}" for k, value in report.recall.items())
     PROGRESS.info(f"{report.config.method}, {report.num_items:,} items, {recall}, p50 {report.latency_p50_ms:.2f} ms")
     return report
 
 
-def _write_samples(name: str, interactions_dir: str, served: Served) -> None:
-    """Puts the first held-out queries into each model, with its answers."""
-    queries = list(itertools.islice(read_queries(interactions_dir, Lookup(served.brute_force)), _SAMPLES))
-    for model_dir in served.models:
+def export_control(
+    spec: FeatureSpec, towers_dir: str, items_dir: str, interactions_dir: str, catalogue_dir: str, model_dir: str
+) -> None:
+    """The control as a servable model of exact search, to be looked at beside the treatment."""
+    export.export_brute_force(towers_dir, items_dir, model_dir, spec)
+    _complete(spec, interactions_dir, catalogue_dir, [model_dir])
+
+
+def _complete(spec: FeatureSpec, interactions_dir: str, catalogue_dir: str, models: Sequence[str]) -> None:
+    """Puts beside each model what the log knows, and into it the first held-out queries, with its answers."""
+    write_lookup(spec, interactions_dir, catalogue_dir, models)
+    queries = list(itertools.islice(read_queries(interactions_dir, Lookup(models[-1])), _SAMPLES))
+    for model_dir in models:
         model = provenance.load_saved_model(model_dir)  # ScaNN's op is loaded with `export`
         records = requests.to_batch(queries, raw_inputs.input_specs(model, "embed_query"))
-        write_warmup(model, model_dir, records, name)
+        write_warmup(model, model_dir, records, spec.name)

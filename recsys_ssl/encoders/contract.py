@@ -64,6 +64,21 @@ class GuessModule(Protocol):
         """
 
 
+class Picture(NamedTuple):
+    """What people are shown of content."""
+
+    media_type: str
+    """E.g. image/png."""
+    data: bytes
+
+
+class PictureModule(Protocol):
+    """`picture` of a kind, for pages; it may need what a server lacks, which then shows none."""
+
+    def draw(self, packed: bytes) -> Picture:
+        """What `column.read` packed, as people see it."""
+
+
 class Mask(NamedTuple):
     """Which parts of the content a masked view hides: a share of each record's, drawn from a seed."""
 

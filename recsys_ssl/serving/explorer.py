@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import base64
 import enum
-from collections.abc import Mapping, Sequence
+import functools
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -22,11 +24,13 @@ import numpy as np
 from fastapi import FastAPI, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
+from recsys_ssl.kinds import find
 from recsys_ssl.serving.errors import not_found
 from recsys_ssl.serving.recommender import Recommender
 from recsys_ssl.serving.versions import Models
 from recsys_ssl.spec import ContentFeature, IdFeature
 
+_LOG = logging.getLogger("recsys_ssl.serving")
 PAGE_PATH = "/explore"
 _PAGE = Path(__file__).with_name("explorer.html")
 _SECURITY = (
@@ -52,10 +56,10 @@ class QueryIds(BaseModel):
     query_ids: list[str]
 
 
-class Content(BaseModel):
-    """What is shown by a picture, as the encoder reads it."""
+class Shown(BaseModel):
+    """A picture of content, as the encoder reads it."""
 
-    kind: str
+    media_type: str
     base64: str
 
 
@@ -65,7 +69,7 @@ class Card(BaseModel):
     id: str
     title: str
     features: dict[str, list[str]] = Field(description="As in the log; what is missing is not there.")
-    content: dict[str, Content]
+    pictures: dict[str, Shown] = Field(description="Of content that this server can draw.")
 
 
 class Near(BaseModel):
@@ -163,12 +167,27 @@ def make_cards(recommender: Recommender, item_ids: Sequence[str]) -> list[Card]:
         title = texts.get(spec.items.title or "", [item_id])[0]
         shown = {name: values for name, values in texts.items() if name not in own and name != spec.items.title}
         pictures = {
-            name: Content(kind=kind, base64=base64.b64encode(record[name][0]).decode("ascii"))
+            name: _show(draw(record[name][0]))
             for name, kind in kinds.items()
-            if record.get(name)
+            if record.get(name) and (draw := _find_drawing(kind))
         }
-        cards.append(Card(id=item_id, title=title, features=shown, content=pictures))
+        cards.append(Card(id=item_id, title=title, features=shown, pictures=pictures))
     return cards
+
+
+@functools.cache
+def _find_drawing(kind: str) -> Optional[Callable[[bytes], Any]]:
+    """Draws content of a kind; None where the kind does without, or needs a library that is not installed."""
+    try:
+        module = find(kind, "picture")
+    except ModuleNotFoundError as error:
+        _LOG.info("no pictures of kind %s: %s is not installed", kind, error.name)
+        return None
+    return None if module is None else module.draw
+
+
+def _show(picture: Any) -> Shown:
+    return Shown(media_type=picture.media_type, base64=base64.b64encode(picture.data).decode("ascii"))
 
 
 def _to_texts(record: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:

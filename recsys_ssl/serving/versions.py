@@ -3,6 +3,7 @@
     DIR/NAME/VERSION/saved_model.pb     as TensorFlow Serving has it: the numerically last version answers
     DIR/VERSION/saved_model.pb          the same of one model, called as the directory
     DIR/saved_model.pb                  one model; its version is the time at which it was written
+    DIR/NAME/saved_model.pb             several such models
 
 A new version is loaded and tried beside the one that answers and takes its place in one step: a request keeps the
 version that it began with. A version that cannot be loaded or fails its smoke test is not taken, and tried again when
@@ -219,18 +220,19 @@ def _list_status(versions: _Versions) -> Iterator[VersionStatus]:
 
 def _list_models(root: Path) -> dict[str, dict[int, Path]]:
     """Name -> version -> directory."""
-    graph, name = root / _GRAPH, root.resolve().name
-    if graph.is_file():
-        return {name: {int(graph.stat().st_mtime): root}}
     own = _list_versions(root)
     if own:
-        return {name: own}
-    found = {path.name: _list_versions(path) for path in sorted(root.iterdir()) if path.is_dir()}
+        return {root.resolve().name: own}
+    whole = [path for path in sorted(root.iterdir()) if path.is_dir() and not artifacts.is_unfinished(path)]
+    found = {path.name: _list_versions(path) for path in whole}
     return {name: versions for name, versions in found.items() if versions}
 
 
 def _list_versions(directory: Path) -> dict[int, Path]:
+    """Version -> directory: the model in the directory itself, else those in directories that are called by numbers."""
     found = {}
+    with contextlib.suppress(OSError):
+        return {int((directory / _GRAPH).stat().st_mtime): directory}
     for path in directory.iterdir():
         if path.name.isdecimal() and path.name.isascii() and not artifacts.is_unfinished(path):
             with contextlib.suppress(OSError):

@@ -31,7 +31,7 @@ COMPONENTS = [
     *("DeriveSchemas", "IngestLogs"),
     *("Describe.catalogue", "Describe.interactions", "Validate.catalogue", "Validate.interactions", "StopOnAnomalies"),
     *("TransformFeatures", "CorrelateFeatures"),
-    *("Train.control", "Train.treatment", "Embed.control", "Embed.treatment", "IndexItems"),
+    *("Train.control", "Train.treatment", "Embed.control", "Embed.treatment", "ExportControl", "IndexItems"),
     *("CheckServing", "EvaluateArms", "PublishResults", "Pusher"),
 ]
 AFTER_INDEX = ["CheckServing", "EvaluateArms", "Pusher", "PublishResults"]
@@ -187,7 +187,7 @@ def test_a_kill_while_training_leaves_finished_components_and_a_checkpoint(kille
 
 def test_the_next_run_takes_finished_components_from_the_cache_and_goes_on(story, killed, resumed):
     printed, logged = resumed
-    assert stages(printed) == marks(["Embed.control", *AFTER_TREATMENT])
+    assert stages(printed) == marks(["Embed.control", "ExportControl", *AFTER_TREATMENT])
     steps = [int(step) for step in re.findall(rf"INFO step (\d+)/{STEPS} ", logged)]
     newest = next(step for name, step in killed[1].items() if story.newest_steps()[name] == STEPS)
     assert steps == list(range(newest + EVAL_EVERY, STEPS + 1, EVAL_EVERY))
@@ -196,7 +196,7 @@ def test_the_next_run_takes_finished_components_from_the_cache_and_goes_on(story
 def test_everything_a_person_looks_for_is_in_its_place(story, resumed):
     printed, _ = resumed
     assert "Traceback" not in printed
-    models = "recommender", "recommender-inverted-lists", "recommender-brute-force"
+    models = (*(f"recommender{end}" for end in ("", "-inverted-lists", "-brute-force", "-control")),)
     for name in ("report/report.html", "report/report.json", "index", *models):
         assert re.search(
             rf"^{re.escape(name.split('/')[-1])} +{re.escape(str(story.workdir / name))}$", printed, re.MULTILINE
@@ -294,7 +294,7 @@ def test_the_metadata_store_holds_one_broken_attempt_and_no_second_one_elsewhere
         # The control, the killed treatment; the control from the cache, the resumed treatment.
         "TrainTowers": ["RUNNING", "COMPLETE", "COMPLETE", "CACHED"],
         "EmbedArm": 2 * late,
-        **dict.fromkeys(["IndexItems", *AFTER_INDEX], late),
+        **dict.fromkeys(["ExportControl", "IndexItems", *AFTER_INDEX], late),
     }
 
 

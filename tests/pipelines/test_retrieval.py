@@ -31,8 +31,8 @@ ORDER = [
     *("IngestLogs", "DeriveSchemas"),
     *("Describe.interactions", "Validate.interactions", "Describe.catalogue", "Validate.catalogue", "StopOnAnomalies"),
     *("TransformFeatures", "CorrelateFeatures"),
-    *("Train.control", "Train.treatment", "Embed.control", "Embed.treatment", "IndexItems", "CheckServing"),
-    *("EvaluateArms", "Pusher", "PublishResults"),
+    *("Train.control", "Train.treatment", "Embed.control", "Embed.treatment", "IndexItems", "ExportControl"),
+    *("CheckServing", "EvaluateArms", "Pusher", "PublishResults"),
 ]
 
 # Each setting of the regularizer with another value than its default.
@@ -140,6 +140,7 @@ def test_both_arms_get_the_same_data_and_differ_in_their_settings_only(build):
 def test_the_index_and_the_pushed_model_are_the_treatments(build):
     nodes = build()
     assert set(nodes["IndexItems"].upstream_nodes) == {"Train.treatment", "Embed.treatment", "IngestLogs"}
+    assert set(nodes["ExportControl"].upstream_nodes) == {"Train.control", "Embed.control", "IngestLogs"}
     assert set(nodes["CheckServing"].upstream_nodes) == {"IndexItems", "Embed.treatment", "IngestLogs"}
     assert set(nodes["Pusher"].upstream_nodes) == {"IndexItems", "CheckServing", "EvaluateArms"}
     assert {"Embed.control", "Embed.treatment", "IndexItems", "IngestLogs"} == set(nodes["EvaluateArms"].upstream_nodes)
@@ -249,6 +250,7 @@ MODULES = {
     "Embed.control": "pipelines.components.embed",
     "Embed.treatment": "pipelines.components.embed",
     "IndexItems": "pipelines.components.index",
+    "ExportControl": "pipelines.components.index",
     "CheckServing": "pipelines.components.check_serving",
     "EvaluateArms": "pipelines.components.evaluate",
 }
@@ -293,8 +295,8 @@ class TestCode:
             ("recsys_ssl/evaluation/report.py", ["EvaluateArms"]),
             ("recsys_ssl/serving/catalogue.py", ["EvaluateArms"]),
             ("recsys_ssl/index/embed.py", EMBED),
-            ("recsys_ssl/index/export.py", ["IndexItems"]),
-            ("recsys_ssl/serving/lookup_writer.py", ["IndexItems"]),
+            ("recsys_ssl/index/export.py", ["IndexItems", "ExportControl"]),
+            ("recsys_ssl/serving/lookup_writer.py", ["IndexItems", "ExportControl"]),
             ("pipelines/stages/embed.py", EMBED),
             ("pipelines/components/embed.py", EMBED),
             ("pipelines/components/gate.py", ["StopOnAnomalies"]),

@@ -1,16 +1,24 @@
 """The explorer: what the page asks is what the model and the log say, and the page shows it."""
 
+import base64
 import html
 import re
 import shutil
 import subprocess
+import sys
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import httpx
 import numpy as np
 import pytest
 
+from recsys_ssl.encoders.image.pixels import pack
+from recsys_ssl.encoders.molecule.graph import to_bytes
+from recsys_ssl.encoders.molecule.smiles import featurise
+from recsys_ssl.serving import explorer
 from recsys_ssl.serving.server import ServerConfig, serving
+from recsys_ssl.spec import FeatureSpec
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -55,11 +63,47 @@ def test_cards_have_titles_and_features_but_no_vectors(http):
         {
             "id": "film-20",
             "title": "film-20",
-            "content": {},
+            "pictures": {},
             "features": {"genres": ["genre-0", "genre-1"], "year": ["1920"]},
         },
-        {"id": "film-7", "title": "Film 7", "content": {}, "features": {"genres": ["genre-0"]}},
+        {"id": "film-7", "title": "Film 7", "pictures": {}, "features": {"genres": ["genre-0"]}},
     ]
+
+
+@pytest.fixture
+def drawn_films(film_spec):
+    """Some of the films have a poster and a molecule."""
+    features = [{"name": "poster", "kind": "image"}, {"name": "smell", "kind": "molecule"}]
+    spec = film_spec.model_dump(mode="json", exclude_unset=True)
+    spec["items"]["features"] += features
+    poster = pack(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
+    records = {
+        "film-1": {"poster": [poster], "smell": [to_bytes(featurise("CCO"))]},
+        "film-2": {"poster": [], "smell": [to_bytes(featurise("c1ccccc1"))]},
+        "film-3": {"poster": []},
+    }
+    find_items = lambda ids: {item: records[item] for item in ids if item in records}  # noqa: E731
+    return SimpleNamespace(spec=FeatureSpec.model_validate(spec), find_items=find_items)
+
+
+def test_content_is_shown_by_pictures(drawn_films):
+    cards = explorer.make_cards(drawn_films, ["film-1", "film-2", "film-3", "film-4"])
+    found = {card.id: {name: shown.media_type for name, shown in card.pictures.items()} for card in cards}
+    assert found == {
+        "film-1": {"poster": "image/png", "smell": "image/svg+xml"},
+        "film-2": {"smell": "image/svg+xml"},
+        "film-3": {},
+    }
+    assert b"<svg" in base64.b64decode(cards[0].pictures["smell"].base64)
+
+
+def test_a_server_without_rdkit_shows_no_molecules(drawn_films, monkeypatch):
+    explorer._find_drawing.cache_clear()
+    monkeypatch.delitem(sys.modules, "recsys_ssl.encoders.molecule.picture", raising=False)
+    monkeypatch.setitem(sys.modules, "rdkit", None)
+    (card,) = explorer.make_cards(drawn_films, ["film-1"])
+    assert list(card.pictures) == ["poster"]
+    explorer._find_drawing.cache_clear()
 
 
 def test_the_nearest_items_are_those_of_the_largest_cosine(http, films):

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from pipelines.stages.check_serving import SkewError, require_no_skew
-from pipelines.stages.index import Served, index_arm
+from pipelines.stages.index import Served, export_control, index_arm
 from recsys_ssl import lists, provenance
 from recsys_ssl.index import embed, embeddings, raw_inputs, warmup
 from recsys_ssl.index.scann_index import IndexConfig
@@ -36,7 +36,9 @@ def indexed(films, film_spec, repeat_towers_dir, make_records):
     places = str(films.root / "items"), str(root / "queries"), str(films.root / "interactions")
     index_arm(film_spec, repeat_towers_dir, *places, str(films.root / "catalogue"), served, IndexConfig("hash"))
     items, queries, interactions = places
-    return SimpleNamespace(served=served, items=items, queries=queries, interactions=interactions)
+    control = str(root / "control")
+    export_control(film_spec, repeat_towers_dir, items, interactions, str(films.root / "catalogue"), control)
+    return SimpleNamespace(served=served, control=control, items=items, queries=queries, interactions=interactions)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,14 @@ def recommenders(indexed):
 def test_served_scores_are_the_pipelines(indexed, recommenders, variant, is_exact):
     places = indexed.items, indexed.queries, indexed.interactions
     assert require_no_skew(recommenders[variant], variant, is_exact, *places) < 1e-5
+
+
+def test_the_control_is_served_as_the_treatment_is(indexed, recommenders):
+    """Of the same towers, it answers as the treatment's exact search does, also a query by its id."""
+    control = Recommender(indexed.control)
+    assert require_no_skew(control, "control", True, indexed.items, indexed.queries, indexed.interactions) < 1e-5
+    assert control.replay_samples() == recommenders["brute_force"].replay_samples()
+    assert control.lookup.list_queries("", 3) == recommenders["brute_force"].lookup.list_queries("", 3) != []
 
 
 def test_so_many_queries_are_compared_as_are_asked_for(indexed, recommenders):

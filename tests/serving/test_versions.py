@@ -76,6 +76,17 @@ def test_a_saved_model_by_itself_has_the_version_of_its_time(shelf):
     assert models.get(shelf.root.name).version == 1300
 
 
+def test_what_a_run_publishes_is_served_side_by_side(shelf):
+    for path in ("recommender", "recommender-control", f"recommender.{'0' * 32}.tmp", "report"):
+        shelf.put(path)
+        os.utime(shelf.root / path / "saved_model.pb", (1234, 1234))
+    (shelf.root / "report" / "saved_model.pb").unlink()
+    shelf.put("pushed/films/7")
+    models = shelf.watch()
+    assert models.names == ["recommender", "recommender-control"]
+    assert models.get("recommender-control").version == 1234
+
+
 def test_a_new_version_is_taken_when_its_files_stand_still(shelf):
     shelf.put("films/1")
     models = shelf.watch()
