@@ -317,6 +317,6 @@ class Shard:
 
 
 def _cut(whole: range, most: int) -> list[range]:
-    """Parts of equal length, but for one, and of at most `most`."""
+    """Parts of at most `most`, whose lengths differ by one at most."""
     bounds = np.linspace(0, len(whole), -(-len(whole) // most) + 1).astype(int)
     return [whole[first:last] for first, last in pairwise(bounds)]
