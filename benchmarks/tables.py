@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import pages
+from benchmarks import pages, serving_tables
 from benchmarks.claims import ROOT, Claim, load
 from benchmarks.clustering import tables as clusters
 from benchmarks.compounds import tables as compounds
@@ -52,6 +52,7 @@ KINDS: Mapping[str, Callable[[Path, bool], list[str]]] = {
     clusters.WORD: clusters.fill_pages,
     "tuning": tuning.fill_pages,
     gains.WORD: gains.fill_pages,
+    serving_tables.WORD: serving_tables.fill_pages,
     "table": fill_pages,
 }
 """The word in the markers -> what fills the pages of a repository and returns the stale ones."""
