@@ -56,7 +56,7 @@ def render_load(claims: Sequence[Claim]) -> str:
             [found.get((size, search, number, what)) for what in ("p50", "p99", "requests_per_second")]
             for number in clients
         ]
-        cells = [GAP if None in values else " / ".join(f"{claim.value:.3g}" for claim in values) for values in of]
+        cells = [GAP if None in values else " / ".join(_number(claim.value) for claim in values) for values in of]
         rows.append([f"{int(size):,}", _METHODS[search].partition(",")[0], *cells])
     failed = sum(claim.value for key, claim in found.items() if key[3] == "failed")
     header = ["Items x 64", "Search", *(f"{number} client{'s' * (number != '1')}" for number in clients)]
@@ -101,6 +101,10 @@ def _match(claims: Sequence[Claim], pattern: re.Pattern[str], *names: str) -> di
     """Parts of an id -> the claim, of those whose id is of a pattern."""
     matches = ((pattern.fullmatch(claim.id), claim) for claim in claims)
     return {tuple(match[name] for name in names): claim for match, claim in matches if match}
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _ends(claim: Claim) -> str:
