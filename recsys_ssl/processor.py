@@ -2,7 +2,7 @@
 
 The OpenBLAS of NumPy 1.26, the last that TFX installs with, takes its kernels by the processor's model. Intel's servers
 after Sapphire Rapids (Emerald and Granite Rapids) it does not know, and takes kernels of 2004 for them: a product of
-matrices costs five times as much. It can be told once only, before NumPy is loaded.
+matrices costs several times as much. It can be told once only, before NumPy is loaded.
 """
 
 from __future__ import annotations

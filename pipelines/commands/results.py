@@ -95,7 +95,7 @@ def show_report(console: Console, workdir: Path) -> None:
     console.print(f"[bold]{verdict['word']}[/bold]: {plain(' '.join(verdict['reasons']))}", highlight=False)
     show_cautions(console, result.get("cautions", []))  # reports of earlier versions have none
     console.print()
-    models = (f"recommender{end}" for end in ("", "-inverted-lists", "-brute-force", "-control"))
+    models = "recommender", "recommender-inverted-lists", "recommender-brute-force", "recommender-control"
     for name in ("report/report.html", "report/report.json", "index", *models):
         if (workdir / name).exists():
             console.print(f"{name.split('/')[-1]:<26} {plain(str(workdir / name))}", highlight=False, soft_wrap=True)

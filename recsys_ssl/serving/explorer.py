@@ -38,6 +38,8 @@ _SECURITY = (
 )
 _MAX_ITEMS, _MAX_VALUES = 1000, 50
 """Of an answer, and of a feature."""
+_PICTURES = 512
+"""That are kept."""
 _TAG: list[str | enum.Enum] = ["Explorer"]
 _ModelName = Annotated[Optional[str], Query(description="Needed where several models are served.")]
 
@@ -166,11 +168,8 @@ def make_cards(recommender: Recommender, item_ids: Sequence[str]) -> list[Card]:
         texts = _to_texts({name: values for name, values in record.items() if name not in kinds})
         title = texts.get(spec.items.title or "", [item_id])[0]
         shown = {name: values for name, values in texts.items() if name not in own and name != spec.items.title}
-        pictures = {
-            name: _show(draw(record[name][0]))
-            for name, kind in kinds.items()
-            if record.get(name) and (draw := _find_drawing(kind))
-        }
+        drawn = {name: _draw(kind, record[name][0]) for name, kind in kinds.items() if record.get(name)}
+        pictures = {name: picture for name, picture in drawn.items() if picture}
         cards.append(Card(id=item_id, title=title, features=shown, pictures=pictures))
     return cards
 
@@ -186,7 +185,13 @@ def _find_drawing(kind: str) -> Optional[Callable[[bytes], Any]]:
     return None if module is None else module.draw
 
 
-def _show(picture: Any) -> Shown:
+@functools.lru_cache(maxsize=_PICTURES)
+def _draw(kind: str, packed: bytes) -> Optional[Shown]:
+    """A picture, kept: the same items are shown again and again; None where the kind cannot be drawn here."""
+    draw = _find_drawing(kind)
+    if draw is None:
+        return None
+    picture = draw(packed)
     return Shown(media_type=picture.media_type, base64=base64.b64encode(picture.data).decode("ascii"))
 
 

@@ -99,11 +99,13 @@ def test_content_is_shown_by_pictures(drawn_films):
 
 def test_a_server_without_rdkit_shows_no_molecules(drawn_films, monkeypatch):
     explorer._find_drawing.cache_clear()
+    explorer._draw.cache_clear()
     monkeypatch.delitem(sys.modules, "recsys_ssl.encoders.molecule.picture", raising=False)
     monkeypatch.setitem(sys.modules, "rdkit", None)
     (card,) = explorer.make_cards(drawn_films, ["film-1"])
     assert list(card.pictures) == ["poster"]
     explorer._find_drawing.cache_clear()
+    explorer._draw.cache_clear()
 
 
 def test_the_nearest_items_are_those_of_the_largest_cosine(http, films):
