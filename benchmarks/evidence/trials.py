@@ -30,9 +30,11 @@ from recsys_ssl.evaluation.queries import RankingTask
 from recsys_ssl.evaluation.slices import ITEM_SLICES, item_slices
 
 TRIALS = RESULTS / "evidence" / "trials.jsonl"
-RANKS = WORK / "ranks"
-TASKS = WORK / "tasks"
-"""What `RANKS` and `TASKS` hold is derived from the trials and is not committed."""
+RANKS = RESULTS / "evidence" / "ranks"
+TASKS = RESULTS / "evidence" / "tasks"
+"""Committed, so that tables and intervals follow from the trials without running any of them again."""
+DEEPEST = 50
+"""Rank up to which tests are compared; all that are deeper are kept as the next."""
 
 RECOMMENDED = "item_masks"
 REGULARIZERS = {
@@ -220,15 +222,16 @@ def judge_ranks(
     Args:
         ranks: [num_pairs] float, 1 is best, see `recsys_ssl.evaluation.ranking.rank`.
         train_counts: [num_items] int, training positives of each item.
-        ranks_path: receives ranks and slices.
+        ranks_path: receives ranks, those beyond `DEEPEST` cut off, and slices.
         task_path: receives which query each rank belongs to, unless it is there already.
     """
     slices = item_slices(train_counts)[task.positive_rows]
     ranks_path.parent.mkdir(parents=True, exist_ok=True)
     task_path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(ranks_path, ranks=ranks.astype(np.float32), slices=slices)
+    kept = np.minimum(ranks, DEEPEST + 1).astype(np.float32)
+    np.savez_compressed(ranks_path, ranks=kept, slices=slices)
     if not task_path.exists():
-        np.savez(task_path, offsets=task.positive_offsets, cluster=task.cluster)
+        np.savez_compressed(task_path, offsets=task.positive_offsets, cluster=task.cluster)
     metrics: dict[str, dict[str, Any]] = {"all": {**_recalls(ranks), "pairs": len(ranks)}}
     for k in (10, 50):
         precision, rankings = average_precision(ranks, task.positive_offsets, k)

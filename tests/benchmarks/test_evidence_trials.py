@@ -9,6 +9,7 @@ import pytest
 from benchmarks.claims import ROOT
 from benchmarks.evidence import run
 from benchmarks.evidence.datasets import DATASETS, QUERIES_ARE_ITEMS, REPEATED, TIMED
+from benchmarks.evidence.tested import read_queries, sum_by_user
 from benchmarks.evidence.trials import (
     ARMS,
     BASELINES,
@@ -215,6 +216,11 @@ def test_ranks_are_judged_pooled_and_by_ranking(tmp_path):
     # Item 0 is held out twice and found once, the other two are found.
     found = judge_ranks(task, np.array([1.0, 11.0, 40.0, 60.0]), np.arange(50), *places)["all"]
     assert (found["recall_at_50"], found["item_recall_at_50"]) == (3 / 4, pytest.approx((1 / 2 + 1 + 1) / 3, abs=1e-6))
+    # What is kept of ranks says of every user what was found.
+    with np.load(places[0]) as kept:
+        assert kept["ranks"].tolist() == [1.0, 11.0, 40.0, 51.0]
+    hits, pairs = sum_by_user(places[0], read_queries(places[1]), found)["recall_at_50"]
+    assert (hits.tolist(), pairs.tolist()) == ([3.0, 0.0], [3.0, 1.0])
 
 
 def test_a_test_whose_ranks_are_not_there_is_run_again(tmp_path, monkeypatch):
