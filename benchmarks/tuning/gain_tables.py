@@ -37,6 +37,7 @@ TOPIC = "tuning"
 _COMMAND = "python -m benchmarks.tuning.gains"
 _SUBJECTS = {
     "recommender": ("treatment of `make demo`, MovieLens-100K", "Recall@50", f"{_COMMAND} recommender", "steps"),
+    "control": ("control of `make demo`, MovieLens-100K", "Recall@50", f"{_COMMAND} control", "steps"),
     "sit": (
         "SiT, small size, pre-trained on Fashion-MNIST",
         "accuracy of a linear probe",
