@@ -1,4 +1,4 @@
-"""The tables of step costs and of embedding maps as Markdown, each from its own committed file of numbers."""
+"""The tables of step costs, embedding maps and starts as Markdown, each from its own committed file of numbers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.evidence.cells import grid
-from benchmarks.evidence.markdown import DATASET_LABELS
+import numpy as np
 
-FILES = {"step_cost": Path("evidence") / "step_cost.json", "embeddings": Path("evidence") / "embedding_map.json"}
+from benchmarks.evidence.cells import grid, percent
+from benchmarks.evidence.markdown import DATASET_LABELS
+from recsys_ssl.evaluation.crossed import interval_over_seeds
+
+FILES = {
+    "step_cost": Path("evidence") / "step_cost.json",
+    "embeddings": Path("evidence") / "embedding_map.json",
+    "starts": Path("evidence") / "starts.json",
+}
 _SCORES = {"nmi": "NMI", "ami": "AMI", "accuracy": "Accuracy"}
 _PARTS = {"all": "all", "trained": "with training events", "cold": "without training events"}
 _GAP = "–"
@@ -84,6 +91,38 @@ def render_embeddings(results: Mapping[str, Any] | None) -> str:
         "Every tower reads the category as a feature."
     )
     return "\n\n".join([grid(["Labels", "Items", "Embeddings", *_SCORES.values()], rows, left=3), note])
+
+
+def render_starts(results: Mapping[str, Any] | None) -> str:
+    """How well towers do by where their ids start and how they are trained, after all steps and early.
+
+    Args:
+        results: of `benchmarks.evidence.starts`; None when it was not run.
+    """
+    if results is None:
+        return "Starts were not measured yet: `python -m benchmarks.evidence.starts`."
+    logs, labels = results["logs"], results["labels"]
+    rows = []
+    for arm, label in labels.items():
+        cells = []
+        for of_arm in logs.values():
+            found = of_arm.get(arm)
+            if found is None:
+                cells += [_GAP, _GAP]
+                continue
+            mean, half = interval_over_seeds(np.array(found["best"]))
+            rate = f" (rate {found['rate']:g})" if found["rate"] else ""
+            cells += [f"{percent(found['early'])}", f"{percent(mean)} ± {percent(half)}{rate}"]
+        rows.append([label, *cells])
+    header = ["Ids start"]
+    for name, of_log in logs.items():
+        header += [f"{DATASET_LABELS[name]}, step {next(iter(of_log.values()))['early_step']}", "best"]
+    note = (
+        "Validation Recall@50 in %, plain towers: at the first validation, and the best one, mean ± half of the 95% "
+        "interval over training seeds. Both starts have the settings that their own eight trials found; the rate of "
+        "Adam is the best of four on validation."
+    )
+    return "\n\n".join([grid(header, rows), note])
 
 
 def _cost(row: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from benchmarks import pages
 from benchmarks.claims import RESULTS, ROOT, record
 from benchmarks.evidence import markdown
 from benchmarks.evidence.markdown import Tables
-from benchmarks.evidence.measurements import load_measurements, render_embeddings, render_step_cost
+from benchmarks.evidence.measurements import load_measurements, render_embeddings, render_starts, render_step_cost
 
 TABLES = Path("evidence") / "tables.json"
 COMMAND = "python -m benchmarks.evidence.run && python -m benchmarks.evidence.tables"
@@ -28,6 +28,7 @@ RENDERERS = {
     **markdown.RENDERERS,
     "step_cost": lambda tables: render_step_cost(tables.get("step_cost")),
     "embeddings": lambda tables: render_embeddings(tables.get("embeddings")),
+    "starts": lambda tables: render_starts(tables.get("starts")),
 }
 
 
@@ -47,7 +48,7 @@ def _render(name: str, tables: Tables) -> str:
 
 
 def load(results: Path = RESULTS) -> dict[str, Any]:
-    """The committed numbers, those of step costs and embedding maps beside them.
+    """The committed numbers, those of `measurements.FILES` beside them.
 
     Raises:
         ValueError: they were never computed.
