@@ -12,7 +12,7 @@ from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.index.scann_index import IndexConfig
 from recsys_ssl.logs.transforms import IngestConfig
 from recsys_ssl.settings import ConfigError, build, parse
-from recsys_ssl.training.config import SslConfig, TrainConfig
+from recsys_ssl.training.config import BY_LOG, SslConfig, TrainConfig
 from recsys_ssl.yaml_text import show
 
 _TYPES = {
@@ -47,6 +47,8 @@ class RunConfig:
 def parse_overrides(overrides: Sequence[str]) -> RunConfig:
     """Reads settings such as `train.steps=2000`; the value is YAML.
 
+    What is set of a training is not left to the log, see `TrainConfig.by_log`.
+
     Raises:
         ConfigError: no `section.key=value`, an unknown key or a value of the wrong type or range.
     """
@@ -60,6 +62,8 @@ def parse_overrides(overrides: Sequence[str]) -> RunConfig:
         ssl = {**values["train"].get("ssl", {}), **ssl}
     shared = {key: value for key, value in values["train"].items() if key != "ssl"}
     values["control"] = {**shared, **values["control"], "ssl": {"regularizer": "none", **ssl}}
+    for section in ("train", "control"):
+        values[section].setdefault("by_log", [name for name in BY_LOG if not _has(values[section], name)])
     return RunConfig(**{section: build(section, kind, values[section]) for section, kind in _TYPES.items()})
 
 
@@ -87,6 +91,14 @@ def given_settings(overrides: Sequence[str]) -> dict[str, dict[str, Any]]:
     shared = {name: value for name, value in named["train"].items() if name != "ssl"}
     named["control"] = {**shared, **named["control"]}
     return {section: _pick(dataclasses.asdict(getattr(config, section)), named[section]) for section in _TYPES}
+
+
+def _has(values: Mapping[str, Any], name: str) -> bool:
+    """Whether nested settings have one of a dotted name."""
+    first, _, below = name.partition(".")
+    if not below or not isinstance(values.get(first), dict):
+        return first in values
+    return _has(values[first], below)
 
 
 def _pick(values: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:

@@ -160,7 +160,11 @@ def render_untuned(numbers: Numbers) -> str:
     return "\n\n".join([grid(header, rows), note])
 
 
-_RULES = {DEFAULT: "Defaults", "factors": "Ids from a factorisation, smaller steps and batches"}
+_RULES = {
+    DEFAULT: "Defaults",
+    "factors": "Ids from a factorisation, smaller steps and batches",
+    "by_log": "By the log, as a run does",
+}
 
 
 def _loss(loss: Loss) -> str:

@@ -23,6 +23,7 @@ from benchmarks import records
 from benchmarks.claims import RESULTS, ROOT
 from benchmarks.evidence.datasets import DATASETS, prepare
 from benchmarks.processes import use_one_thread
+from recsys_ssl.training.config import BY_LOG
 
 UNTUNED = Path("tuning") / "untuned.jsonl"
 DEFAULT = "default"
@@ -35,8 +36,9 @@ RULES: Mapping[str, Mapping[str, Any]] = {
         "batch_size": 512,
         "ssl.batch_size": 256,
     },
+    "by_log": {},
 }
-"""Rule -> the settings that it would take instead of the defaults."""
+"""Rule -> the settings that it would take instead of the defaults; `by_log` leaves them to the log, as a run does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,13 +78,15 @@ def run(planned: Untuned) -> Untuned:
     """Trains, and returns what came out."""
     import tf_keras as keras
 
-    from pipelines.stages.train import fit_regularizer
+    from pipelines.stages.train import fit_settings
     from recsys_ssl.training.train import fit
     from recsys_ssl.training.validation import Validator
 
     prepared, begun = prepare(planned.dataset), time.process_time()
     spec, inputs = prepared.spec, prepared.inputs
-    config = fit_regularizer(spec, records.make_train_config({**planned.settings, "seed": planned.seed}))
+    left = {"by_log": BY_LOG} if planned.rule == "by_log" else {}
+    config = records.make_train_config({**planned.settings, **left, "seed": planned.seed})
+    config = fit_settings(spec, config, inputs.interactions_dir)
     checkpoints = ROOT / "build" / "tuning" / planned.key
     fitted = fit(spec, config, inputs, str(checkpoints))
     ranks = Validator(spec, inputs.interactions_dir, fitted.catalogue, None, 0, "test").rank(fitted.model, k=1).ranks

@@ -75,7 +75,7 @@ def tune(
         lines.start("Load TensorFlow")
         from pipelines.config import configure_training, given_settings, parse_overrides
         from pipelines.manifests import CORRELATE, TUNED, making, tuning_stage
-        from pipelines.stages.train import fit_regularizer
+        from pipelines.stages.train import fit_regularizer, fit_settings
         from pipelines.stages.tune import NO_VALIDATION, TowersTask, make_towers_objective
         from recsys_ssl import artifacts, provenance
         from recsys_ssl.encoders.store import hash_encoder
@@ -100,6 +100,8 @@ def tune(
             return str(workdir.joinpath(*parts))
 
         _prepare(lines, at, feature_spec, data, run_config.ingest, beam or [])
+        inputs = data_path.name_inputs(at)
+        config = fit_settings(feature_spec, config, inputs.interactions_dir)
         stage = tuning_stage(arm.value)
         if REGULARIZERS[config.ssl.regularizer].needs_correlations:
             stage = stage._replace(reads=stage.reads + CORRELATE.makes)
@@ -110,7 +112,7 @@ def tune(
             study or f"{feature_spec.name} {arm.value} {hash_facts(about, data_digests, space, seed, sampler, pruner)}"
         )
         scratch = at("checkpoints", "tuning", hash_facts(name))
-        task = TowersTask(feature_spec.to_json(), config, section, data_path.name_inputs(at), scratch)
+        task = TowersTask(feature_spec.to_json(), config, section, inputs, scratch)
         where = storage or at("tuning", "journal.log")
         search = Search(where, name, about, space, search_config, True, task.most_reports)
         make_objective = functools.partial(make_towers_objective, task)

@@ -11,12 +11,12 @@ from tfx.types import standard_artifacts
 
 from pipelines.components.artifacts import Correlations, Tuned
 from pipelines.properties import from_json
-from pipelines.stages.train import fit_regularizer, train_arm
+from pipelines.stages.train import fit_settings, train_arm
 from pipelines.stages.tune import NO_VALIDATION, TowersTask, make_towers_objective
 from recsys_ssl import artifacts, provenance
-from recsys_ssl.settings import change
 from recsys_ssl.spec import FeatureSpec
 from recsys_ssl.training.config import TrainConfig
+from recsys_ssl.training.defaults import settle
 from recsys_ssl.training.space import make_space
 from recsys_ssl.training.train import TrainInputs
 from recsys_ssl.tuning import workers
@@ -67,7 +67,7 @@ def TuneTowers(  # noqa: N802
         item_transform.uri,
         os.path.join(correlations.uri, artifacts.CORRELATIONS_FILE),
     )
-    shared = fit_regularizer(feature_spec, from_json(TrainConfig, config))
+    shared = fit_settings(feature_spec, from_json(TrainConfig, config), inputs.interactions_dir)
     space = {name: of for name, of in make_space(feature_spec, shared).items() if name not in json.loads(fixed)}
     # The budget may grow: a study is of the same name with more trials.
     endless = {**settings, "search": {**json.loads(search), "trials": None}}
@@ -104,7 +104,7 @@ def TrainTuned(  # noqa: N802
 ):
     """Encoded interactions and catalogue, and the best settings -> SavedModel of both towers, as `TrainTowers`."""
     best = json.loads(artifacts.read_text(os.path.join(best_hyperparameters.uri, _BEST_FILE)))["values"]
-    train_config = change("train", from_json(TrainConfig, config), best)
+    train_config = settle(from_json(TrainConfig, config), best)
     read = {
         "encoded-interactions": encoded_interactions.uri,
         "encoded-catalogue": encoded_catalogue.uri,

@@ -11,6 +11,7 @@ from recsys_ssl import artifacts
 from recsys_ssl.loop import Outcome
 from recsys_ssl.spec import Feature, FeatureSpec
 from recsys_ssl.training.config import SslConfig, TrainConfig
+from recsys_ssl.training.defaults import fit_to_log, measure
 from recsys_ssl.training.train import TrainInputs, train
 from recsys_ssl.training.validation import read_recall
 
@@ -28,7 +29,7 @@ def train_arm(
     Whoever embeds with the towers hands both on, so that a report shows those that made what it judges. The
     settings of an earlier training are gone before this one begins: towers without settings are of no use.
     """
-    asked, config = config, fit_regularizer(spec, config)
+    asked, config = config, fit_settings(spec, config, inputs.interactions_dir)
     settings_path = os.path.join(towers_dir, artifacts.TRAIN_SETTINGS_FILE)
     artifacts.delete_file(settings_path)
 
@@ -51,6 +52,23 @@ def train_arm(
     for caution in cautions:
         PROGRESS.warning(caution)
     return result
+
+
+def fit_settings(spec: FeatureSpec, config: TrainConfig, interactions_dir: str) -> TrainConfig:
+    """The settings with what nobody chose fitted to the items and to the log; says what it took.
+
+    Args:
+        interactions_dir: encoded interactions, of which the train split is counted where the log may choose.
+    """
+    config = fit_regularizer(spec, config)
+    if not config.by_log:
+        return config
+    facts = measure(interactions_dir)
+    fitted, taken = fit_to_log(config, facts)
+    if taken:
+        settings = ", ".join(f"train.{name}={value}" for name, value in taken.items())
+        PROGRESS.info(f"as the log has {facts}: {settings}")
+    return fitted
 
 
 def fit_regularizer(spec: FeatureSpec, config: TrainConfig) -> TrainConfig:

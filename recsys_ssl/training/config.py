@@ -18,6 +18,8 @@ Schedule = Literal["constant", "linear"]
 Correlation = Literal["raw", "normalised"]
 LogQ = Literal["none", "exact", "streaming"]
 StartIds = Literal["random", "factors"]
+BY_LOG = ("steps", "batch_size", "learning_rate", "temperature", "start.ids", "ssl.batch_size")
+"""Settings that a log may choose, see `training.defaults`."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class TrainConfig:
         patience: validations without a better Recall@k (`metrics.choose_k`) after which training stops.
         validation_queries: held-out rankings of a validation, drawn once.
         shuffle_buffer: serialized examples in the shuffle buffer, roughly 200 bytes each.
+        by_log: names of BY_LOG whose values the stage that trains may replace by those that suit the size of the log.
+            On the command line all that were not set; `[]` keeps the values below.
     """
 
     seed: int = 0
@@ -122,9 +126,14 @@ class TrainConfig:
     patience: int = 5
     validation_queries: int = 2000
     shuffle_buffer: int = 100_000
+    by_log: tuple[str, ...] = ()
 
     def __post_init__(self):
         _check(self, "train", choices={"schedule": Schedule, "logq": LogQ})
+        if not set(self.by_log) <= set(BY_LOG):
+            raise ValueError(
+                f"train.by_log must be names of {', '.join(BY_LOG)}. Received: {', '.join(self.by_log):.99}."
+            )
         _check(self.history, "train.history", choices={"encoder": HistoryKind, "repeats": Switch})
         if len(self.hidden) > 16 or any(not 1 <= width <= _AT_MOST["feature_dim"] for width in self.hidden):
             raise ValueError(

@@ -6,13 +6,20 @@ import pytest
 
 from pipelines.config import RunConfig, parse_overrides
 from recsys_ssl.settings import ConfigError
-from recsys_ssl.training.config import SslConfig, TrainConfig
+from recsys_ssl.training.config import BY_LOG, SslConfig, TrainConfig
 
 NONE = SslConfig(regularizer="none")
 
 
+def parse_set(overrides):
+    """The settings, what they leave to the log apart."""
+    config = parse_overrides(overrides)
+    arms = {arm: dataclasses.replace(getattr(config, arm), by_log=()) for arm in ("train", "control")}
+    return dataclasses.replace(config, **arms)
+
+
 def test_without_overrides_the_control_has_no_regularizer_and_all_else_is_default():
-    assert parse_overrides([]) == RunConfig()
+    assert parse_set([]) == RunConfig()
     assert RunConfig().control == TrainConfig(ssl=NONE)
     assert RunConfig().train == TrainConfig()
 
@@ -35,7 +42,7 @@ def test_without_overrides_the_control_has_no_regularizer_and_all_else_is_defaul
 )
 def test_a_value_is_yaml_of_the_type_of_its_setting(override, value):
     section, _, name = override.partition("=")[0].partition(".")
-    config = parse_overrides([override])
+    config = parse_set([override])
     found = getattr(getattr(config, section), name)
     assert found == value
     assert type(found) is type(value)
@@ -54,11 +61,11 @@ def test_the_last_of_several_wins_and_a_value_may_hold_an_equals_sign():
 
 
 def test_settings_nest():
-    config = parse_overrides(["train.ssl.weight=1", "train.encoder.molecule.size=small", "train.ssl.towers=both"])
+    config = parse_set(["train.ssl.weight=1", "train.encoder.molecule.size=small", "train.ssl.towers=both"])
     assert config.train == TrainConfig(
         ssl=SslConfig(weight=1.0, towers="both"), encoder={"molecule": {"size": "small"}}
     )
-    assert config == parse_overrides(
+    assert config == parse_set(
         ["train.ssl.weight=1", "train.ssl={towers: both}", "train.encoder={molecule: {size: small}}"]
     )
     # The control has the encoder, and nothing of the regularizer.
@@ -66,14 +73,25 @@ def test_settings_nest():
 
 
 def test_the_control_inherits_from_train_and_its_own_settings_win():
-    config = parse_overrides(
+    config = parse_set(
         ["control.steps=5", "train.steps=20", "train.hidden=[8]", "train.ssl.regularizer=rfm", "train.seed=3"]
     )
     assert config.train == TrainConfig(steps=20, hidden=(8,), ssl=SslConfig(regularizer="rfm"), seed=3)
     assert config.control == TrainConfig(steps=5, hidden=(8,), ssl=NONE, seed=3)
-    both = parse_overrides(["control.ssl.regularizer=spread_out", "train.ssl.weight=1", "control.ssl.temperature=1"])
+    both = parse_set(["control.ssl.regularizer=spread_out", "train.ssl.weight=1", "control.ssl.temperature=1"])
     assert both.control.ssl == SslConfig(regularizer="spread_out", weight=1.0, temperature=1.0)
     assert both.train.ssl == SslConfig(weight=1.0)
+
+
+def test_what_is_not_set_is_left_to_the_log():
+    config = parse_overrides(["train.steps=20", "train.ssl.batch_size=8", "control.learning_rate=1"])
+    assert config.train.by_log == ("batch_size", "learning_rate", "temperature", "start.ids")
+    assert config.control.by_log == ("batch_size", "temperature", "start.ids", "ssl.batch_size")
+    assert parse_overrides(["train.start.ids=random", "train.ssl.weight=1"]).train.by_log == tuple(
+        name for name in BY_LOG if name != "start.ids"
+    )
+    fixed = parse_overrides(["train.by_log=[]", "train.steps=3"])
+    assert fixed.train.by_log == fixed.control.by_log == ()
 
 
 @pytest.mark.parametrize(
