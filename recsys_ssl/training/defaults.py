@@ -68,10 +68,11 @@ def choose(facts: LogFacts) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if facts.is_large:
         found["steps"] = 2000
-    if facts.is_dense:
-        found["start.ids"] = "factors"
-        if not facts.is_large:
-            found |= {"learning_rate": 0.03, "temperature": 0.2, "batch_size": 512, "ssl.batch_size": 256}
+    if facts.is_dense and facts.is_large:
+        found |= {"start.ids": "factors", "learning_rate": 0.05, "temperature": 0.15}
+    elif facts.is_dense:
+        found |= {"start.ids": "factors", "learning_rate": 0.03, "temperature": 0.2}
+        found |= {"batch_size": 512, "ssl.batch_size": 256}
     return found
 
 

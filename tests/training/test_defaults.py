@@ -14,6 +14,7 @@ SMALL = {
     "batch_size": 512,
     "ssl.batch_size": 256,
 }
+LARGE = {"steps": 2000, "start.ids": "factors", "learning_rate": 0.05, "temperature": 0.15}
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,7 @@ SMALL = {
         (LogFacts(99_999, 11.9, 500.0), {}),
         (LogFacts(99_999, 500.0, 11.9), {}),
         (LogFacts(99_999, 12.0, 12.0), SMALL),
-        (LogFacts(100_000, 12.0, 12.0), {"steps": 2000, "start.ids": "factors"}),
+        (LogFacts(100_000, 12.0, 12.0), LARGE),
         (LogFacts(100_000, 3.0, 300.0), {"steps": 2000}),
         (LogFacts(20_000_000, None, None), {"steps": 2000}),
     ],
