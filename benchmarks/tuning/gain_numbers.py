@@ -14,6 +14,7 @@ from benchmarks.tuning.trainings import Compared
 from benchmarks.tuning.untuned import Untuned
 
 LEAST_PAIRS = 3
+UNSEEN = "movielens-100k"
 
 
 class Gain(NamedTuple):
@@ -121,12 +122,26 @@ def find_losses(untuned: Sequence[Untuned], evidence: Mapping[str, Any]) -> list
     for dataset in evidence["datasets"]:
         arm = evidence["best"]["full"][dataset]["towers"]
         tuned = evidence["cells"]["full"][dataset][arm]["recall_at_50"][0]
-        of_log = [each for each in untuned if each.dataset == dataset]
-        for rule in dict.fromkeys(each.rule for each in of_log):
-            tests = [each.test for each in of_log if each.rule == rule]
-            mean = statistics.fmean(tests)
-            losses.append(Loss(dataset, rule, mean, len(tests), tuned, arm, 1.0 - mean / tuned))
+        losses += _losses_of(untuned, dataset, tuned, arm)
     return losses
+
+
+def _losses_of(untuned: Sequence[Untuned], dataset: str, tuned: float, arm: str) -> list[Loss]:
+    """Of every rule on a log."""
+    losses = []
+    of_log = [each for each in untuned if each.dataset == dataset]
+    for rule in dict.fromkeys(each.rule for each in of_log):
+        tests = [each.test for each in of_log if each.rule == rule]
+        mean = statistics.fmean(tests)
+        losses.append(Loss(dataset, rule, mean, len(tests), tuned, arm, 1.0 - mean / tuned))
+    return losses
+
+
+def find_unseen(untuned: Sequence[Untuned], compared: Compared | None) -> list[Loss]:
+    """The same on the log whose settings were searched and which no rule was made on; none where either lacks."""
+    if compared is None:
+        return []
+    return _losses_of(untuned, UNSEEN, statistics.fmean(compared.tuned), "item_masks")
 
 
 def choose_left_out(losses: Sequence[Loss], rules: Sequence[str]) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """Searches the settings of a subject on validation, and compares the best with the defaults on the test.
 
 python -m benchmarks.tuning.gains recommender           on MovieLens-100K, which lies in build/data/movielens-100k
-python -m benchmarks.tuning.gains control               the same without a regularizer
 python -m benchmarks.tuning.gains sit --data DIR        on the IDX files of Fashion-MNIST in DIR
 
 TPE proposes; the best three points are trained again with `--again` seeds more, whose mean decides. Then defaults and

@@ -3,7 +3,7 @@
     python -m benchmarks.tuning.untuned --datasets movielens-small frappe wikispeedia
     python -m benchmarks.tuning.untuned --datasets movielens-small --rule factors
 
-`default` has the default settings; other rules are candidates for better ones, see `RULES`. The tuned settings that
+`by_log` is what a run does, `default` has the same settings on every log, see `RULES`. The tuned settings that
 these are held against are those of `benchmarks.evidence`. The logs lie in `build/data/NAME`. One process of one thread;
 what stands in `benchmarks/results/tuning/untuned.jsonl` is not run again.
 """
@@ -23,10 +23,10 @@ from benchmarks import records
 from benchmarks.claims import RESULTS, ROOT
 from benchmarks.evidence.datasets import DATASETS, prepare
 from benchmarks.processes import use_one_thread
-from recsys_ssl.training.config import BY_LOG
+from recsys_ssl.training import config
 
 UNTUNED = Path("tuning") / "untuned.jsonl"
-DEFAULT = "default"
+DEFAULT, BY_LOG = "default", "by_log"
 RULES: Mapping[str, Mapping[str, Any]] = {
     DEFAULT: {},
     "factors": {
@@ -36,7 +36,7 @@ RULES: Mapping[str, Mapping[str, Any]] = {
         "batch_size": 512,
         "ssl.batch_size": 256,
     },
-    "by_log": {},
+    BY_LOG: {},
 }
 """Rule -> the settings that it would take instead of the defaults; `by_log` leaves them to the log, as a run does."""
 
@@ -84,11 +84,11 @@ def run(planned: Untuned) -> Untuned:
 
     prepared, begun = prepare(planned.dataset), time.process_time()
     spec, inputs = prepared.spec, prepared.inputs
-    left = {"by_log": BY_LOG} if planned.rule == "by_log" else {}
-    config = records.make_train_config({**planned.settings, **left, "seed": planned.seed})
-    config = fit_settings(spec, config, inputs.interactions_dir)
+    left = {"by_log": config.BY_LOG} if planned.rule == BY_LOG else {}
+    settings = records.make_train_config({**planned.settings, **left, "seed": planned.seed})
+    settings = fit_settings(spec, settings, inputs.interactions_dir)
     checkpoints = ROOT / "build" / "tuning" / planned.key
-    fitted = fit(spec, config, inputs, str(checkpoints))
+    fitted = fit(spec, settings, inputs, str(checkpoints))
     ranks = Validator(spec, inputs.interactions_dir, fitted.catalogue, None, 0, "test").rank(fitted.model, k=1).ranks
     shutil.rmtree(checkpoints)
     keras.backend.clear_session()

@@ -153,6 +153,15 @@ def test_a_rule_is_chosen_without_the_log_that_it_is_judged_on():
     assert gain_numbers.choose_left_out(losses[:4], ["a", "b"]) == {}
 
 
+def test_a_log_that_no_rule_was_made_on_is_held_against_the_search_of_its_settings():
+    rows = [training(DEFAULT, 10, 0.3, subject="recommender"), training(TUNED, 10, 0.4, 12, {}, subject="recommender")]
+    tested = untuned_of("movielens-100k", "by_log", 0.38, 0.34)
+    (found,) = gain_numbers.find_unseen(tested, pair(rows, "recommender"))
+    assert (found.rule, found.seeds, found.tuned) == ("by_log", 2, 0.4)
+    assert found.relative == pytest.approx(0.1)
+    assert gain_numbers.find_unseen(tested, None) == []
+
+
 @pytest.fixture
 def results(tmp_path):
     rows = [training(DEFAULT, seed, 0.50, seconds=3.0) for seed in range(10, 14)]
@@ -160,7 +169,8 @@ def results(tmp_path):
     (tmp_path / "tuning").mkdir()
     write = gains.records.to_line
     (tmp_path / GAINS).write_text("".join(f"{write(each)}\n" for each in rows))
-    of_logs = [*untuned_of("dense", "default", 0.4), *untuned_of("small", "default", 0.45)]
+    of_logs = [*untuned_of("dense", "by_log", 0.4), *untuned_of("small", "by_log", 0.45)]
+    of_logs += untuned_of("dense", "default", 0.1)
     (tmp_path / untuned.UNTUNED).write_text("".join(f"{write(each)}\n" for each in of_logs))
     (tmp_path / "evidence").mkdir()
     (tmp_path / "evidence" / "tables.json").write_text(json.dumps(EVIDENCE))
@@ -187,8 +197,8 @@ def test_tables_name_what_was_not_run_and_mark_what_is_above_zero(results):
     lines = gain_tables.render_searches(numbers).splitlines()
     (sit,) = (line for line in lines if line.startswith("| SiT"))
     assert "| 50.00% | 51.50% | **+1.50 (" in sit
-    assert sum("not measured yet" in line for line in lines) == 3
+    assert sum("not measured yet" in line for line in lines) == 2
     assert "`rate` 0.125" in gain_tables.render_settings(numbers)
     table = gain_tables.render_untuned(numbers)
-    assert "| dense | 50.00 (no regularisation) | 40.00 (−20.0%, 1 seed) |" in table
-    assert "| wide | not run | not run |" in table
+    assert "| dense | 50.00 (no regularisation) | 10.00 (−80.0%, 1 seed) | 40.00 (−20.0%, 1 seed) |" in table
+    assert "| wide | not run | not run | not run |" in table

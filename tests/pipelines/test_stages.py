@@ -15,6 +15,7 @@ from recsys_ssl.evaluation.decision import EvaluationConfig
 from recsys_ssl.loop import Outcome
 from recsys_ssl.spec_features import CategoricalFeature, ContentFeature, DenseFeature, IdFeature, TextFeature
 from recsys_ssl.training.config import SslConfig, TrainConfig
+from recsys_ssl.training.defaults import LogFacts, fit_to_log
 
 ID = IdFeature(name="item", kind="id")
 SINGLE = CategoricalFeature(name="maker", kind="categorical")
@@ -40,6 +41,7 @@ def work(tmp_path, monkeypatch):
 
     told = []
     monkeypatch.setattr(train, "train", train_nothing)
+    monkeypatch.setattr(train, "measure", lambda directory: LogFacts(50_000, 40.0, 40.0))
     monkeypatch.setattr(embed, "embed_items", lambda *arguments: None)
     monkeypatch.setattr(embed, "embed_queries", lambda *arguments: None)
     monkeypatch.setattr(evaluate, "write_report", lambda *arguments: None)
@@ -61,7 +63,8 @@ def work(tmp_path, monkeypatch):
             config = parse_overrides(overrides)
             config = config.control if arm == "control" else config.train
             at = tmp_path / arm
-            train.train_arm(spec, config, None, str(at / "towers"), str(at / "checkpoints"), str(at / "run"))
+            inputs = SimpleNamespace(interactions_dir="interactions")
+            train.train_arm(spec, config, inputs, str(at / "towers"), str(at / "checkpoints"), str(at / "run"))
 
         def embed(self, arm):
             at = tmp_path / arm
@@ -78,15 +81,23 @@ def work(tmp_path, monkeypatch):
     return Work()
 
 
-def test_the_report_is_told_what_the_arms_were_trained_with(work):
+def test_the_report_is_told_what_the_arms_were_trained_with(work, caplog):
+    caplog.set_level("INFO")
     work.train("control", "train.steps=20")
     work.train("treatment", "train.steps=20", "train.ssl.regularizer=spread_out", "train.hidden=[8, 4]")
+    told = [record.getMessage() for record in caplog.records if "train.start.ids" in record.getMessage()]
+    assert told == 2 * [
+        "as the log has 50,000 positives, a typical one of an item with 40 and a query with 40: "
+        "train.start.ids=factors, train.learning_rate=0.03, train.temperature=0.2, train.batch_size=512, "
+        "train.ssl.batch_size=256"
+    ]
     for arm in ("control", "treatment"):
         work.embed(arm)
     (control, of_control), (treatment, of_treatment) = work.evaluate()
     assert (control, treatment) == ("control (none)", "treatment (spread_out)")
     assert (of_control["steps"], of_treatment["steps"], of_treatment["hidden"]) == (20, 20, [8, 4])
     expected = parse_overrides(["train.steps=20", "train.ssl.regularizer=spread_out", "train.hidden=[8, 4]"]).train
+    expected, _ = fit_to_log(expected, LogFacts(50_000, 40.0, 40.0))
     assert of_treatment == json.loads(json.dumps(dataclasses.asdict(expected)))
 
 

@@ -12,6 +12,7 @@ from pipelines.commands import data_path, searching
 from pipelines.config import parse_overrides
 from recsys_ssl import artifacts, kinds
 from recsys_ssl.encoders import store
+from recsys_ssl.training.defaults import LogFacts
 from recsys_ssl.tuning import report, workers
 
 SPEC = """
@@ -50,6 +51,7 @@ def made(tmp_path, monkeypatch):
     ):
         monkeypatch.setattr(data_path, function, make(stage, name))
     monkeypatch.setattr(data_path, "_facts", lambda spec, data: {"data": "1"})
+    monkeypatch.setattr("pipelines.stages.train.measure", lambda directory: LogFacts(50_000, 40.0, 40.0))
     return made
 
 
@@ -102,6 +104,10 @@ def test_a_search_leaves_lines_that_a_run_takes_a_report_and_the_study(tune, mad
     assert "temperature" not in searched[0].search.space
     assert searched[0].jobs == 2
     assert (searched[0].task.section, searched[0].task.config.steps) == ("train", 7)
+    # What is neither set nor searched is the log's choice, in all trials.
+    assert searched[0].task.config.temperature == 0.25
+    assert searched[0].task.config.by_log == ()
+    assert searched[0].task.config.batch_size == 512
     assert study["metric"] == "validation recall@50"
     assert sorted(os.listdir(tuned)) == ["best.txt", "manifest.json", "report.html", "study.json"]
     assert made == ["ingest", "transform", "correlate"]
