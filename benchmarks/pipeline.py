@@ -32,10 +32,7 @@ JOBS = {
     "demo": Job(
         "feature_specs/movielens-100k.yaml",
         "build/data/movielens-100k",
-        (
-            *("train.temperature=0.2", "train.batch_size=512", "train.ssl.batch_size=256", "train.steps=600"),
-            "evaluation.primary=user_recall_at_20",
-        ),
+        ("evaluation.primary=user_recall_at_20",),
     ),
     "debian": Job(
         "feature_specs/debian.yaml",

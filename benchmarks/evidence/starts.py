@@ -134,6 +134,7 @@ def run(planned: Start) -> Start:
     import tf_keras as keras
 
     from recsys_ssl.training.train import fit
+    from recsys_ssl.training.validation import name_recall
 
     begun, prepared = time.process_time(), prepare(planned.dataset)
     arm, curve = ARMS[planned.arm], {}
@@ -142,7 +143,7 @@ def run(planned: Start) -> Start:
     checkpoints = WORK / "checkpoints" / f"start-{planned.key}"
 
     def listen(step: int, steps: int, figures: Mapping[str, float]) -> None:
-        curve[str(step)] = round(figures["recall_at_50"], 6)
+        curve[str(step)] = round(figures[name_recall(50)], 6)
 
     with change_start(arm.change, planned.seed), change_optimizer(planned.rate, config.steps):
         fit(prepared.spec, config, prepared.inputs, str(checkpoints), progress=listen)

@@ -86,7 +86,7 @@ def run(planned: Untuned) -> Untuned:
     spec, inputs = prepared.spec, prepared.inputs
     left = {"by_log": config.BY_LOG} if planned.rule == BY_LOG else {}
     settings = records.make_train_config({**planned.settings, **left, "seed": planned.seed})
-    settings = fit_settings(spec, settings, inputs.interactions_dir)
+    settings, _ = fit_settings(spec, settings, inputs.interactions_dir)
     checkpoints = ROOT / "build" / "tuning" / planned.key
     fitted = fit(spec, settings, inputs, str(checkpoints))
     ranks = Validator(spec, inputs.interactions_dir, fitted.catalogue, None, 0, "test").rank(fitted.model, k=1).ranks

@@ -101,7 +101,7 @@ def tune(
 
         _prepare(lines, at, feature_spec, data, run_config.ingest, beam or [])
         inputs = data_path.name_inputs(at)
-        config = fit_settings(feature_spec, config, inputs.interactions_dir)
+        config, _ = fit_settings(feature_spec, config, inputs.interactions_dir)
         stage = tuning_stage(arm.value)
         if REGULARIZERS[config.ssl.regularizer].needs_correlations:
             stage = stage._replace(reads=stage.reads + CORRELATE.makes)

@@ -67,7 +67,7 @@ def TuneTowers(  # noqa: N802
         item_transform.uri,
         os.path.join(correlations.uri, artifacts.CORRELATIONS_FILE),
     )
-    shared = fit_settings(feature_spec, from_json(TrainConfig, config), inputs.interactions_dir)
+    shared, _ = fit_settings(feature_spec, from_json(TrainConfig, config), inputs.interactions_dir)
     space = {name: of for name, of in make_space(feature_spec, shared).items() if name not in json.loads(fixed)}
     # The budget may grow: a study is of the same name with more trials.
     endless = {**settings, "search": {**json.loads(search), "trials": None}}

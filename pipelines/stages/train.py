@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 from pipelines.progress import PROGRESS
 from recsys_ssl import artifacts
@@ -29,7 +30,7 @@ def train_arm(
     Whoever embeds with the towers hands both on, so that a report shows those that made what it judges. The
     settings of an earlier training are gone before this one begins: towers without settings are of no use.
     """
-    asked, config = config, fit_settings(spec, config, inputs.interactions_dir)
+    asked, (config, by_log) = config, fit_settings(spec, config, inputs.interactions_dir)
     settings_path = os.path.join(towers_dir, artifacts.TRAIN_SETTINGS_FILE)
     artifacts.delete_file(settings_path)
 
@@ -48,27 +49,28 @@ def train_arm(
     best = "no validation, the last weights"
     if result.score is not None and result.best_score is not None:
         best = "best {} {:.4f}".format(*read_recall({result.score: result.best_score}))
-    PROGRESS.info(f"{config.ssl.regularizer}: {best} at step {result.best_step:,} of {result.last_step:,}")
+    settings = ", ".join(f"{name}={value}" for name, value in by_log.items())
+    PROGRESS.info(
+        f"{config.ssl.regularizer}: {best} at step {result.best_step:,} of {result.last_step:,}"
+        + (f"; by the log: {settings}" if settings else "")
+    )
     for caution in cautions:
         PROGRESS.warning(caution)
     return result
 
 
-def fit_settings(spec: FeatureSpec, config: TrainConfig, interactions_dir: str) -> TrainConfig:
-    """The settings with what nobody chose fitted to the items and to the log; says what it took.
+def fit_settings(spec: FeatureSpec, config: TrainConfig, interactions_dir: str) -> tuple[TrainConfig, dict[str, Any]]:
+    """The settings with what nobody chose fitted to the items and to the log; and which of them the log chose.
 
     Args:
         interactions_dir: encoded interactions, of which the train split is counted where the log may choose.
     """
     config = fit_regularizer(spec, config)
     if not config.by_log:
-        return config
+        return config, {}
     facts = measure(interactions_dir)
-    fitted, taken = fit_to_log(config, facts)
-    if taken:
-        settings = ", ".join(f"train.{name}={value}" for name, value in taken.items())
-        PROGRESS.info(f"as the log has {facts}: {settings}")
-    return fitted
+    PROGRESS.info(f"settings for a log of {facts}")
+    return fit_to_log(config, facts)
 
 
 def fit_regularizer(spec: FeatureSpec, config: TrainConfig) -> TrainConfig:
