@@ -13,6 +13,7 @@ from recsys_ssl.loop import Outcome
 from recsys_ssl.spec import Feature, FeatureSpec
 from recsys_ssl.training.config import SslConfig, TrainConfig
 from recsys_ssl.training.defaults import fit_to_log, measure
+from recsys_ssl.training.regularizers import REGULARIZERS
 from recsys_ssl.training.train import TrainInputs, train
 from recsys_ssl.training.validation import read_recall
 
@@ -66,6 +67,8 @@ def fit_settings(spec: FeatureSpec, config: TrainConfig, interactions_dir: str) 
         interactions_dir: encoded interactions, of which the train split is counted where the log may choose.
     """
     config = fit_regularizer(spec, config)
+    if REGULARIZERS[config.ssl.regularizer].loss is None:  # it reads none of its settings
+        config = dataclasses.replace(config, by_log=tuple(n for n in config.by_log if not n.startswith("ssl.")))
     if not config.by_log:
         return config, {}
     facts = measure(interactions_dir)
