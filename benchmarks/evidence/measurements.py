@@ -112,7 +112,8 @@ def render_starts(results: Mapping[str, Any] | None) -> str:
                 continue
             mean, half = interval_over_seeds(np.array(found["best"]))
             rate = f" (rate {found['rate']:g})" if found["rate"] else ""
-            cells += [f"{percent(found['early'])}", f"{percent(mean)} ± {percent(half)}{rate}"]
+            spread = "" if np.isnan(half) else f" ± {percent(half)}"
+            cells += [percent(found["early"]), f"{percent(mean)}{spread}{rate}"]
         rows.append([label, *cells])
     header = ["Ids start"]
     for name, of_log in logs.items():

@@ -141,6 +141,7 @@ def run(planned: Start) -> Start:
     settings = {**planned.settings, "seed": planned.seed}
     config = make_config(Trial("tune", planned.dataset, arm.tuned, seed=planned.seed, settings=settings))
     checkpoints = WORK / "checkpoints" / f"start-{planned.key}"
+    shutil.rmtree(checkpoints, ignore_errors=True)  # a run that went on would not tell its first validations
 
     def listen(step: int, steps: int, figures: Mapping[str, float]) -> None:
         curve[str(step)] = round(figures[name_recall(50)], 6)
