@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from benchmarks.images.trials import HEAD, OBJECTIVES, UNTRAINED
+from benchmarks.images.trials import OBJECTIVES, UNTRAINED
 
 
 class Domain(NamedTuple):
@@ -46,10 +46,8 @@ class Domain(NamedTuple):
         return list(self.arms).index(base), float(budget or 0.0)
 
 
-_IMAGES = {**OBJECTIVES, HEAD: "the same contrast, behind its head"}
-
 DOMAINS: Mapping[str, Domain] = {
-    "images": Domain("Fashion-MNIST", UNTRAINED, _IMAGES, tuple(_IMAGES)),
+    "images": Domain("Fashion-MNIST", UNTRAINED, OBJECTIVES, tuple(OBJECTIVES)),
     "towers": Domain(
         "Apps by category",
         {"counts": "who used it", "components": "64 principal components of that", "random": "towers as they begin"},

@@ -56,7 +56,7 @@ def take_turns(data: LabelledImages, kinds: tuple[str, ...]) -> Mapping[str, flo
     for kind in kinds:
         config = make_config(data, "contrast" if kind == CLASSIFIER else kind, seed=0, steps=_ROUNDS * _STEPS + 1)
         if kind == CLASSIFIER:
-            encoder = training.make_model(config).encoder
+            encoder = training.make_encoder(config)
             takes[kind] = training.Classifier(encoder, data.train_images, data.train_labels, config).take
         else:
             takes[kind] = training.make_pretraining(data.train_images, config)[1]

@@ -20,8 +20,8 @@ from PIL import Image
 
 from benchmarks.claims import ROOT
 from benchmarks.images.datasets import LabelledImages, read_labelled
-from benchmarks.images.training import encode, make_model
-from benchmarks.images.trials import OF_HEAD, make_config
+from benchmarks.images.training import encode, make_encoder
+from benchmarks.images.trials import make_config
 from recsys_ssl import seeds
 from recsys_ssl.encoders.image.encoder import ImageEncoder
 from recsys_ssl.encoders.image.pretext import PRETEXT
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.to.mkdir(parents=True, exist_ok=True)
     shown = data.test_images[:_COLUMNS]
     save(draw_views(data, shown), options.to / VIEWS)
-    save(draw_neighbours(data, with_weights(make_model(config).encoder, weights[0])), options.to / NEIGHBOURS)
+    save(draw_neighbours(data, with_weights(make_encoder(config), weights[0])), options.to / NEIGHBOURS)
     save(draw_reconstructions(train_head(data, config, weights[1]), shown, config), options.to / RECONSTRUCTIONS)
     return 0
 
@@ -75,7 +75,7 @@ def read_weights(path: Path) -> list[np.ndarray]:
         OSError, ValueError: there is no such file, or it is another.
     """
     with np.load(path) as stored:
-        return [stored[name] for name in stored.files if not name.startswith(OF_HEAD)]
+        return [stored[name] for name in stored.files]
 
 
 def with_weights(encoder: ImageEncoder, weights: Sequence[np.ndarray]) -> ImageEncoder:

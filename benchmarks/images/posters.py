@@ -188,10 +188,13 @@ def read_vectors(trial: Trial, films: Films, work: Path) -> np.ndarray:
     steps = trial.settings["steps"]
     own = {**trial.settings, "steps": max(steps, 1), "seed": trial.seed}
     config = PretrainConfig(size=SIZE, channels=3, **own)
-    model, take = training.make_pretraining(films.posters, config)
-    for step in range(steps):
-        take(step)
-    vectors = training.encode(model.encoder, films.posters)
+    if steps:
+        encoder, take = training.make_pretraining(films.posters, config)
+        for step in range(steps):
+            take(step)
+    else:
+        encoder = training.make_encoder(config)
+    vectors = training.encode(encoder, films.posters)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, vectors)
     return vectors

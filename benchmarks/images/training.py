@@ -16,14 +16,12 @@ from recsys_ssl.encoders.dropout import DropoutSeed
 from recsys_ssl.encoders.image.encoder import ImageEncoder
 from recsys_ssl.encoders.image.pretext import PRETEXT, PretrainData
 from recsys_ssl.encoders.image.settings import PretrainConfig
-from recsys_ssl.encoders.image.sit import SiT
 from recsys_ssl.encoders.image.views import Augmentation, augment, normalise, to_pixels
 from recsys_ssl.encoders.pretrain_step import PretrainStep
 from recsys_ssl.encoders.schedules import WarmUpThenDecay
 from recsys_ssl.seeds import FinetuneStream
 
 _ENCODE = 512
-_FEW, _AMONG = 100, 5000
 _SUPERVISED_CROP = 0.6
 _PENALTY, _PROBE_STEPS = 0.1, 100
 _STEP = tf.TensorSpec([], tf.int64)
@@ -32,19 +30,19 @@ Take = Callable[[int], object]
 """Takes a step of training, counted from 0."""
 
 
-def make_model(config: PretrainConfig) -> SiT:
-    """An encoder with the heads of its objective, from scratch, by the seed of the settings."""
+def make_encoder(config: PretrainConfig) -> ImageEncoder:
+    """One from scratch, by the seed of the settings."""
     seeds.set_initial_weights(config.seed)
-    return SiT(config)
+    return ImageEncoder(config.sizes)
 
 
-def make_pretraining(images: np.ndarray, config: PretrainConfig) -> tuple[SiT, Take]:
-    """A model, and what pre-trains it on [num_images, size, size, channels] uint8 in `config.steps` steps."""
+def make_pretraining(images: np.ndarray, config: PretrainConfig) -> tuple[ImageEncoder, Take]:
+    """An encoder, and what pre-trains it on [num_images, size, size, channels] uint8 in `config.steps` steps."""
     data = PretrainData(SimpleNamespace(name="", train=images, validation=images[:0], rejected={}))
     seeds.set_initial_weights(config.seed)
     model = PRETEXT.make_model(config, data)
     take = PretrainStep(model, PRETEXT, config).compile()
-    return model, lambda step: take(data.train_batch(config, step))
+    return model.encoder, lambda step: take(data.train_batch(config, step))
 
 
 class Classifier:
@@ -106,24 +104,3 @@ def encode(encoder: ImageEncoder, images: np.ndarray) -> np.ndarray:
         autograph=False,
     )
     return np.concatenate([embed(images[start : start + _ENCODE]) for start in range(0, len(images), _ENCODE)])
-
-
-def encode_by_head(model: SiT, images: np.ndarray, train_images: np.ndarray) -> np.ndarray:
-    """[num_images, dim] float32 of length 1: what the contrast compares, behind the head that other uses leave out.
-
-    The head normalises over a batch, so that few images at a time pass it among many that it was trained on.
-    """
-
-    def find_tokens(of: np.ndarray) -> tf.Tensor:
-        return encode(model.encoder, of)[:, : model.config.sizes.dim]
-
-    among = find_tokens(train_images[:_AMONG])
-    spec = tf.TensorSpec([None, among.shape[1]], tf.float32)
-    pass_few = tf.function(
-        lambda few: model.contrast_head(tf.concat([few, among], axis=0))[: tf.shape(few)[0]],
-        input_signature=[spec],
-        autograph=False,
-    )
-    tokens = find_tokens(images)
-    found = np.concatenate([pass_few(tokens[start : start + _FEW]) for start in range(0, len(tokens), _FEW)])
-    return found / np.linalg.norm(found, axis=1, keepdims=True)

@@ -26,8 +26,6 @@ OBJECTIVES = {
     "v1": "SiT, first version",
     "momentum": "SiT, third version",
 }
-HEAD = "contrast_head"
-"""Vectors of the arm `contrast` behind its head; they are kept for clusters, and not probed."""
 UNTRAINED = {"pixels": "pixels", "pca": "64 principal components of pixels", "random": "encoder as it begins"}
 SHARES = (1, 10, 100)
 """Of the labels, in %."""
@@ -48,8 +46,6 @@ BUDGET, TUNE_BUDGET = 120.0, 40.0
 """Core-seconds of training of a test and of a trial that chooses a learning rate."""
 LABEL_BUDGET = 60.0
 """Core-seconds that a fine-tuned arm trains with labels at most, see `label_budget`."""
-OF_HEAD = "head_"
-"""Begins the names of its weights in a file."""
 _COMPONENTS, _NEIGHBOURS, _SHOTS = 64, 20, 10
 _TUNE_PROBE, _CHOOSE = 10_000, 5000
 """Training vectors that the linear probe of tuning sees, and those on which that of the test, which sees all, chooses
@@ -199,16 +195,13 @@ def _judge_frozen(trial: Trial, data: LabelledImages, work: Path) -> dict[str, f
         # TensorFlow is loaded for encoders only.
         from benchmarks.images import training
 
-        model = _pretrain(trial, data, "contrast" if trial.arm == "random" else trial.arm, work)
-        vectors = [training.encode(model.encoder, part) for part in images]
+        encoder = _pretrain(trial, data, "contrast" if trial.arm == "random" else trial.arm, work)
+        vectors = [training.encode(encoder, part) for part in images]
     train, test = Labelled(vectors[0], data.train_labels), Labelled(vectors[1], data.test_labels)
     if trial.purpose == "tune":
         few = Labelled(*(part[:_TUNE_PROBE] for part in train))
         return {"linear": probes.linear(few, test, [trial.seed]).mean}
-    _keep_vectors(trial, trial.arm, vectors, data, work)
-    if trial.arm == "contrast":
-        by_head = [training.encode_by_head(model, part, data.train_images) for part in images]
-        _keep_vectors(trial, HEAD, by_head, data, work)
+    _keep_vectors(trial, vectors, data, work)
     return {
         "linear": probes.linear(train, test, [trial.seed], choose_among=_CHOOSE).mean,
         "nearest": probes.nearest(train, test, min(_NEIGHBOURS, len(train.labels))),
@@ -216,43 +209,36 @@ def _judge_frozen(trial: Trial, data: LabelledImages, work: Path) -> dict[str, f
     }
 
 
-def _keep_vectors(trial: Trial, name: str, vectors: list[np.ndarray], data: LabelledImages, work: Path) -> None:
-    """float16, as VECTORS/BUDGET/NAME-SEED.npz."""
-    path = work / "vectors" / f"{trial.budget:g}" / f"{name}-{trial.seed}.npz"
+def _keep_vectors(trial: Trial, vectors: list[np.ndarray], data: LabelledImages, work: Path) -> None:
+    """float16, as VECTORS/BUDGET/ARM-SEED.npz."""
+    path = work / "vectors" / f"{trial.budget:g}" / f"{trial.arm}-{trial.seed}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     train, test = (part.astype(np.float16) for part in vectors)
     np.savez(path, train=train, train_labels=data.train_labels, test=test, test_labels=data.test_labels)
 
 
 def _pretrain(trial: Trial, data: LabelledImages, objective: str, work: Path):
-    """The model after the trial's steps of pre-training, from its weights where another trial left them.
-
-    In the file of weights those of the encoder come first, then those of the contrastive head, as `head_N`.
-    """
+    """The encoder after the trial's steps of pre-training, from its weights where another trial left them."""
     from benchmarks.images import training
 
     steps = trial.steps[0]
     config = _config_of(trial, data, objective, 0)
     if not steps:
-        return training.make_model(config)
+        return training.make_encoder(config)
     own = {name: value for name, value in trial.settings.items() if name != "encoders"}
     facts = [objective, trial.purpose, trial.encoder_seed, trial.data, steps, trial.rates[0], own]
     path = work / "weights" / f"{records.hash_facts(facts)}.npz"
     if path.exists():
-        model = training.make_model(config)
+        encoder = training.make_encoder(config)
         with np.load(path) as stored:
-            of_head = [name for name in stored.files if name.startswith(OF_HEAD)]
-            model.encoder.set_weights([stored[name] for name in stored.files if name not in of_head])
-            if of_head:
-                model.contrast_head.set_weights([stored[name] for name in of_head])
-        return model
-    model, take = training.make_pretraining(data.train_images, config)
+            encoder.set_weights([stored[name] for name in stored.files])
+        return encoder
+    encoder, take = training.make_pretraining(data.train_images, config)
     for step in range(steps):
         take(step)
     path.parent.mkdir(parents=True, exist_ok=True)
-    head = model.contrast_head.get_weights() if model.contrast_head else []
-    np.savez(path, *model.encoder.get_weights(), **{f"{OF_HEAD}{place}": of for place, of in enumerate(head)})
-    return model
+    np.savez(path, *encoder.get_weights())
+    return encoder
 
 
 def _judge_classifier(trial: Trial, data: LabelledImages, work: Path) -> dict[str, float]:
@@ -260,7 +246,7 @@ def _judge_classifier(trial: Trial, data: LabelledImages, work: Path) -> dict[st
 
     share = int(trial.arm.rpartition("_")[2]) / 100
     rows = draw_labelled(data.train_labels, share, trial.seed)
-    encoder = _pretrain(trial, data, "contrast", work).encoder
+    encoder = _pretrain(trial, data, "contrast", work)
     config = _config_of(trial, data, "contrast", 1)
     classifier = training.Classifier(encoder, data.train_images[rows], data.train_labels[rows], config)
     if trial.steps[0]:

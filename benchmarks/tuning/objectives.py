@@ -115,13 +115,13 @@ def make_sit(data: Path | None, images: int) -> Subject:
         batch_size = settings.get("batch_size", PretrainConfig.batch_size)
         own = {**settings, "seed": seed, "steps": max(images // batch_size, 2)}
         config = PretrainConfig(objective="contrast", size=size, channels=channels, **own)
-        model, take = training.make_pretraining(parts.train_images, config)
+        encoder, take = training.make_pretraining(parts.train_images, config)
         for step in range(config.steps):
             take(step)
-        known = probes.Labelled(training.encode(model.encoder, parts.train_images[:_PROBED]), fit_on)
+        known = probes.Labelled(training.encode(encoder, parts.train_images[:_PROBED]), fit_on)
 
         def judge(pictures: np.ndarray, labels: np.ndarray) -> float:
-            held_out = probes.Labelled(training.encode(model.encoder, pictures), labels)
+            held_out = probes.Labelled(training.encode(encoder, pictures), labels)
             return probes.linear(known, held_out, [seed]).mean
 
         validation = judge(parts.test_images, parts.test_labels)

@@ -104,7 +104,7 @@ def test_the_table_has_arms_at_the_own_sizes_and_then_the_sizes():
 
 
 def test_a_missing_file_says_so_and_a_present_one_reaches_the_table(tmp_path):
-    assert load_measurements(tmp_path) == {"step_cost": None, "embeddings": None}
+    assert load_measurements(tmp_path) == {"step_cost": None, "embeddings": None, "starts": None}
     assert "not measured yet" in tables.RENDERERS["step_cost"]({})
     path = tmp_path / FILES["step_cost"]
     path.parent.mkdir()

@@ -6,7 +6,7 @@ from PIL import Image
 
 from benchmarks.images import pictures
 from benchmarks.images.datasets import LabelledImages
-from benchmarks.images.training import make_model
+from benchmarks.images.training import make_encoder
 from recsys_ssl.encoders.image.settings import PretrainConfig
 
 TINY = {"size": 12, "patch": 4, "dim": 8, "depth": 1, "num_heads": 2, "batch_size": 8, "steps": 2}
@@ -36,7 +36,7 @@ def test_rows_are_laid_out_enlarged_on_white(data):
 
 
 def test_an_image_is_its_own_nearest_neighbour(data):
-    encoder = make_model(PretrainConfig(**TINY)).encoder
+    encoder = make_encoder(PretrainConfig(**TINY))
     picture = pictures.draw_neighbours(data, encoder)
     np.testing.assert_array_equal(cell(picture, 0, 0), data.test_images[0, ..., 0])
     assert (cell(picture, 0, 1) == 255).all()
@@ -44,7 +44,7 @@ def test_an_image_is_its_own_nearest_neighbour(data):
 
 
 def test_weights_with_a_rotation_token_lose_it():
-    first, plain = (make_model(PretrainConfig(objective=name, **TINY)).encoder for name in ("v1", "contrast"))
+    first, plain = (make_encoder(PretrainConfig(objective=name, **TINY)) for name in ("v1", "contrast"))
     pictures.with_weights(plain, first.get_weights())
     for given, taken in zip(first.get_weights(), plain.get_weights()):
         rows = [row for row in range(given.shape[1]) if row != 1] if given.shape != taken.shape else slice(None)
@@ -53,7 +53,7 @@ def test_weights_with_a_rotation_token_lose_it():
 
 def test_the_head_learns_and_the_encoder_stays(data):
     config = PretrainConfig(objective="reconstruction", dropout=0.0, **TINY)
-    weights = make_model(PretrainConfig(objective="reconstruction", **TINY, seed=5)).encoder.get_weights()
+    weights = make_encoder(PretrainConfig(objective="reconstruction", **TINY, seed=5)).get_weights()
     model = pictures.train_head(data, config, weights)
     for given, kept in zip(weights, model.encoder.get_weights(), strict=True):
         np.testing.assert_array_equal(given, kept)

@@ -102,11 +102,6 @@ class SiT(keras.Model):
             )
 
     @property
-    def contrast_head(self) -> ContrastHead | None:
-        """What makes of the encoder's contrastive token the vector that is contrasted; None without that task."""
-        return self._contrast
-
-    @property
     def _pairs(self) -> list[tuple[keras.layers.Layer, keras.layers.Layer]]:
         """The parts of the teacher, and what each follows."""
         return [(self._teacher, self.encoder), (self._teacher_contrast, self._contrast)]
