@@ -39,8 +39,9 @@ class Arm(NamedTuple):
 
     Attributes:
         tuned: the arm of the evidence whose settings it has.
-        changes: settings in the place of these, or factors of their steps.
+        change: of the factors, see `change_factors`; `still` takes no step from them.
         rates: of Adam in the place of Adagrad; the best on validation with the first seed counts.
+        steps: times as many.
     """
 
     label: str

@@ -32,7 +32,7 @@ from recsys_ssl.evaluation.slices import ITEM_SLICES, item_slices
 TRIALS = RESULTS / "evidence" / "trials.jsonl"
 RANKS = RESULTS / "evidence" / "ranks"
 TASKS = RESULTS / "evidence" / "tasks"
-"""Committed, so that tables and intervals follow from the trials without running any of them again."""
+"""To be committed, so that tables and intervals follow from the trials without running any of them again."""
 DEEPEST = 50
 """Rank up to which tests are compared; all that are deeper are kept as the next."""
 
