@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipelines.stages.push import PushConfig
@@ -62,9 +62,20 @@ def parse_overrides(overrides: Sequence[str]) -> RunConfig:
         ssl = {**values["train"].get("ssl", {}), **ssl}
     shared = {key: value for key, value in values["train"].items() if key != "ssl"}
     values["control"] = {**shared, **values["control"], "ssl": {"regularizer": "none", **ssl}}
-    for section in ("train", "control"):
-        values[section].setdefault("by_log", [name for name in BY_LOG if not _has(values[section], name)])
-    return RunConfig(**{section: build(section, kind, values[section]) for section, kind in _TYPES.items()})
+    config = RunConfig(**{section: build(section, kind, values[section]) for section, kind in _TYPES.items()})
+    return dataclasses.replace(
+        config,
+        train=_leave_to_log(config.train, values["train"]),
+        control=_leave_to_log(config.control, values["control"]),
+    )
+
+
+def _leave_to_log(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
+    """The settings, with those that nobody set left to the log, unless `by_log` itself was set."""
+    given = set(flatten(values))
+    if "by_log" in given:
+        return config
+    return dataclasses.replace(config, by_log=tuple(name for name in BY_LOG if name not in given))
 
 
 def configure_training(config: RunConfig, name: str) -> TrainConfig:
@@ -93,12 +104,13 @@ def given_settings(overrides: Sequence[str]) -> dict[str, dict[str, Any]]:
     return {section: _pick(dataclasses.asdict(getattr(config, section)), named[section]) for section in _TYPES}
 
 
-def _has(values: Mapping[str, Any], name: str) -> bool:
-    """Whether nested settings have one of a dotted name."""
-    first, _, below = name.partition(".")
-    if not below or not isinstance(values.get(first), dict):
-        return first in values
-    return _has(values[first], below)
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted names of nested settings."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
 
 
 def _pick(values: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:

@@ -225,7 +225,6 @@ def summarise(starts: Sequence[Start]) -> dict[str, Any]:
                 "early": statistics.fmean(next(iter(each.curve.values())) for each in chosen),
                 "early_step": int(next(iter(chosen[0].curve))),
                 "rate": rate,
-                "seconds": statistics.fmean(each.seconds for each in chosen),
             }
     return {"labels": {name: arm.label for name, arm in ARMS.items()}, "logs": found}
 

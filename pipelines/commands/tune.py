@@ -6,10 +6,10 @@ import dataclasses
 import functools
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -73,7 +73,7 @@ def tune(
         feature_spec = load_spec(spec)
         require_dir(data)
         lines.start("Load TensorFlow")
-        from pipelines.config import configure_training, given_settings, parse_overrides
+        from pipelines.config import configure_training, flatten, given_settings, parse_overrides
         from pipelines.manifests import CORRELATE, TUNED, making, tuning_stage
         from pipelines.stages.train import fit_regularizer, fit_settings
         from pipelines.stages.tune import NO_VALIDATION, TowersTask, make_towers_objective
@@ -91,7 +91,7 @@ def tune(
         section = "train" if arm is ArmName.treatment else "control"
         if not feature_spec.split.has_validation:
             raise ValueError(NO_VALIDATION)
-        fixed = set(_flatten(given[section]))
+        fixed = set(flatten(given[section]))
         space = {name: of for name, of in make_space(feature_spec, config).items() if name not in fixed}
         search_config = SearchConfig(sampler.value, pruner.value, trials, seed, top, fresh_seeds)
         lines.finish()
@@ -148,12 +148,3 @@ def _prepare(
         else:
             make()
             lines.finish()
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The dotted names of nested settings."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"

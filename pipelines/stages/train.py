@@ -73,7 +73,7 @@ def fit_settings(spec: FeatureSpec, config: TrainConfig, interactions_dir: str) 
         return config, {}
     facts = measure(interactions_dir)
     PROGRESS.info(f"settings for a log of {facts}")
-    return fit_to_log(config, facts)
+    return fit_to_log(config, facts, spec.item_id_feature is not None)
 
 
 def fit_regularizer(spec: FeatureSpec, config: TrainConfig) -> TrainConfig:

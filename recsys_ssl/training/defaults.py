@@ -1,6 +1,6 @@
 """Settings of a log that nobody tuned for: a few rules by how many events there are, in all and of each id.
 
-The rules were found on the logs of docs/tuning/gains.md and judged there, each log by the rules of the others.
+What each is worth on seven logs, six of which they were made on: docs/tuning/gains.md.
 """
 
 from __future__ import annotations
@@ -58,27 +58,38 @@ def measure(interactions_dir: str) -> LogFacts:
     return LogFacts(positives, of_item, of_query)
 
 
-def choose(facts: LogFacts) -> dict[str, Any]:
+def choose(facts: LogFacts, can_start: bool) -> dict[str, Any]:
     """Settings that a log asks for in the place of the defaults, by their dotted names, see `config.BY_LOG`.
 
     Where items and queries have enough events their ids start at a factorisation, which small steps do not undo. A
     small log of that kind is soon learnt by heart: a higher temperature and smaller batches. A large log gets more
     steps; it stops earlier if validation says so.
+
+    Args:
+        can_start: whether ids can start at a factorisation; small steps from noise would not arrive.
     """
     found: dict[str, Any] = {}
     if facts.is_large:
         found["steps"] = 2000
-    if facts.is_dense and facts.is_large:
+    if not (facts.is_dense and can_start):
+        return found
+    if facts.is_large:
         found |= {"start.ids": "factors", "learning_rate": 0.05, "temperature": 0.15}
-    elif facts.is_dense:
+    else:
         found |= {"start.ids": "factors", "learning_rate": 0.03, "temperature": 0.2}
         found |= {"batch_size": 512, "ssl.batch_size": 256}
     return found
 
 
-def fit_to_log(config: TrainConfig, facts: LogFacts) -> tuple[TrainConfig, dict[str, Any]]:
-    """The settings with those of `config.by_log` that the log asks for, and which these are; nothing is left open."""
-    asked = {name: value for name, value in choose(facts).items() if name in config.by_log}
+def fit_to_log(config: TrainConfig, facts: LogFacts, has_ids: bool) -> tuple[TrainConfig, dict[str, Any]]:
+    """The settings with those of `config.by_log` that the log asks for, and which these are; nothing is left open.
+
+    Args:
+        has_ids: whether ids are among the items' features. Towers with hidden layers do not pass factors on, and were
+            not measured: theirs start as ever.
+    """
+    can_start = has_ids and not config.hidden and ("start.ids" in config.by_log or config.start.ids == "factors")
+    asked = {name: value for name, value in choose(facts, can_start).items() if name in config.by_log}
     return change("train", config, {**asked, "by_log": ()}), asked
 
 
