@@ -20,22 +20,22 @@ def list_budgets(trials: int) -> list[int]:
     return [*doubled, trials]
 
 
-def compare(curves: Mapping[str, np.ndarray], budgets: Sequence[int], larger_is_better: bool) -> list[dict[str, Any]]:
+def compare(bests: Mapping[str, np.ndarray], budgets: Sequence[float], larger_is_better: bool) -> list[dict[str, Any]]:
     """A row for each sampler and budget.
 
     Args:
-        curves: sampler -> [repetitions, trials], the best score after each trial; row i is of seed i.
+        bests: sampler -> [repetitions, num_budgets], the best score within each budget; row i is of seed i.
 
     Returns:
         mean and its 95% interval (of Student's t) of the best score; the gain over random search, positive where the
         sampler is better, with interval, p of a paired t-test and p by Holm over all rows but those of random search.
     """
     rows = []
-    for budget, (sampler, curve) in itertools.product(budgets, curves.items()):
-        at = curve[:, budget - 1]
+    for (place, budget), (sampler, found) in itertools.product(enumerate(budgets), bests.items()):
+        at = found[:, place]
         row = {"sampler": sampler, "budget": budget, "mean": float(at.mean()), "interval": find_interval(at)}
         if sampler != BASELINE:
-            gain = (at - curves[BASELINE][:, budget - 1]) * (1 if larger_is_better else -1)
+            gain = (at - bests[BASELINE][:, place]) * (1 if larger_is_better else -1)
             row |= find_gain(gain)
         rows.append(row)
     correct(rows)

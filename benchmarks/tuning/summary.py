@@ -10,10 +10,18 @@ from typing import Any
 import numpy as np
 
 from benchmarks.molecules.datasets import DATASETS
-from benchmarks.tuning.compare import BASELINE, compare, correct, find_gain, find_interval, list_budgets
-from benchmarks.tuning.molecule_grid import read_grid
-from benchmarks.tuning.tables_of_scores import Table, read_table
-from benchmarks.tuning.tabular import LEAST_REPETITIONS, SAMPLERS, SEARCHES, Search, collect_curves, plan, read_searches
+from benchmarks.tuning.compare import BASELINE, correct, find_gain, find_interval
+from benchmarks.tuning.tables_of_scores import Table, list_levels, read_table
+from benchmarks.tuning.tabular import (
+    LEAST_REPETITIONS,
+    SAMPLERS,
+    SEARCHES,
+    Search,
+    compare_by_seconds,
+    compare_by_trials,
+    plan,
+    read_searches,
+)
 from benchmarks.tuning.trained import ARMS, DEFAULT, OUTCOMES, Outcome, read_outcomes
 
 TOP_SHARE = 0.01
@@ -26,19 +34,23 @@ def summarise(results: Path) -> dict[str, Any]:
     tables = {}
     for name in DATASETS:
         path = results / "tuning" / f"{name}.jsonl"
-        if path.exists():
-            found = summarise_table(name, path, searches)
+        for level in _list_levels(path):
+            found = summarise_table(name, path, level, searches)
             if found is not None:
-                tables[name] = found
+                tables[f"{name}-{found['points']}"] = found
     return {"tables": tables, "trained": summarise_trained(read_outcomes(results / OUTCOMES))}
 
 
-def summarise_table(name: str, path: Path, searches: Sequence[Search]) -> dict[str, Any] | None:
-    """Searches of all samplers in one table; None where there are too few, or no level of it is whole."""
+def _list_levels(path: Path) -> list[int]:
     try:
-        table = read_table(path)
-    except ValueError:
-        return None
+        return list_levels(path)
+    except (FileNotFoundError, ValueError):
+        return []
+
+
+def summarise_table(name: str, path: Path, level: int, searches: Sequence[Search]) -> dict[str, Any] | None:
+    """Searches of all samplers in a level of a table; None where there are too few."""
+    table = read_table(path, level)
     (digest,) = {each.scores for each in plan(name, table, SAMPLERS, 1, 1)}
     of_table = [each for each in searches if (each.table, each.scores) == (name, digest)]
     trials = max((each.trials for each in of_table), default=0)
@@ -46,28 +58,30 @@ def summarise_table(name: str, path: Path, searches: Sequence[Search]) -> dict[s
     repetitions = len(whole) // len(SAMPLERS)
     if repetitions < LEAST_REPETITIONS:
         return None
-    curves, tests = (collect_curves(whole, part) for part in (1, 2))
-    budgets = list_budgets(trials)
-    rows = compare(curves, budgets, table.larger_is_better)
-    on_test = compare(tests, budgets[-1:], table.larger_is_better)
     ordered = np.sort(list(table.scores.values()))[:: -1 if table.larger_is_better else 1]
-    lines = read_grid(path)
+    on_test = [row for row in compare_by_trials(table, whole, part=2) if row["budget"] == trials]
+    correct(on_test)
     return {
         "what": table.what,
         "larger_is_better": table.larger_is_better,
         "points": len(table.scores),
         "ladders": {setting: len(of.values) for setting, of in table.space.items()},
         "trainings": table.trainings,
-        "training_seconds": sum(line.seconds for line in lines),
+        "training_seconds": sum(table.costs.values()) * table.trainings,
         "scores": [float(ordered[0]), float(np.median(ordered)), float(ordered[-1])],
         "top": float(ordered[int(TOP_SHARE * len(ordered))]),
         "repetitions": repetitions,
         "trials": trials,
         "search_seconds": sum(each.seconds for each in whole),
-        "rows": [{**row, "regret": abs(row["mean"] - table.best)} for row in rows],
+        "rows": _with_regret(compare_by_trials(table, whole), table),
+        "by_seconds": _with_regret(compare_by_seconds(table, whole), table),
         "test": on_test,
         "cost": {sampler: _cost(whole, sampler, table, ordered) for sampler in SAMPLERS},
     }
+
+
+def _with_regret(rows: Iterable[Mapping[str, Any]], table: Table) -> list[dict[str, Any]]:
+    return [{**row, "regret": abs(row["mean"] - table.best)} for row in rows]
 
 
 def _keep_whole(searches: Sequence[Search]) -> list[Search]:

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from benchmarks.molecules.datasets import DATASETS
 from benchmarks.tuning.molecule_grid import RATES, SEEDS, STRIDES, plan_lines, read_grid
@@ -27,6 +27,7 @@ class Table:
         scores: the values of a point, in the order of the space, as JSON -> score on validation.
         tests: the same of the test; {} where there is none.
         trainings: of which a score is the mean.
+        costs: as scores, seconds of one core of a training; {} where they are not known.
     """
 
     what: str
@@ -35,6 +36,7 @@ class Table:
     scores: Mapping[str, float]
     tests: Mapping[str, float] = field(default_factory=dict)
     trainings: int = 1
+    costs: Mapping[str, float] = field(default_factory=dict)
 
     def look_up(self, settings: Mapping[str, Any]) -> float:
         return self.scores[self._key(settings)]
@@ -42,6 +44,10 @@ class Table:
     def look_up_test(self, settings: Mapping[str, Any]) -> float:
         """NaN where the table has no test."""
         return self.tests.get(self._key(settings), math.nan)
+
+    def look_up_cost(self, settings: Mapping[str, Any]) -> float:
+        """0 where the table knows no costs."""
+        return self.costs.get(self._key(settings), 0.0)
 
     def _key(self, settings: Mapping[str, Any]) -> str:
         return make_key(settings[name] for name in self.space)
@@ -55,13 +61,18 @@ def make_key(values: Iterable[Any]) -> str:
     return json.dumps(list(values))
 
 
-def read_table(path: Path) -> Table:
-    """Reads a table of `grid` (.json), or the largest whole level of one of `molecule_grid` (.jsonl).
+def read_table(path: Path, level: Optional[int] = None) -> Table:
+    """Reads a table of `grid` (.json), or a level of one of `molecule_grid` (.jsonl), by default the largest whole one.
 
     Raises:
-        ValueError: a point of the grid is missing or there twice, or a score is not finite.
+        ValueError: a point of the grid is missing or there twice, or a score is not finite; a table of `grid` was asked
+            for a level.
     """
-    return read_molecules(path) if path.suffix == ".jsonl" else _read_points(path)
+    if path.suffix == ".jsonl":
+        return read_molecules(path, list_levels(path)[-1] if level is None else level)
+    if level is not None:
+        raise ValueError(f"a level is one of a .jsonl file of benchmarks.tuning.molecule_grid. Received: {path}.")
+    return _read_points(path)
 
 
 def _read_points(path: Path) -> Table:
@@ -94,29 +105,43 @@ def _make_dimension(values: Sequence[Any]) -> Dimension:
     return Ladder(tuple(values)) if are_numbers else Choice(tuple(values))
 
 
-def read_molecules(path: Path) -> Table:
-    """The largest level that is whole, with as many trainings of each point as are whole there.
+def list_levels(path: Path) -> list[int]:
+    """The levels that are whole, the smallest first.
+
+    Raises:
+        ValueError: none is.
+    """
+    keys = {line.key for line in read_grid(path)}
+    whole = [level for level in range(len(STRIDES)) if all(line.key in keys for line in plan_lines(level, 1))]
+    if not whole:
+        raise ValueError(f"{path} must hold each line of a level. Let benchmarks.tuning.molecule_grid finish.")
+    return whole
+
+
+def read_molecules(path: Path, level: int) -> Table:
+    """A level with as many trainings of each point as are whole there.
 
     A training that went to infinity makes its point the worst of all.
 
     Raises:
-        ValueError: not even the smallest level is whole with one training.
+        ValueError: the level is not whole with one training.
     """
     lines = {line.key: line for line in read_grid(path)}
-    found = [
-        (level, seeds)
-        for level, seeds in itertools.product(range(len(STRIDES)), range(1, SEEDS + 1))
-        if all(line.key in lines for line in plan_lines(level, seeds))
-    ]
+    found = [seeds for seeds in range(1, SEEDS + 1) if all(line.key in lines for line in plan_lines(level, seeds))]
     if not found:
-        raise ValueError(f"{path} must hold each line of a level. Let benchmarks.tuning.molecule_grid finish.")
-    level, seeds = max(found)
+        raise ValueError(
+            f"{path} must hold each line of level {level}. Let benchmarks.tuning.molecule_grid finish, or take another."
+        )
+    seeds = max(found)
     of_point: dict[tuple[Any, ...], list[tuple[float, float]]] = {}
+    seconds: dict[tuple[Any, ...], float] = {}
     for planned in plan_lines(level, seeds):
         line = lines[planned.key]
         for rate, *scores in zip(RATES, line.validation, line.test):
             point = line.batch_size, rate, line.conv_width, line.dense_width
             of_point.setdefault(point, []).append((scores[0], scores[1]))
+            # Of a line only the sum is known; what a training takes does not hang on its learning rate.
+            seconds[point] = seconds.get(point, 0.0) + line.seconds / len(RATES) / seeds
     ladders = [tuple(sorted({point[place] for point in of_point})) for place in range(4)]
     space = dict(zip(("batch_size", "learning_rate", "conv_width", "dense_width"), map(Ladder, ladders)))
     dataset = DATASETS[path.stem]
@@ -131,4 +156,5 @@ def read_molecules(path: Path) -> Table:
     )
     metric = "ROC-AUC" if larger_is_better else "RMSE"
     what = f"{dataset.label}, small graph convolution, validation {metric}"
-    return Table(what, larger_is_better, space, scores, tests, seeds)
+    costs = {make_key(point): cost for point, cost in seconds.items()}
+    return Table(what, larger_is_better, space, scores, tests, seeds, costs)

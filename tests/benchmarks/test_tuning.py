@@ -74,16 +74,17 @@ def test_every_sampler_finds_the_known_best_point(table):
 
 def test_means_intervals_and_paired_tests_are_those_of_scipy():
     rng = np.random.default_rng(0)
-    curves = {name: np.sort(rng.random([12, 20]), axis=1) for name in ("random", "tpe", "cmaes")}
-    rows = compare.compare(curves, [5, 20], larger_is_better=False)
-    assert [(row["budget"], row["sampler"]) for row in rows] == list(itertools.product([5, 20], curves))
+    bests = {name: rng.random([12, 2]) for name in ("random", "tpe", "cmaes")}
+    rows = compare.compare(bests, [5, 2.5], larger_is_better=False)
+    assert [(row["budget"], row["sampler"]) for row in rows] == list(itertools.product([5, 2.5], bests))
     for row in rows:
-        at = curves[row["sampler"]][:, row["budget"] - 1]
+        place = [5, 2.5].index(row["budget"])
+        at = bests[row["sampler"]][:, place]
         assert row["mean"] == pytest.approx(at.mean())
         expected = stats.t.interval(0.95, 11, at.mean(), at.std(ddof=1) / np.sqrt(12))
         assert row["interval"] == pytest.approx(expected)
         if row["sampler"] != "random":
-            baseline = curves["random"][:, row["budget"] - 1]
+            baseline = bests["random"][:, place]
             assert row["gain"] == pytest.approx((baseline - at).mean())
             assert row["p"] == pytest.approx(stats.ttest_rel(at, baseline).pvalue)
             assert row["p"] <= row["holm"] <= 1.0
@@ -93,8 +94,8 @@ def test_means_intervals_and_paired_tests_are_those_of_scipy():
 
 @pytest.mark.parametrize(("gain", "p"), [(0.0, 1.0), (0.5, 0.0)])
 def test_searches_that_all_differ_by_the_same_have_a_p_value(gain, p):
-    curves = {"random": np.zeros([10, 3]), "tpe": np.full([10, 3], gain)}
-    row = compare.compare(curves, [3], larger_is_better=True)[1]
+    bests = {"random": np.zeros([10, 1]), "tpe": np.full([10, 1], gain)}
+    row = compare.compare(bests, [3], larger_is_better=True)[1]
     assert (row["gain"], row["p"], row["gain_interval"]) == (gain, p, (gain, gain))
 
 
@@ -119,10 +120,12 @@ def test_the_command_compares_at_equal_budgets_and_runs_no_search_again(table, t
 
 
 def test_a_curve_is_that_of_the_trials_that_were_better_than_all_before():
-    bests = [[1, 0.5, 0.7], [3, 0.4, 0.9], [6, 0.1, 0.2]]
+    bests = [[1, 0.5, 0.7, 1.5], [3, 0.4, 0.9, 4.0], [6, 0.1, 0.2, 4.5]]
     found = tabular.Search("made", "", "tpe", 0, 7, bests)
     assert found.curve() == [0.5, 0.5, 0.4, 0.4, 0.4, 0.1, 0.1]
     assert found.curve(2) == [0.7, 0.7, 0.9, 0.9, 0.9, 0.2, 0.2]
+    assert [found.find_at(seconds) for seconds in (1.5, 3.9, 4.0, 9.0)] == [0.5, 0.5, 0.4, 0.1]
+    assert np.isnan(found.find_at(1.4))
 
 
 # --- Grids --------------------------------------------------------------------------------------------
@@ -208,7 +211,12 @@ def test_the_levels_of_the_grid_of_the_paper():
 
 
 def test_the_largest_whole_level_is_read_with_its_mean_over_trainings(tmp_path):
-    table = tables_of_scores.read_table(write_grid(tmp_path))
+    path = write_grid(tmp_path)
+    table = tables_of_scores.read_table(path)
+    assert table == tables_of_scores.read_table(path, level=0)
+    assert list(table.costs.values()) == [pytest.approx(1.5 / 16)] * 256
+    with pytest.raises(ValueError, match="each line of level 1"):
+        tables_of_scores.read_table(path, level=1)
     assert [len(of.values) for of in table.space.values()] == [4, 16, 2, 2]
     assert (len(table.scores), table.trainings, table.larger_is_better) == (256, 2, False)
     best = {"batch_size": 32, "learning_rate": 0.0016, "conv_width": 160, "dense_width": 320}
@@ -234,6 +242,38 @@ def test_a_training_without_a_score_makes_its_point_the_worst(tmp_path):
     assert table.look_up(lost) == max(table.scores.values()) > 1e6
 
 
+def test_searches_are_compared_at_equal_seconds_of_training(tmp_path):
+    """Batches of 32 take four times as long as others, and a repeat nothing."""
+
+    def spoil(lines):
+        return [dataclasses.replace(line, seconds=16.0 * (4 if line.batch_size == 32 else 1)) for line in lines]
+
+    table = tables_of_scores.read_table(write_grid(tmp_path, spoil))
+    searches = [tabular.search(table, planned) for planned in tabular.plan("freesolv", table, tabular.SAMPLERS, 2, 40)]
+    rows = tabular.compare_by_seconds(table, searches)
+    mean, least = 7 / 4, min(each.training_seconds for each in searches)
+    assert sorted({row["budget"] for row in rows}) == [8 * mean, 16 * mean][: 1 + (least >= 16 * mean)]
+    for each in searches:
+        settings, spent, best = [], 0.0, np.inf
+        study = tabular.Study(
+            tabular.open_storage(None),
+            "again",
+            "",
+            table.space,
+            tabular.SearchConfig(each.sampler, trials=40, seed=each.seed, fresh_seeds=0),
+            False,
+        )
+        study.search(lambda request: table.look_up(request.settings))
+        for trial in study.read().trials:
+            if trial.settings not in settings:
+                settings.append(trial.settings)
+                spent += 4.0 if trial.settings["batch_size"] == 32 else 1.0
+            if spent <= 8 * mean:
+                best = min(best, trial.score)
+        assert each.training_seconds == pytest.approx(spent)
+        assert each.find_at(8 * mean) == pytest.approx(best, abs=1e-5)
+
+
 def test_the_tables_of_docs_are_those_of_the_searches(tmp_path):
     results = tmp_path / "benchmarks" / "results"
     path = write_grid(results)
@@ -243,7 +283,7 @@ def test_the_tables_of_docs_are_those_of_the_searches(tmp_path):
         "".join(f"<!-- tuning:{name} -->\n<!-- /tuning:{name} -->\n" for name in tables.RENDERERS)
     )
     assert tables.main([], tmp_path) == 0
-    found = tables.load(results)["tables"]["freesolv"]
+    found = tables.load(results)["tables"]["freesolv-256"]
     table, searches = tables_of_scores.read_table(path), tabular.read_searches(results / tabular.SEARCHES)
     ends = [each.curve()[-1] for each in searches if each.sampler == "tpe"]
     (row,) = [row for row in found["rows"] if (row["sampler"], row["budget"]) == ("tpe", 16)]
@@ -256,6 +296,7 @@ def test_the_tables_of_docs_are_those_of_the_searches(tmp_path):
     ]
     assert found["cost"]["tpe"]["reached"] == np.mean([at is not None for at in reached])
     page = (tmp_path / "README.md").read_text()
+    assert f"| FreeSolv, 256 points | {min(row['budget'] for row in found['by_seconds'])} s | " in page
     assert "FreeSolv, small graph convolution, validation RMSE | 256 (4 x 16 x 2 x 2) | 2 |" in page
     assert f"{row['regret']:.3f} ± {np.ptp(row['interval']) / 2:.3f}" in page
     assert "10.500 ± 0.000" in page
@@ -263,7 +304,7 @@ def test_the_tables_of_docs_are_those_of_the_searches(tmp_path):
     claims = {claim.id: claim for claim in load(results / "tuning.json")}
     assert claims["repetitions_tabular"].value == 10
     assert claims["datasets_compared"].value == 1
-    assert claims["freesolv_tpe"].value == pytest.approx(np.mean(ends), abs=1e-5)
+    assert claims["freesolv-256_tpe"].value == pytest.approx(np.mean(ends), abs=1e-5)
     assert tables.main(["--check"], tmp_path) == 0
 
 
