@@ -22,6 +22,7 @@ from recsys_ssl.encoders.dropout import DropoutSeed
 from recsys_ssl.encoders.schedules import WarmUpThenDecay
 from recsys_ssl.evaluation.prediction import METRICS, Split, Task, score
 from recsys_ssl.loop import Progress, Schedule, run_steps
+from recsys_ssl.optimizers import make_slots
 
 _PREDICTION_BATCH = 128
 _ADVICE = "Lower finetune.learning_rate."
@@ -182,6 +183,8 @@ class _FinetuneStep(tf.Module):
         self.head_optimizer, self.encoder_optimizer = make_optimizer(config.learning_rate), None
         if config.encoder_lr_scale > 0:
             self.encoder_optimizer = make_optimizer(config.learning_rate * config.encoder_lr_scale)
+        for optimizer, variables in self._trained():
+            make_slots(optimizer, variables)
 
     def compile(self) -> Callable[[Any, np.ndarray], dict[str, tf.Tensor]]:
         """`take` as a graph; one trace serves batches of all sizes."""
@@ -195,15 +198,20 @@ class _FinetuneStep(tf.Module):
         with tf.GradientTape() as tape:
             training_seed = seeds.of_step(seed, seeds.FinetuneStream.ENCODER, self.step)
             loss = self.model.loss(batch, self.model.to_outputs(targets), self._config, training_seed)
-        trained = [(self.head_optimizer, self.model.head_variables)]
-        if self.encoder_optimizer is not None:
-            trained.append((self.encoder_optimizer, self.model.encoder.trainable_variables))
+        trained = self._trained()
         gradients = tape.gradient(loss, [variables for _, variables in trained])
         for (optimizer, variables), of_variables in zip(trained, gradients):
             # Not every output of an encoder reaches the heads.
             optimizer.apply_gradients((g, v) for g, v in zip(of_variables, variables) if g is not None)
         self.step.assign_add(1)
         return {"loss": loss}
+
+    def _trained(self) -> list[tuple[keras.optimizers.Optimizer, Sequence[tf.Variable]]]:
+        """Each optimizer and its variables."""
+        trained = [(self.head_optimizer, self.model.head_variables)]
+        if self.encoder_optimizer is not None:
+            trained.append((self.encoder_optimizer, self.model.encoder.trainable_variables))
+        return trained
 
 
 def _draw_batches(rows: np.ndarray, config: FinetuneConfig, epoch: int) -> Iterator[np.ndarray]:

@@ -13,6 +13,7 @@ from recsys_ssl.encoders.config import PretrainConfig
 from recsys_ssl.encoders.contract import Pretext
 from recsys_ssl.encoders.dropout import DropoutSeed
 from recsys_ssl.encoders.schedules import WarmUpThenDecay
+from recsys_ssl.optimizers import make_slots
 
 
 class PretrainStep(tf.Module):
@@ -23,6 +24,7 @@ class PretrainStep(tf.Module):
         self.model, self._pretext, self._config = model, pretext, config
         self._dropout = DropoutSeed(model)
         self.optimizer = keras.optimizers.legacy.Adam(_learning_rate(config))
+        make_slots(self.optimizer, model.trainable_variables)
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
 
     def compile(self) -> Callable[[Any], dict[str, tf.Tensor]]:

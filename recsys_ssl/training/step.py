@@ -16,6 +16,7 @@ from recsys_ssl.features.batch import Catalogue, FeatureBatch
 from recsys_ssl.models import losses, sampling
 from recsys_ssl.models.history import UNKNOWN_GAP, UNKNOWN_ITEM, Histories
 from recsys_ssl.models.two_tower import Passes, TwoTower
+from recsys_ssl.optimizers import make_slots
 from recsys_ssl.seeds import Apart, TrainStream
 from recsys_ssl.training.config import TrainConfig
 from recsys_ssl.training.data import Interactions
@@ -76,6 +77,8 @@ class TrainStep(tf.Module):
         self._masks = None
         if self._regularizer.needs_correlations and mutual_information is not None:
             self._masks = tf.constant(views.correlated_masks(mutual_information))
+        for optimizer, variables in self._trained():
+            make_slots(optimizer, variables)
 
     def compile(self, batch_spec: Interactions) -> Callable[[Interactions], dict[str, tf.Tensor]]:
         """The step as a graph for batches of the given structure; one trace, however ragged they are."""

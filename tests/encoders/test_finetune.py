@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from recsys_ssl.artifacts import DamagedError
+from recsys_ssl.encoders.finetune import _FinetuneStep, load_predictor, predict, save_predictor
 from recsys_ssl.encoders.finetune import finetune as finetune_kind
-from recsys_ssl.encoders.finetune import load_predictor, predict, save_predictor
 from recsys_ssl.encoders.molecule.grover import GTransformer
 from recsys_ssl.encoders.molecule.settings import FinetuneConfig, GroverConfig
 from recsys_ssl.encoders.molecule.smiles import featurise
@@ -60,8 +60,16 @@ class TestLearning:
         """One run on the share of oxygens, a tenth of the training targets unknown, beside a task of chance."""
         targets = np.column_stack([TARGETS[:, 0] * 1000 + 100, np.random.default_rng(1).normal(size=len(TARGETS))])
         targets[SPLIT.train[::10], 0] = NAN
-        seen = []
-        found = finetune(ENCODER, GRAPHS, targets, SPLIT, "regression", SMALL, progress=lambda *of: seen.append(of))
+        seen, traces, take = [], [], _FinetuneStep.take
+
+        def count(*arguments):
+            traces.append(1)
+            return take(*arguments)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_FinetuneStep, "take", count)
+            found = finetune(ENCODER, GRAPHS, targets, SPLIT, "regression", SMALL, progress=lambda *of: seen.append(of))
+        assert len(traces) == 1
         return found, seen, targets
 
     def test_the_known_property_is_learned(self, regression):

@@ -48,9 +48,16 @@ def smiles_file(tmp_path_factory):
 @pytest.fixture(scope="module")
 def unharmed(smiles_file, tmp_path_factory):
     """A run that nothing interrupts."""
-    workdir, told = tmp_path_factory.mktemp("unharmed"), []
-    result = pretrain("molecule", smiles_file, CONFIG, workdir, progress=lambda *news: told.append(news))
-    return SimpleNamespace(result=result, told=told, workdir=workdir)
+    workdir, told, traces, take = tmp_path_factory.mktemp("unharmed"), [], [], PretrainStep.take
+
+    def count(*arguments):
+        traces.append(1)
+        return take(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PretrainStep, "take", count)
+        result = pretrain("molecule", smiles_file, CONFIG, workdir, progress=lambda *news: told.append(news))
+    return SimpleNamespace(result=result, told=told, traces=len(traces), workdir=workdir)
 
 
 def weights_of(workdir):
@@ -68,6 +75,10 @@ def test_contexts_of_hidden_atoms_and_bonds_are_learnt(unharmed):
         assert best[f"validation_{name}"] < share * figures[0][f"validation_{name}"]
     assert best["validation_atom_top1"] > best["validation_atom_majority"] + 0.2
     assert best["validation_bond_top1"] > best["validation_bond_majority"] + 0.2
+
+
+def test_a_step_is_traced_once(unharmed):
+    assert unharmed.traces == 1
 
 
 def test_progress_and_tensorboard_tell_every_validation(unharmed):

@@ -378,6 +378,7 @@ def test_graph_and_eager_steps_agree_and_the_loss_falls(make_step, regularizer):
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-3, atol=1e-5)
     assert float(figures[-1]["supervised_loss"]) < float(figures[0]["supervised_loss"])
     assert int(compiled.step) == 20
+    assert take.experimental_get_tracing_count() == 1
 
 
 def test_draws_are_a_function_of_the_seed_and_the_step(make_step):
