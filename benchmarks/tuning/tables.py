@@ -127,7 +127,8 @@ def render_trained(tables: Tables | None) -> str:
         return _not_run(TRAINED_COMMAND)
     rows = []
     for group in groups:
-        label = f"{group['dataset']}, {group['space']}, {group['repetitions']} x {group['trials']}"
+        space = group["space"] if group["model"] == "convolution" else group["model"].upper()
+        label = f"{group['dataset']}, {space}, {group['repetitions']} x {group['trials']}"
         choose = max if group["larger_is_better"] else min
         best = choose(row["test"] for row in group["rows"])
         for row in group["rows"]:
@@ -142,7 +143,7 @@ def render_trained(tables: Tables | None) -> str:
                     *(_gain(row.get(reference)) for reference in ("random", "default")),
                 ]
             )
-    header = ["Data set, space, searches", "Sampler", "Found", "Validation", "Test", "over random", "over defaults"]
+    header = ["Data set, space or model, searches", "Sampler", "Found", "Validation", "Test", "over random", "over defaults"]
     note = (
         "RMSE; for BACE and BBBP ROC-AUC. Found: the best validation of the search, by one training; validation and "
         "test: the same settings with fresh seeds, mean over searches ± half of the 95% interval. Gains on the test, "
