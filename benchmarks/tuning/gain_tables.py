@@ -30,7 +30,7 @@ from benchmarks.tuning.gain_numbers import (
     gain_over_splits,
 )
 from benchmarks.tuning.trained import OUTCOMES, read_outcomes
-from benchmarks.tuning.trainings import GAINS, Compared, pair, read_trainings
+from benchmarks.tuning.trainings import GAINS, Compared, pair, pair_longer, read_trainings
 from benchmarks.tuning.untuned import BY_LOG, DEFAULT, RULES, UNTUNED, Untuned, read_untuned
 from recsys_ssl.tuning.space import write_value
 
@@ -56,11 +56,13 @@ class Numbers(NamedTuple):
 
     Attributes:
         compared: subject -> its comparison, of those that were run.
+        longer: the same settings in longer trainings.
         grover: None where it was not run.
         evidence: numbers of `benchmarks.evidence.tables`.
     """
 
     compared: Mapping[str, Compared]
+    longer: Sequence[Compared]
     grover: Splits | None
     untuned: Sequence[Untuned]
     evidence: Mapping[str, Any]
@@ -80,7 +82,8 @@ def read_numbers(results: Path = RESULTS) -> Numbers:
     found = {subject: pair(trainings, subject) for subject in _SUBJECTS}
     grover = gain_over_splits(read_outcomes(results / OUTCOMES), "grover", "freesolv", "tpe", larger=False)
     compared = {subject: of for subject, of in found.items() if of is not None}
-    return Numbers(compared, grover, read_untuned(results / UNTUNED), evidence.load(results))
+    longer = [each for subject in _SUBJECTS for each in pair_longer(trainings, subject)]
+    return Numbers(compared, longer, grover, read_untuned(results / UNTUNED), evidence.load(results))
 
 
 # --- Tables --------------------------------------------------------------------------------------------
@@ -95,11 +98,10 @@ def render_searches(numbers: Numbers) -> str:
         if gain is None:
             rows.append([what, metric, f"not measured yet: `{command}`", *[""] * 4])
             continue
-        of_search = f"{compared.trials} of {compared.amount:,} {unit}"
-        scores = (f"{100 * gain.default:.2f}%", f"{100 * gain.tuned:.2f}%")
-        low, high = gain.interval
-        text = f"{signed(gain.gain, '.2f')} ({signed(low, '.2f')} to {signed(high, '.2f')}) points"
-        rows.append([what, metric, of_search, *scores, bold(text, low > 0), f"{gain.pairs} seeds"])
+        rows.append([what, metric, f"{compared.trials} of {compared.amount:,} {unit}", *_shares(gain)])
+        for longer in numbers.longer:
+            if longer.subject == subject and (gain := gain_of(longer)) is not None:
+                rows.append([what, metric, f"the same; compared at {longer.amount:,} {unit}", *_shares(gain)])
     grover = numbers.grover
     if grover is None:
         rows.append([_GROVER, "RMSE, kcal/mol", f"not measured yet: `{_GROVER_COMMAND}`", *[""] * 4])
@@ -115,6 +117,14 @@ def render_searches(numbers: Numbers) -> str:
         "settings are better, with its 95% interval of Student's t over the pairs; bold where that is above 0."
     )
     return "\n\n".join([grid(header, rows, left=3), note])
+
+
+def _shares(gain: Gain) -> list[str]:
+    """Defaults, tuned, gain and pairs, in %."""
+    low, high = gain.interval
+    text = f"{signed(gain.gain, '.2f')} ({signed(low, '.2f')} to {signed(high, '.2f')}) points"
+    scores = f"{100 * gain.default:.2f}%", f"{100 * gain.tuned:.2f}%"
+    return [*scores, bold(text, low > 0), f"{gain.pairs} seeds"]
 
 
 def _plain(gain: Gain) -> str:
@@ -225,6 +235,18 @@ def record_claims(numbers: Numbers, results: Path = RESULTS) -> None:
                 f"--trials {compared.trials} --amount {compared.amount} --again {compared.again} --fresh {gain.pairs}"
             )
             note_gain(subject, text, gain, command=f"{command} {amounts}", seconds=compared.seconds)
+    for longer in numbers.longer:
+        gain = gain_of(longer)
+        if gain is not None:
+            what, metric, command, unit = _SUBJECTS[longer.subject]
+            searched = numbers.compared[longer.subject].amount
+            text = (
+                f"{what}: test {metric}, tuned less defaults; {longer.amount:,} {unit} each, search of {longer.trials} "
+                f"trials of {searched:,}, {gain.pairs} fresh seeds"
+            )
+            amounts = f"--trials {longer.trials} --amount {longer.amount} --searched {searched} --fresh {gain.pairs}"
+            facts = {"command": f"{command} {amounts}", "seconds": longer.seconds}
+            note_gain(f"{longer.subject}_{longer.amount}", text, gain, **facts)
     if numbers.grover is not None:
         grover = numbers.grover
         splits = f"{grover.gain.pairs} random splits, {grover.fresh} fresh seeds each"

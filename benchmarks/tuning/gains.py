@@ -2,6 +2,7 @@
 
 python -m benchmarks.tuning.gains recommender           on MovieLens-100K, which lies in build/data/movielens-100k
 python -m benchmarks.tuning.gains sit --data DIR        on the IDX files of Fashion-MNIST in DIR
+python -m benchmarks.tuning.gains sit --data DIR --amount 65536 --searched 16384    what that found, trained for longer
 
 TPE proposes; the best three points are trained again with `--again` seeds more, whose mean decides. Then defaults and
 best are trained with the same fresh seeds, the only ones whose test is read. One process of one thread; a training that
@@ -20,7 +21,7 @@ from pathlib import Path
 from benchmarks import records
 from benchmarks.claims import RESULTS
 from benchmarks.processes import use_one_thread
-from benchmarks.tuning.objectives import KINDS, Subject, Train
+from benchmarks.tuning.objectives import KINDS, Kind, Subject, Train
 from benchmarks.tuning.trainings import DEFAULT, FIRST_FRESH, GAINS, SEARCH, TUNED, Training, read_trainings
 from recsys_ssl.tuning.config import Request, SearchConfig
 from recsys_ssl.tuning.space import Settings
@@ -79,10 +80,22 @@ def search(name: str, subject: Subject, recorder: Recorder, amount: int, trials:
     return best.settings
 
 
-def compare(name: str, subject: Subject, path: Path, amount: int, trials: int, again: int, fresh: int) -> None:
-    """Searches, then trains defaults and best, seed by seed."""
+def compare(
+    name: str,
+    kind: Kind,
+    data: Path | None,
+    path: Path,
+    amount: int,
+    searched: int,
+    trials: int,
+    again: int,
+    fresh: int,
+) -> None:
+    """Searches by trainings of the amount `searched`, then trains defaults and best by `amount`, seed by seed."""
+    shorter = kind.make(data, searched)
+    best = search(name, shorter, Recorder(path, shorter.train), searched, trials, again)
+    subject = kind.make(data, amount) if amount != searched else shorter
     recorder = Recorder(path, subject.train)
-    best = search(name, subject, recorder, amount, trials, again)
     print("best: " + ", ".join(f"{setting} {value}" for setting, value in best.items()), flush=True)
     for seed in range(FIRST_FRESH, FIRST_FRESH + fresh):
         recorder.run(Training(name, subject.data, DEFAULT, seed, amount))
@@ -95,6 +108,7 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> int
     parser.add_argument("--data", type=Path, help="directory of the IDX files, of sit only")
     parser.add_argument("--trials", type=int, help="of the search")
     parser.add_argument("--amount", type=int, help="steps of the recommender, or images that the encoder reads")
+    parser.add_argument("--searched", type=int, help="the amount of the trainings of the search, if another")
     parser.add_argument(
         "--again", type=int, default=2, help="seeds that the best are scored anew with; 0: the best wins"
     )
@@ -104,8 +118,8 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> int
     amount, trials = options.amount or kind.amount, options.trials or kind.trials
     use_one_thread()
     try:
-        subject = kind.make(options.data, amount)
-        compare(options.subject, subject, results / GAINS, amount, trials, options.again, options.fresh)
+        budget = amount, options.searched or amount, trials, options.again, options.fresh
+        compare(options.subject, kind, options.data, results / GAINS, *budget)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -143,7 +143,15 @@ def render_trained(tables: Tables | None) -> str:
                     *(_gain(row.get(reference)) for reference in ("random", "default")),
                 ]
             )
-    header = ["Data set, space or model, searches", "Sampler", "Found", "Validation", "Test", "over random", "over defaults"]
+    header = [
+        "Data set, space or model, searches",
+        "Sampler",
+        "Found",
+        "Validation",
+        "Test",
+        "over random",
+        "over defaults",
+    ]
     note = (
         "RMSE; for BACE and BBBP ROC-AUC. Found: the best validation of the search, by one training; validation and "
         "test: the same settings with fresh seeds, mean over searches ± half of the 95% interval. Gains on the test, "

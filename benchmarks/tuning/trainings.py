@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from benchmarks import records
 
@@ -22,7 +22,8 @@ class Training:
     Attributes:
         data: names the content of the data set.
         arm: `search`, of which the test is not read, `default` or `tuned`.
-        amount: what every training of a comparison reads, in the subject's own unit, see `objectives`.
+        amount: what a training reads, in the subject's own unit, see `objectives`: the same for all of a search, and
+            for all of a comparison, whose trainings may be longer.
         trials: of the search that found the settings; 0 of other arms.
         settings: those that differ from the defaults by being searched.
         seconds: of one core.
@@ -58,7 +59,7 @@ class Compared:
         again: seeds that the best points were scored anew with; 0: the best trial won.
         default, tuned: test scores, by `seeds`.
         validation: means of the same trainings, default and tuned.
-        seconds: of one core, the search included.
+        seconds: of one core, the search included where it had the same amount.
     """
 
     subject: str
@@ -73,13 +74,29 @@ class Compared:
     seconds: float
 
 
-def pair(trainings: Sequence[Training], subject: str) -> Compared | None:
-    """What was found by the longest search of a subject; None where no seed has both arms."""
+def pair_longer(trainings: Sequence[Training], subject: str) -> list[Compared]:
+    """What `pair` compares, in longer trainings than those of the search, the shortest first."""
+    first = pair(trainings, subject)
+    if first is None:
+        return []
+    amounts = {
+        each.amount for each in trainings if (each.subject, each.arm, each.trials) == (subject, TUNED, first.trials)
+    }
+    found = (pair(trainings, subject, amount) for amount in sorted(amounts) if amount > first.amount)
+    return [compared for compared in found if compared is not None]
+
+
+def pair(trainings: Sequence[Training], subject: str, amount: Optional[int] = None) -> Compared | None:
+    """What was found by the search of a subject with the most trials; None where no seed has both arms.
+
+    Args:
+        amount: of the trainings that are compared; None: the least, which is that of the search.
+    """
     own = [each for each in trainings if each.subject == subject]
-    tuned = [each for each in own if each.arm == TUNED]
+    tuned = [each for each in own if each.arm == TUNED and amount in (None, each.amount)]
     if not tuned:
         return None
-    last = max(tuned, key=lambda each: each.trials)
+    last = max(tuned, key=lambda each: (each.trials, -each.amount))
     shared = {"data": last.data, "amount": last.amount}
     own = [each for each in own if {"data": each.data, "amount": each.amount} == shared]
     of_arm = {

@@ -9,8 +9,18 @@ from scipy import stats
 
 from benchmarks.claims import load
 from benchmarks.tuning import gain_numbers, gain_tables, gains, trained, untuned
-from benchmarks.tuning.objectives import Scores, Subject
-from benchmarks.tuning.trainings import DEFAULT, FIRST_FRESH, GAINS, SEARCH, TUNED, Training, pair, read_trainings
+from benchmarks.tuning.objectives import Kind, Scores, Subject
+from benchmarks.tuning.trainings import (
+    DEFAULT,
+    FIRST_FRESH,
+    GAINS,
+    SEARCH,
+    TUNED,
+    Training,
+    pair,
+    pair_longer,
+    read_trainings,
+)
 from recsys_ssl.tuning.space import Ladder, LogUniform
 
 SPACE = {"rate": LogUniform(0.01, 1.0), "width": Ladder((8, 16, 32))}
@@ -27,15 +37,18 @@ def made_score(settings, seed):
 def made(tmp_path):
     trained = []
 
-    def train(settings, seed, is_test):
-        trained.append((dict(settings), seed, is_test))
-        score = made_score(settings, seed)
-        return Scores(score, score - 0.05 if is_test else None)
+    def make(data, amount):
+        def train(settings, seed, is_test):
+            trained.append((dict(settings), seed, is_test, amount))
+            score = made_score(settings, seed)
+            return Scores(score, score - 0.05 if is_test else None)
+
+        return Subject(SPACE, "made", train)
 
     path = tmp_path / "gains.jsonl"
 
-    def run(trials=12, again=2, fresh=4):
-        gains.compare("sit", Subject(SPACE, "made", train), path, 64, trials, again, fresh)
+    def run(trials=12, again=2, fresh=4, amount=64):
+        gains.compare("sit", Kind(make, 1, 1), None, path, amount, 64, trials, again, fresh)
 
     run.path, run.trained = path, trained
     return run
@@ -65,6 +78,19 @@ def test_a_killed_study_goes_on_where_it_was(made):
     again = [dataclasses.replace(each, seconds=0.0) for each in read_trainings(made.path)]
     made.path.write_bytes(whole)
     assert again == [dataclasses.replace(each, seconds=0.0) for each in read_trainings(made.path)]
+
+
+def test_what_a_search_found_is_compared_in_longer_trainings_without_a_new_search(made):
+    made()
+    shorter, made.trained[:] = len(made.trained), []
+    made(fresh=3, amount=256)
+    assert [amount for *_, amount in made.trained] == [256] * 6
+    found = read_trainings(made.path)
+    assert len(found) == shorter + 6
+    assert (pair(found, "sit").amount, len(pair(found, "sit").seeds)) == (64, 4)
+    (longer,) = pair_longer(found, "sit")
+    assert (longer.amount, longer.seeds, longer.settings) == (256, [10, 11, 12], pair(found, "sit").settings)
+    assert pair_longer(found, "recommender") == []
 
 
 def training(arm, seed, test, trials=0, settings=None, **changes):
@@ -167,6 +193,8 @@ def results(tmp_path):
     rows = [training(DEFAULT, seed, 0.50, seconds=3.0) for seed in range(10, 14)]
     rows += [training(TUNED, seed, 0.51 + 0.01 * (seed % 2), 12, {"rate": 0.125}) for seed in range(10, 14)]
     (tmp_path / "tuning").mkdir()
+    rows += [training(DEFAULT, seed, 0.60, amount=256) for seed in range(10, 13)]
+    rows += [training(TUNED, seed, 0.60 - 0.01 * (seed % 2), 12, {"rate": 0.125}, amount=256) for seed in range(10, 13)]
     write = gains.records.to_line
     (tmp_path / GAINS).write_text("".join(f"{write(each)}\n" for each in rows))
     of_logs = [*untuned_of("dense", "by_log", 0.4), *untuned_of("small", "by_log", 0.45)]
@@ -180,7 +208,10 @@ def results(tmp_path):
 def test_claims_hold_the_lower_bound_and_the_worst_log(results):
     gain_tables.record_claims(gain_tables.read_numbers(results), results)
     claims = {claim.id: claim for claim in load(results / "tuning.json")}
-    assert set(claims) == {"tuned_gain_sit", "tuned_gain_sit_lower_bound", "untuned_loss_worst"}
+    gains_of_sit = {f"tuned_gain_sit{of}{part}" for of in ("", "_256") for part in ("", "_lower_bound")}
+    assert set(claims) == {*gains_of_sit, "untuned_loss_worst"}
+    assert claims["tuned_gain_sit_256"].value == pytest.approx(-0.01 / 3)
+    assert "--trials 12 --amount 256 --searched 64 --fresh 3" in claims["tuned_gain_sit_256"].command
     gain = claims["tuned_gain_sit"]
     assert gain.value == pytest.approx(0.015)
     assert gain.interval == pytest.approx(stats.t.interval(0.95, 3, 0.015, stats.sem([0.01, 0.02, 0.01, 0.02])))
@@ -195,7 +226,8 @@ def test_claims_hold_the_lower_bound_and_the_worst_log(results):
 def test_tables_name_what_was_not_run_and_mark_what_is_above_zero(results):
     numbers = gain_tables.read_numbers(results)
     lines = gain_tables.render_searches(numbers).splitlines()
-    (sit,) = (line for line in lines if line.startswith("| SiT"))
+    sit, longer = (line for line in lines if line.startswith("| SiT"))
+    assert "| the same; compared at 256 images | 60.00% | 59.67% | −0.33 (" in longer
     assert "| 50.00% | 51.50% | **+1.50 (" in sit
     assert sum("not measured yet" in line for line in lines) == 2
     assert "`rate` 0.125" in gain_tables.render_settings(numbers)
