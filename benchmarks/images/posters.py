@@ -31,6 +31,7 @@ from benchmarks.claims import RESULTS, ROOT, record
 from benchmarks.images.cold_items import NUM_FOLDS, judge, make_folds
 from benchmarks.images.films import Films, read_films
 from benchmarks.images.measured import POSTERS, render_posters
+from benchmarks.images.trials import hand_set
 from recsys_ssl.artifacts import write_text
 from recsys_ssl.evaluation.crossed import interval_over_seeds
 
@@ -39,6 +40,7 @@ DATA, WORK = ROOT / "build" / "data" / "movielens-100k-posters", ROOT / "build" 
 SIZE, SEEDS = 32, 3
 
 _PRETRAINING = {"batch_size": 128, "patch": 8, "steps": 300, "max_learning_rate": 1e-3}
+_FINAL_RATE = 1e-4
 _COLOURS_KEPT = {"brightness": 0.1, "contrast": 0.1, "colour": 0.0}
 
 
@@ -186,7 +188,8 @@ def read_vectors(trial: Trial, films: Films, work: Path) -> np.ndarray:
     from recsys_ssl.encoders.image.settings import PretrainConfig
 
     steps = trial.settings["steps"]
-    own = {**trial.settings, "steps": max(steps, 1), "seed": trial.seed}
+    rates = {"final_learning_rate": _FINAL_RATE}
+    own = {**hand_set("contrast"), **rates, **trial.settings, "steps": max(steps, 1), "seed": trial.seed}
     config = PretrainConfig(size=SIZE, channels=3, **own)
     if steps:
         encoder, take = training.make_pretraining(films.posters, config)

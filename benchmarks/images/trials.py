@@ -36,6 +36,10 @@ ARMS = {**UNTRAINED, **OBJECTIVES, **SUPERVISED, **FINETUNED}
 
 SETTINGS: Mapping[str, Any] = {"batch_size": 256, "vit": "mini", "patch": 7}
 """Of all encoders, see `PretrainConfig`; size and channels are the data's."""
+HAND_SET: Mapping[str, Mapping[str, Any]] = {"contrast": {"temperature": 0.2, "head_layers": 2}}
+"""Objective -> what was its default, chosen by hand, when the studies of images were made."""
+HAND_SET_CROP = 0.3
+"""The same of all objectives: the smallest crop."""
 RATES = (1e-3, 2e-3, 4e-3)
 """Largest learning rates of pre-training, among which validation chooses for every objective."""
 LABEL_RATES = (5e-4, 2e-3, 8e-3)
@@ -168,7 +172,13 @@ def make_config(data: LabelledImages, objective: str, **settings: Any):
     size, channels = data.train_images.shape[2:]
     rate = settings.setdefault("max_learning_rate", RATES[0])
     rates = {"init_learning_rate": rate / 10, "final_learning_rate": rate * settings.pop("final_share", FINAL_SHARE)}
-    return PretrainConfig(objective=objective, size=size, channels=channels, **rates, **{**SETTINGS, **settings})
+    own = {**SETTINGS, **hand_set(objective), **settings}
+    return PretrainConfig(objective=objective, size=size, channels=channels, **rates, **own)
+
+
+def hand_set(objective: str) -> dict[str, Any]:
+    """The settings of views and of the contrast that the studies have, whatever the package's defaults are."""
+    return {"min_crop": HAND_SET_CROP, **HAND_SET.get(objective, {})}
 
 
 def _config_of(trial: Trial, data: LabelledImages, objective: str, part: int):

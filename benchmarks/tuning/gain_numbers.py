@@ -74,24 +74,27 @@ class Splits(NamedTuple):
     seconds: float
 
 
-def gain_over_splits(outcomes: Sequence[Outcome], model: str, dataset: str, arm: str, larger: bool) -> Splits | None:
-    """What a sampler's searches gain over the defaults, of those with the most splits; None without enough."""
-    groups: dict[tuple[int, int], dict[str, dict[int, Outcome]]] = {}
+def gains_over_splits(outcomes: Sequence[Outcome], model: str, dataset: str, arm: str, larger: bool) -> list[Splits]:
+    """What a sampler's searches gain over the defaults, for each budget with enough splits, most trials first."""
+    defaults: dict[tuple[int, int], dict[int, Outcome]] = {}
+    searches: dict[tuple[int, int, int], dict[int, Outcome]] = {}
     for each in outcomes:
-        if (each.model, each.dataset) == (model, dataset) and each.arm in (DEFAULT, arm):
-            of_budget = groups.setdefault((each.fresh, each.presentations), {DEFAULT: {}, arm: {}})
-            of_budget[each.arm][each.repetition] = each
+        if (each.model, each.dataset) == (model, dataset):
+            if each.arm == DEFAULT:
+                defaults.setdefault((each.fresh, each.presentations), {})[each.repetition] = each
+            if each.arm == arm:
+                searches.setdefault((each.trials, each.fresh, each.presentations), {})[each.repetition] = each
     found = []
-    for (fresh, presentations), of_arm in groups.items():
-        shared = sorted(set(of_arm[DEFAULT]) & set(of_arm[arm]))
-        pairs = [(of_arm[DEFAULT][split], of_arm[arm][split]) for split in shared]
+    for (trials, fresh, presentations), tuned in searches.items():
+        default = defaults.get((fresh, presentations), {})
+        pairs = [(default[split], tuned[split]) for split in sorted(set(default) & set(tuned))]
         means = [[statistics.fmean(each.test) for each in side] for side in zip(*pairs)] or [[], []]
         gain = find_gain(means[0], means[1], larger)
         if gain is not None:
             seconds = sum(each.training_seconds + each.search_seconds for pair in pairs for each in pair)
-            best = [tuned.settings for _, tuned in pairs]
-            found.append(Splits(gain, pairs[0][1].trials, fresh, presentations, best, seconds))
-    return max(found, key=lambda of: of.gain.pairs, default=None)
+            best = [each.settings for _, each in pairs]
+            found.append(Splits(gain, trials, fresh, presentations, best, seconds))
+    return sorted(found, key=lambda of: -of.trials)
 
 
 class Loss(NamedTuple):

@@ -27,7 +27,7 @@ from benchmarks.tuning.gain_numbers import (
     find_losses,
     find_unseen,
     gain_of,
-    gain_over_splits,
+    gains_over_splits,
 )
 from benchmarks.tuning.trained import OUTCOMES, read_outcomes
 from benchmarks.tuning.trainings import GAINS, Compared, pair, pair_longer, read_trainings
@@ -57,13 +57,13 @@ class Numbers(NamedTuple):
     Attributes:
         compared: subject -> its comparison, of those that were run.
         longer: the same settings in longer trainings.
-        grover: None where it was not run.
+        grover: by budgets, that of most trials first; none where it was not run.
         evidence: numbers of `benchmarks.evidence.tables`.
     """
 
     compared: Mapping[str, Compared]
     longer: Sequence[Compared]
-    grover: Splits | None
+    grover: Sequence[Splits]
     untuned: Sequence[Untuned]
     evidence: Mapping[str, Any]
 
@@ -80,7 +80,7 @@ class Numbers(NamedTuple):
 def read_numbers(results: Path = RESULTS) -> Numbers:
     trainings = read_trainings(results / GAINS)
     found = {subject: pair(trainings, subject) for subject in _SUBJECTS}
-    grover = gain_over_splits(read_outcomes(results / OUTCOMES), "grover", "freesolv", "tpe", larger=False)
+    grover = gains_over_splits(read_outcomes(results / OUTCOMES), "grover", "freesolv", "tpe", larger=False)
     compared = {subject: of for subject, of in found.items() if of is not None}
     longer = [each for subject in _SUBJECTS for each in pair_longer(trainings, subject)]
     return Numbers(compared, longer, grover, read_untuned(results / UNTUNED), evidence.load(results))
@@ -102,10 +102,9 @@ def render_searches(numbers: Numbers) -> str:
         for longer in numbers.longer:
             if longer.subject == subject and (gain := gain_of(longer)) is not None:
                 rows.append([what, metric, f"the same; compared at {longer.amount:,} {unit}", *_shares(gain)])
-    grover = numbers.grover
-    if grover is None:
+    if not numbers.grover:
         rows.append([_GROVER, "RMSE, kcal/mol", f"not measured yet: `{_GROVER_COMMAND}`", *[""] * 4])
-    else:
+    for grover in numbers.grover:
         of_search = f"{grover.trials} of {grover.presentations:,} molecules"
         scores = (f"{grover.gain.default:.3f}", f"{grover.gain.tuned:.3f}")
         pairs = f"{grover.gain.pairs} splits, {grover.fresh} seeds each"
@@ -247,8 +246,8 @@ def record_claims(numbers: Numbers, results: Path = RESULTS) -> None:
             amounts = f"--trials {longer.trials} --amount {longer.amount} --searched {searched} --fresh {gain.pairs}"
             facts = {"command": f"{command} {amounts}", "seconds": longer.seconds}
             note_gain(f"{longer.subject}_{longer.amount}", text, gain, **facts)
-    if numbers.grover is not None:
-        grover = numbers.grover
+    if numbers.grover:
+        grover = numbers.grover[0]
         splits = f"{grover.gain.pairs} random splits, {grover.fresh} fresh seeds each"
         text = f"{_GROVER}: test RMSE, defaults less tuned; searches of {grover.trials} trials, {splits}"
         command = (

@@ -118,9 +118,12 @@ def summarise_trained(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """
     groups: dict[tuple[Any, ...], list[Outcome]] = {}
     for each in outcomes:
-        groups.setdefault((each.dataset, each.model, each.space, each.fresh, each.presentations), []).append(each)
+        if each.arm != DEFAULT:
+            groups.setdefault((*_task_of(each), each.trials), []).append(each)
     found = []
-    for (dataset, model, space, fresh, presentations), members in groups.items():
+    for (*task, trials), searches in groups.items():
+        dataset, model, space, fresh, presentations = task
+        members = [each for each in outcomes if each.arm == DEFAULT and _task_of(each) == tuple(task)] + searches
         of_arm = {arm: {each.repetition: each for each in members if each.arm == arm} for arm in ARMS}
         shared = sorted(set.intersection(*(set(each) for each in of_arm.values())))
         if len(shared) < LEAST_TRAINED:
@@ -137,7 +140,7 @@ def summarise_trained(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
                 "space": space,
                 "fresh": fresh,
                 "presentations": presentations,
-                "trials": max(each.trials for each in members),
+                "trials": trials,
                 "repetitions": len(shared),
                 "larger_is_better": larger,
                 "seconds": sum(each.training_seconds + each.search_seconds for each in members),
@@ -145,6 +148,11 @@ def summarise_trained(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _task_of(outcome: Outcome) -> tuple[Any, ...]:
+    """What searches and defaults that are compared have in common."""
+    return outcome.dataset, outcome.model, outcome.space, outcome.fresh, outcome.presentations
 
 
 def _row(arm: str, tests: Mapping[str, np.ndarray], outcomes: Sequence[Outcome], larger: bool) -> dict[str, Any]:

@@ -141,6 +141,13 @@ def test_rates_are_chosen_on_validation_before_the_test(directory):
     assert {trial.purpose for trial in longer} == {"test"}
 
 
+@pytest.mark.parametrize(("objective", "contrast"), [("contrast", (0.2, 2)), ("momentum", (0.2, 3)), ("v1", (0.5, 1))])
+def test_the_study_keeps_the_settings_that_it_was_made_with(directory, objective, contrast):
+    config = trials.make_config(read_labelled(directory), objective, patch=4)
+    assert (config.chosen.temperature, config.chosen.head_layers, config.min_crop) == (*contrast, 0.3)
+    assert (config.max_learning_rate, config.final_learning_rate) == (1e-3, 1e-5)
+
+
 def test_validation_images_are_not_trained_on(directory):
     data = read_labelled(directory)
     tuned = split(data, Trial("tune", "contrast", 3, data.digest, 1.0, (1, 0), (1e-3, 0.0)))

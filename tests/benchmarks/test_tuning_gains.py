@@ -141,12 +141,15 @@ def test_an_error_that_falls_is_a_gain_over_splits():
     rows = [outcome("default", split, test) for split, test in enumerate(default)]
     rows += [outcome("tpe", split, test) for split, test in enumerate(tuned)]
     strangers = [outcome("tpe", 3, [0.1, 0.1]), outcome("random", 0, [0.1, 0.1]), outcome("tpe", 0, [0.1], fresh=1)]
-    found = gain_numbers.gain_over_splits([*rows, *strangers], "grover", "freesolv", "tpe", larger=False)
+    strangers += [outcome("default", split, [3.0] * 3, fresh=3) for split in range(4)]
+    strangers += [dataclasses.replace(outcome("tpe", split, [2.0] * 3, fresh=3), trials=4) for split in range(4)]
+    found, fewer = gain_numbers.gains_over_splits([*rows, *strangers], "grover", "freesolv", "tpe", larger=False)
     expected = [2.1 - 1.8, 1.6 - 1.5, 3.0 - 2.7]
     assert found.gain.gain == pytest.approx(np.mean(expected))
     assert found.gain.interval == pytest.approx(stats.t.interval(0.95, 2, np.mean(expected), stats.sem(expected)))
     assert (found.gain.pairs, found.trials, found.fresh, found.seconds) == (3, 8, 2, 60.0)
-    assert gain_numbers.gain_over_splits(rows[:5], "grover", "freesolv", "tpe", larger=False) is None
+    assert (fewer.trials, fewer.fresh, fewer.gain.gain) == (4, 3, pytest.approx(1.0))
+    assert gain_numbers.gains_over_splits(rows[:5], "grover", "freesolv", "tpe", larger=False) == []
 
 
 EVIDENCE = {

@@ -105,7 +105,8 @@ class Objective:
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         # Views are neither corrupted nor turned: the best frozen features that little training gives.
-        "contrast": {"contrast_weight": 1.0, "head_layers": 2},
+        # Temperature and layers are what a search found, docs/tuning/gains.md.
+        "contrast": {"contrast_weight": 1.0, "temperature": 0.135, "head_layers": 3},
         # Corruption of the second version, reconstruction alone (GMML, arXiv:2205.14986).
         "reconstruction": {
             "reconstruction_weight": 1.0,

@@ -140,6 +140,9 @@ class EncoderConfig(config.EncoderConfig):
 class PretrainConfig(config.PretrainConfig):
     """One pre-training run; the defaults suit some 10,000 small images and a CPU.
 
+    Learning rates, `min_crop`, and temperature and head of a contrast are what a search found on Fashion-MNIST, see
+    docs/tuning/gains.md.
+
     Attributes:
         objective: names a published set of losses and corruptions, see `objective.PRESETS`.
         vit, size, channels, patch, dim, depth, num_heads, dropout: see `EncoderConfig` and `ViTConfig`.
@@ -149,6 +152,8 @@ class PretrainConfig(config.PretrainConfig):
     """
 
     batch_size: int = 128
+    max_learning_rate: float = 2e-3
+    final_learning_rate: float = 7e-4
     objective: ObjectiveName = "contrast"
     vit: VitName = "mini"
     size: int = 28
@@ -158,7 +163,7 @@ class PretrainConfig(config.PretrainConfig):
     depth: Optional[int] = None
     num_heads: Optional[int] = None
     dropout: float = 0.1
-    min_crop: float = 0.3
+    min_crop: float = 0.53
     brightness: float = 0.4
     contrast: float = 0.4
     colour: float = 0.2
