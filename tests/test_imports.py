@@ -32,6 +32,7 @@ GROUND = (
     "pairs",
     "seeds",
     "settings",
+    "optimizers",
     "loop",
     "ials",
 )
