@@ -41,9 +41,10 @@ def count_near(sampler):
 
 @pytest.mark.parametrize("sampler", ["tpe", "tpe-multivariate", "cmaes"])
 def test_a_sampler_comes_nearer_to_the_best_point_than_chance(sampler):
-    # By chance a search comes so near with a probability of 1 - (1 - 33 / 65536)^60 = 3%.
+    # By chance a search comes so near with a probability of 1 - (1 - 33 / 65536)^60 = 3%, and three of eight do with
+    # one of 0.1%. What a seed finds differs with the processor: TPE was that near with three seeds on one, with more on others.
     assert count_near("random") <= 1
-    assert count_near(sampler) >= 4
+    assert count_near(sampler) >= 3
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "tpe-multivariate", "cmaes"])
