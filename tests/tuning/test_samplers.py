@@ -42,7 +42,7 @@ def count_near(sampler):
 @pytest.mark.parametrize("sampler", ["tpe", "tpe-multivariate", "cmaes"])
 def test_a_sampler_comes_nearer_to_the_best_point_than_chance(sampler):
     # By chance a search comes so near with a probability of 1 - (1 - 33 / 65536)^60 = 3%, and three of eight do with
-    # one of 0.1%. What a seed finds differs with the processor: TPE was that near with three seeds on one, with more on others.
+    # one of 0.1%. What a seed finds differs with the processor.
     assert count_near("random") <= 1
     assert count_near(sampler) >= 3
 
