@@ -202,10 +202,9 @@ class Memory:
         counts: Any,
         temperature: float,
         log_proposal: Any,
-        example_weight: Any = None,
         item_logits: Any = None,
         own_counts: Any = None,
-        repeats: Any = None,
+        **others: Any,
     ) -> Any:
         """`losses.batch_softmax` with what is remembered as further candidates, all drawn alike, then remembers more.
 
@@ -227,10 +226,9 @@ class Memory:
             tf.concat([counts, tf.ones_like(remembered, counts.dtype)], axis=0),
             temperature,
             joined[0],
-            example_weight,
-            joined[1],
-            tf.concat([before, tf.cast(own, before.dtype)], axis=1),
-            repeats,
+            item_logits=joined[1],
+            own_counts=tf.concat([before, tf.cast(own, before.dtype)], axis=1),
+            **others,
         )
         kept = tf.size(positives)
         self._rows.assign(tf.concat([remembered[kept:], rows], axis=0))
@@ -253,13 +251,12 @@ def make_cosine_contrastive(margin: float, negative_weight: float) -> Any:
         temperature: float,
         log_proposal: Any,
         example_weight: Any = None,
-        item_logits: Any = None,
         own_counts: Any = None,
-        repeats: Any = None,
+        **others: Any,
     ) -> Any:
         import tensorflow as tf
 
-        if item_logits is not None or repeats is not None:
+        if any(other is not None for other in others.values()):
             raise ValueError("the cosine contrastive loss knows no prior and no repeats. Received: one of them.")
         cosines = tf.matmul(query_embeddings, item_embeddings, transpose_b=True)
         own = tf.one_hot(positives, tf.size(counts), dtype=cosines.dtype)

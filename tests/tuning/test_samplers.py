@@ -2,6 +2,7 @@
 
 import functools
 
+import numpy as np
 import pytest
 
 from recsys_ssl.tuning.config import SearchConfig
@@ -34,17 +35,20 @@ def find(sampler, seed, trials, objective=lambda request: distance(request.setti
 
 
 @functools.cache
-def count_near(sampler):
-    """Seeds of 8 whose best of 60 trials is at most two steps from the best point: 33 points of 65,536 are."""
-    return sum(find(sampler, seed, 60).best_so_far()[-1] <= 2 for seed in range(8))
+def find_distances(sampler):
+    """Of each of 24 seeds the best of 60 trials."""
+    return np.array([find(sampler, seed, 60).best_so_far()[-1] for seed in range(24)])
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "tpe-multivariate", "cmaes"])
 def test_a_sampler_comes_nearer_to_the_best_point_than_chance(sampler):
-    # By chance a search comes so near with a probability of 1 - (1 - 33 / 65536)^60 = 3%, and three of eight do with
-    # one of 0.1%. What a seed finds differs with the processor.
-    assert count_near("random") <= 1
-    assert count_near(sampler) >= 3
+    """What a single seed finds differs with the rounding of the processor, so that many are asked."""
+    # 33 points of 65,536 are at most two steps away: by chance one of 60 trials is with a probability of 3%, and of 24
+    # searches eight with one below a millionth.
+    by_chance, found = find_distances("random"), find_distances(sampler)
+    assert (by_chance <= 2).sum() <= 3
+    assert (found <= 2).sum() >= 8
+    assert 2 * np.median(found) <= np.median(by_chance)
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "tpe-multivariate", "cmaes"])
