@@ -95,7 +95,7 @@ def steps_of(arm: str, temperature: float, learning_rate: float) -> Steps:
     if arm == "cross_batch":
         rates = "learning_rate", times(learning_rate, 0.5, 2.0)
         return ("batches", (4, 16)), ("temperature", times(temperature, 0.7, 1.4)), rates
-    of_loss = ("margin", (0.4, 0.0, 0.8)), ("negative_weight", (10.0, 1.0, 100.0))
+    of_loss = ("margin", (0.4, 0.0, 0.8)), ("negative_weight", (1.0, 100.0))
     return *of_loss, ("learning_rate", times(learning_rate, 0.5, 2.0))
 
 
@@ -237,7 +237,7 @@ class Memory:
         return loss
 
 
-def make_cosine_contrastive(margin: float, negative_weight: float) -> Any:
+def make_cosine_contrastive(margin: float, negative_weight: float = 10.0) -> Any:
     """The loss 1 - s_ii + negative_weight * mean over negatives of max(0, s_ij - margin), in the place of a softmax.
 
     The mean is over uniform negatives: those of the batch, each weighted with one over the probability of its draw.

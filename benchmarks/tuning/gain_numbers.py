@@ -63,6 +63,8 @@ class Splits(NamedTuple):
     Attributes:
         gain: over splits; of a split the means over fresh seeds are compared.
         trials, fresh: of each search.
+        presentations: of the trainings that are compared.
+        searched: of those of the searches, where they were shorter; 0 where they were not.
         settings: what each found.
     """
 
@@ -70,22 +72,27 @@ class Splits(NamedTuple):
     trials: int
     fresh: int
     presentations: int
+    searched: int
     settings: Sequence[Mapping[str, Any]]
     seconds: float
 
 
 def gains_over_splits(outcomes: Sequence[Outcome], model: str, dataset: str, arm: str, larger: bool) -> list[Splits]:
-    """What a sampler's searches gain over the defaults, for each budget with enough splits, most trials first."""
+    """What a sampler's searches gain over the defaults, for each budget with enough splits.
+
+    Most trials first, and of equals what was compared by trainings of the search's own length.
+    """
     defaults: dict[tuple[int, int], dict[int, Outcome]] = {}
-    searches: dict[tuple[int, int, int], dict[int, Outcome]] = {}
+    searches: dict[tuple[int, int, int, int], dict[int, Outcome]] = {}
     for each in outcomes:
         if (each.model, each.dataset) == (model, dataset):
             if each.arm == DEFAULT:
                 defaults.setdefault((each.fresh, each.presentations), {})[each.repetition] = each
             if each.arm == arm:
-                searches.setdefault((each.trials, each.fresh, each.presentations), {})[each.repetition] = each
+                budget = each.trials, each.fresh, each.presentations, each.searched
+                searches.setdefault(budget, {})[each.repetition] = each
     found = []
-    for (trials, fresh, presentations), tuned in searches.items():
+    for (trials, fresh, presentations, searched), tuned in searches.items():
         default = defaults.get((fresh, presentations), {})
         pairs = [(default[split], tuned[split]) for split in sorted(set(default) & set(tuned))]
         means = [[statistics.fmean(each.test) for each in side] for side in zip(*pairs)] or [[], []]
@@ -93,8 +100,8 @@ def gains_over_splits(outcomes: Sequence[Outcome], model: str, dataset: str, arm
         if gain is not None:
             seconds = sum(each.training_seconds + each.search_seconds for pair in pairs for each in pair)
             best = [each.settings for _, each in pairs]
-            found.append(Splits(gain, trials, fresh, presentations, best, seconds))
-    return sorted(found, key=lambda of: -of.trials)
+            found.append(Splits(gain, trials, fresh, presentations, searched, best, seconds))
+    return sorted(found, key=lambda of: (-of.trials, of.searched))
 
 
 class Loss(NamedTuple):

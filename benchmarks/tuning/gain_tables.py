@@ -105,7 +105,9 @@ def render_searches(numbers: Numbers) -> str:
     if not numbers.grover:
         rows.append([_GROVER, "RMSE, kcal/mol", f"not measured yet: `{_GROVER_COMMAND}`", *[""] * 4])
     for grover in numbers.grover:
-        of_search = f"{grover.trials} of {grover.presentations:,} molecules"
+        of_search = f"{grover.trials} of {grover.searched or grover.presentations:,} molecules"
+        if grover.searched:
+            of_search += f"; compared at {grover.presentations:,} molecules"
         scores = (f"{grover.gain.default:.3f}", f"{grover.gain.tuned:.3f}")
         pairs = f"{grover.gain.pairs} splits, {grover.fresh} seeds each"
         text = bold(_plain(grover.gain), grover.gain.interval[0] > 0)
@@ -246,15 +248,21 @@ def record_claims(numbers: Numbers, results: Path = RESULTS) -> None:
             amounts = f"--trials {longer.trials} --amount {longer.amount} --searched {searched} --fresh {gain.pairs}"
             facts = {"command": f"{command} {amounts}", "seconds": longer.seconds}
             note_gain(f"{longer.subject}_{longer.amount}", text, gain, **facts)
-    if numbers.grover:
-        grover = numbers.grover[0]
+    for grover in numbers.grover:
+        if grover.trials != numbers.grover[0].trials:
+            continue
         splits = f"{grover.gain.pairs} random splits, {grover.fresh} fresh seeds each"
         text = f"{_GROVER}: test RMSE, defaults less tuned; searches of {grover.trials} trials, {splits}"
         command = (
             f"{_GROVER_COMMAND} --trials {grover.trials} --fresh {grover.fresh} --presentations {grover.presentations} "
             f"--repetitions {grover.gain.pairs}"
         )
-        note_gain("grover", text, grover.gain, command=command, seconds=grover.seconds, unit="kcal/mol")
+        subject = "grover"
+        if grover.searched:
+            subject += f"_{grover.presentations}"
+            text += f"; trainings of {grover.presentations:,} molecules, those of the searches of {grover.searched:,}"
+            command += f" --searched {grover.searched}"
+        note_gain(subject, text, grover.gain, command=command, seconds=grover.seconds, unit="kcal/mol")
     losses = [loss for loss in numbers.losses if loss.rule == BY_LOG]
     if losses:
         worst = max(losses, key=lambda loss: loss.relative)

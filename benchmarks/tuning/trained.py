@@ -2,10 +2,12 @@
 
 python -m benchmarks.tuning.trained --data DIR                       five data sets, the small graph convolution
 python -m benchmarks.tuning.trained --data DIR --model grover --datasets freesolv --trials 8 --fresh 3
+python -m benchmarks.tuning.trained ... --searched 2500 --presentations 25650    what those found, trained for longer
+python -m benchmarks.tuning.trained ... --arms default adopted                   one point of what they found, anywhere
 
 A repetition draws a random split, 80/10/10, which all samplers share. Each searches on validation; the settings that
-did best are trained anew with seeds that the search did not use, and judged on the test. The arm `default` has no
-search.
+did best are trained anew with seeds that the search did not use, and judged on the test. The arms `default`, what was
+set by hand, and `adopted`, see `ADOPTABLE`, have no search.
 All trainings read about as many molecules, whatever the data set. One process of one thread; what stands in
 `benchmarks/results/tuning/trained.jsonl` is not run again.
 
@@ -20,7 +22,7 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +39,11 @@ from recsys_ssl.tuning.space import Choice, Ladder, LogUniform, Space, Steps, Un
 from recsys_ssl.tuning.study import Study
 from recsys_ssl.tuning.trials import open_storage
 
-DEFAULT = "default"
+DEFAULT, ADOPTED = "default", "adopted"
 ARMS = (DEFAULT, *SAMPLERS)
 STUDIED = ("freesolv", "esol", "bace", "bbbp", "lipo")
+ADOPTABLE: Mapping[str, Mapping[str, Any]] = {"grover": {"learning_rate": 2e-3, "batch_size": 16, "dropout": 0.0}}
+"""Model -> what most of its searches on FreeSolv found in common; `FinetuneConfig` has it since."""
 PRESENTATIONS = 10_000
 OUTCOMES = Path("tuning") / "trained.jsonl"
 GROVER_WIDTH = 32
@@ -73,8 +77,10 @@ class Outcome:
 
     Attributes:
         repetition: seed of the split and of the search.
-        trials: of the search; 0 for `default`.
+        trials: of the search; 0 without one.
         fresh: seeds 1, 2, ... that the best settings are trained with.
+        searched: presentations of the trainings of the search, where those were shorter; 0 where they were not, and
+            without a search.
         settings: the best ones, those that differ from the defaults by being searched.
         found: their score in the search; None without one.
         validation, test: per fresh seed.
@@ -89,6 +95,7 @@ class Outcome:
     trials: int
     fresh: int
     presentations: int = PRESENTATIONS
+    searched: int = 0
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     found: float | None = None
     validation: Sequence[float] = ()
@@ -99,7 +106,7 @@ class Outcome:
     @property
     def key(self) -> str:
         facts = [self.dataset, self.model, self.space, self.arm, self.repetition, self.trials, self.fresh]
-        return records.hash_facts([*facts, self.presentations])
+        return records.hash_facts([*facts, self.presentations, *([self.searched] if self.searched else [])])
 
 
 Train = Callable[[Mapping[str, Any], int], Scores]
@@ -154,8 +161,12 @@ def make_grover(dataset: str, data: Path, repetition: int, presentations: int) -
 MAKERS: Mapping[str, Callable[[str, Path, int, int], Train]] = {"convolution": make_convolution, "grover": make_grover}
 
 
-def run(planned: Outcome, run_training: Train) -> Outcome:
-    """Searches, trains the best anew, and returns what came out."""
+def run(planned: Outcome, run_training: Train, shorter: Outcome | None = None) -> Outcome:
+    """Searches, trains the best anew, and returns what came out.
+
+    Args:
+        shorter: a search that was done, whose best settings are taken.
+    """
     spent = 0.0
 
     def timed(settings: Mapping[str, Any], seed: int) -> Scores:
@@ -166,7 +177,11 @@ def run(planned: Outcome, run_training: Train) -> Outcome:
         return scores
 
     started, settings, found = time.process_time(), {}, None
-    if planned.arm != DEFAULT:
+    if shorter is not None:
+        settings, found = dict(shorter.settings), shorter.found
+    elif planned.arm == ADOPTED:
+        settings = dict(ADOPTABLE[planned.model])
+    elif planned.arm != DEFAULT:
         config = SearchConfig(planned.arm, trials=planned.trials, seed=planned.repetition, fresh_seeds=0)
         space, larger = SPACES[planned.model][planned.space], DATASETS[planned.dataset].task == "classification"
         study = Study(open_storage(None), "trained", "", space, config, larger)
@@ -192,19 +207,36 @@ def run(planned: Outcome, run_training: Train) -> Outcome:
 
 
 def plan(
-    model: str, space: str, datasets: Sequence[str], arms: Sequence[str], repetitions: int, **budget: int
+    model: str, space: str, datasets: Sequence[str], arms: Sequence[str], repetitions: Iterable[int], **budget: int
 ) -> list[Outcome]:
     """Outcomes without numbers, repetition by repetition, so that a study cut short has whole ones.
 
     Args:
-        budget: `trials`, `fresh` and `presentations`.
+        budget: `trials`, `fresh`, `presentations` and `searched`.
     """
+    unsearched = {**budget, "trials": 0, "searched": 0}
     return [
-        Outcome(
-            dataset, model, space, arm, repetition, **{**budget, "trials": 0 if arm == DEFAULT else budget["trials"]}
-        )
-        for dataset, repetition, arm in itertools.product(datasets, range(repetitions), arms)
+        Outcome(dataset, model, space, arm, repetition, **(budget if arm in SAMPLERS else unsearched))
+        for dataset, repetition, arm in itertools.product(datasets, repetitions, arms)
     ]
+
+
+def find_shorter(planned: Outcome, outcomes: Sequence[Outcome]) -> Outcome | None:
+    """The search whose settings are taken, by its split, sampler, trials and presentations; None where it searches.
+
+    Raises:
+        ValueError: it is not there.
+    """
+    if not planned.searched:
+        return None
+    sought = dataclasses.replace(planned, presentations=planned.searched, searched=0)
+    for each in outcomes:
+        if each.key == dataclasses.replace(sought, fresh=each.fresh).key:
+            return each
+    raise ValueError(
+        f"the shorter search must have been run. Received: none of {planned.dataset}, {planned.arm}, split "
+        f"{planned.repetition}, {planned.trials} trials of {planned.searched:,} molecules. Run it without --searched."
+    )
 
 
 def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> int:
@@ -213,23 +245,31 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> int
     parser.add_argument("--model", choices=SPACES, default="convolution")
     parser.add_argument("--space", help="one of the model's, by default its first")
     parser.add_argument("--datasets", nargs="+", choices=STUDIED, default=list(STUDIED))
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--arms", nargs="+", choices=[*ARMS, ADOPTED], default=list(ARMS))
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, help="split of the first repetition")
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--fresh", type=int, default=5, help="seeds that the best settings are trained with")
     parser.add_argument("--presentations", type=int, default=PRESENTATIONS, help="molecules that a training reads")
+    parser.add_argument(
+        "--searched", type=int, default=0, help="molecules that a training of the search has read, one that was run"
+    )
     parser.add_argument("--seconds", type=float, default=math.inf, help="of one core, after which no search is begun")
     options = parser.parse_args(arguments)
     space = options.space or next(iter(SPACES[options.model]))
     if space not in SPACES[options.model]:
         parser.error(f"--space of {options.model} must be one of {', '.join(SPACES[options.model])}.")
     budget = {"trials": options.trials, "fresh": options.fresh, "presentations": options.presentations}
-    planned = plan(options.model, space, options.datasets, options.arms, options.repetitions, **budget)
+    budget["searched"] = options.searched
+    repetitions = range(options.first, options.first + options.repetitions)
+    planned = plan(options.model, space, options.datasets, options.arms, repetitions, **budget)
     path, started = results / OUTCOMES, time.process_time()
     path.parent.mkdir(parents=True, exist_ok=True)
     records.end_last_line(path)
-    known = {each.key for each in read_outcomes(path)}
+    outcomes = read_outcomes(path)
+    known = {each.key for each in outcomes}
     pending = [each for each in planned if each.key not in known]
+    shorter = {each.key: find_shorter(each, outcomes) for each in pending}
     print(f"{len(planned) - len(pending)} of {len(planned)} searches are done", flush=True)
     of_split = itertools.groupby(pending, lambda each: (each.dataset, each.repetition))
     with path.open("a", encoding="utf-8") as file:
@@ -239,7 +279,7 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> int
                 if time.process_time() - started > options.seconds:
                     print("the rest is left. Run this again.", flush=True)
                     return 0
-                file.write(records.to_line(run(each, run_training)) + "\n")
+                file.write(records.to_line(run(each, run_training, shorter[each.key])) + "\n")
                 file.flush()
     return 0
 

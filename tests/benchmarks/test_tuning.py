@@ -347,7 +347,7 @@ def test_a_search_of_trainings_tests_the_best_with_seeds_that_it_did_not_use():
         return Scores(validation=settings["learning_rate"] + seed, test=100.0 + seed)
 
     planned = trained.plan(
-        "convolution", "grid", ["esol"], ["default", "random"], 1, trials=6, fresh=2, presentations=9
+        "convolution", "grid", ["esol"], ["default", "random"], [0], trials=6, fresh=2, presentations=9
     )
     done = trained.run(planned[1], train)
     searched, fresh = asked[:-2], asked[-2:]

@@ -152,6 +152,25 @@ def test_an_error_that_falls_is_a_gain_over_splits():
     assert gain_numbers.gains_over_splits(rows[:5], "grover", "freesolv", "tpe", larger=False) == []
 
 
+def test_what_shorter_searches_found_is_compared_in_longer_trainings():
+    short = [dataclasses.replace(outcome("tpe", split, [2.0] * 2), settings={"dropout": split}) for split in range(3)]
+    long = [
+        dataclasses.replace(outcome(arm, split, [score] * 2), presentations=9000, searched=searched)
+        for split in range(3)
+        for arm, score, searched in (("default", 2.0, 0), ("tpe", 1.0 + 0.1 * split, 5000), ("tpe", 0.1, 4000))
+    ]
+    assert trained.find_shorter(long[1], short) == short[0]
+    assert trained.find_shorter(long[0], short) is None
+    with pytest.raises(ValueError, match="of 4,000 molecules. Run it without --searched"):
+        trained.find_shorter(long[2], short)
+    done = trained.run(long[4], lambda settings, seed: trained.Scores(seed, seed + settings["dropout"]), short[1])
+    assert (done.settings, list(done.test)) == ({"dropout": 1}, [2, 3])
+    assert done.key == long[4].key != dataclasses.replace(long[4], searched=0).key
+    other, found = gain_numbers.gains_over_splits([*short, *long], "grover", "freesolv", "tpe", larger=False)
+    assert (found.searched, found.presentations, found.gain.gain) == (5000, 9000, pytest.approx(0.9))
+    assert other.searched == 4000
+
+
 EVIDENCE = {
     "datasets": ["small", "dense", "wide"],
     "best": {"full": {name: {"towers": "none"} for name in ("small", "dense", "wide")}},
