@@ -64,6 +64,8 @@ def record(
 ) -> Claim:
     """Writes a claim into `results/TOPIC.json`, in the place of an earlier one of the same id, and returns it.
 
+    Numbers that come out again keep the hardware and the commit that they were recorded with, see `keep_recorded`.
+
     Args:
         value: finite; `interval` are its 95% bounds (low, high), in the same `unit`.
         seconds: how long `command` ran.
@@ -85,6 +87,7 @@ def record(
         commit=describe_commit(),
     )
     path = results / f"{topic}.json"
+    (claim,) = keep_recorded([claim], path)
     claims = {known.id: known for known in (load(path) if path.exists() else [])} | {claim.id: claim}
     write_text(path, Topic(claims=list(claims.values())).model_dump_json(indent=2) + "\n")
     return claim

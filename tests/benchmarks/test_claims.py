@@ -64,6 +64,9 @@ def test_a_claim_keeps_its_machine_and_commit_while_its_numbers_stay(tmp_path, m
     known = claims.record("demo", id="recall", interval=(0.2, 0.3), results=tmp_path, **FACTS)
     again = claims.Claim(**{**known.model_dump(), "hardware": "this machine", "commit": "now", **change})
     assert claims.keep_recorded([again], tmp_path / "demo.json") == [known if kept else again]
+    monkeypatch.setattr(claims, "describe_hardware", lambda: "a third machine")
+    facts = again.model_dump(exclude={"hardware", "commit"})
+    assert (claims.record("demo", results=tmp_path, **facts).hardware == "another machine") == kept
 
 
 def test_without_a_results_file_no_claim_is_known(tmp_path):
