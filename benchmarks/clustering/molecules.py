@@ -21,6 +21,7 @@ import pandas as pd
 from benchmarks.claims import ROOT
 from benchmarks.clustering import vector_files
 from benchmarks.clustering.arms import DOMAINS
+from benchmarks.molecules.trials import HAND_SET
 from recsys_ssl.evaluation.labels import TEST, encode, split_rows
 
 WORK = ROOT / "build" / "clustering" / "molecules"
@@ -128,7 +129,7 @@ def _embed_finetuned(compounds: Compounds, encoder, seed: int) -> np.ndarray:
     train = np.flatnonzero(~compounds.is_test)
     held_out = np.random.default_rng(seed).random(len(train)) < 0.1
     split = Split(train[~held_out], train[held_out], np.flatnonzero(compounds.is_test))
-    config = FinetuneConfig(seed=seed, epochs=_FINETUNE_EPOCHS)
+    config = FinetuneConfig(**HAND_SET, seed=seed, epochs=_FINETUNE_EPOCHS)
     graphs = list(featurise_all(compounds.smiles))
     found = finetune("molecule", encoder, graphs, targets, split, "classification", config)
     print(f"fine-tuned, ROC-AUC of test {found.metrics['test']:.3f}", flush=True)

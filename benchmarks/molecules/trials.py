@@ -23,6 +23,8 @@ ARMS = {
     "pretrained": "GROVER pre-trained",
 }
 ENCODER_ARMS = ("scratch", "pretrained")
+HAND_SET: Mapping[str, Any] = {"learning_rate": 1e-3, "batch_size": 32, "dropout": 0.1}
+"""What were the defaults of fine-tuning, chosen by hand, when the studies of molecules were made."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Trial:
     Attributes:
         family: of the split; in "balanced" the seed draws the split too.
         seed: of split, weights, batches and forests.
-        settings: what differs from the defaults of `FinetuneConfig`; of chemprop, its `epochs` alone; none for
-            fingerprints.
+        settings: what differs from `HAND_SET` and the defaults of `FinetuneConfig`; of chemprop, its `epochs` alone;
+            none for fingerprints.
         encoder: sizes of the encoder (`GroverConfig`), and for `pretrained` a hash of its weights and whether its
             pre-training hid the inputs of what it predicted.
         sizes: molecules in train, validation and test.
@@ -144,7 +146,7 @@ def _finetune(trial: Trial, loaded, parts, task: str, model: Path | None) -> dic
     from recsys_ssl.encoders.molecule.settings import FinetuneConfig, GroverConfig
 
     encoder = store.load(model, "molecule") if trial.arm == "pretrained" else GroverConfig(**sizes_of(trial))
-    config = FinetuneConfig(**{**trial.settings, "seed": trial.seed})
+    config = FinetuneConfig(**{**HAND_SET, **trial.settings, "seed": trial.seed})
     found = finetune("molecule", encoder, loaded.contents, loaded.targets, parts, task, config)
     keras.backend.clear_session()
     return {"metrics": found.metrics, "best_epoch": found.best_epoch, "last_epoch": found.last_epoch}

@@ -65,6 +65,8 @@ class Splits(NamedTuple):
         trials, fresh: of each search.
         presentations: of the trainings that are compared.
         searched: of those of the searches, where they were shorter; 0 where they were not.
+        is_pretrained: whether the fine-tunings begin with a pre-trained encoder.
+        first: the first split.
         settings: what each found.
     """
 
@@ -73,6 +75,8 @@ class Splits(NamedTuple):
     fresh: int
     presentations: int
     searched: int
+    is_pretrained: bool
+    first: int
     settings: Sequence[Mapping[str, Any]]
     seconds: float
 
@@ -82,25 +86,26 @@ def gains_over_splits(outcomes: Sequence[Outcome], model: str, dataset: str, arm
 
     Most trials first, and of equals what was compared by trainings of the search's own length.
     """
-    defaults: dict[tuple[int, int], dict[int, Outcome]] = {}
-    searches: dict[tuple[int, int, int, int], dict[int, Outcome]] = {}
-    for each in outcomes:
-        if (each.model, each.dataset) == (model, dataset):
-            if each.arm == DEFAULT:
-                defaults.setdefault((each.fresh, each.presentations), {})[each.repetition] = each
-            if each.arm == arm:
-                budget = each.trials, each.fresh, each.presentations, each.searched
-                searches.setdefault(budget, {})[each.repetition] = each
+    own = [each for each in outcomes if (each.model, each.dataset) == (model, dataset)]
+    defaults: dict[tuple[Any, ...], dict[int, Outcome]] = {}
+    searches: dict[tuple[Any, ...], dict[int, Outcome]] = {}
+    for each in own:
+        trained = each.fresh, each.presentations, each.encoder
+        if each.arm == DEFAULT:
+            defaults.setdefault(trained, {})[each.repetition] = each
+        if each.arm == arm:
+            searches.setdefault((trained, each.trials, each.searched), {})[each.repetition] = each
     found = []
-    for (trials, fresh, presentations, searched), tuned in searches.items():
-        default = defaults.get((fresh, presentations), {})
+    for (trained, trials, searched), tuned in searches.items():
+        default = defaults.get(trained, {})
         pairs = [(default[split], tuned[split]) for split in sorted(set(default) & set(tuned))]
         means = [[statistics.fmean(each.test) for each in side] for side in zip(*pairs)] or [[], []]
         gain = find_gain(means[0], means[1], larger)
         if gain is not None:
+            fresh, presentations, encoder = trained
             seconds = sum(each.training_seconds + each.search_seconds for pair in pairs for each in pair)
-            best = [each.settings for _, each in pairs]
-            found.append(Splits(gain, trials, fresh, presentations, searched, best, seconds))
+            best, first = [each.settings for _, each in pairs], pairs[0][0].repetition
+            found.append(Splits(gain, trials, fresh, presentations, searched, bool(encoder), first, best, seconds))
     return sorted(found, key=lambda of: (-of.trials, of.searched))
 
 

@@ -18,6 +18,7 @@ from benchmarks.claims import RESULTS, ROOT, record
 from benchmarks.evidence import tables as evidence
 from benchmarks.evidence.cells import bold, grid, percent, signed
 from benchmarks.evidence.trials import ARMS
+from benchmarks.molecules.datasets import DATASETS
 from benchmarks.tuning.gain_numbers import (
     UNSEEN,
     Gain,
@@ -29,7 +30,7 @@ from benchmarks.tuning.gain_numbers import (
     gain_of,
     gains_over_splits,
 )
-from benchmarks.tuning.trained import OUTCOMES, read_outcomes
+from benchmarks.tuning.trained import ADOPTED, OUTCOMES, STUDIED, read_outcomes
 from benchmarks.tuning.trainings import GAINS, Compared, pair, pair_longer, read_trainings
 from benchmarks.tuning.untuned import BY_LOG, DEFAULT, RULES, UNTUNED, Untuned, read_untuned
 from recsys_ssl.tuning.space import write_value
@@ -48,6 +49,7 @@ _SUBJECTS = {
 }
 _GROVER = "GROVER, small size, fine-tuned from random weights on FreeSolv"
 _GROVER_COMMAND = "python -m benchmarks.tuning.trained --data DIR --model grover --datasets freesolv --arms default tpe"
+_ADOPTED_COMMAND = "python -m benchmarks.tuning.trained --data DIR --model grover --arms default adopted"
 _UNTUNED_COMMAND = "python -m benchmarks.tuning.untuned"
 
 
@@ -58,12 +60,15 @@ class Numbers(NamedTuple):
         compared: subject -> its comparison, of those that were run.
         longer: the same settings in longer trainings.
         grover: by budgets, that of most trials first; none where it was not run.
+        adopted: data set and whether the encoder was pre-trained -> what defaults that were found gain over those set
+            by hand, on splits that no search of theirs saw.
         evidence: numbers of `benchmarks.evidence.tables`.
     """
 
     compared: Mapping[str, Compared]
     longer: Sequence[Compared]
     grover: Sequence[Splits]
+    adopted: Mapping[tuple[str, bool], Splits]
     untuned: Sequence[Untuned]
     evidence: Mapping[str, Any]
 
@@ -80,10 +85,16 @@ class Numbers(NamedTuple):
 def read_numbers(results: Path = RESULTS) -> Numbers:
     trainings = read_trainings(results / GAINS)
     found = {subject: pair(trainings, subject) for subject in _SUBJECTS}
-    grover = gains_over_splits(read_outcomes(results / OUTCOMES), "grover", "freesolv", "tpe", larger=False)
+    outcomes = read_outcomes(results / OUTCOMES)
+    grover = gains_over_splits(outcomes, "grover", "freesolv", "tpe", larger=False)
+    adopted = {}
+    for dataset in STUDIED:
+        larger = DATASETS[dataset].task == "classification"
+        for of in gains_over_splits(outcomes, "grover", dataset, ADOPTED, larger):
+            adopted[dataset, of.is_pretrained] = of
     compared = {subject: of for subject, of in found.items() if of is not None}
     longer = [each for subject in _SUBJECTS for each in pair_longer(trainings, subject)]
-    return Numbers(compared, longer, grover, read_untuned(results / UNTUNED), evidence.load(results))
+    return Numbers(compared, longer, grover, adopted, read_untuned(results / UNTUNED), evidence.load(results))
 
 
 # --- Tables --------------------------------------------------------------------------------------------
@@ -118,6 +129,22 @@ def render_searches(numbers: Numbers) -> str:
         "settings are better, with its 95% interval of Student's t over the pairs; bold where that is above 0."
     )
     return "\n\n".join([grid(header, rows, left=3), note])
+
+
+def render_adopted(numbers: Numbers) -> str:
+    """A row for each data set and start: the defaults of fine-tuning before and after GROVER's searches."""
+    if not numbers.adopted:
+        return f"Not measured yet: `{_ADOPTED_COMMAND}`."
+    rows = []
+    for (dataset, _), of in numbers.adopted.items():
+        metric = "ROC-AUC" if DATASETS[dataset].task == "classification" else "RMSE"
+        start = "pre-trained" if of.is_pretrained else "random"
+        scores = (f"{of.gain.default:.3f}", f"{of.gain.tuned:.3f}")
+        text = bold(_plain(of.gain), of.gain.interval[0] > 0)
+        pairs = f"{of.gain.pairs} splits, {of.fresh} seeds each"
+        rows.append([dataset, metric, start, f"{of.presentations:,}", *scores, text, pairs])
+    header = ["Data set", "On the test", "Weights at first", "Molecules read", "Set by hand", "Now", "Gain", "Pairs"]
+    return grid(header, rows, left=3)
 
 
 def _shares(gain: Gain) -> list[str]:
@@ -209,6 +236,7 @@ def render_left_out(numbers: Numbers) -> str:
 RENDERERS: Mapping[str, Callable[[Numbers], str]] = {
     "searches": render_searches,
     "settings": render_settings,
+    "adopted": render_adopted,
     "untuned": render_untuned,
     "left_out": render_left_out,
 }
@@ -263,6 +291,20 @@ def record_claims(numbers: Numbers, results: Path = RESULTS) -> None:
             text += f"; trainings of {grover.presentations:,} molecules, those of the searches of {grover.searched:,}"
             command += f" --searched {grover.searched}"
         note_gain(subject, text, grover.gain, command=command, seconds=grover.seconds, unit="kcal/mol")
+    for (dataset, is_pretrained), of in numbers.adopted.items():
+        start = "a pre-trained encoder" if is_pretrained else "random weights"
+        text = (
+            f"GROVER, small size, fine-tuned from {start} on {dataset}: test score, defaults that searches on FreeSolv "
+            f"found over those set by hand, positive is better; {of.presentations:,} molecules, "
+            f"{of.gain.pairs} splits, {of.fresh} seeds each"
+        )
+        command = (
+            f"{_ADOPTED_COMMAND} --datasets {dataset} --first {of.first} --repetitions {of.gain.pairs} "
+            f"--fresh {of.fresh} --presentations {of.presentations}" + (" --encoder DIR" if is_pretrained else "")
+        )
+        id = f"adopted_gain_{dataset}" + ("_pretrained" if is_pretrained else "")
+        facts = {"command": command, "seconds": of.seconds, "results": results}
+        record(TOPIC, id=id, what=text, value=of.gain.gain, interval=of.gain.interval, **facts)
     losses = [loss for loss in numbers.losses if loss.rule == BY_LOG]
     if losses:
         worst = max(losses, key=lambda loss: loss.relative)

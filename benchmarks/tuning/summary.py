@@ -119,10 +119,10 @@ def summarise_trained(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     groups: dict[tuple[Any, ...], list[Outcome]] = {}
     for each in outcomes:
         if each.arm != DEFAULT:
-            groups.setdefault((*_task_of(each), each.trials), []).append(each)
+            groups.setdefault((*_task_of(each), each.trials, each.searched), []).append(each)
     found = []
-    for (*task, trials), searches in groups.items():
-        dataset, model, space, fresh, presentations = task
+    for (*task, trials, _), searches in groups.items():
+        dataset, model, space, fresh, presentations, _ = task
         members = [each for each in outcomes if each.arm == DEFAULT and _task_of(each) == tuple(task)] + searches
         of_arm = {arm: {each.repetition: each for each in members if each.arm == arm} for arm in ARMS}
         shared = sorted(set.intersection(*(set(each) for each in of_arm.values())))
@@ -152,7 +152,7 @@ def summarise_trained(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 def _task_of(outcome: Outcome) -> tuple[Any, ...]:
     """What searches and defaults that are compared have in common."""
-    return outcome.dataset, outcome.model, outcome.space, outcome.fresh, outcome.presentations
+    return outcome.dataset, outcome.model, outcome.space, outcome.fresh, outcome.presentations, outcome.encoder
 
 
 def _row(arm: str, tests: Mapping[str, np.ndarray], outcomes: Sequence[Outcome], larger: bool) -> dict[str, Any]:

@@ -4,6 +4,7 @@ python -m benchmarks.tuning.trained --data DIR                       five data s
 python -m benchmarks.tuning.trained --data DIR --model grover --datasets freesolv --trials 8 --fresh 3
 python -m benchmarks.tuning.trained ... --searched 2500 --presentations 25650    what those found, trained for longer
 python -m benchmarks.tuning.trained ... --arms default adopted                   one point of what they found, anywhere
+python -m benchmarks.tuning.trained ... --arms default adopted --encoder DIR     the same, from a pre-trained encoder
 
 A repetition draws a random split, 80/10/10, which all samplers share. Each searches on validation; the settings that
 did best are trained anew with seeds that the search did not use, and judged on the test. The arms `default`, what was
@@ -11,7 +12,8 @@ set by hand, and `adopted`, see `ADOPTABLE`, have no search.
 All trainings read about as many molecules, whatever the data set. One process of one thread; what stands in
 `benchmarks/results/tuning/trained.jsonl` is not run again.
 
-`grover` is a fine-tuning of the encoder from random weights, with the space of `recsys-ssl tune-finetune`.
+`grover` is a fine-tuning of the encoder, from random weights if none is given, with the space of
+`recsys-ssl tune-finetune`.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from typing import Any
 from benchmarks import records
 from benchmarks.claims import RESULTS
 from benchmarks.molecules.datasets import DATASETS
+from benchmarks.molecules.trials import HAND_SET, describe_encoder
 from benchmarks.tuning.convolution import Scores, Settings, plan_batches, train
 from benchmarks.tuning.molecule_grid import BATCH_SIZES, CONV_WIDTHS, DENSE_WIDTHS, RATES
 from benchmarks.tuning.problems import load_problem
@@ -81,6 +84,7 @@ class Outcome:
         fresh: seeds 1, 2, ... that the best settings are trained with.
         searched: presentations of the trainings of the search, where those were shorter; 0 where they were not, and
             without a search.
+        encoder: hash of the weights that a fine-tuning begins with; "": random ones.
         settings: the best ones, those that differ from the defaults by being searched.
         found: their score in the search; None without one.
         validation, test: per fresh seed.
@@ -96,6 +100,7 @@ class Outcome:
     fresh: int
     presentations: int = PRESENTATIONS
     searched: int = 0
+    encoder: str = ""
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     found: float | None = None
     validation: Sequence[float] = ()
@@ -106,7 +111,8 @@ class Outcome:
     @property
     def key(self) -> str:
         facts = [self.dataset, self.model, self.space, self.arm, self.repetition, self.trials, self.fresh]
-        return records.hash_facts([*facts, self.presentations, *([self.searched] if self.searched else [])])
+        further = [each for each in (self.searched, self.encoder) if each]
+        return records.hash_facts([*facts, self.presentations, *further])
 
 
 Train = Callable[[Mapping[str, Any], int], Scores]
@@ -123,7 +129,9 @@ def count_epochs(num_train: int, presentations: int) -> int:
     return max(2, round(presentations / num_train))
 
 
-def make_convolution(dataset: str, data: Path, repetition: int, presentations: int) -> Train:
+def make_convolution(dataset: str, data: Path, repetition: int, presentations: int, model: Path | None) -> Train:
+    if model is not None:
+        raise ValueError("a convolution is trained from random weights. Received: an encoder. Leave it out.")
     problem = load_problem(dataset, data, repetition)
     epochs = count_epochs(len(problem.parts.train), presentations)
 
@@ -135,11 +143,12 @@ def make_convolution(dataset: str, data: Path, repetition: int, presentations: i
     return run
 
 
-def make_grover(dataset: str, data: Path, repetition: int, presentations: int) -> Train:
+def make_grover(dataset: str, data: Path, repetition: int, presentations: int, model: Path | None) -> Train:
     # These load TensorFlow's models.
     import tf_keras as keras
 
     from benchmarks.molecules.datasets import load
+    from recsys_ssl.encoders import store
     from recsys_ssl.encoders.finetune import finetune
     from recsys_ssl.encoders.molecule.scaffolds import split_randomly
     from recsys_ssl.encoders.molecule.settings import FinetuneConfig, GroverConfig
@@ -149,16 +158,17 @@ def make_grover(dataset: str, data: Path, repetition: int, presentations: int) -
     epochs = count_epochs(len(parts.train), presentations)
 
     def run(settings: Mapping[str, Any], seed: int) -> Scores:
-        config = FinetuneConfig(**{**settings, "seed": seed, "epochs": epochs})
-        sizes = GroverConfig(hidden_dim=GROVER_WIDTH)
-        metrics = finetune("molecule", sizes, table.contents, table.targets, parts, task, config).metrics
+        config = FinetuneConfig(**{**HAND_SET, **settings, "seed": seed, "epochs": epochs})
+        encoder = GroverConfig(hidden_dim=GROVER_WIDTH) if model is None else store.load(model, "molecule")
+        metrics = finetune("molecule", encoder, table.contents, table.targets, parts, task, config).metrics
         keras.backend.clear_session()
         return Scores(metrics["validation"], metrics["test"])
 
     return run
 
 
-MAKERS: Mapping[str, Callable[[str, Path, int, int], Train]] = {"convolution": make_convolution, "grover": make_grover}
+MAKERS: Mapping[str, Callable[..., Train]] = {"convolution": make_convolution, "grover": make_grover}
+"""Model -> what makes its training of a data set, directory, split, presentations and pre-trained encoder."""
 
 
 def run(planned: Outcome, run_training: Train, shorter: Outcome | None = None) -> Outcome:
@@ -207,12 +217,12 @@ def run(planned: Outcome, run_training: Train, shorter: Outcome | None = None) -
 
 
 def plan(
-    model: str, space: str, datasets: Sequence[str], arms: Sequence[str], repetitions: Iterable[int], **budget: int
+    model: str, space: str, datasets: Sequence[str], arms: Sequence[str], repetitions: Iterable[int], **budget: Any
 ) -> list[Outcome]:
     """Outcomes without numbers, repetition by repetition, so that a study cut short has whole ones.
 
     Args:
-        budget: `trials`, `fresh`, `presentations` and `searched`.
+        budget: `trials`, `fresh`, `presentations`, `searched` and `encoder`.
     """
     unsearched = {**budget, "trials": 0, "searched": 0}
     return [
@@ -254,13 +264,16 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> int
     parser.add_argument(
         "--searched", type=int, default=0, help="molecules that a training of the search has read, one that was run"
     )
+    parser.add_argument("--encoder", type=Path, help="directory of a pre-trained one, of grover only")
     parser.add_argument("--seconds", type=float, default=math.inf, help="of one core, after which no search is begun")
     options = parser.parse_args(arguments)
     space = options.space or next(iter(SPACES[options.model]))
     if space not in SPACES[options.model]:
         parser.error(f"--space of {options.model} must be one of {', '.join(SPACES[options.model])}.")
     budget = {"trials": options.trials, "fresh": options.fresh, "presentations": options.presentations}
-    budget["searched"] = options.searched
+    budget |= {"searched": options.searched, "encoder": ""}
+    if options.encoder is not None:
+        budget["encoder"] = describe_encoder(options.encoder, {})["pretrained"]["weights"]
     repetitions = range(options.first, options.first + options.repetitions)
     planned = plan(options.model, space, options.datasets, options.arms, repetitions, **budget)
     path, started = results / OUTCOMES, time.process_time()
@@ -274,7 +287,8 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> int
     of_split = itertools.groupby(pending, lambda each: (each.dataset, each.repetition))
     with path.open("a", encoding="utf-8") as file:
         for (dataset, repetition), group in of_split:
-            run_training = MAKERS[options.model](dataset, options.data, repetition, options.presentations)
+            of_task = dataset, options.data, repetition, options.presentations, options.encoder
+            run_training = MAKERS[options.model](*of_task)
             for each in group:
                 if time.process_time() - started > options.seconds:
                     print("the rest is left. Run this again.", flush=True)
