@@ -364,3 +364,14 @@ def test_a_search_of_trainings_tests_the_best_with_seeds_that_it_did_not_use():
 
 def test_trainings_read_as_many_molecules_whatever_the_data_set():
     assert [trained.count_epochs(rows, 10_000) for rows in (514, 902, 3360, 10**6)] == [19, 11, 3, 2]
+
+
+def test_what_searches_found_is_the_default_of_fine_tuning():
+    from recsys_ssl.encoders.molecule.settings import FinetuneConfig
+
+    adopted = trained.ADOPTABLE["grover"]
+    assert {name: getattr(FinetuneConfig(), name) for name in adopted} == adopted
+    (planned,) = trained.plan("grover", "finetune", ["esol"], ["adopted"], [0], trials=6, fresh=2, presentations=9)
+    asked = []
+    done = trained.run(planned, lambda settings, seed: asked.append(settings) or trained.Scores(0.5, 0.6))
+    assert (planned.trials, done.settings, asked) == (0, adopted, [adopted] * 2)

@@ -167,13 +167,17 @@ class HeadConfig:
 
 @dataclass(frozen=True)
 class FinetuneConfig(config.FinetuneConfig):
-    """One fine-tuning run.
+    """One fine-tuning run; batches, learning rate and dropout are what searches on FreeSolv found, see
+    docs/tuning/gains.md.
 
     Attributes:
         dist_coff: weight of the disagreement of the two heads.
         attn_hidden, attn_out, ffn_hidden, ffn_layers: see `HeadConfig`.
     """
 
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    dropout: float = 0.0
     dist_coff: float = 0.1
     attn_hidden: int = 128
     attn_out: int = 4
