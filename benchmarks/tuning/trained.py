@@ -282,7 +282,10 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> int
     outcomes = read_outcomes(path)
     known = {each.key for each in outcomes}
     pending = [each for each in planned if each.key not in known]
-    shorter = {each.key: find_shorter(each, outcomes) for each in pending}
+    try:
+        shorter = {each.key: find_shorter(each, outcomes) for each in pending}
+    except ValueError as error:
+        parser.error(str(error))
     print(f"{len(planned) - len(pending)} of {len(planned)} searches are done", flush=True)
     of_split = itertools.groupby(pending, lambda each: (each.dataset, each.repetition))
     with path.open("a", encoding="utf-8") as file:
