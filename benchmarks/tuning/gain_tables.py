@@ -120,7 +120,7 @@ def render_searches(numbers: Numbers) -> str:
         if grover.searched:
             of_search += f"; compared at {grover.presentations:,} molecules"
         scores = (f"{grover.gain.default:.3f}", f"{grover.gain.tuned:.3f}")
-        pairs = f"{grover.gain.pairs} splits, {grover.fresh} seeds each"
+        pairs = _pairs(grover)
         text = bold(_plain(grover.gain), grover.gain.interval[0] > 0)
         rows.append([_GROVER, "RMSE, kcal/mol", of_search, *scores, text, pairs])
     header = ["What is trained", "On the test", "Trials of the search", "Defaults", "Tuned", "Gain", "Pairs"]
@@ -141,10 +141,13 @@ def render_adopted(numbers: Numbers) -> str:
         start = "pre-trained" if of.is_pretrained else "random"
         scores = (f"{of.gain.default:.3f}", f"{of.gain.tuned:.3f}")
         text = bold(_plain(of.gain), of.gain.interval[0] > 0)
-        pairs = f"{of.gain.pairs} splits, {of.fresh} seeds each"
-        rows.append([dataset, metric, start, f"{of.presentations:,}", *scores, text, pairs])
+        rows.append([dataset, metric, start, f"{of.presentations:,}", *scores, text, _pairs(of)])
     header = ["Data set", "On the test", "Weights at first", "Molecules read", "Set by hand", "Now", "Gain", "Pairs"]
     return grid(header, rows, left=3)
+
+
+def _pairs(of: Splits) -> str:
+    return f"{of.gain.pairs} splits, {of.fresh} seed{'s' if of.fresh > 1 else ''} each"
 
 
 def _shares(gain: Gain) -> list[str]:
@@ -295,8 +298,7 @@ def record_claims(numbers: Numbers, results: Path = RESULTS) -> None:
         start = "a pre-trained encoder" if is_pretrained else "random weights"
         text = (
             f"GROVER, small size, fine-tuned from {start} on {dataset}: test score, defaults that searches on FreeSolv "
-            f"found over those set by hand, positive is better; {of.presentations:,} molecules, "
-            f"{of.gain.pairs} splits, {of.fresh} seeds each"
+            f"found over those set by hand, positive is better; {of.presentations:,} molecules, {_pairs(of)}"
         )
         command = (
             f"{_ADOPTED_COMMAND} --datasets {dataset} --first {of.first} --repetitions {of.gain.pairs} "
