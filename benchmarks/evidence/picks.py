@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from benchmarks.evidence.run import search
-from benchmarks.evidence.trials import BASELINES, REGULARIZERS, Trial, is_of
+from benchmarks.evidence.trials import BASELINES, PLAIN, REGULARIZERS, Trial, is_of
 
 TOWERS = ("none", "item_masks", "across_towers")
 PEERS = ("popular", "own_counts", "itemknn", "ease", "ials")
@@ -17,7 +17,7 @@ def pick_towers(trials: Sequence[Trial], dataset: str, share: float = 1.0) -> st
 
 
 def pick_regularizer(trials: Sequence[Trial], dataset: str, share: float = 1.0) -> str | None:
-    arms = [arm for arm in REGULARIZERS if arm not in ("none", "random_start")]
+    arms = [arm for arm in REGULARIZERS if arm not in PLAIN]
     return pick_best(trials, dataset, share, TOWERS[1:], arms)
 
 

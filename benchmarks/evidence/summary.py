@@ -19,7 +19,7 @@ from benchmarks.evidence.datasets import QUERIES_ARE_ITEMS, STUDIED
 from benchmarks.evidence.picks import pick_peer, pick_regularizer, pick_towers
 from benchmarks.evidence.run import DETERMINISTIC, SEEDS
 from benchmarks.evidence.tested import METRICS, PRIMARY, Evidence
-from benchmarks.evidence.trials import ARMS, BASELINES, PROPOSALS, RECOMMENDED, REGULARIZERS, Trial, is_of
+from benchmarks.evidence.trials import ARMS, BASELINES, PLAIN, PROPOSALS, RECOMMENDED, REGULARIZERS, Trial, is_of
 from recsys_ssl.evaluation import crossed
 from recsys_ssl.evaluation.crossed import Inference
 from recsys_ssl.evaluation.slices import ITEM_SLICES
@@ -56,7 +56,7 @@ def summarise(trials: Sequence[Trial], ranks: Path, tasks: Path) -> Row:
             name: {dataset: best_of(trials, evidence, dataset, share) for dataset in datasets}
             for name, share in SHARES.items()
         },
-        "gains": compare_all(evidence, datasets, "none", [arm for arm in REGULARIZERS if arm != "none"]),
+        "gains": compare_all(evidence, datasets, "none", [arm for arm in REGULARIZERS if arm not in PLAIN]),
         "proposals": compare_all(evidence, datasets, "none", PROPOSALS),
         "towers": towers_of(trials),
         "tuned": tuned_of(trials, evidence, datasets),

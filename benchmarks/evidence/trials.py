@@ -49,6 +49,8 @@ REGULARIZERS = {
     "across_towers": "whole items across the towers",
     RECOMMENDED: "item masks (recommended)",
 }
+PLAIN = ("none", "random_start")
+"""Those of them without one."""
 PROPOSALS = {
     "no_prior": "no popularity prior",
     "logq_none": "no logQ correction",
