@@ -203,7 +203,7 @@ def tuned_of(trials: Sequence[Trial], evidence: Evidence, datasets: Sequence[str
     result: Row = {name: {dataset: {} for dataset in datasets} for name in SHARES}
     for (dataset, split_seed, share, arm), tests in evidence.tests.items():
         names = [name for name, value in SHARES.items() if value == share]
-        if split_seed or not names:
+        if split_seed or not names or dataset not in datasets:
             continue
         distinct = []
         for trial in tests.values():

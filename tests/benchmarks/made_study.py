@@ -27,7 +27,7 @@ class Study:
         self.ranks.mkdir()
         self.tasks.mkdir()
         self.trials = []
-        for name in ("frappe-0", "movielens-small-0", "wikispeedia-0", "wikispeedia-1"):
+        for name in ("frappe-0", "movielens-small-0", "movielens-100k-0", "wikispeedia-0", "wikispeedia-1"):
             np.savez(self.tasks / f"{name}.npz", offsets=OFFSETS, cluster=CLUSTER)
 
     def add(self, dataset, arm, share=1.0, seeds=SEEDS, split_seed=0, purpose="test", rate=None, **facts):

@@ -162,6 +162,8 @@ def test_tuning_trials_are_counted_by_cell(study):
         "tuning_seconds": 6.0,
     }
     assert found["sparse"]["frappe"] == {}
+    study.add("movielens-100k", "none", settings={})  # a log that the tables do not show
+    assert list(study.summarise()["tuned"]["full"]) == ["frappe"]
     study.add("movielens-small", "cfm", settings={})
     study.add("movielens-small", "cfm", seeds=range(400), purpose="tune")
     text = tables.RENDERERS["tuned"](study.summarise())
