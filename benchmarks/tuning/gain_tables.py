@@ -61,7 +61,7 @@ class Numbers(NamedTuple):
         longer: the same settings in longer trainings.
         grover: by budgets, that of most trials first; none where it was not run.
         adopted: data set and whether the encoder was pre-trained -> what defaults that were found gain over those set
-            by hand, on splits that no search of theirs saw.
+            by hand, on splits that none of the searches they come from saw.
         evidence: numbers of `benchmarks.evidence.tables`.
     """
 

@@ -129,9 +129,7 @@ def count_epochs(num_train: int, presentations: int) -> int:
     return max(2, round(presentations / num_train))
 
 
-def make_convolution(dataset: str, data: Path, repetition: int, presentations: int, model: Path | None) -> Train:
-    if model is not None:
-        raise ValueError("a convolution is trained from random weights. Received: an encoder. Leave it out.")
+def make_convolution(dataset: str, data: Path, repetition: int, presentations: int) -> Train:
     problem = load_problem(dataset, data, repetition)
     epochs = count_epochs(len(problem.parts.train), presentations)
 
@@ -143,7 +141,7 @@ def make_convolution(dataset: str, data: Path, repetition: int, presentations: i
     return run
 
 
-def make_grover(dataset: str, data: Path, repetition: int, presentations: int, model: Path | None) -> Train:
+def make_grover(dataset: str, data: Path, repetition: int, presentations: int, model: Path | None = None) -> Train:
     # These load TensorFlow's models.
     import tf_keras as keras
 
@@ -168,7 +166,7 @@ def make_grover(dataset: str, data: Path, repetition: int, presentations: int, m
 
 
 MAKERS: Mapping[str, Callable[..., Train]] = {"convolution": make_convolution, "grover": make_grover}
-"""Model -> what makes its training of a data set, directory, split, presentations and pre-trained encoder."""
+"""Model -> what makes its training of a data set, directory, split, presentations and, of GROVER, an encoder."""
 
 
 def run(planned: Outcome, run_training: Train, shorter: Outcome | None = None) -> Outcome:
@@ -273,6 +271,8 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> int
     budget = {"trials": options.trials, "fresh": options.fresh, "presentations": options.presentations}
     budget |= {"searched": options.searched, "encoder": ""}
     if options.encoder is not None:
+        if options.model != "grover":
+            parser.error(f"--encoder is of grover only. Received: {options.model}. Leave it out.")
         budget["encoder"] = describe_encoder(options.encoder, {})["pretrained"]["weights"]
     repetitions = range(options.first, options.first + options.repetitions)
     planned = plan(options.model, space, options.datasets, options.arms, repetitions, **budget)
@@ -290,8 +290,8 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> int
     of_split = itertools.groupby(pending, lambda each: (each.dataset, each.repetition))
     with path.open("a", encoding="utf-8") as file:
         for (dataset, repetition), group in of_split:
-            of_task = dataset, options.data, repetition, options.presentations, options.encoder
-            run_training = MAKERS[options.model](*of_task)
+            of_task = dataset, options.data, repetition, options.presentations
+            run_training = MAKERS[options.model](*of_task, *([options.encoder] if options.encoder else []))
             for each in group:
                 if time.process_time() - started > options.seconds:
                     print("the rest is left. Run this again.", flush=True)

@@ -71,12 +71,14 @@ def test_within_an_arm_the_towers_have_its_loss():
     assert (losses.batch_softmax, TrainStep._log_proposal) == before
 
 
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("arm", ["cross_batch", "cosine"])
 def test_a_search_begins_with_settings_that_make_a_loss(arm):
     """Those of its first step, before the others are searched."""
-    for name, values in negatives.steps_of(arm, 0.2, 0.1)[:1]:
-        with negatives.change_loss(arm, 5, 4, **{name: values[0]}):
-            pass
+    from recsys_ssl.models import losses
+
+    before, (name, values) = losses.batch_softmax, negatives.steps_of(arm, 0.2, 0.1)[0]
+    with negatives.change_loss(arm, 5, 4, **{name: values[0]}):
+        assert losses.batch_softmax != before
 
 
 def test_the_best_of_a_search_is_compared_over_all_seeds(monkeypatch, tmp_path, capsys):
