@@ -50,7 +50,7 @@ DOMAINS: Mapping[str, Domain] = {
     "images": Domain("Fashion-MNIST", UNTRAINED, OBJECTIVES, tuple(OBJECTIVES)),
     "towers": Domain(
         "Apps by category",
-        {"counts": "who used it", "components": "64 principal components of that", "random": "towers as they begin"},
+        {"counts": "who used it", "components": "64 principal components of who used it", "random": "towers as they begin"},
         {"none": "towers, no regularisation", "cfm": "towers, CFM", "item_masks": "towers, item masks"},
         ("cfm", "item_masks"),
     ),
@@ -58,7 +58,7 @@ DOMAINS: Mapping[str, Domain] = {
         "Compounds by target",
         {
             "ecfp": "ECFP, 2,048 counts",
-            "ecfp_components": "128 principal components of that",
+            "ecfp_components": "128 principal components of ECFP",
             "random": "GROVER as it begins",
         },
         {"pretrained": "GROVER pre-trained", "finetuned": "GROVER fine-tuned on the classes"},

@@ -66,7 +66,7 @@ def render_relation(facts: Facts) -> str:
         slope = f"{relation['slope']:.2f}".replace("-", "\N{MINUS SIGN}")
         rows.append([label, str(relation["points"]), f"{relation['r2']:.2f}", bounds, slope, outlier])
     header = ["Group", "Kinds of vectors", "R²", "95% interval of r", "Slope", "Farthest from the line"]
-    note = "Cluster accuracy on linear probe, a point for each row of the table above. In the paper R² is 0.95."
+    note = "Cluster accuracy on linear probe, a point for each row of the next table. In the paper R² is 0.95."
     return "\n\n".join([grid(header, rows), note])
 
 

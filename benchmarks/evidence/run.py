@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _list_pending(done: Sequence[Trial], options: argparse.Namespace) -> list[Trial]:
-    # Tables compare ranks, which are not committed: a test whose ranks are not here is missing.
+    # Tables compare ranks: a test whose ranks are not here is missing.
     known = {trial.key for trial in done if trial.purpose != "test" or (RANKS / f"{trial.key}.npz").exists()}
     planned = []
     for dataset, share in itertools.product(options.datasets, options.shares):

@@ -41,13 +41,13 @@ _COMMAND = "python -m benchmarks.tuning.gains"
 _SUBJECTS = {
     "recommender": ("towers with item masks on MovieLens-100K", "Recall@50", f"{_COMMAND} recommender", "steps"),
     "sit": (
-        "SiT, small size, pre-trained on Fashion-MNIST",
+        "SiT, `vit=mini`, pre-trained on Fashion-MNIST",
         "accuracy of a linear probe",
         f"{_COMMAND} sit --data DIR",
         "images",
     ),
 }
-_GROVER = "GROVER, small size, fine-tuned from random weights on FreeSolv"
+_GROVER = "GROVER, 32 wide, fine-tuned from random weights on FreeSolv"
 _GROVER_COMMAND = "python -m benchmarks.tuning.trained --data DIR --model grover --datasets freesolv --arms default tpe"
 _ADOPTED_COMMAND = "python -m benchmarks.tuning.trained --data DIR --model grover --arms default adopted"
 _UNTUNED_COMMAND = "python -m benchmarks.tuning.untuned"
@@ -123,7 +123,7 @@ def render_searches(numbers: Numbers) -> str:
         pairs = _pairs(grover)
         text = bold(_plain(grover.gain), grover.gain.interval[0] > 0)
         rows.append([_GROVER, "RMSE, kcal/mol", of_search, *scores, text, pairs])
-    header = ["What is trained", "On the test", "Trials of the search", "Defaults", "Tuned", "Gain", "Pairs"]
+    header = ["What is trained", "On the test", "Trials of the search", "Set by hand", "Tuned", "Gain", "Pairs"]
     note = (
         "TPE on validation. Means over the pairs, none of whose seeds the search used; gain: positive where the tuned "
         "settings are better, with its 95% interval of Student's t over the pairs; bold where that is above 0."
@@ -297,7 +297,7 @@ def record_claims(numbers: Numbers, results: Path = RESULTS) -> None:
     for (dataset, is_pretrained), of in numbers.adopted.items():
         start = "a pre-trained encoder" if is_pretrained else "random weights"
         text = (
-            f"GROVER, small size, fine-tuned from {start} on {dataset}: test score, defaults that searches on FreeSolv "
+            f"GROVER, 32 wide, fine-tuned from {start} on {dataset}: test score, defaults that searches on FreeSolv "
             f"found over those set by hand, positive is better; {of.presentations:,} molecules, {_pairs(of)}"
         )
         command = (

@@ -89,7 +89,7 @@ def make_recommender(data: Path | None, steps: int) -> Subject:
 
 
 def make_sit(data: Path | None, images: int) -> Subject:
-    """Pre-training of SiT's small size by `contrast` on Fashion-MNIST, with what was once set by hand as the defaults.
+    """Pre-training of SiT (`vit=mini`) by `contrast` on Fashion-MNIST, with what was once set by hand as the defaults.
 
     Scores are the accuracy of a linear probe.
 

@@ -111,7 +111,7 @@ class FinetuneConfig:
             if not getattr(self, name) >= 0:
                 raise ValueError(f"finetune.{name} must not be negative. Received: {getattr(self, name)}.")
         if not self.learning_rate > 0:
-            raise ValueError(f"finetune.learning_rate must be positive. Received: {self.learning_rate}. Use 1e-4-1e-3.")
+            raise ValueError(f"finetune.learning_rate must be positive. Received: {self.learning_rate}. Use 1e-4-2e-3.")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
                 "finetune.warmup_epochs must be less than finetune.epochs. "
