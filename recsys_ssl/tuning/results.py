@@ -45,12 +45,14 @@ class Candidate:
     Attributes:
         score: in the search, which it was picked for.
         scores: with seed 1, 2, ... as far as they are there; None where the training failed.
+        reasons: why those failed that did.
     """
 
     slot: int
     settings: Settings
     score: float
     scores: tuple[Optional[float], ...]
+    reasons: tuple[str, ...] = ()
 
     @property
     def mean(self) -> Optional[float]:

@@ -20,11 +20,10 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from recsys_ssl.tuning.space import Choice, Dimension, Ladder, LogUniform, Space, Steps, is_numeric
+from recsys_ssl.tuning.trials import DIED, SLOT, VOID
 
 SamplerName = Literal["random", "tpe", "tpe-multivariate", "cmaes"]
 PrunerName = Literal["none", "median", "hyperband"]
-SLOT = "slot"
-"""The attribute of a trial that holds its place in the search, counted from 0."""
 
 
 def suggest(trial: optuna.trial.Trial, name: str, dimension: Dimension) -> Any:
@@ -66,8 +65,29 @@ def make_pruner(name: PrunerName, most_reports: Optional[int] = None) -> optuna.
     if name == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=5)
     if name == "hyperband":
-        return optuna.pruners.HyperbandPruner(max_resource=most_reports or "auto")
+        return _SlotHyperband(max_resource=most_reports or "auto")
     return optuna.pruners.NopPruner()
+
+
+class _SlotHyperband(optuna.pruners.HyperbandPruner):
+    """Hyperband whose brackets are drawn by the slot of a trial.
+
+    Optuna draws them by its number, which the tries of killed processes shift, and puts all trials in the first one
+    until a process has pruned: a search that goes on would be another. What was left behind is in no bracket.
+    """
+
+    def _get_bracket_id(self, study: optuna.Study, trial: FrozenTrial) -> int:
+        if trial.user_attrs.keys() & {DIED, VOID}:
+            return -1
+        if not self._pruners:
+            self._try_initialization(study)
+        return super()._get_bracket_id(study, _number_by_slot(trial))
+
+
+def _number_by_slot(trial: FrozenTrial) -> FrozenTrial:
+    view = copy.copy(trial)
+    view.number = int(trial.user_attrs[SLOT])
+    return view
 
 
 _MAKERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
@@ -101,10 +121,7 @@ class _SlotSampler(optuna.samplers.BaseSampler):
 
     def _view(self, trial: FrozenTrial) -> FrozenTrial:
         """The trial under its slot, where the number is part of what is drawn."""
-        view = copy.copy(trial)
-        if self._name == "cmaes":
-            view.number = int(trial.user_attrs[SLOT])
-        return view
+        return _number_by_slot(trial) if self._name == "cmaes" else trial
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._of(trial).infer_relative_search_space(study, trial)

@@ -19,12 +19,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from recsys_ssl.tuning.config import Objective, Pruned, Request, SearchConfig, SearchError
 from recsys_ssl.tuning.results import Candidate, Found, Trial, find_importance
-from recsys_ssl.tuning.samplers import SLOT, make_pruner, make_sampler, suggest
+from recsys_ssl.tuning.samplers import make_pruner, make_sampler, suggest
 from recsys_ssl.tuning.space import Settings, Space, check_space, from_raw
-from recsys_ssl.tuning.trials import REASON, REPEATS, Ledger
+from recsys_ssl.tuning.trials import REASON, REPEATS, SLOT, Ledger
 
 FIRST_FAILURES = 5
 """When so many trials are the first and all fail, the search ends: more would fail too."""
+_FIRST_DRAWS = 50
+"""The same of draws, where the space is so small that most repeat a point."""
 _RESCORED = " rescored"
 _WHAT = "what"
 _POLL_S = 0.5
@@ -174,11 +176,13 @@ class Study:
 
     def _check_first(self) -> None:
         first = min(FIRST_FAILURES, self.config.trials or FIRST_FAILURES)
-        ended = [trial for trial in self._trials[1].list_trials() if trial.state.is_finished()][:first]
-        if len(ended) == first and all(trial.state is TrialState.FAIL for trial in ended):
+        drawn = [trial for trial in self._trials[1].list_trials() if trial.state.is_finished()]
+        tried = [trial for trial in drawn if REPEATS not in trial.user_attrs][:first]
+        enough = len(tried) == first or len(drawn) >= _FIRST_DRAWS
+        if enough and all(trial.state is TrialState.FAIL for trial in tried):
             raise SearchError(
-                f"one of the first {first} trials must succeed. Received: {first} failures, the last: "
-                f"{ended[-1].user_attrs[REASON].rstrip('.')}. Mend the settings that all trials share, or the space."
+                f"one of the first {first} points must succeed. Received: {len(tried)} failures, the last: "
+                f"{tried[-1].user_attrs[REASON].rstrip('.')}. Mend the settings that all trials share, or the space."
             )
 
     # --- What was found ----------------------------------------------------------------------------------
@@ -229,10 +233,10 @@ class Study:
             slots = [f"{trial.slot}:{seed}" for seed in range(1, self.config.fresh_seeds + 1)]
             found = [rescored[slot] for slot in slots if slot in rescored and rescored[slot].state.is_finished()]
             scores = tuple(of.value if of.state is TrialState.COMPLETE else None for of in found)
-            candidates.append(Candidate(trial.slot, trial.settings, trial.score or 0.0, scores))
-        return Found(
-            self.larger_is_better, trials, candidates, self.config.fresh_seeds, find_importance(self._trials[0])
-        )
+            reasons = tuple(of.user_attrs[REASON] for of in found if of.state is TrialState.FAIL)
+            candidates.append(Candidate(trial.slot, trial.settings, trial.score or 0.0, scores, reasons))
+        importance = find_importance(self._trials[0]) if with_importance else {}
+        return Found(self.larger_is_better, trials, candidates, self.config.fresh_seeds, importance)
 
 
 def _fail(study: optuna.Study, trial: optuna.trial.Trial, reason: str) -> None:

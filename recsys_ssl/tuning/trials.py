@@ -22,8 +22,8 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
-from recsys_ssl.tuning.samplers import SLOT
-
+SLOT = "slot"
+"""The attribute of a trial that holds its place in the search, counted from 0."""
 OWNER, BEAT, REASON, DIED, VOID, REPEATS = "owner", "beat", "reason", "died", "void", "repeats"
 """Attributes of a trial: who works on it, when they last said so, why it failed, that its process ended or that its
 slot was claimed before, and the slot of which it repeats the settings."""

@@ -79,10 +79,12 @@ def run(
     found = search.open().read(with_importance=True)
     if found.best is None:
         reasons = [trial.reason for trial in found.trials if trial.reason]
+        reasons += [reason for candidate in found.candidates for reason in candidate.reasons]
+        succeeded = sum(trial.state == "complete" for trial in found.trials)
         told = f" The last that failed: {reasons[-1]}" if reasons else " Give more time or more trials."
         raise SearchError(
             f"a trial must succeed, and with every fresh seed. Received: {len(found.ended)} trials that ended, "
-            f"{len(found.candidates)} that succeeded once.{told}"
+            f"{succeeded} that succeeded once.{told}"
         )
     return found
 

@@ -25,9 +25,9 @@ def bowl(request):
     return request.settings["x"] ** 2 + math.log10(request.settings["y"] * 10) ** 2
 
 
-def make(storage=None, space=SPACE, larger_is_better=False, name="s", **changes):
+def make(storage=None, space=SPACE, larger_is_better=False, name="s", most_reports=None, **changes):
     config = SearchConfig(**{"sampler": "random", "trials": 8, **changes})
-    return Study(open_storage(storage), name, "about", space, config, larger_is_better)
+    return Study(open_storage(storage), name, "about", space, config, larger_is_better, most_reports)
 
 
 # --- Budget -------------------------------------------------------------------------------------------
@@ -146,10 +146,40 @@ def test_if_all_of_the_first_fail_one_error_says_why(trials, run):
         asked.append(request)
         raise ValueError("train.batch_size must be positive.")
 
-    message = f"the first {run} trials must succeed. Received: {run} failures, the last: ValueError: train.batch_size"
+    message = f"the first {run} points must succeed. Received: {run} failures, the last: ValueError: train.batch_size"
     with pytest.raises(SearchError, match=message):
         make(trials=trials).search(objective)
     assert len(asked) == run
+
+
+def test_one_point_that_is_drawn_again_and_again_is_one_failure():
+    """The first five draws of this seed are all of the value that fails."""
+
+    def objective(request):
+        if request.settings["x"] == 1:
+            raise ValueError("x is 1")
+        return 1.0
+
+    study = make(space={"x": Ladder((1, 2))}, seed=35, trials=20, fresh_seeds=0)
+    assert study.search(objective) == 20
+    found = study.read()
+    assert [trial.state for trial in found.trials[:5]] == ["failed"] * 5
+    assert found.best.score == 1.0
+
+
+def test_a_small_space_of_failures_ends_too():
+    def objective(request):
+        raise ValueError("no point works")
+
+    with pytest.raises(SearchError, match="Received: 2 failures, the last: ValueError: no point works"):
+        make(space={"x": Ladder((1, 2))}, trials=None).search(objective, seconds=60.0)
+
+
+def test_importance_is_for_those_who_ask():
+    study = make(trials=20, fresh_seeds=0)
+    study.search(bowl)
+    assert study.read().importance == {}
+    assert set(study.read(with_importance=True).importance) == {"x", "y"}
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError(), KeyboardInterrupt()])
@@ -292,3 +322,30 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been_killed(start, tmp_path, s
         [(trial.slot, trial.settings, trial.score) for trial in study.read().trials] for study in (killed, unharmed)
     ]
     assert points[0] == points[1]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+def test_what_is_pruned_is_the_same_over_a_kill(tmp_path, sampler, pruner):
+    def search(path, dies_at):
+        begun = []
+
+        def objective(request):
+            begun.append(request.slot)
+            for count in range(1, 10):
+                if len(begun) == dies_at:
+                    raise KeyboardInterrupt
+                request.report(count, bowl(request) + 10 - count)
+            return bowl(request)
+
+        while True:
+            study = make(path, sampler=sampler, pruner=pruner, trials=20, most_reports=9)
+            try:
+                study.search(objective)
+            except KeyboardInterrupt:
+                continue
+            return [(trial.slot, trial.state, trial.settings, trial.reports) for trial in study.read().trials]
+
+    unharmed = search(tmp_path / "unharmed.log", dies_at=0)
+    assert {state for _, state, *_ in unharmed} == {"complete", "pruned"}
+    assert search(tmp_path / "killed.log", dies_at=4) == unharmed

@@ -10,8 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from recsys_ssl.tuning import trials
-from recsys_ssl.tuning.samplers import SLOT
-from recsys_ssl.tuning.trials import BEAT, DIED, OWNER, REASON, VOID, Ledger, open_storage
+from recsys_ssl.tuning.trials import BEAT, DIED, OWNER, REASON, SLOT, VOID, Ledger, open_storage
 
 
 @pytest.fixture(params=["memory", "journal", "sqlite"])

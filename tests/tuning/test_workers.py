@@ -35,6 +35,11 @@ def make_failing(processes):
     def fail(request):
         raise ValueError("train.steps must be positive.")
     return fail
+
+def fail_with_fresh_seeds(processes):
+    def fail(request):
+        return request.settings["x"] if request.seed == 0 else 1 / (request.seed - request.seed)
+    return fail
 """
 
 
@@ -117,6 +122,11 @@ def test_processes_that_end_before_any_trial_are_not_started_for_ever(search, ob
     monkeypatch.setattr(workers, "MOST_DEATHS", 1)
     with pytest.raises(RuntimeError, match=f"2 ended one after the other .* status -{signal.SIGKILL.value}"):
         run(search, objectives.make_end, jobs=1)
+
+
+def test_why_the_best_fail_with_a_fresh_seed_is_told(search, objectives):
+    with pytest.raises(SearchError, match="Received: 6 trials that ended, 6 that succeeded once. .*ZeroDivisionError"):
+        run(search, objectives.fail_with_fresh_seeds, jobs=1)
 
 
 def test_without_time_there_is_no_best(search, make_bowl):
