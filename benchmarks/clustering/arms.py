@@ -50,7 +50,11 @@ DOMAINS: Mapping[str, Domain] = {
     "images": Domain("Fashion-MNIST", UNTRAINED, OBJECTIVES, tuple(OBJECTIVES)),
     "towers": Domain(
         "Apps by category",
-        {"counts": "who used it", "components": "64 principal components of who used it", "random": "towers as they begin"},
+        {
+            "counts": "who used it",
+            "components": "64 principal components of who used it",
+            "random": "towers as they begin",
+        },
         {"none": "towers, no regularisation", "cfm": "towers, CFM", "item_masks": "towers, item masks"},
         ("cfm", "item_masks"),
     ),

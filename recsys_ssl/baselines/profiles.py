@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from recsys_ssl import examples, lists
-from recsys_ssl.evaluation.queries import RankingTask
+from recsys_ssl.evaluation.queries import RankingTask, to_strings
 from recsys_ssl.pairs import Pairs, count_once, read_pairs
 from recsys_ssl.spec import FeatureSpec
 
@@ -100,8 +100,9 @@ def build_profiles(
 
 def find_queries(task: RankingTask, pairs: Pairs) -> np.ndarray:
     """[num_rankings] int64 index into `pairs.query_ids`, -1 for a query without."""
-    ids, trained = (pa.array(x, from_pandas=True).cast(pa.large_binary()) for x in (task.query_ids, pairs.query_ids))
-    found = pc.fill_null(pc.index_in(ids, value_set=trained), -1).to_numpy().astype(np.int64)
+    trained = to_strings(pa.array(pairs.query_ids, from_pandas=True).cast(pa.large_binary()))
+    ids, known = (pa.array(texts, pa.large_string()) for texts in (task.query_ids, trained))
+    found = pc.fill_null(pc.index_in(ids, value_set=known), -1).to_numpy().astype(np.int64)
     return found[task.cluster]
 
 

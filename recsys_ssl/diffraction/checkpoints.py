@@ -49,8 +49,9 @@ class State:
 
 def key_of(problem: Problem, settings: EmcSettings) -> str:
     """A hash of everything that decides how a run goes."""
-    facts = hashlib.sha256(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode())
     counts, layout = problem.counts, problem.layout
+    numbers = {**dataclasses.asdict(settings), "num_good": layout.num_good, "shape": counts.shape}
+    facts = hashlib.sha256(json.dumps(numbers, sort_keys=True).encode())
     for array in (counts.data, counts.indices, counts.indptr, layout.q_voxels, layout.corrections, layout.pixels):
         facts.update(np.ascontiguousarray(array).tobytes())
     return facts.hexdigest()

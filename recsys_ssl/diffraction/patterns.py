@@ -192,6 +192,9 @@ def _read_npz(path: str) -> Patterns:
         if "patterns" in arrays:
             dense = arrays["patterns"]
             counts = sp.csr_matrix(dense.reshape(len(dense), math.prod(dense.shape[1:])))
+        elif "format" in arrays:
+            counts = sp.csr_matrix(sp.load_npz(path))
+            counts.check_format(full_check=True)
         elif {"data", "indices", "indptr", "shape"} <= set(arrays):
             counts = sp.csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=tuple(arrays["shape"]))
             counts.check_format(full_check=True)

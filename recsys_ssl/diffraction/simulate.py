@@ -9,6 +9,7 @@ Both factors are products over x, y and z, so on a grid of voxels F is a matrix 
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple, Optional
 
 import numpy as np
@@ -81,12 +82,13 @@ def draw_blobs(num_blobs: int, seed: int, diameter: float = 1.0) -> Scatterers:
 
 
 def read_pdb(text: str) -> Scatterers:
-    """The atoms of a PDB file's text, in Angstrom, about their centre.
+    """The atoms of a PDB file's text, in Angstrom, about their centre: of its first model, by their occupancy.
 
     Raises:
         ValueError: there are none, or an element is unknown.
     """
-    rows = [line for line in text.splitlines() if line.startswith(("ATOM  ", "HETATM"))]
+    lines = itertools.takewhile(lambda line: not line.startswith("ENDMDL"), text.splitlines())
+    rows = [line for line in lines if line.startswith(("ATOM  ", "HETATM"))]
     if not rows:
         raise ValueError("a PDB file must have ATOM or HETATM records. Received: none. Check the file.")
     elements = [(line[76:78].strip() or line[12:14].strip(" 0123456789")).upper() for line in rows]
@@ -95,9 +97,12 @@ def read_pdb(text: str) -> Scatterers:
         raise ValueError(f"elements must be among {', '.join(_ELECTRONS)}. Received: {', '.join(unknown)}.")
     try:
         positions = np.array([[float(line[i : i + 8]) for i in (30, 38, 46)] for line in rows])
+        occupancy = np.array([float(line[54:60].strip() or 1.0) for line in rows])
     except ValueError:
-        raise ValueError("atoms must have coordinates in columns 31-54. Received: others. Check the file.") from None
-    electrons = np.array([float(_ELECTRONS[element]) for element in elements])
+        raise ValueError(
+            "atoms must have coordinates in columns 31-54, occupancies in 55-60. Received: others. Check the file."
+        ) from None
+    electrons = occupancy * [_ELECTRONS[element] for element in elements]
     centre = np.average(positions, axis=0, weights=electrons)
     return Scatterers(positions - centre, np.full(len(rows), _ATOM_WIDTH_ANGSTROM), electrons)
 

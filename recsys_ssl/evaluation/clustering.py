@@ -195,7 +195,15 @@ def fit_in_batches(
 
     Args:
         train: [num_rows] bool.
+
+    Raises:
+        ValueError: a batch has fewer rows than there are clusters.
     """
+    if config.batch_rows < num_clusters:
+        raise ValueError(
+            f"a batch must have as many rows as there are clusters, or more. Received: {config.batch_rows:,} rows and "
+            f"{num_clusters:,} clusters. Raise batch_rows (--batch-rows)."
+        )
     in_sample = draw_sample(train, num_clusters, config)
     pca, sample = IncrementalPCA(), []
     # The first batch says how many components there are: it needs more rows than columns.

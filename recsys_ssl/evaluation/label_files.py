@@ -94,6 +94,9 @@ def _finish(
     part = np.full(len(words), LEFT_OUT, np.int8)
     for word, number in (("train", TRAIN), ("test", TEST)):
         part[pc.fill_null(pc.equal(words, word), False).to_numpy(zero_copy_only=False)] = number
+    if (part == LEFT_OUT).all():
+        told = ", ".join(map(repr, sorted(pc.unique(words.drop_null()).to_pylist())[:5]))
+        raise ValueError(f"rows must be of 'train' or 'test', in these words. Received: {told or 'none'}. Rename them.")
     part[labels.counts == 0] = LEFT_OUT
     return FoundLabels(labels, part, strangers)
 
@@ -149,7 +152,7 @@ def _read_npy(path: Path) -> lists.Column:
 def _from_numpy(array: np.ndarray, path: Path) -> lists.Column:
     if array.ndim != 1:
         raise ValueError(f"labels must be one a row. Received: an array of shape {array.shape} in {path}. Flatten it.")
-    return pa.array(array.tolist())
+    return pa.array(array.tolist(), from_pandas=True)  # NaN is no label
 
 
 # --- By ids --------------------------------------------------------------------------------------------
@@ -197,7 +200,7 @@ def _match(
             f"each id must have one row of labels. Received: {first!r} in several of {path}. Join its labels in one "
             "cell, and name what is between them by --separator."
         )
-    places = pc.index_in(ids, value_set=keys)
+    places = pc.index_in(ids, value_set=keys, skip_nulls=True)
     if places.null_count == len(places):
         raise ValueError(
             f"ids of the labels must be those of the vectors. Received: none of {len(keys):,} in {path}, e.g. "

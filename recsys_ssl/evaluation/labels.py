@@ -128,15 +128,20 @@ def check_share(test_share: float) -> None:
 
 
 def check_split(labels: Labels, part: np.ndarray) -> None:
-    """Raises ValueError when train or test has no labelled row, or test a class that train lacks.
+    """Raises ValueError when train or test has no row, or one without a label, or test a class that train lacks.
 
     Args:
-        part: [num_rows] TRAIN, TEST or LEFT_OUT; rows that are not LEFT_OUT have a label.
+        part: [num_rows] TRAIN, TEST or LEFT_OUT.
     """
     if len(part) != labels.num_rows:
         raise ValueError(
             f"each row must be of train or of test. Received: {len(part):,} parts of {labels.num_rows:,} rows. Give "
             "one for each."
+        )
+    unlabelled = int(((part != LEFT_OUT) & (labels.counts == 0)).sum())
+    if unlabelled:
+        raise ValueError(
+            f"rows of train and test must have a label. Received: {unlabelled:,} without. Leave them out ({LEFT_OUT})."
         )
     for number, name in ((TRAIN, "train"), (TEST, "test")):
         if not (part == number).any():

@@ -100,7 +100,7 @@ def linear_hits(
 
     def judge(seed: int) -> np.ndarray:
         is_large = len(of_train.vectors) > 2 * choose_among
-        few = _split(of_train, seed, choose_among)[1] if is_large else of_train
+        few = _draw(of_train, seed, choose_among) if is_large else of_train
         fitted, held_out = _split(few, seed)
         found = {penalty: _regress(penalty, fitted, held_out).mean() for penalty in sorted(penalties)}
         return _regress(max(found, key=lambda penalty: found[penalty]), of_train, of_test)
@@ -213,12 +213,29 @@ def _is_right(told: np.ndarray, labels: Labels) -> np.ndarray:
     return np.logical_or.reduceat(own, labels.offsets[:-1])
 
 
-def _split(records: _Records, seed: int, size: int = 0) -> tuple[_Records, _Records]:
-    """The others, and `size` records or a fifth, stratified by the rarest class of each record.
+def _draw(records: _Records, seed: int, size: int) -> _Records:
+    """About `size` records, stratified as in `_split`, and one of each class that the draw lacks."""
+    labels = records.labels
+    _, drawn = _split_rows(labels, seed, size)
+    lacking = np.setdiff1d(labels.codes, labels.take(drawn).codes)
+    wanted = np.isin(labels.codes, lacking)
+    row_of = np.repeat(np.arange(labels.num_rows), labels.counts)[wanted]
+    _, first = np.unique(labels.codes[wanted], return_index=True)
+    return records.take(np.union1d(drawn, row_of[first]))
+
+
+def _split(records: _Records, seed: int) -> tuple[_Records, _Records]:
+    """Records to fit, and a fifth to choose by; see `_split_rows`."""
+    fitted, held_out = _split_rows(records.labels, seed)
+    return records.take(fitted), records.take(held_out)
+
+
+def _split_rows(labels: Labels, seed: int, size: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """The other rows, and `size` of them or a fifth, stratified by the rarest class of each.
 
     A class with few records has at least one among these where that is possible; one with a single record has none.
     """
-    labels, num_classes = records.labels, len(records.labels.classes)
+    num_classes = len(labels.classes)
     frequency = np.bincount(labels.codes, minlength=num_classes)
     of_row = np.minimum.reduceat(frequency[labels.codes] * num_classes + labels.codes, labels.offsets[:-1])
     stratum = of_row % num_classes
@@ -227,9 +244,9 @@ def _split(records: _Records, seed: int, size: int = 0) -> tuple[_Records, _Reco
     if not is_drawn.any():
         raise ValueError("a class must have two records or more to train on. Received: one of each. Use few_shot.")
     rows, strata = np.flatnonzero(is_drawn), stratum[is_drawn]
-    size = size or max(len(np.unique(strata)), round(_VALIDATION_SHARE * len(rows)))
+    size = max(len(np.unique(strata)), size or round(_VALIDATION_SHARE * len(rows)))
     fitted, held_out = train_test_split(rows, test_size=size, random_state=seed, stratify=strata)
-    return records.take(np.concatenate([fitted, np.flatnonzero(~is_drawn)])), records.take(held_out)
+    return np.concatenate([fitted, np.flatnonzero(~is_drawn)]), held_out
 
 
 def _check(train: Labelled, test: Labelled) -> tuple[_Records, _Records]:

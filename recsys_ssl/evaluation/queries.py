@@ -125,7 +125,7 @@ def build_task(query_dir: str | Path, spec: FeatureSpec, num_items: int) -> Rank
         query_rows=_integers(events, "query_row") if spec.queries.same_as_items else None,
         repeats=_find_repeats(query_dir, item_rows) if spec.evaluation.masks else np.zeros(len(item_rows), bool),
         read_seen=read_seen,
-        slices={name: to_strings(events[name].combine_chunks()) for name in spec.evaluation.slices},
+        slices={name: to_strings(events[name]) for name in spec.evaluation.slices},
     )
 
 
@@ -243,7 +243,7 @@ def read_item_embeddings(item_dir: str | Path) -> tuple[np.ndarray, np.ndarray, 
             f"item embeddings must hold rows 0..N-1 in sorted file order. Received {len(rows)} rows out of order in "
             f"{item_dir}. Write shards whose names sort by row."
         )
-    return to_strings(table["item_id"].combine_chunks()), np.concatenate(vectors), _integers(table, "train_count")
+    return to_strings(table["item_id"]), np.concatenate(vectors), _integers(table, "train_count")
 
 
 def check_same_queries(control_dir: str | Path, treatment_dir: str | Path) -> int:
@@ -260,9 +260,9 @@ def check_same_queries(control_dir: str | Path, treatment_dir: str | Path) -> in
             f"{treatment.num_rows} in {treatment_dir}. Embed the same split with both models."
         )
     for name in columns:
-        left, right = control[name].combine_chunks(), treatment[name].combine_chunks()
+        left, right = control[name], treatment[name]
         if not left.equals(right):
-            differ = pc.fill_null(pc.not_equal(left, right), True).to_numpy(zero_copy_only=False)
+            differ = np.asarray(pc.fill_null(pc.not_equal(left, right), True))
             at = np.flatnonzero(differ & ~(_is_null(left) & _is_null(right)))[0]
             raise ValueError(
                 f"both arms must hold the same held-out events in the same order. Received different {name} at row "
@@ -340,10 +340,10 @@ def _integers(table: pa.Table, name: str) -> np.ndarray:
     return column.to_numpy().astype(np.int64)
 
 
-def to_strings(column: pa.Array) -> np.ndarray:
+def to_strings(column: lists.Column) -> np.ndarray:
     """[n] object array of str; null is "" and bytes that are no UTF-8 are escaped."""
     try:
-        return column.cast(pa.string()).fill_null("").to_numpy(zero_copy_only=False)
+        return np.asarray(column.cast(pa.large_string()).fill_null(""))
     except pa.ArrowInvalid:
         values = [(value or b"").decode("utf-8", "backslashreplace") for value in column.to_pylist()]
         return np.array(values, dtype=object)
@@ -351,14 +351,17 @@ def to_strings(column: pa.Array) -> np.ndarray:
 
 def _encode(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """Index [n] int64 into the distinct values, and these as str in order of first appearance."""
-    encoded = column.combine_chunks().dictionary_encode()
-    if encoded.null_count:
-        raise ValueError(f"query_id must have no null. Received {encoded.null_count}. Embed again.")
-    return encoded.indices.to_numpy().astype(np.int64), to_strings(encoded.dictionary)
+    if column.null_count:
+        raise ValueError(f"query_id must have no null. Received {column.null_count}. Embed again.")
+    encoded = column.dictionary_encode().unify_dictionaries()  # an array of all ids could hold 2 GiB at most
+    if not encoded.num_chunks:
+        return np.zeros(0, np.int64), np.zeros(0, object)
+    codes = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks]).astype(np.int64)
+    return codes, to_strings(encoded.chunk(0).dictionary)
 
 
-def _is_null(array: pa.Array) -> np.ndarray:
-    return array.is_null().to_numpy(zero_copy_only=False)
+def _is_null(column: pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(column.is_null())
 
 
 def _check_rows(name: str, rows: np.ndarray, num_items: int) -> None:

@@ -55,8 +55,15 @@ def query_groups(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
     frequent = order[counts[order] >= _RARE_SHARE * len(values)]
     index = np.full(len(distinct), len(frequent))
     index[frequent] = np.arange(len(frequent))
-    names = [str(distinct[i]) or MISSING for i in frequent]
-    return index[codes], names + [OTHER] * bool(len(frequent) < len(distinct))
+    taken = {str(distinct[i]) for i in frequent}
+
+    def name_apart(name: str) -> str:
+        while name in taken:
+            name = f"({name})"
+        return name
+
+    names = [str(distinct[i]) or name_apart(MISSING) for i in frequent]
+    return index[codes], names + [name_apart(OTHER)] * bool(len(frequent) < len(distinct))
 
 
 def share_by_slice(rows: np.ndarray, slices: np.ndarray) -> np.ndarray:

@@ -191,7 +191,7 @@ def from_array(vectors: np.ndarray, ids: Optional[Sequence[str]] = None, name: s
     groups = tuple(
         Group("", start, min(_ARRAY_ROWS, len(vectors) - start)) for start in range(0, len(vectors), _ARRAY_ROWS)
     )
-    texts = None if ids is None else pa.array([str(i) for i in ids], pa.string())
+    texts = None if ids is None else pa.array(map(_to_text, ids), pa.string())
     return VectorTable(name, groups, vectors.shape[1], array=vectors, ids=texts)
 
 
@@ -235,6 +235,10 @@ def as_text(column: lists.Column) -> lists.Column:
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         return pa.array([None if value is None else value.decode("utf-8", "replace") for value in column.to_pylist()])
     return pc.cast(column, pa.string())
+
+
+def _to_text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _open_array(path: Path) -> VectorTable:

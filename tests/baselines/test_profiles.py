@@ -1,6 +1,7 @@
 """Training events and profiles, against loops over records."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -133,3 +134,10 @@ def test_a_task_of_another_split_is_an_error(shop):
     train = read_pairs(shop.encoded.interactions, "train")
     with pytest.raises(ValueError, match="the task must be of the split 'eval'"):
         build_profiles(shop.spec, shop.encoded.interactions, shop.encoded.catalogue, "eval", task, train)
+
+
+def test_queries_are_found_whatever_bytes_name_them():
+    ids = [b"anna", "Zo\u00eb".encode(), b"Zo\xeb", b"new"]
+    texts = np.array(["Zo\\xeb", "Zo\u00eb", "anna", "nobody"], object)
+    task = SimpleNamespace(query_ids=texts, cluster=np.arange(4))
+    assert module.find_queries(task, SimpleNamespace(query_ids=ids)).tolist() == [2, 1, 0, -1]

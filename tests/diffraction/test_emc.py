@@ -169,6 +169,12 @@ def test_a_checkpoint_of_other_patterns_or_settings_is_refused(particle, tmp_pat
     for counts, given in others:
         with pytest.raises(ValueError, match="must be of the same patterns, detector and settings"):
             emc.reconstruct(counts, particle.detector, given, path)
+    # The same pixels in the same order, of which the last does not orient any more.
+    mask = particle.detector.mask.copy()
+    mask[np.flatnonzero(mask == Mask.GOOD)[-1]] = Mask.MERGE_ONLY
+    masked = dataclasses.replace(particle.detector, mask=mask)
+    with pytest.raises(ValueError, match="must be of the same patterns, detector and settings"):
+        emc.reconstruct(particle.counts, masked, settings, path)
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(DamagedError, match="is damaged, or not whole.*it starts at the beginning"):
         emc.reconstruct(particle.counts, particle.detector, settings, path)

@@ -11,6 +11,7 @@ from recsys_ssl.artifacts import DamagedError
 from recsys_ssl.diffraction.patterns import Patterns, read_patterns, write_patterns
 
 COUNTS = np.array([[0, 1, 3, 0], [0, 0, 0, 0], [2, 0, 1, 1]], np.int32)
+SPARSE = [f"npz, sparse {form}" for form in ("csr", "csc", "coo")]
 
 
 def emc_bytes(kind=0, num_patterns=3, num_pixels=4, body=None):
@@ -48,15 +49,15 @@ def write_kind(kind, path):
         path.write_bytes(emc_bytes(2, body=COUNTS.astype("<f8").tobytes()))
     elif kind == "hdf5":
         write_hdf5(path)
-    elif kind == "npz, sparse":
+    elif kind.startswith("npz, sparse csr"):
         with path.open("wb") as file:
-            sp.save_npz(file, sp.csr_matrix(COUNTS))
+            sp.save_npz(file, sp.csr_matrix(COUNTS).asformat(kind.split()[-1]))
     else:
         with path.open("wb") as file:
             np.savez(file, patterns=COUNTS.reshape(3, 2, 2))
 
 
-@pytest.mark.parametrize("kind", ["emc", "emc, dense", "emc, dense doubles", "hdf5", "npz, sparse", "npz, dense"])
+@pytest.mark.parametrize("kind", ["emc", "emc, dense", "emc, dense doubles", "hdf5", *SPARSE, "npz, dense"])
 def test_every_format_is_known_by_its_content(kind, tmp_path):
     write_kind(kind, tmp_path / "any.name")
     found = read_patterns(tmp_path / "any.name")
@@ -83,7 +84,7 @@ def test_an_emc_file_is_written_number_by_number(tmp_path):
         write_patterns(tmp_path / "q.emc", Patterns(sp.csr_matrix(COUNTS * 0.5)))
 
 
-@pytest.mark.parametrize("kind", ["emc", "emc, dense", "hdf5", "npz, sparse", "npz, dense"])
+@pytest.mark.parametrize("kind", ["emc", "emc, dense", "hdf5", "npz, sparse csr", "npz, dense"])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.97])
 def test_a_truncated_file_is_an_error(kind, share, tmp_path):
     path = tmp_path / "patterns"

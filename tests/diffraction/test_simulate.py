@@ -47,6 +47,14 @@ def test_atoms_are_read_about_their_centre():
     assert simulate.voxel_per_angstrom(DETECTOR) == pytest.approx(1 / (6.2 * 100))
 
 
+def test_atoms_are_of_the_first_model_and_count_by_their_occupancy():
+    atom = "ATOM      1  C   GLY A   1      11.000  12.000  13.000  0.50  0.00           C"
+    other = atom.replace("11.000", "12.000")
+    both = f"MODEL        1\n{atom}\n{other}\nENDMDL\nMODEL        2\n{atom}\n{other}\nENDMDL\nEND\n"
+    assert simulate.read_pdb(both).electrons.tolist() == [3.0, 3.0]
+    assert simulate.read_pdb(both.replace("  0.50", "      ")).electrons.tolist() == [6.0, 6.0]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

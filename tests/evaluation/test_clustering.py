@@ -155,6 +155,12 @@ def test_what_cannot_be_clustered_is_an_error(fit, rows, names, config, message)
         run(rows, names, config, fit, part)
 
 
+def test_a_batch_with_fewer_rows_than_clusters_is_an_error():
+    rows, names = draw_balls()
+    with pytest.raises(ValueError, match="Received: 3 rows and 4 clusters. Raise batch_rows"):
+        run(rows, names, dataclasses.replace(ONE, batch_rows=3), fit_in_batches)
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

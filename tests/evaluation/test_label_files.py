@@ -109,6 +109,32 @@ def test_arrays(tmp_path):
     assert read(tmp_path / "v.npz", "kind")[0] == [["a"], ["b"], ["c"], ["a"]]
 
 
+def test_numbers_that_are_none_are_no_label(tmp_path):
+    np.save(tmp_path / "v.npy", ROWS)
+    np.save(tmp_path / "l.npy", np.array([1.0, np.nan, 0.0, np.nan]))
+    assert read(tmp_path / "v.npy", tmp_path / "l.npy")[0] == [["1"], [], ["0"], []]
+
+
+def test_rows_without_an_id_match_nothing(tmp_path):
+    columns = {"id": ["a", None, "c", None], "vector": lists.from_vectors(ROWS)}
+    pq.write_table(pa.table(columns), tmp_path / "v.parquet")
+    (tmp_path / "l.csv").write_text("id,kind\na,1\n,stray\nc,2\n")
+    assert read(tmp_path / "v.parquet", tmp_path / "l.csv")[0] == [["1"], [], ["2"], []]
+
+
+def test_ids_as_bytes_are_text(tmp_path):
+    np.savez(tmp_path / "v.npz", vectors=ROWS, ids=np.array([b"a", b"b", b"c", b"d"]))
+    (tmp_path / "l.csv").write_text("id,kind\na,1\nd,2\n")
+    assert read(tmp_path / "v.npz", tmp_path / "l.csv")[0] == [["1"], [], [], ["2"]]
+
+
+def test_other_words_for_train_and_test_are_an_error(tmp_path):
+    columns = {"kind": list("abab"), "part": ["Train", "Train", "Test", "Test"], "vector": lists.from_vectors(ROWS)}
+    pq.write_table(pa.table(columns), tmp_path / "v.parquet")
+    with pytest.raises(ValueError, match="of 'train' or 'test', in these words. Received: 'Test', 'Train'"):
+        read(tmp_path / "v.parquet", "kind", split="part")
+
+
 # --- Errors --------------------------------------------------------------------------------------------
 
 

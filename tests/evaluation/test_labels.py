@@ -69,6 +69,13 @@ def test_a_split_that_cannot_be_scored_is_an_error(part, message):
         labels.check_split(labels.encode(["a", ["a", "b"], ["b", "c"]]), np.array(part, np.int8))
 
 
+def test_a_row_of_train_or_test_without_a_label_is_an_error():
+    found = labels.encode(["a", "b", None, "a", "b", None])
+    labels.check_split(found, np.array([TRAIN, TRAIN, LEFT_OUT, TEST, TEST, LEFT_OUT], np.int8))
+    with pytest.raises(ValueError, match="must have a label. Received: 1 without. Leave them out"):
+        labels.check_split(found, np.array([TRAIN, TRAIN, LEFT_OUT, TEST, TEST, TEST], np.int8))
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0, -1.0])
 def test_a_share_that_leaves_no_rows_is_an_error(share):
     with pytest.raises(ValueError, match="the share of test must lie in"):

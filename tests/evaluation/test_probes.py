@@ -172,6 +172,18 @@ def test_a_class_with_one_record_is_fitted_and_never_held_out():
     assert linear(single, TEST, seeds=[0]).mean > 0.99
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_penalty_is_chosen_where_a_class_is_rare_or_classes_are_many(seed):
+    rng = np.random.default_rng(seed)
+    rare = np.where(np.arange(3000) < 2, "rare", "common")
+    vectors = rng.normal(size=[3000, 3]) + 9.0 * (rare == "rare")[:, np.newaxis]
+    found = linear(Labelled(vectors, rare), Labelled(vectors, rare), [seed], choose_among=100)
+    assert found.mean > 0.99
+    many = np.repeat([f"c{number:02}" for number in range(20)], 10)
+    corners = np.repeat(np.eye(20), 10, axis=0) + 0.01 * rng.normal(size=[200, 20])
+    assert linear(Labelled(corners, many), Labelled(corners, many), [seed], choose_among=15).mean == 1.0
+
+
 def test_hits_are_of_each_test_record():
     hard = clouds(240, 2.0, 3), clouds(200, 2.0, 4)
     hits = linear_hits(*hard, seeds=[0, 1])

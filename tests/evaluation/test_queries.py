@@ -154,6 +154,14 @@ def test_ids_that_are_no_text_stay_readable(tmp_path, make_spec, write_queries):
     assert task.query_ids.tolist() == ["\\xff\x00", "\N{GRINNING FACE}\t\n"]
 
 
+def test_codes_of_many_chunks_are_those_of_one():
+    chunks = [pa.array([b"b", b"a"], pa.binary()), pa.array([], pa.binary()), pa.array([b"a", b"c", b"b"], pa.binary())]
+    codes, names = queries._encode(pa.chunked_array(chunks))
+    assert codes.tolist() == [0, 1, 1, 2, 0]
+    assert names.tolist() == ["b", "a", "c"]
+    assert [len(part) for part in queries._encode(pa.chunked_array([], pa.binary()))] == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -55,6 +55,13 @@ def test_without_rare_values_there_is_no_other():
     assert index.tolist() == [0, 1, 0]
 
 
+def test_values_that_are_called_as_what_is_joined_stay_apart():
+    values = np.array(["other"] * 150 + ["(missing)"] * 47 + ["", ""] + ["x"], object)
+    index, group_names = query_groups(values)
+    assert group_names == ["other", "(missing)", "((missing))", "(other)"]
+    assert np.bincount(index).tolist() == [150, 47, 2, 1]
+
+
 def test_values_of_one_frequency_are_ordered_by_name():
     names = [f"v{i:02}" for i in range(60)]
     values = np.array(names[::2] * 3 + names[1::2] * 5, object)

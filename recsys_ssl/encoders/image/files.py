@@ -4,7 +4,7 @@
 |---|---|
 | a directory | files at any depth whose names end as those of images do, sorted by path |
 | .zip, .tar | such files, as the archive has them |
-| .csv, .tsv, .txt, .parquet | the cells of a column, see `cells`; paths begin beside the table |
+| .csv, .tsv, .txt, plain or .gz, .parquet | the cells of a column, see `cells`; paths begin beside the table |
 | .npy, .npz | an array [num_images, height, width] or [num_images, height, width, channels] of uint8 |
 | IDX, as MNIST's, plain or .gz | the same |
 | an image | itself |

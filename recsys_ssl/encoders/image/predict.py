@@ -19,13 +19,13 @@ from recsys_ssl.encoders.image.files import Rejection, load_all, read_images
 from recsys_ssl.encoders.image.predictor import ImagePredictor
 from recsys_ssl.encoders.image.reading import ImageSize
 from recsys_ssl.encoders.image.settings import FinetuneConfig, ViTConfig
+from recsys_ssl.encoders.image.tables import find_delimiter, open_text
 from recsys_ssl.evaluation.prediction import Split, Task
 from recsys_ssl.seeds import FinetuneStream
 
 BATCH_SPEC = tf.TensorSpec([None], tf.string)
 MAX_REJECTED_SHARE = 0.05
 """More rows than this that give no image are an error: then it is the wrong column, not a bad row."""
-_DELIMITERS = (",", "\t", ";")
 _TRAIN_SHARE, _VALIDATION_SHARE = 0.8, 0.1
 
 
@@ -77,6 +77,8 @@ def read_table(
     """
     images = list(read_images(path, column))
     header, cells = _read_cells(path)
+    if len(cells) != len(images):
+        raise ValueError(f"a table of targets must have a header. Received: none in {str(path)!r}. Write one.")
     names = [name for name in header if name != column] if targets is None else [name.strip() for name in targets]
     missing = [name for name in names if header.count(name) != 1]
     if missing or len(set(names)) < len(names) or not cells:
@@ -102,10 +104,8 @@ def read_table(
 
 def _read_cells(path: Path) -> tuple[list[str], list[list[str]]]:
     """The header, and the rows that are not empty, as `files.read_images` counts them."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        line = file.readline()
-        file.seek(0)
-        header, *rows = [row for row in csv.reader(file, delimiter=max(_DELIMITERS, key=line.count)) if row]
+    with open_text(path) as file:
+        header, *rows = [row for row in csv.reader(file, delimiter=find_delimiter(file, path)) if row]
     return [name.strip() for name in header], rows
 
 

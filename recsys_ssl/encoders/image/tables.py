@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import hashlib
 import itertools
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Optional, TextIO, Union
@@ -15,6 +18,7 @@ import pyarrow.parquet as pq
 from recsys_ssl.encoders.image.archives import MAX_BYTES
 from recsys_ssl.encoders.image.guess import tell
 
+_TEXTS = (".csv", ".tsv", ".txt")
 _DELIMITERS = (",", "\t", ";")
 _SAMPLE_ROWS = 100
 _MOST_SHOWN = 200
@@ -32,7 +36,7 @@ class Cell(NamedTuple):
 
 def is_table(name: str) -> bool:
     """Whether a file of this name, in lower case, is a table."""
-    return name.endswith((".csv", ".tsv", ".txt", ".parquet"))
+    return name.removesuffix(".gz").endswith(_TEXTS) or name.endswith(".parquet")
 
 
 def read_table(path: Path, column: Optional[str] = None) -> Iterator[Cell]:
@@ -54,8 +58,8 @@ def _read_csv(path: Path, column: Optional[str]) -> Iterator[Cell]:
     # A cell may be an image as text, which has four characters for three bytes.
     csv.field_size_limit(max(csv.field_size_limit(), 2 * MAX_BYTES))
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            delimiter = _find_delimiter(file, path)
+        with open_text(path) as file:
+            delimiter = find_delimiter(file, path)
             head = list(itertools.islice(csv.reader(file, delimiter=delimiter), _SAMPLE_ROWS))
             place, has_header = _find_place(head, column, path)
             file.seek(0)
@@ -64,11 +68,18 @@ def _read_csv(path: Path, column: Optional[str]) -> Iterator[Cell]:
                 if number or not has_header:
                     cell = row[place] if place < len(row) else ""
                     yield Cell(_shorten(cell), cell)
-    except (csv.Error, UnicodeDecodeError) as error:
+    except (csv.Error, UnicodeDecodeError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"a table must be CSV in UTF-8. Received: {str(path)!r}: {error}. Write it again.") from error
 
 
-def _find_delimiter(file: TextIO, path: Path) -> str:
+def open_text(path: Path) -> TextIO:
+    """A table of text, also of a .gz."""
+    if path.name.lower().endswith(".gz"):
+        return gzip.open(path, "rt", newline="", encoding="utf-8-sig")
+    return open(path, newline="", encoding="utf-8-sig")
+
+
+def find_delimiter(file: TextIO, path: Path) -> str:
     """The one that the first line has most of; the file is at its start afterwards."""
     line = file.readline(1 << 20)
     if not line.strip():
@@ -163,4 +174,8 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _shorten(text: str) -> str:
-    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN // 2]}... ({len(text):,} characters)"
+    """A text that still tells images apart: those of one kind and size begin alike and may be as long."""
+    if len(text) <= _MOST_SHOWN:
+        return text
+    told = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"{text[: _MOST_SHOWN // 2]}... ({len(text):,} characters, {told})"

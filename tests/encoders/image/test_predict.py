@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import gzip
 import io
 
 import numpy as np
@@ -69,6 +70,40 @@ def test_a_table_that_cannot_be_used(tmp_path, text, targets, message):
     (tmp_path / "table.csv").write_text(text.format(uri(IMAGES[0])))
     with pytest.raises(ValueError, match=message):
         module.read_table(tmp_path / "table.csv", "photo", targets, encoder=ImageEncoder(CONFIG))
+
+
+@pytest.mark.parametrize("last", ["29.png", "none.png"])
+def test_targets_without_a_header_are_an_error(tmp_path, last):
+    """A header that is the first row would give each image the target of the next one."""
+    for row in range(30):
+        Image.fromarray(IMAGES[row][..., 0]).save(tmp_path / f"{row}.png")
+    names = [*(f"{row}.png" for row in range(29)), last]
+    (tmp_path / "table.csv").write_text("".join(f"{name},{row}\n" for row, name in enumerate(names)))
+    with pytest.raises(ValueError, match="a table of targets must have a header. Received: none in"):
+        module.read_table(tmp_path / "table.csv", "1", ["0"], encoder=ImageEncoder(CONFIG))
+
+
+def test_a_gzipped_table_is_read(tmp_path):
+    text = "photo,y\n" + "".join(f'"{uri(image)}",{row}\n' for row, image in enumerate(IMAGES[:20]))
+    (tmp_path / "table.csv.gz").write_bytes(gzip.compress(text.encode()))
+    table = module.read_table(tmp_path / "table.csv.gz", "photo", ["y"], encoder=ImageEncoder(CONFIG))
+    assert table.contents == PACKED[:20]
+    assert table.targets[:, 0].tolist() == list(range(20))
+    (tmp_path / "table.csv.gz").write_bytes(gzip.compress(text.encode())[:-40])
+    with pytest.raises(ValueError, match="a table must be CSV in UTF-8. Received: "):
+        module.read_table(tmp_path / "table.csv.gz", "photo", ["y"], encoder=ImageEncoder(CONFIG))
+
+
+def test_images_as_text_that_begin_alike_are_told_apart(tmp_path):
+    def to_bmp(image):
+        file = io.BytesIO()
+        Image.fromarray(image[..., 0]).resize((28, 28)).save(file, "BMP")
+        return "data:image/bmp;base64," + base64.b64encode(file.getvalue()).decode()
+
+    lines = [f'"{to_bmp(image)}",{row}' for row, image in enumerate(IMAGES[:50])]
+    (tmp_path / "table.csv").write_text("\n".join(["photo,y", *lines]) + "\n")
+    table = module.read_table(tmp_path / "table.csv", "photo", ["y"], encoder=ImageEncoder(CONFIG))
+    assert [len(part) for part in module.split_randomly(table.texts, 0)] == [40, 5, 5]
 
 
 def test_a_split_keeps_equal_texts_together_and_is_a_function_of_the_seed():
