@@ -28,6 +28,8 @@ _QUIET = {
     "PYTHONWARNINGS": "ignore",
 }
 
+_BEAM_OPTIONS = logging.getLogger("apache_beam.options.pipeline_options")
+"""Which warns of options that it does not know."""
 _UNBOUNDED = 100_000
 """Columns of what is no terminal: lines and tables are as wide as what they hold."""
 _LEAST_TEXT = 8
@@ -121,6 +123,19 @@ class StageLines(logging.Handler):
         self._warnings.clear()
 
 
+class _Once(logging.Filter):
+    """Lets each message pass once: every Beam job says the same of its options."""
+
+    def __init__(self):
+        super().__init__()
+        self._seen: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        is_new = record.getMessage() not in self._seen
+        self._seen.add(record.getMessage())
+        return is_new
+
+
 @contextlib.contextmanager
 def _open_log(path: Path) -> Iterator[TextIO]:
     log = open(path, "a", encoding="utf-8")  # noqa: SIM115  (closed below, which may fail)
@@ -158,12 +173,17 @@ def quiet(log_path: Path) -> Iterator[tuple[Console, StageLines]]:
         warnings.simplefilter("ignore")
         console = make_console(terminal)
         lines = StageLines(console)
+        once = _Once()
         PROGRESS.addHandler(lines)
+        _BEAM_OPTIONS.addFilter(once)
+        _BEAM_OPTIONS.addHandler(lines)
         try:
             yield console, lines
         finally:
             lines.finish("[red]✗[/red]")
             PROGRESS.removeHandler(lines)
+            _BEAM_OPTIONS.removeHandler(lines)
+            _BEAM_OPTIONS.removeFilter(once)
             root.handlers[:] = handlers
             root.setLevel(level)
             for stream in (sys.stdout, sys.stderr):

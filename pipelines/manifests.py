@@ -176,7 +176,7 @@ def making(
         given: section -> the settings that the user named, see `config.given_settings`.
         facts: digests of what it reads from elsewhere.
         shown_after: errors after which the parts get their names all the same, unsigned, since people look there for
-            the cause.
+            the cause, if anything was written.
 
     Raises:
         FileNotFoundError, ValueError: see `check`.
@@ -194,6 +194,9 @@ def making(
             yield unfinished
             manifest.write(*(directory for directory in unfinished if os.listdir(directory)))
         except shown_after as error:
+            if not any(os.listdir(directory) for directory in unfinished):  # there is nothing to look at
+                provenance.restore(*outdated)
+                raise
             failure = error
         except Exception:
             provenance.restore(*outdated)

@@ -31,7 +31,7 @@ items:
   id: product
   title: title
   features:
-    - {name: product, kind: id, min_count: 2}
+    - {name: product, kind: id}
     - {name: title, kind: text, ngrams: 2}
     - {name: tags, kind: categorical, multi_valued: true, separator: "|"}
     - {name: price, kind: numeric, buckets: 20, min_presence: 0.5}

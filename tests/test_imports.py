@@ -20,6 +20,7 @@ GROUND = (
     "yaml_text",
     "spec_features",
     "spec_records",
+    "spec_log",
     "spec",
     "spec_files",
     "lists",

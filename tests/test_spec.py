@@ -222,7 +222,7 @@ GIVEN = {"kind": "given", "test_paths": ["t.csv"]}
         ),
         (
             {"items__table": TABLE, "items__features": [ID, MOLECULE], "items__title": "structure"},
-            "items.title must name an item feature. Received: 'structure'",
+            "items.title must name an item feature that is text. Received: 'structure'",
         ),
         ({"items__features": [ID, MOLECULE | {"hidden_dim": 64}]}, "hidden_dim: unknown key"),
         ({"evaluation": {"slices": ["age"]}}, r"slices must be categorical query features. Received: \['age'\]"),
@@ -232,7 +232,7 @@ GIVEN = {"kind": "given", "test_paths": ["t.csv"]}
         ),
         ({"evaluation": {"cluster_by": "item"}}, "cluster_by must be a categorical item feature. Received: 'item'"),
         ({"evaluation": {"cluster_by": "genre"}}, "cluster_by must be a categorical item feature. Received: 'genre'"),
-        ({"items__title": "title"}, "items.title must name an item feature. Received: 'title'"),
+        ({"items__title": "title"}, "items.title must name an item feature that is text. Received: 'title'"),
         ({"events__timestamp": {"column": "t", "unit": "ms", "format": "%Y%m%d"}}, "takes the place of the unit"),
         ({"events__timestamp": {"column": "t", "format": "%d/%m %H:%M"}}, "must read year, month and day"),
         ({"events__timestamp": {"column": "t", "format": "dd/MM/yyyy"}}, "must read year, month and day"),

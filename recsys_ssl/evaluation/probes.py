@@ -79,8 +79,8 @@ def linear(
 
     Args:
         train, test: of the same dim; `test` may have classes of `train` only.
-        choose_among: of more than twice as many training records, C is chosen with so many, which the seed draws
-            too: it costs several fits.
+        choose_among: of more than twice as many training records, C is chosen with so many, or two a class, which the
+            seed draws too: it costs several fits.
 
     Raises:
         ValueError: there are no records, vectors are not finite or do not fit, or each class of `train` has one record.
@@ -99,8 +99,8 @@ def linear_hits(
     of_train, of_test = _check(train, test)
 
     def judge(seed: int) -> np.ndarray:
-        is_large = len(of_train.vectors) > 2 * choose_among
-        few = _draw(of_train, seed, choose_among) if is_large else of_train
+        size = max(choose_among, 2 * len(of_train.labels.classes))
+        few = _draw(of_train, seed, size) if len(of_train.vectors) > 2 * size else of_train
         fitted, held_out = _split(few, seed)
         found = {penalty: _regress(penalty, fitted, held_out).mean() for penalty in sorted(penalties)}
         return _regress(max(found, key=lambda penalty: found[penalty]), of_train, of_test)

@@ -27,6 +27,7 @@ from recsys_ssl.features.schema import catalogue_schema, interactions_schema
 from recsys_ssl.features.windows import write_windows
 from recsys_ssl.spec import (
     VOCABULARY_FEATURES,
+    CategoricalFeature,
     ColumnFeature,
     ContentFeature,
     DenseFeature,
@@ -341,6 +342,36 @@ def serving_signature(features: Sequence[Feature]) -> dict[str, tf.TensorSpec]:
             spec = tf.TensorSpec([None, None] if feature.is_list else [None], tf.string, feature.name)
         signature[feature.name] = spec
     return signature
+
+
+class RawCleaner:
+    """Reads values of `serving_signature` as ingestion reads cells: words of `missing` say nothing, and blanks around
+    the values of a list do not matter.
+    """
+
+    def __init__(self, spec: FeatureSpec, features: Sequence[Feature]):
+        self._lists = {f.name for f in features if isinstance(f, CategoricalFeature) and f.multi_valued}
+        of_files = [
+            (spec.events.features, spec.events),
+            (spec.queries.features, spec.queries.table),
+            (spec.items.features, spec.events if spec.items.from_events else spec.items.table),
+        ]
+        self._missing = {
+            f.name: [word.strip() for word in files.missing]
+            for own, files in of_files
+            for f in own
+            if f in features and isinstance(f, VOCABULARY_FEATURES) and files is not None and files.missing
+        }
+
+    def clean(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        cleaned = dict(raw)
+        for name in self._lists & set(raw):
+            cleaned[name] = tf.strings.strip(cleaned[name])
+        for name in self._missing.keys() & set(raw):
+            bare = tf.strings.strip(cleaned[name])[..., tf.newaxis]
+            is_missing = tf.reduce_any(bare == tf.constant(self._missing[name]), axis=-1)
+            cleaned[name] = tf.where(is_missing, "", cleaned[name])
+        return cleaned
 
 
 def raw_to_sparse(raw: dict[str, tf.Tensor]) -> dict[str, tf.SparseTensor]:

@@ -29,6 +29,8 @@ from recsys_ssl.index.best import order_best
 # Below the first size exact search takes about 0.1 ms; above the second, hashing every item does not.
 EXACT_BELOW = 20_000
 TREE_ABOVE = 100_000
+_LEAST_OF_TREE = 16
+"""ScaNN hashes into 16 centres."""
 
 RECALL_AT = (10, 50)
 _ASSETS_FILE = "scann_assets.pbtxt"
@@ -112,6 +114,10 @@ def choose_config(config: IndexConfig, num_items: int) -> IndexConfig:
     if "reorder" in _USED[method]:
         chosen = replace(chosen, reorder=config.reorder or 500)
     if method == "tree":
+        if num_items < _LEAST_OF_TREE:
+            raise ValueError(
+                f"a tree needs {_LEAST_OF_TREE} items or more. Received: {num_items}. Set index.method=brute_force."
+            )
         num_leaves = config.num_leaves or round(math.sqrt(num_items))
         num_leaves_to_search = config.num_leaves_to_search or math.ceil(0.2 * num_leaves)
         chosen = replace(chosen, num_leaves=num_leaves, num_leaves_to_search=num_leaves_to_search)

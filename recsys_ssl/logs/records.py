@@ -195,6 +195,7 @@ def _label(batch: Batch, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray, Fau
         faults += find_others(batch, spec.events.weight, [(bad, "")], spec.events.explode)
         faults += explain_numbers(column, missing | bad | (value < 0), "weight is not a number >= 0", marks, "events")
         weight = weight * np.where(np.isfinite(value), value, 0.0)
+        faults.append((weight > np.finfo(np.float32).max, "weight times that of its type is beyond 32 bits"))
     return kind, weight, faults
 
 

@@ -103,7 +103,8 @@ class _WriteInteractions(beam.DoFn):
     def process(self, element, cuts, offsets):
         partition, events, queries = element
         split = np.where(timeline.is_chosen(events), self._split(events, cuts), timeline.NEITHER)
-        counts: dict[str, int | tuple[int]] = {}
+        of_train = events["example_weight"].to_numpy()[split == timeline.TRAIN]
+        counts: dict[str, int | tuple[int]] = {"weighted_train": int((of_train > 0).sum())}
         shard = _shard_name(partition, len(offsets) - 1)
         for which, name in enumerate(INTERACTION_SPLITS):
             of_split = split == which
@@ -297,6 +298,7 @@ def _write_summary(counts: dict[str, Any], cuts: Optional[Sequence[int]], spec: 
     numbers = (
         *("events_read", "positives", "ignored", "impressions", "duplicates", "items_read", "queries_read"),
         *("queries_without_features", "num_items", "num_queries", "items_without_train"),
+        "weighted_train",
     )
     summary = IngestSummary(
         spec=spec.name,

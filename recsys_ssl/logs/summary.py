@@ -56,6 +56,8 @@ class IngestSummary:
     """Items that no train event has: the cold ones."""
     examples: dict[str, str]
     """Table and reason -> the first record that was rejected for it."""
+    weighted_train: int = 0
+    """Train events whose weight is above 0."""
     unreadable_values: dict[str, int] = dataclasses.field(default_factory=dict)
     """Table and reason -> number of values that were taken for missing ones; their records are kept. With
     `items.from_events` those of all sound records of the log."""
@@ -286,7 +288,7 @@ def check_summary(summary: IngestSummary, spec: FeatureSpec) -> None:
 
     Raises:
         LogError: a table or the log has no record, more than `spec.max_rejected_share` of it were rejected, no
-            positive is left, no query of the log is in the query table, or a split is empty.
+            positive is left, no query of the log is in the query table, all weights are 0, or a split is empty.
     """
     # Tables first: an event whose item was rejected tells a consequence.
     sources = [("events", "the log", summary.events_read, summary.rejected)]
@@ -344,6 +346,8 @@ def check_summary(summary: IngestSummary, spec: FeatureSpec) -> None:
                 ]
             )
         )
+    if summary.splits["train"] and not summary.weighted_train:
+        raise LogError("the weight of every train event is 0, so that nothing would be learned. Check events.weight.")
     empty = [split for split, size in summary.splits.items() if not size]
     if not spec.split.has_validation:
         empty.remove("eval")

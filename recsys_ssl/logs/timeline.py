@@ -30,10 +30,11 @@ def order_events(events: pa.Table, deduplicate: str) -> tuple[pa.Table, int]:
     """Sorts the events of some queries by (query, moment, place in the log) and drops the duplicates.
 
     Args:
-        events: columns query_id, item_row, timestamp_us, _file, _line, maybe _place, _kind and _split (see `moments`);
+        events: columns query_id, item_row, timestamp_us, example_weight, _file, _line, maybe _place, _kind and _split (see `moments`);
             all of each query.
-        deduplicate: `event`: identical (query, item, time) once; `pair`: each (query, item) once, the first. What was
-            rated low is no duplicate of a positive, nor are events of two given splits.
+        deduplicate: `event`: identical (query, item, time) once; `pair`: each (query, item) once, the first; with the
+            largest weight of those that are one. What was rated low is no duplicate of a positive, nor are events of
+            two given splits.
 
     Returns:
         The events with the column _query int64 (0, 1, ... in order of id), and the number of duplicate positives.
@@ -56,8 +57,13 @@ def order_events(events: pa.Table, deduplicate: str) -> tuple[pa.Table, int]:
     order = np.lexsort((*places, keys["moment"], keys["query"]))
     keys = keys.iloc[order]
     same = ["query", "item", "split" if deduplicate == "pair" else "moment"]
-    kept = ~keys.duplicated(same if keys["chosen"].all() else [*same, "chosen"]).to_numpy()
+    same = same if keys["chosen"].all() else [*same, "chosen"]
+    kept = ~keys.duplicated(same).to_numpy()
     ordered = events.take(pa.array(order[kept]))
+    if not kept.all():
+        weights = keys.assign(weight=events["example_weight"].to_numpy()[order]).groupby(same)["weight"]
+        largest = pa.array(weights.transform("max").to_numpy()[kept], events["example_weight"].type)
+        ordered = ordered.set_column(ordered.column_names.index("example_weight"), "example_weight", largest)
     num_duplicates = int((~kept & keys["chosen"]).sum())
     return ordered.append_column("_query", pa.array(keys["query"].to_numpy()[kept])), num_duplicates
 

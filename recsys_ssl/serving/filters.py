@@ -82,7 +82,7 @@ def _parse_condition(feature: ColumnFeature, given: Any) -> Condition:
     if not isinstance(given, Mapping):
         given = {"any": given}
     wrong = sorted(set(given) - set(_KEYS), key=str)
-    if wrong or not given:
+    if wrong or all(value is None for value in given.values()):
         raise ValueError(
             f"the filter of {feature.name!r} must have some of {list(_KEYS)}. Received: {wrong or dict(given)}."
         )
@@ -103,8 +103,17 @@ def _parse_values(feature: ColumnFeature, given: Any) -> tuple[Value, ...]:
         if not feature.is_number and not isinstance(value, (str, bytes)):
             raise TypeError(f"the filter of {feature.name!r} takes strings. Received: {value!r:.99}.")
     if feature.is_number:
-        return tuple(float(np.float32(value)) for value in values)  # as the catalogue has them
+        return tuple(_to_float(feature, value) for value in values)
     return tuple(value.encode("utf-8", "replace") if isinstance(value, str) else value for value in values)
+
+
+def _to_float(feature: ColumnFeature, value: Any) -> float:
+    """As the catalogue has it; what is beyond 32 bits is infinite, and so beyond all that it has."""
+    try:
+        with np.errstate(over="ignore"):
+            return float(np.float32(value))
+    except OverflowError as error:
+        raise ValueError(f"the filter of {feature.name!r} takes numbers of 64 bits. Received: {error}.") from error
 
 
 class _Postings(NamedTuple):

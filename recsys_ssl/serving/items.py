@@ -85,8 +85,11 @@ def _as_list(value: Any) -> list:
 def _to_float(feature: TableFeature, number: Any) -> float:
     if not isinstance(number, Real) or isinstance(number, bool):
         raise TypeError(f"{feature.name!r} takes numbers. Received: {number!r:.99}.")
-    with np.errstate(over="ignore"):
-        rounded = float(np.float32(number))  # as in the example files
+    try:
+        with np.errstate(over="ignore"):
+            rounded = float(np.float32(number))  # as in the example files
+    except OverflowError:
+        rounded = math.inf
     if not math.isfinite(rounded):
         raise ValueError(f"{feature.name!r} takes finite numbers of 32 bits. Received: {number!r:.99}.")
     return rounded

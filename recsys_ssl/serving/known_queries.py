@@ -12,7 +12,7 @@ import tensorflow as tf
 from recsys_ssl import lists
 from recsys_ssl.serving import requests
 from recsys_ssl.serving.lookup import Lookup
-from recsys_ssl.spec import TIME_INPUTS, IdFeature
+from recsys_ssl.spec import TIME_INPUTS, VOCABULARY_FEATURES, IdFeature
 
 _ITEM_TIMES = TIME_INPUTS[0]
 
@@ -62,7 +62,9 @@ class QueryReader:
         self._are_items = spec.queries.same_as_items
         features = spec.item_features if self._are_items else spec.query_features
         own = spec.items.id if self._are_items else spec.queries.id
-        self._own_ids = [f.name for f in features if isinstance(f, IdFeature) and f.source_column == own]
+        said = [f for f in features if isinstance(f, VOCABULARY_FEATURES) and f.source_column == own]
+        self._said_by_id = [f.name for f in said]
+        self._own_ids = [f.name for f in said if isinstance(f, IdFeature)]
         self._sequences = [sequence.name for sequence in spec.item_sequences if sequence.name in specs]
         self.silent = [*self._own_ids, *self._sequences]
 
@@ -74,14 +76,15 @@ class QueryReader:
     def find(self, query_ids: Sequence[str]) -> Asked:
         """Queries of the log by their ids alone, as after their last events.
 
-        Of a query that the log does not have nothing is known, unless queries are items and the catalogue has it.
+        Of a query that the log does not have nothing is known but what its id says (features that read that column),
+        unless queries are items and the catalogue has it.
         """
         logged = self._lookup.find_queries(query_ids)
         of_items = self._lookup.find_items(query_ids) if self._are_items else {}
         own_rows = self._lookup.find_rows(of_items)
         records, seen = [], []
         for query_id in query_ids:
-            record: dict[str, Any] = {name: [query_id.encode("utf-8", "replace")] for name in self._own_ids}
+            record: dict[str, Any] = {name: [query_id.encode("utf-8", "replace")] for name in self._said_by_id}
             record |= of_items.get(query_id, {})
             rows = np.empty(0, np.int64)
             if query_id in logged:

@@ -190,4 +190,6 @@ def _change(change: Change, live: LiveItem | None, is_trained: bool) -> tuple[St
         return "removed", {}
     if live is None:
         return "changed", change.record
+    if live.state == "added" and is_trained:  # the model has it by now, and shows no addition of what it has
+        return "changed", change.record
     return live.state, live.record | change.record

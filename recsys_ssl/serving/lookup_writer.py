@@ -19,18 +19,23 @@ from recsys_ssl.spec import ColumnFeature, FeatureSpec
 # The order in which SQLite sorts what every split says of a query; no split is before the disliked.
 _DISLIKED = -1
 _SCRATCH_SCHEMA = """
-CREATE TABLE scratch.events (query_id TEXT, place INTEGER, time_us INTEGER, item_row INTEGER);
-CREATE TABLE scratch.last (query_id TEXT PRIMARY KEY, place INTEGER, time_us INTEGER, record BLOB) WITHOUT ROWID;
+CREATE TABLE scratch.events (
+    query_id TEXT, place INTEGER, time_us INTEGER, position INTEGER, item_row INTEGER
+);
+CREATE TABLE scratch.last (
+    query_id TEXT PRIMARY KEY, place INTEGER, time_us INTEGER, position INTEGER, record BLOB
+) WITHOUT ROWID;
 """
 _KEEP_LAST = """
-INSERT INTO scratch.last VALUES (?, ?, ?, ?) ON CONFLICT (query_id) DO UPDATE
-SET place = excluded.place, time_us = excluded.time_us, record = excluded.record
-WHERE (excluded.place, excluded.time_us) >= (place, time_us)
+INSERT INTO scratch.last VALUES (?, ?, ?, ?, ?) ON CONFLICT (query_id) DO UPDATE
+SET place = excluded.place, time_us = excluded.time_us, position = excluded.position, record = excluded.record
+WHERE (excluded.place, excluded.time_us, excluded.position) >= (place, time_us, position)
 """
+# Records to train on are not in the order of the log, and of events at one time only their position tells it.
 _IN_ORDER = """
 SELECT events.query_id, last.record, events.place, events.time_us, events.item_row
 FROM scratch.events AS events LEFT JOIN scratch.last AS last USING (query_id)
-ORDER BY events.query_id, events.place, events.time_us, events.rowid
+ORDER BY events.query_id, events.place, events.time_us, events.position, events.rowid
 """
 
 
@@ -116,16 +121,18 @@ def _collect_events(spec: FeatureSpec, interactions_dir: str | Path, database: s
     for place, split in enumerate(spec.split.names):
         for batch in _read(interactions_dir, split):
             ids, rows, times = _texts(batch, "query_id"), _integers(batch, "item_row"), _times(batch)
-            places = itertools.repeat(place)
-            database.executemany("INSERT INTO scratch.events VALUES (?, ?, ?, ?)", zip(ids, places, times, rows))
-            database.executemany(_KEEP_LAST, zip(ids, places, times, _serialize(batch, features)))
+            places, positions = itertools.repeat(place), _positions(batch)
+            values = zip(ids, places, times, positions, rows)
+            database.executemany("INSERT INTO scratch.events VALUES (?, ?, ?, ?, ?)", values)
+            database.executemany(_KEEP_LAST, zip(ids, places, times, positions, _serialize(batch, features)))
     has_disliked = Path(examples.split_dir(interactions_dir, examples.DISLIKED_SPLIT)).exists()
     if spec.evaluation.mask_disliked and has_disliked:
         for batch in _read(interactions_dir, examples.DISLIKED_SPLIT):
             ids, (disliked, lengths) = _texts(batch, "query_id"), lists.flat(batch, "item_row", pa.int64())
             of_row = [ids[record] for record in lists.owners(lengths)]
-            values = zip(of_row, itertools.repeat(_DISLIKED), itertools.repeat(0), disliked.tolist())
-            database.executemany("INSERT INTO scratch.events VALUES (?, ?, ?, ?)", values)
+            nothing = itertools.repeat(0)
+            values = zip(of_row, itertools.repeat(_DISLIKED), nothing, nothing, disliked.tolist())
+            database.executemany("INSERT INTO scratch.events VALUES (?, ?, ?, ?, ?)", values)
 
 
 def _write_queries(spec: FeatureSpec, database: sqlite3.Connection) -> None:
@@ -173,6 +180,10 @@ def _texts(batch: pa.RecordBatch, name: str) -> list[str]:
 
 def _integers(batch: pa.RecordBatch, name: str) -> list[int]:
     return lists.only(name, *lists.flat(batch, name, pa.int64()), -1).tolist()
+
+
+def _positions(batch: pa.RecordBatch) -> list[int]:
+    return lists.only("sequence_position", *lists.flat(batch, "sequence_position", pa.int64()), 0).tolist()
 
 
 def _times(batch: pa.RecordBatch) -> list[int]:

@@ -111,11 +111,11 @@ def _look_up(spec: FeatureSpec, interactions_dir: str, key: bytes) -> _Asked:
     query_id, sequences = key.decode("utf-8"), spec.item_sequences
     held_out = _read_events(interactions_dir, "test", key)
     if held_out:
-        event = max(held_out, key=_time_of)
+        event = max(held_out, key=_place_of)
         chosen = _to_values(event.get(sequences[0].name)) if sequences else None
         return _Asked(query_id, event, event.get("seen_rows", []), chosen)
     before = (_read_events(interactions_dir, split, key) for split in spec.split.names[:-1])
-    events = [event for of_split in before for event in sorted(of_split, key=_time_of)]
+    events = [event for of_split in before for event in sorted(of_split, key=_place_of)]
     if not events:
         of_id = {f.name: [key] for f in spec.query_features if isinstance(f, ColumnFeature) and _is_id(spec, f)}
         return _Asked(query_id, of_id, [], [], is_known=False)
@@ -139,6 +139,11 @@ def _read_events(interactions_dir: str, split: str, key: bytes) -> list[dict[str
         ids, _ = lists.flat(batch, "query_id", pa.large_binary())
         events += [lists.record(batch, row) for row in np.flatnonzero(ids == key).tolist()]
     return events
+
+
+def _place_of(event: dict[str, Any]) -> tuple[int, int]:
+    """When it was, and its place among those of one time: records to train on are not in the order of the log."""
+    return _time_of(event), event.get("sequence_position", [0])[0]
 
 
 def _time_of(event: dict[str, Any]) -> int:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import tensorflow as tf
 
 from recsys_ssl.features.batch import Catalogue, FeatureBatch, batch_from_sparse, keep_last
-from recsys_ssl.features.preprocessing import QueryEncoder, load_item_encoder, raw_to_sparse, serving_signature
+from recsys_ssl.features.preprocessing import (
+    QueryEncoder,
+    RawCleaner,
+    load_item_encoder,
+    raw_to_sparse,
+    serving_signature,
+)
 from recsys_ssl.models.history import Histories
 from recsys_ssl.models.repeats import RepeatTerm
 from recsys_ssl.models.two_tower import TwoTower
@@ -35,6 +41,7 @@ class _Towers(tf.Module):
         if not spec.queries.same_as_items:
             self.encode_queries = QueryEncoder(spec, query_transform_dir, item_transform_dir)
         query_features = spec.item_features if spec.queries.same_as_items else spec.query_features
+        clean_query, clean_item = RawCleaner(spec, query_features).clean, RawCleaner(spec, spec.item_features).clean
         length = max((sequence.length for sequence in spec.item_sequences), default=0)
         query_signature, item_signature = serving_signature(query_features), serving_signature(spec.item_features)
         if model.prior.weight:
@@ -50,7 +57,7 @@ class _Towers(tf.Module):
         def embed_query(raw):
             given = dict(raw)
             item_times, query_time = given.pop(_ITEM_TIMES, None), given.pop(_QUERY_TIME, None)
-            encoded, num_records = _encode(self.encode_queries, given)
+            encoded, num_records = _encode(self.encode_queries, clean_query(given))
             batch, states = batch_from_sparse(model.query_layout, encoded, num_records), None
             if self.reader is not None:
                 item_times = _align(item_times, given[self.reader.sequence])
@@ -66,7 +73,7 @@ class _Towers(tf.Module):
         def embed_item(raw):
             raw = dict(raw)
             train_counts = raw.pop(_TRAIN_COUNT, None)
-            batch = batch_from_sparse(model.item_layout, *_encode(self.encode_items, raw))
+            batch = batch_from_sparse(model.item_layout, *_encode(self.encode_items, clean_item(raw)))
             return {"embedding": model.vectorize_items(batch, train_counts)}
 
         self.embed_query, self.embed_item = embed_query, embed_item

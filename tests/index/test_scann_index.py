@@ -47,8 +47,9 @@ def test_what_is_set_is_kept():
     [
         ({}, 0, "at least one item"),
         ({"num_leaves": 3}, 9, r"num_leaves is no setting of method 'brute_force' \(9 items\)"),
-        ({"method": "tree", "num_leaves": 3, "num_leaves_to_search": 4}, 9, "must hold. Received: 4, 3, 9"),
-        ({"method": "tree", "num_leaves": 10, "num_leaves_to_search": 4}, 9, "must hold. Received: 4, 10, 9"),
+        ({"method": "tree", "num_leaves": 3, "num_leaves_to_search": 4}, 19, "must hold. Received: 4, 3, 19"),
+        ({"method": "tree", "num_leaves": 20, "num_leaves_to_search": 4}, 19, "must hold. Received: 4, 20, 19"),
+        ({"method": "tree"}, 15, "a tree needs 16 items or more. Received: 15. Set index.method=brute_force"),
     ],
 )
 def test_settings_that_do_not_fit_the_catalogue_are_explained(settings, num_items, message):

@@ -43,6 +43,7 @@ GOOD = IngestSummary(
     num_items=5,
     num_queries=7,
     items_without_train=1,
+    weighted_train=60,
     examples={"events: a": 'log.csv:3: "x"', "events: b": 'log.csv:9: "y"', "items: c": 'items.csv:2: "é"'},
 )
 
@@ -53,6 +54,11 @@ def test_json_round_trip():
 
 def test_iso_time():
     assert iso_time(86_400_000_000 + 1) == "1970-01-02T00:00:00.000001Z"
+
+
+def test_a_log_whose_weights_are_all_zero_is_an_error():
+    with pytest.raises(LogError, match="the weight of every train event is 0.* Check events.weight"):
+        check_summary(dataclasses.replace(GOOD, weighted_train=0), SPEC)
 
 
 def test_rejects_up_to_the_share_are_accepted():

@@ -14,6 +14,10 @@ from recsys_ssl.logs.timeline import EVAL, NEITHER, TEST, TRAIN
 EVENTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(0, 6)), max_size=40)
 
 
+def weights_of(num_events):
+    return [float(line * 7 % 5) for line in range(num_events)]
+
+
 def to_table(events):
     query, item, time = (list(column) for column in zip(*events)) if events else ([], [], [])
     return pa.table(
@@ -21,6 +25,7 @@ def to_table(events):
             "query_id": pa.array([f"q{value}" for value in query], pa.large_string()),
             "item_row": pa.array(item, pa.int64()),
             "timestamp_us": pa.array(time, pa.int64()),
+            "example_weight": pa.array(weights_of(len(query)), pa.float32()),
             "_file": pa.array([0] * len(query), pa.int32()),
             "_line": pa.array(range(len(query)), pa.int64()),
         }
@@ -50,6 +55,10 @@ def test_order_and_duplicates_equal_the_slow_loop(deduplicate, events):
     ordered, duplicates = timeline.order_events(to_table(events), deduplicate)
     assert to_tuples(ordered) == slow_order(events, deduplicate)
     assert duplicates + ordered.num_rows == len(events)
+    keys = [event[:2] if deduplicate == "pair" else event for event in events]
+    weights = weights_of(len(events))
+    of_key = {key: max(weight for other, weight in zip(keys, weights) if other == key) for key in keys}
+    assert ordered["example_weight"].to_pylist() == [of_key[keys[line]] for *_, line in to_tuples(ordered)]
 
 
 @settings(max_examples=150, deadline=None)

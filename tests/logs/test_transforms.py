@@ -72,6 +72,7 @@ def test_every_example_of_a_small_log(tmp_path):
         num_items=4,
         num_queries=3,
         items_without_train=1,
+        weighted_train=6,
         examples=summary.examples,
         id_examples={
             "items: unknown": "Z",
