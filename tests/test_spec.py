@@ -233,6 +233,26 @@ GIVEN = {"kind": "given", "test_paths": ["t.csv"]}
         ({"evaluation": {"cluster_by": "item"}}, "cluster_by must be a categorical item feature. Received: 'item'"),
         ({"evaluation": {"cluster_by": "genre"}}, "cluster_by must be a categorical item feature. Received: 'genre'"),
         ({"items__title": "title"}, "items.title must name an item feature that is text. Received: 'title'"),
+        (
+            {
+                "items__features": [ID, {"name": "year", "kind": "numeric"}],
+                "items__table": TABLE,
+                "items__title": "year",
+            },
+            "items.title must name an item feature that is text. Received: 'year'",
+        ),
+        (
+            {"items__features": [{**ID, "min_count": 2}]},
+            r"items.features.0.min_count: each item is once in the catalogue",
+        ),
+        (
+            {"queries__features": [{"name": "age", "column": "user", "kind": "numeric"}]},
+            "queries.features.0: 'age' reads the query's id, which is one text",
+        ),
+        (
+            {"items__features": [ID, {"name": "parts", "column": "item", "kind": "categorical", "multi_valued": True}]},
+            "items.features.1: 'parts' reads the item's id, which is one text",
+        ),
         ({"events__timestamp": {"column": "t", "unit": "ms", "format": "%Y%m%d"}}, "takes the place of the unit"),
         ({"events__timestamp": {"column": "t", "format": "%d/%m %H:%M"}}, "must read year, month and day"),
         ({"events__timestamp": {"column": "t", "format": "dd/MM/yyyy"}}, "must read year, month and day"),

@@ -40,6 +40,7 @@ POSITIVE, IMPRESSION, DISLIKED = 1, 2, 3
 
 _TABLES = {"item": "items.table", "query": "queries.table"}
 _MOST_TYPES = 100  # of a batch that are counted by name
+_MOST_WEIGHT = 1e30  # sums of many fit in 32 bits
 
 
 class Checked(NamedTuple):
@@ -195,7 +196,7 @@ def _label(batch: Batch, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray, Fau
         faults += find_others(batch, spec.events.weight, [(bad, "")], spec.events.explode)
         faults += explain_numbers(column, missing | bad | (value < 0), "weight is not a number >= 0", marks, "events")
         weight = weight * np.where(np.isfinite(value), value, 0.0)
-        faults.append((weight > np.finfo(np.float32).max, "weight times that of its type is beyond 32 bits"))
+        faults.append((weight > _MOST_WEIGHT, f"weight times that of its type is above {_MOST_WEIGHT:g}"))
     return kind, weight, faults
 
 

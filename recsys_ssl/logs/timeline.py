@@ -30,8 +30,8 @@ def order_events(events: pa.Table, deduplicate: str) -> tuple[pa.Table, int]:
     """Sorts the events of some queries by (query, moment, place in the log) and drops the duplicates.
 
     Args:
-        events: columns query_id, item_row, timestamp_us, example_weight, _file, _line, maybe _place, _kind and _split (see `moments`);
-            all of each query.
+        events: columns query_id, item_row, timestamp_us, example_weight, _file, _line, maybe _place, _kind and _split
+            (see `moments`); all of each query.
         deduplicate: `event`: identical (query, item, time) once; `pair`: each (query, item) once, the first; with the
             largest weight of those that are one. What was rated low is no duplicate of a positive, nor are events of
             two given splits.

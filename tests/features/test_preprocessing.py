@@ -13,7 +13,7 @@ import tensorflow as tf
 from recsys_ssl import examples
 from recsys_ssl.features import preprocessing
 from recsys_ssl.features.encoding import EncodedFeature, read_encoding
-from recsys_ssl.features.preprocessing import raw_to_sparse, serving_signature
+from recsys_ssl.features.preprocessing import RawCleaner, raw_to_sparse, serving_signature
 from recsys_ssl.spec import FeatureSpec
 
 
@@ -345,3 +345,38 @@ def test_serving_tensors_give_the_codes_of_the_files(shop, catalogue):
     for name, sparse in encode(raw_to_sparse(raw)).items():
         found = [sparse.values.numpy()[sparse.indices[:, 0] == record].tolist() for record in range(len(rows))]
         assert found == [catalogue[name][row] for row in rows], name
+
+
+def test_raw_values_are_read_as_cells_are():
+    spec = FeatureSpec.model_validate(
+        {
+            "name": "shop",
+            "events": {
+                "paths": ["e.csv"],
+                "query_id": "user",
+                "item_id": "item",
+                "missing": [" n/a "],
+                "features": [{"name": "device", "kind": "categorical"}, {"name": "hour", "kind": "numeric"}],
+            },
+            "items": {
+                "table": {"paths": ["i.csv"], "missing": ["-"]},
+                "id": "item",
+                "features": [
+                    {"name": "item", "kind": "id"},
+                    {"name": "tags", "kind": "categorical", "multi_valued": True},
+                    {"name": "brand", "kind": "categorical"},
+                ],
+            },
+            "split": {"kind": "random"},
+        }
+    )
+    query = RawCleaner(spec, spec.query_features).clean(
+        {"device": tf.constant(["n/a", " n/a", "-", " tv"]), "hour": tf.constant([1.0, 2.0, 3.0, 4.0])}
+    )
+    assert query["device"].numpy().tolist() == [b"", b"", b"-", b" tv"]
+    assert query["hour"].numpy().tolist() == [1.0, 2.0, 3.0, 4.0]
+    item = RawCleaner(spec, spec.item_features).clean(
+        {"tags": tf.constant([["a ", " - "], [" b c", ""]]), "brand": tf.constant(["-", "n/a"])}
+    )
+    assert item["tags"].numpy().tolist() == [[b"a", b""], [b"b c", b""]]
+    assert item["brand"].numpy().tolist() == [b"", b"n/a"]

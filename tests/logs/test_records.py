@@ -111,6 +111,13 @@ def test_event_types_with_weights_and_impressions():
     ]
 
 
+def test_a_product_of_weights_whose_sums_would_be_infinite_is_rejected():
+    label = {"event_type": "e", "positive": {"buy": 1000.0}}
+    result = check(spec(label=label, weight="w"), q=["a", "b"], i=["A", "B"], e=["buy", "buy"], w=["1e35", "2"])
+    assert result.table["example_weight"].to_pylist() == [2000.0]
+    assert [reject.reason for reject in result.rejects] == ["weight times that of its type is above 1e+30"]
+
+
 def test_event_types_are_the_same_in_any_case_unless_the_spec_tells_them_apart():
     label = {"event_type": "e", "positive": {"buy": 3.0, "Click": 1.0, "click": 2.0}, "impressions": ["view"]}
     types = ["Buy", " BUY ", "buy", "Click", "click", "CLICK", "View", "scroll", "scroll"]

@@ -200,3 +200,23 @@ def test_a_warning_stays_below_the_line_of_its_stage():
     assert re.fullmatch(r"✓ First .* half way *", first)
     assert warning == f"! {text}"
     assert re.fullmatch(r"✓ Second .* half way *", second)
+
+
+def test_options_that_beam_does_not_know_are_told_once(tmp_path):
+    script = """
+import sys
+from pathlib import Path
+from pipelines.console import quiet
+
+with quiet(Path(sys.argv[1])) as (console, lines):
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    for stage in ("First", "Second"):
+        lines.start(stage)
+        PipelineOptions(["--direct_num_wrkers=2", "--direct_num_workers=2"]).get_all_options()
+        lines.finish()
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "log"], capture_output=True, text=True, check=True
+    )
+    assert finished.stdout.count("Discarding unparseable args: ['--direct_num_wrkers=2']") == 1

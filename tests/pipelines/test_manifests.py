@@ -182,6 +182,16 @@ def test_what_a_failed_command_shows_is_not_read_by_the_next(made, at):
             check(stage, at, make_spec())
 
 
+def test_a_command_that_fails_before_it_writes_leaves_what_was_there(made, at):
+    with (
+        pytest.raises(ValueError, match="no such column"),
+        making(INGEST, at, make_spec(), {}, shown_after=(ValueError,)),
+    ):
+        raise ValueError("no such column")
+    assert os.listdir(at("interactions")) != []
+    check(TRANSFORM, at, make_spec())
+
+
 def test_new_data_are_not_mixed_with_what_was_made_of_the_old(made, make, at):
     make(INGEST, data="2")
     check(TRANSFORM, at, make_spec())

@@ -1,9 +1,14 @@
 """Queries by their ids alone, unknown queries, and unknown items."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from recsys_ssl.serving.known_queries import QueryReader
 from recsys_ssl.serving.recommender import Recommender
+from recsys_ssl.spec import FeatureSpec
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +107,9 @@ def test_repeats_score_more(repeat_model_dir, films):
         ({"filters": {"year": "1999"}}, TypeError, "the filter of 'year' takes numbers"),
         ({"filters": {"genres": {"min": 3}}}, ValueError, "min and max are for numeric features"),
         ({"filters": {"genres": {"most": 3}}}, ValueError, r"must have some of \['any', 'none', 'min', 'max'\]"),
+        ({"filters": {"genres": None}}, ValueError, "the filter of 'genres' must have some of"),
+        ({"filters": {"year": {"min": None}}}, ValueError, "the filter of 'year' must have some of"),
+        ({"filters": {"year": 10**400}}, ValueError, "the filter of 'year' takes numbers of 64 bits"),
         ({"filters": ["genres"]}, TypeError, "filters must be a dict"),
         ({"allow": [["film-1"], ["film-2"]]}, ValueError, "must have one value per query"),
         ({"exclude": ["film-1"]}, TypeError, "'exclude' must be one list of ids per query"),
@@ -116,3 +124,30 @@ def test_bad_requests_are_explained(recommender, changes, error, message):
 def test_a_model_without_what_lies_beside_it_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="which has queries and items by their ids. Run `recsys-ssl run`"):
         Recommender(tmp_path)
+
+
+def test_of_a_new_query_what_its_id_says_is_known():
+    """A search: its words are features of the query's own column."""
+    features = [
+        {"name": "search", "column": "search", "kind": "id"},
+        {"name": "words", "column": "search", "kind": "text"},
+        {"name": "place", "kind": "categorical"},
+    ]
+    spec = FeatureSpec.model_validate(
+        {
+            "name": "searches",
+            "events": {"paths": ["e.csv"], "query_id": "search", "item_id": "item"},
+            "items": {"id": "item", "features": [{"name": "item", "kind": "id"}]},
+            "queries": {"id": "search", "table": {"paths": ["q.csv"]}, "features": features},
+            "split": {"kind": "random"},
+        }
+    )
+    lookup = SimpleNamespace(spec=spec, find_queries=lambda ids: {}, find_rows=lambda ids: {})
+    specs = {name: tf.TensorSpec([None], tf.string, name) for name in ("search", "words", "place")}
+    found = QueryReader(lookup, specs, np.array([b"bag"], object)).find(["red bag"])
+    assert {name: found.features[name].to_pylist() for name in specs} == {
+        "search": [[b"red bag"]],
+        "words": [[b"red bag"]],
+        "place": [[]],
+    }
+    assert found.is_known == [False]

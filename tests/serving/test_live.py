@@ -85,6 +85,14 @@ def test_items_of_the_model_are_changed_and_removed(recommender, do):
     assert set(ask(recommender, k=2).item_ids) == {best[0], best[3]}
 
 
+def test_an_addition_that_was_trained_since_is_changed_like_any_item(recommender, do, model):
+    """`add` before the model knew the item, `change` afterwards: the newer model shows the change."""
+    catalogue = recommender._live.catalogue
+    catalogue.apply([make_change(recommender.spec, "add", "film-7", {"year": 1901})], lambda ids: {})
+    do("change", "film-7", year=2031)
+    assert ask(recommender, filters={"year": 2031}).item_ids == ["film-7"]
+
+
 def test_limits_hold_for_live_items(recommender, do):
     best = ask(recommender).item_ids
     do("add", "new", place=list(TASTE))
@@ -142,6 +150,7 @@ def test_many_changes_are_made_all_or_none(recommender):
         ("add", "new", {"colour": "red"}, ValueError, "must be among .* Received: .'colour'."),
         ("add", "new", {"year": "1999"}, TypeError, "'year' takes numbers. Received: '1999'"),
         ("add", "new", {"year": 1e300}, ValueError, "'year' takes finite numbers"),
+        ("add", "new", {"year": 10**400}, ValueError, "'year' takes finite numbers"),
         ("add", "new", {"title": ["a", "b"]}, ValueError, "'title' takes one value"),
         ("add", "new", {"genres": [1]}, TypeError, "'genres' takes strings"),
         ("add", "new", {"film": "old"}, ValueError, "'film' is the item's id, 'new'"),

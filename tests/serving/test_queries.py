@@ -8,6 +8,8 @@ import pytest
 
 from recsys_ssl import examples
 from recsys_ssl.serving import queries as recommendation
+from recsys_ssl.serving.lookup import Lookup
+from recsys_ssl.serving.lookup_writer import write_lookup
 from recsys_ssl.serving.queries import Places, Recommended, recommend_to_query
 from recsys_ssl.spec import FeatureSpec
 
@@ -147,6 +149,29 @@ def test_a_query_that_the_test_split_lacks_is_asked_for_as_after_its_last_event(
     assert (found.query_id, found.chosen_titles, found.is_known) == ("u2", ["Zoë 🍕", "One", "One"], True)
     assert asked[0].features == {"user": [["u2"]], "device": [["phone"]], "history": [["f\t0", "f1", "f1"]]}
     assert asked[0].exclude == [["f\t0", "f1"] if mask_seen else []]
+
+
+BASKETS = {
+    "query_id": [[b"u3"]] * 4,
+    "item_id": [[b"f2"], [b"f1"], [b"f\t0"], [b"f1"]],
+    "item_row": [[2], [1], [0], [1]],
+    "timestamp_us": [[5], [5], [5], [1]],
+    "sequence_position": [[3], [1], [2], [0]],
+    "user": [[b"u3"]] * 4,
+    "device": [[b"tv"], [b"phone"], [b"car"], []],
+    "history": [[]] * 4,
+}
+
+
+def test_of_events_at_one_time_the_order_of_the_log_counts(tmp_path, places, asked, make_records):
+    """Records to train on are not in that order; the command and the server read them alike."""
+    examples.write_shard(make_records(BASKETS), str(tmp_path / "interactions"), "train", "part-1")
+    recommend_to_query(make_spec(), places, "u3", 1)
+    assert asked[0].features == {"user": [["u3"]], "device": [["tv"]], "history": [["f1", "f1", "f\t0", "f2"]]}
+    write_lookup(make_spec(), places.interactions_dir, places.catalogue_dir, [tmp_path / "model"])
+    found = Lookup(tmp_path / "model").find_queries(["u3"])["u3"]
+    assert found.history.tolist() == [1, 1, 0, 2]
+    assert found.record["device"] == [b"tv"]
 
 
 GIVEN = {"kind": "given", "test_paths": ["test.csv"]}
