@@ -356,11 +356,12 @@ class RawCleaner:
             (spec.queries.features, spec.queries.table),
             (spec.items.features, spec.events if spec.items.from_events else spec.items.table),
         ]
+        read = {id(f) for f in features}  # a query's may be equal to an item's
         self._missing = {
             f.name: [word.strip() for word in files.missing]
             for own, files in of_files
             for f in own
-            if f in features and isinstance(f, VOCABULARY_FEATURES) and files is not None and files.missing
+            if id(f) in read and isinstance(f, VOCABULARY_FEATURES) and files is not None and files.missing
         }
 
     def clean(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
