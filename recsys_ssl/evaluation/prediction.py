@@ -32,7 +32,13 @@ def score(targets: np.ndarray, predictions: np.ndarray, task: Task) -> float:
 
     Returns:
         NaN when no task can be judged: a ROC-AUC needs both classes, an RMSE one known target.
+
+    Raises:
+        ValueError: a prediction is NaN: a mean over the other tasks would hide it.
     """
+    if np.isnan(predictions).any():
+        number = int(np.isnan(predictions).any(axis=1).sum())
+        raise ValueError(f"predictions must be numbers. Received: NaN for {number:,} of {len(predictions):,} records.")
     judge = {"classification": _roc_auc, "regression": _rmse}[task]
     known = [~np.isnan(column) for column in targets.T]
     found = [judge(t[k], p[k]) for t, p, k in zip(targets.T, predictions.T, known)]

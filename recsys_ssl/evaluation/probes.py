@@ -130,7 +130,7 @@ def nearest_hits(train: Labelled, test: Labelled, k: int = NEIGHBOURS) -> np.nda
     likeness = csr_matrix((np.exp((1.0 - distances) / 0.07).ravel(), rows.ravel(), offsets), (len(rows), num_train))
     ones = np.ones(len(labels.codes))
     votes = likeness @ csr_matrix((ones, labels.codes, labels.offsets), (num_train, len(labels.classes)))
-    return _is_right(votes.toarray().argmax(axis=1), of_test.labels)[None]
+    return _is_right(np.asarray(votes.argmax(axis=1)).ravel(), of_test.labels)[None]
 
 
 def few_shot(

@@ -28,3 +28,10 @@ class TestScore:
     def test_unknown_targets_are_left_out(self):
         assert score(np.array([[1.0], [NAN]]), np.array([[3.0], [99.0]]), "regression") == 2.0
         assert np.isnan(score(np.array([[NAN]]), np.array([[1.0]]), "regression"))
+
+    def test_a_prediction_that_is_no_number_is_an_error(self):
+        targets = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+        predictions = np.array([[0.1, 0.9], [0.8, NAN], [0.2, 0.7]])
+        for task in ("classification", "regression"):
+            with pytest.raises(ValueError, match="Received: NaN for 1 of 3 records"):
+                score(targets, predictions, task)
