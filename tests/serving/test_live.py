@@ -85,7 +85,7 @@ def test_items_of_the_model_are_changed_and_removed(recommender, do):
     assert set(ask(recommender, k=2).item_ids) == {best[0], best[3]}
 
 
-def test_an_addition_that_was_trained_since_is_changed_like_any_item(recommender, do, model):
+def test_an_addition_that_was_trained_since_is_changed_like_any_item(recommender, do):
     """`add` before the model knew the item, `change` afterwards: the newer model shows the change."""
     catalogue = recommender._live.catalogue
     catalogue.apply([make_change(recommender.spec, "add", "film-7", {"year": 1901})], lambda ids: {})
